@@ -1,0 +1,109 @@
+"""Audio in and out: any file and any rate in, explicit rates inside, level and speech bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fobench.errors import FobenchError
+from fobench.types import NS_PER_MS, AudioChunk, Samples, ns_to_samples, samples_to_ns
+
+AUDIBLE_DBFS = -45.0  # level from which a sound counts as audible
+AUDIBLE_RUN_NS = 30 * NS_PER_MS  # ... when it holds for this long
+FRAME_NS = 10 * NS_PER_MS  # level is measured over frames of this length
+MAX_DURATION_S = 600  # of one user turn: longer files are refused, a dialogue turn is never that long
+
+
+def load(path: str | Path, rate_hz: int | None = None) -> AudioChunk:
+    """The file as mono float32 at `rate_hz` (its own rate if None); channels are averaged.
+
+    Raises `FobenchError` for a file that is missing, unreadable, empty, not finite or longer than `MAX_DURATION_S`.
+    """
+    import soundfile
+
+    name = str(path)
+    if not Path(path).is_file():
+        raise FobenchError(f"Audio file {name} does not exist.")
+    try:
+        info = soundfile.info(name)
+        if info.frames > MAX_DURATION_S * info.samplerate:
+            seconds = info.frames / info.samplerate
+            raise FobenchError(
+                f"Audio file {name} lasts {seconds:.0f} s; a turn may last {MAX_DURATION_S} s. Cut it into turns."
+            )
+        samples, rate = soundfile.read(name, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise FobenchError(
+            f"Audio file {name} cannot be read: {error}. WAV, FLAC, OGG (Vorbis, Opus) and MP3 can."
+        ) from error
+    if not len(samples):
+        raise FobenchError(f"Audio file {name} is empty.")
+    mono = samples.mean(axis=1)  # [T, C] -> [T]
+    if not np.isfinite(mono).all():
+        raise FobenchError(f"Audio file {name} holds values that are not finite (NaN or infinite).")
+    chunk = AudioChunk(np.clip(mono, -1.0, 1.0), int(rate))
+    return resample(chunk, rate_hz) if rate_hz else chunk
+
+
+def save(path: Path, samples: Samples, rate_hz: int) -> None:
+    """Writes FLAC (16 bit) atomically. `samples`: [T] or [T, channels] in [-1, 1]."""
+    import soundfile
+
+    partial = path.with_name(path.name + ".part")
+    soundfile.write(partial, np.clip(samples, -1.0, 1.0), rate_hz, format="FLAC", subtype="PCM_16")
+    partial.replace(path)
+
+
+def resample(chunk: AudioChunk, rate_hz: int) -> AudioChunk:
+    """The whole chunk at another rate (soxr, high quality). `start` is rescaled."""
+    if chunk.rate_hz == rate_hz:
+        return chunk
+    import soxr
+
+    samples = soxr.resample(chunk.samples, chunk.rate_hz, rate_hz).astype(np.float32)
+    return AudioChunk(samples, rate_hz, ns_to_samples(samples_to_ns(chunk.start, chunk.rate_hz), rate_hz))
+
+
+def sha256(samples: Samples, rate_hz: int) -> str:
+    """A hash of the sound itself (samples as float32 and rate), whatever file it came from."""
+    digest = hashlib.sha256(f"{rate_hz}:".encode())
+    digest.update(np.ascontiguousarray(samples, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def frame_levels(samples: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
+    """RMS level in dBFS of each 10 ms frame, [F]; the last frame may be shorter."""
+    size = ns_to_samples(FRAME_NS, rate_hz)
+    count = -(-len(samples) // size)
+    padded = np.zeros(count * size, dtype=np.float64)
+    padded[: len(samples)] = samples
+    power = (padded.reshape(count, size) ** 2).mean(axis=1)
+    levels: npt.NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 1e-12))
+    return levels
+
+
+def audible_bounds(samples: Samples, rate_hz: int, threshold_dbfs: float = AUDIBLE_DBFS) -> tuple[int, int] | None:
+    """(first, last + 1) audible sample to 10 ms, or None: over the threshold for at least 30 ms at a stretch."""
+    need = math.ceil(AUDIBLE_RUN_NS / FRAME_NS)
+    loud = frame_levels(samples, rate_hz) > threshold_dbfs
+    if len(loud) < need:
+        return None
+    runs = np.flatnonzero(np.convolve(loud, np.ones(need, dtype=int), mode="valid") == need)
+    if not len(runs):
+        return None
+    size = ns_to_samples(FRAME_NS, rate_hz)
+    return int(runs[0]) * size, min(int(runs[-1] + need) * size, len(samples))
+
+
+def speech_bounds(chunk: AudioChunk) -> tuple[int, int]:
+    """(start_ns, end_ns) of the speech in a clean clip: over -45 dBFS, or 40 dB below its peak level if that is higher.
+
+    A clip with no such stretch counts as speech throughout, so that the turn still has a definite end.
+    """
+    peak = float(frame_levels(chunk.samples, chunk.rate_hz).max()) if len(chunk.samples) else -120.0
+    bounds = audible_bounds(chunk.samples, chunk.rate_hz, max(AUDIBLE_DBFS, peak - 40.0)) or (0, len(chunk.samples))
+    return samples_to_ns(bounds[0], chunk.rate_hz), samples_to_ns(bounds[1], chunk.rate_hz)

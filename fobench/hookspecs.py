@@ -1,0 +1,50 @@
+"""The hooks that a plugin implements: each returns {name: factory}.
+
+A factory's keyword arguments are that component's options, typed and documented by the function itself. A name that ends
+in ":" is a family: `hf:` serves `hf:some/model`, and its factory takes what follows the colon as its first argument.
+Heavy imports belong inside the factories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+Factories = dict[str, Callable[..., Any]]
+
+hookspec = pluggy.HookspecMarker("fobench")
+hookimpl = pluggy.HookimplMarker("fobench")
+
+
+@hookspec
+def fobench_systems() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_backbones() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_codecs() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_recognizers() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_voices() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_suites() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_metrics() -> Factories: ...  # type: ignore[empty-body]
+
+
+@hookspec
+def fobench_reporters() -> Factories: ...  # type: ignore[empty-body]

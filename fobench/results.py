@@ -1,0 +1,26 @@
+"""A run's results: what the scorers computed and the reporters show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fobench.trace import Trace
+from fobench.types import Score
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """`run` is run.json; `traces` are in suite order; `scores[i]` are those of `traces[i]`; `totals` the aggregates."""
+
+    folder: Path
+    run: Mapping[str, Any]
+    traces: Sequence[Trace]
+    scores: Sequence[Sequence[Score]]
+    totals: Sequence[Score]
+
+    def total(self, metric: str) -> Score | None:
+        """The aggregate named `metric`, or None if no metric gave one."""
+        return next((score for score in self.totals if score.metric == metric), None)

@@ -1,0 +1,94 @@
+"""A scenario: a timeline of user audio, some of it reactive, with expectations that the system never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from fobench.errors import FobenchError
+from fobench.types import NS_PER_S
+
+AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """When a turn of the user begins: `delay_ns` after an event.
+
+    `start`: the scenario's beginning. `turn_end`: the user's previous turn ended. `reply_audible`: the system became
+    audible after the user's previous turn had begun. `reply_end`: it then fell silent, for `delay_ns` at a stretch.
+    """
+
+    event: AnchorEvent = "start"
+    delay_ns: int = NS_PER_S // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One stretch of user audio. `audio` is a file's path; `text` its reference transcript, where there is one.
+
+    `start_ns` and `end_ns` bound the speech inside the file, from the file's beginning; None means: found by level
+    (`fobench.audio.speech_bounds`). `role` says what the turn is to the dialogue, e.g. question, stop, backchannel.
+    """
+
+    audio: str
+    sha256: str
+    text: str | None = None
+    speaker: str | None = None
+    role: str = "question"
+    anchor: Anchor = field(default_factory=Anchor)
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What the scorers know and the system does not.
+
+    `answers`: accepted answers, the canonical one first; empty if there is nothing to answer. `choices`: of a multiple
+    choice question. `family`: of a duplex scenario.
+    """
+
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    family: str = "question"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One conversation to replay. `id` is unique in its suite; `group` names what intervals are blocked by (the speaker)."""
+
+    id: str
+    suite: str
+    seed: int
+    turns: tuple[Turn, ...]
+    expect: Expect = field(default_factory=Expect)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    patience_ns: int = 20 * NS_PER_S  # how long the user waits, after the last turn, for a reply to become audible
+
+    @property
+    def question(self) -> Turn | None:
+        """The turn that is to be answered: the last one whose role is `question`."""
+        return next((turn for turn in reversed(self.turns) if turn.role == "question"), None)
+
+    @property
+    def group(self) -> str:
+        return self.turns[0].speaker or self.id if self.turns else self.id
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Scenario:
+        """The scenario that `to_json` wrote. Raises `FobenchError` naming what is missing or unknown."""
+        try:
+            turns = tuple(Turn(**{**turn, "anchor": Anchor(**turn["anchor"])}) for turn in data["turns"])
+            expect = {
+                **data["expect"],
+                "answers": tuple(data["expect"]["answers"]),
+                "choices": tuple(data["expect"]["choices"]),
+            }
+            return cls(**{**data, "turns": turns, "expect": Expect(**expect)})
+        except (KeyError, TypeError) as error:
+            raise FobenchError(f"Not a scenario: {error}. Keys found: {', '.join(map(str, data))}.") from error

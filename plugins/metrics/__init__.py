@@ -1,0 +1,7 @@
+"""Built-in metrics: {name: factory}. Heavy imports happen inside the factories."""
+
+from __future__ import annotations
+
+from fobench.hookspecs import Factories
+
+FACTORIES: Factories = {}

@@ -1,0 +1,7 @@
+"""Built-in suites: {name: factory}. Heavy imports happen inside the factories."""
+
+from __future__ import annotations
+
+from fobench.hookspecs import Factories
+
+FACTORIES: Factories = {}
