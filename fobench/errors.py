@@ -15,7 +15,14 @@ class PrerequisiteError(FobenchError):
 
 
 class SystemFailure(FobenchError):
-    """The system under test raised, hung or died; recorded as that scenario's failure, the run goes on."""
+    """The system under test failed; recorded as that scenario's failure, the run goes on.
+
+    `kind`: `raised`, `hung`, `died`, or `bad_audio`.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> FobenchError:

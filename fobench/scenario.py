@@ -10,6 +10,7 @@ from fobench.errors import FobenchError
 from fobench.types import NS_PER_S
 
 AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_end"]
+ASKING_ROLES = ("question", "interrupt")  # turns that want an answer; an interrupt is a question over the reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Turn:
     """One stretch of user audio. `audio` is a file's path; `text` its reference transcript, where there is one.
 
     `start_ns` and `end_ns` bound the speech inside the file, from the file's beginning; None means: found by level
-    (`fobench.audio.speech_bounds`). `role` says what the turn is to the dialogue, e.g. question, stop, backchannel.
+    (`fobench.audio.speech_bounds`). `role` says what the turn is to the dialogue: question, interrupt (a question over the
+    reply), stop, backchannel, side_talk, background, noise.
     """
 
     audio: str
@@ -69,8 +71,8 @@ class Scenario:
 
     @property
     def question(self) -> Turn | None:
-        """The turn that is to be answered: the last one whose role is `question`."""
-        return next((turn for turn in reversed(self.turns) if turn.role == "question"), None)
+        """The turn that is to be answered: the last one that asks."""
+        return next((turn for turn in reversed(self.turns) if turn.role in ASKING_ROLES), None)
 
     @property
     def group(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from fobench.errors import FobenchError
-from fobench.scenario import Scenario
+from fobench.scenario import ASKING_ROLES, Scenario
 from fobench.types import Action, Event, EventKind
 
 VERSION = 1
@@ -92,7 +92,7 @@ class Trace:
     def question(self) -> Utterance | None:
         """The user's utterance of the scenario's question, if it was reached."""
         turns = self.scenario.turns
-        return next((u for u in reversed(self.user) if turns[u.turn].role == "question"), None)
+        return next((u for u in reversed(self.user) if turns[u.turn].role in ASKING_ROLES), None)
 
     @property
     def answer(self) -> Reply | None:

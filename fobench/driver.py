@@ -1,0 +1,94 @@
+"""Drives one system: opens sessions, does their work a step at a time, and measures what each step takes.
+
+It lives in the process of the system under test (see `fobench.host`) and is handed audio, what was heard, and, for the text
+routes, text. Scenarios and their annotations never reach it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from fobench import plugins
+from fobench.types import AudioChunk, Event, Message, Session, System, TextRoute
+
+Step = tuple[Event | None, int]  # what a step of work reported (None: nothing left to do), and how long it took in ns
+Heard = tuple[int, int]  # (reply, samples of it that were heard)
+
+
+class Driving(Protocol):
+    """What the runner needs of a system: `Driver` here, or the same in another process."""
+
+    def rates(self) -> tuple[int, int, int]: ...
+
+    def about(self) -> dict[str, Any]: ...
+
+    def open(self, seed: int) -> None: ...
+
+    def push(self, chunk: AudioChunk, heard: Heard | None) -> Step: ...
+
+    def step(self) -> Step: ...
+
+    def finish(self) -> Step: ...
+
+    def close(self) -> None: ...
+
+    def answer(self, history: Sequence[Message], seed: int) -> str | None: ...
+
+
+class Driver:
+    """A system of this process, by name and options."""
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self._system: System = plugins.create("systems", name, options)
+        self._session: Session | None = None
+        self._work: Iterator[Event] = iter(())
+
+    def rates(self) -> tuple[int, int, int]:
+        """(input_rate_hz, output_rate_hz, chunk)."""
+        return self._system.input_rate_hz, self._system.output_rate_hz, self._system.chunk
+
+    def about(self) -> dict[str, Any]:
+        """What the system says of its parts, e.g. backbone and parameter hash; plain data."""
+        describe = getattr(self._system, "about", None)
+        return dict(describe()) if describe else {}
+
+    def open(self, seed: int) -> None:
+        self.close()
+        self._session = self._system.open(seed)
+        self._session.__enter__()
+
+    def push(self, chunk: AudioChunk, heard: Heard | None) -> Step:
+        """Hands over the next chunk and does the first step of the work that it makes possible."""
+        session = self._opened()
+        start = time.perf_counter_ns()
+        if heard is not None:
+            session.heard(*heard)
+        self._work = iter(session.push(chunk))
+        return self._step_since(start)
+
+    def step(self) -> Step:
+        return self._step_since(time.perf_counter_ns())
+
+    def finish(self) -> Step:
+        start = time.perf_counter_ns()
+        self._work = iter(self._opened().finish())
+        return self._step_since(start)
+
+    def close(self) -> None:
+        session, self._session, self._work = self._session, None, iter(())
+        if session is not None:
+            session.__exit__(None, None, None)
+
+    def answer(self, history: Sequence[Message], seed: int) -> str | None:
+        """The system's reply by text, or None if it has no text route."""
+        return self._system.answer(history, seed) if isinstance(self._system, TextRoute) else None
+
+    def _opened(self) -> Session:
+        assert self._session is not None, "open() comes first"
+        return self._session
+
+    def _step_since(self, start_ns: int) -> Step:
+        event = next(self._work, None)
+        return event, time.perf_counter_ns() - start_ns

@@ -1,0 +1,224 @@
+"""The runner: replays one scenario to a system on a clock and records what happened.
+
+User audio arrives chunk by chunk in real-time pace. Between arrivals the system works, one step at a time; a step that ends
+after the next chunk has arrived is the last before that chunk is handed over. What the system says goes into the playback
+buffer when its computation ends, and the simulated user hears it from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from fobench import audio
+from fobench.clock import Clock, media_ns, step_name
+from fobench.driver import Driving, Step
+from fobench.errors import SystemFailure
+from fobench.playback import PlaybackBuffer
+from fobench.scenario import ASKING_ROLES, Scenario
+from fobench.trace import Failure, Trace
+from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind, Samples, samples_to_ns
+from fobench.user import User
+
+TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
+STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
+OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
+FINISH_STEPS = 10_000  # bound on the steps of `finish`
+INPUT_STEPS = frozenset({"idle", *map(str, (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT))})
+INPUT_STEPS |= frozenset(map(str, (EventKind.DECISION, EventKind.STATE)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A replayed scenario: its trace, both channels as heard, and the raw material for cost tables."""
+
+    trace: Trace
+    user: AudioChunk
+    system: AudioChunk
+    steps: tuple[tuple[str, int, int], ...]  # (step name, measured ns, media ns)
+    system_ns: int  # time the system really took
+
+
+@dataclass(slots=True)
+class Replay:
+    """One scenario in progress."""
+
+    scenario: Scenario
+    driver: Driving
+    clock: Clock
+    user: User
+    playback: PlaybackBuffer
+    events: list[Event] = field(default_factory=list)
+    texts: dict[int, str] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    steps: list[tuple[str, int, int]] = field(default_factory=list)
+    compute: dict[str, int] = field(default_factory=lambda: {"input_ns": 0, "output_ns": 0})
+    generated: dict[int, int] = field(default_factory=dict)
+    speaks: int = 0
+    position: int = 0  # samples of user audio handed over
+
+    def run(self, chunk: int, until_audio: bool = False) -> None:
+        """Pushes chunks of `chunk` samples until the conversation is over (or, for a warm-up, sounds)."""
+        rate = self.user.rate_hz
+        while not self._over() and not (until_audio and self.generated):
+            arrival = samples_to_ns(self.position + chunk, rate)
+            self.clock.wait_until(arrival)
+            samples = self.user.read(self.position, chunk, self.playback)
+            heard = self.playback.heard(self.clock.now_ns)
+            step = self.driver.push(AudioChunk(samples, rate, self.position), heard)
+            self.position += chunk
+            self._work(step, samples_to_ns(self.position + chunk, rate))
+        self._finish()
+
+    def _work(self, step: Step, next_arrival_ns: int) -> None:
+        while self._account(step) and self.clock.now_ns < next_arrival_ns:
+            step = self.driver.step()
+
+    def _finish(self) -> None:
+        step = self.driver.finish()
+        for _ in range(FINISH_STEPS):
+            if not self._account(step):
+                return
+            step = self.driver.step()
+
+    def _account(self, step: Step) -> bool:
+        """Books a step's cost and records what it reported; False if there was nothing left to do."""
+        event, measured = step
+        name = step_name(event)
+        self.steps.append((name, measured, media_ns(event)))
+        cost = self.clock.spend(event, measured)
+        self.compute["input_ns" if name in INPUT_STEPS else "output_ns"] += cost
+        if event is not None:
+            self._record(event, cost)
+        return event is not None
+
+    def _record(self, event: Event, cost_ns: int) -> None:
+        now = self.clock.now_ns
+        data, media, played = dict(event.data), event.media_ns, None
+        if event.kind == EventKind.DECISION:
+            self._decide(str(data.get("action")), now)
+        elif event.kind in (EventKind.TOKEN, EventKind.AUDIO, EventKind.REPLY_END):
+            reply = data["reply"] = int(data.get("reply", max(0, self.speaks - 1)))
+            if event.kind == EventKind.AUDIO:
+                samples = self._checked(data.pop("audio"))
+                media = samples_to_ns(self.generated.get(reply, 0), self.playback.rate_hz)
+                self.generated[reply] = self.generated.get(reply, 0) + len(samples)
+                played = self.playback.add(reply, samples, now)
+                data["samples"] = len(samples)
+            elif event.kind == EventKind.TOKEN:
+                self.texts[reply] = self.texts.get(reply, "") + str(data.get("text", ""))
+            else:
+                self.ended.add(reply)
+        if media is None:
+            media = samples_to_ns(self.position, self.user.rate_hz)
+        self.events.append(Event(event.kind, data, media, now, played, cost_ns))
+
+    def _decide(self, action: str, now: int) -> None:
+        if action == Action.SPEAK:
+            self.speaks += 1
+        elif action == Action.YIELD:
+            self.playback.flush(now)
+            self.ended.update(self.generated, self.texts)
+
+    def _checked(self, chunk: Any) -> Samples:
+        """The samples of a reply's packet. Raises `SystemFailure` (bad_audio) for what no loudspeaker could play."""
+        if not isinstance(chunk, AudioChunk) or not isinstance(chunk.samples, np.ndarray) or chunk.samples.ndim != 1:
+            raise SystemFailure("bad_audio", "an audio event must carry data['audio']: AudioChunk with samples [T]")
+        if chunk.rate_hz != self.playback.rate_hz:
+            message = f"audio at {chunk.rate_hz} Hz from a system that declared output_rate_hz={self.playback.rate_hz}"
+            raise SystemFailure("bad_audio", message)
+        if not np.isfinite(chunk.samples).all():
+            raise SystemFailure("bad_audio", "audio with values that are not finite (NaN or infinite)")
+        return np.clip(chunk.samples.astype(np.float32, copy=False), -1.0, 1.0)
+
+    def _over(self) -> bool:
+        """Whether nothing more will happen: all said, all heard, or patience at an end."""
+        now = samples_to_ns(self.position, self.user.rate_hz)
+        if not self.position or now < self.user.end_ns:
+            return False
+        if now > self.user.end_ns + OVERTIME_NS:
+            return True
+        silent_ns = now - max(self.playback.end_ns, self.user.end_ns)
+        if self.user.waiting or not self._answered():  # an anchor may still fire, a reply may still come
+            return silent_ns > self.scenario.patience_ns
+        complete = self.ended >= set(self.generated) | set(self.texts)
+        return silent_ns > (TAIL_NS if complete else STALL_NS)
+
+    def _answered(self) -> bool:
+        """Whether a reply has begun to play since the user last asked."""
+        turns = self.scenario.turns
+        asked = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in ASKING_ROLES]
+        return not asked or self.playback.last_start_ns >= asked[-1]
+
+
+def replay(
+    scenario: Scenario,
+    driver: Driving,
+    clock: Clock,
+    *,
+    clock_name: Literal["virtual", "wall"] = "virtual",
+    costs_name: str = "measured",
+    playback_delay_ns: int = 0,
+    until_audio: bool = False,
+) -> Recording:
+    """Replays `scenario` to the system behind `driver`; a `SystemFailure` ends it and is part of the trace."""
+    input_rate, output_rate, chunk = driver.rates()
+    state = Replay(scenario, driver, clock, User(scenario, input_rate), PlaybackBuffer(output_rate, playback_delay_ns))
+    failure = None
+    try:
+        driver.open(scenario.seed)
+        state.run(chunk, until_audio)
+        driver.close()
+    except SystemFailure as error:
+        failure = Failure(error.kind, str(error))
+    said = state.user.said()
+    duration_ns = max(said.duration_ns, TAIL_NS)
+    trace = Trace(
+        scenario=scenario,
+        clock=clock_name,
+        costs=costs_name,
+        duration_ns=duration_ns,
+        events=tuple(state.events),
+        user=state.user.utterances(),
+        replies=state.playback.replies(state.texts),
+        compute=dict(state.compute),
+        failure=failure,
+    )
+    heard = state.playback.render(0, duration_ns * output_rate // NS_PER_S)
+    return Recording(trace, said, AudioChunk(heard, output_rate), tuple(state.steps), sum(s[1] for s in state.steps))
+
+
+def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:
+    """The same question by text: t2t from the reference text, a2t2t from the system's own transcript of it."""
+    question = trace.scenario.question
+    texts = {"t2t": question.text if question else None, "a2t2t": trace.transcript()}
+    asked: dict[str, str | None] = {}
+    for text in texts.values():
+        if text is not None and text not in asked:
+            asked[text] = driver.answer([{"role": "user", "content": text}], trace.scenario.seed)
+    return {route: None if text is None else asked[text] for route, text in texts.items()}
+
+
+def reply_audio(recording: Recording) -> AudioChunk:
+    """What was heard of the reply to the question (silence kept inside, 200 ms around), or nothing if there was none."""
+    reply = recording.trace.answer
+    system = recording.system
+    if reply is None or reply.audible_start_ns is None or reply.audible_end_ns is None:
+        return AudioChunk(np.zeros(0, dtype=np.float32), system.rate_hz)
+    margin = 200 * NS_PER_MS
+    first = max(0, (reply.audible_start_ns - margin) * system.rate_hz // NS_PER_S)
+    last = (reply.audible_end_ns + margin) * system.rate_hz // NS_PER_S
+    return AudioChunk(system.samples[first:last], system.rate_hz, first)
+
+
+def stereo(recording: Recording) -> Samples:
+    """[T, 2] at the system's output rate: left the user, right the system as heard."""
+    left = audio.resample(recording.user, recording.system.rate_hz).samples
+    right = recording.system.samples
+    both = np.zeros((max(len(left), len(right)), 2), dtype=np.float32)
+    both[: len(left), 0] = left
+    both[: len(right), 1] = right
+    return both
