@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from pathlib import Path
 
@@ -50,11 +51,13 @@ def load(path: str | Path, rate_hz: int | None = None) -> AudioChunk:
 
 
 def save(path: Path, samples: Samples, rate_hz: int) -> None:
-    """Writes FLAC (16 bit) atomically. `samples`: [T] or [T, channels] in [-1, 1]."""
+    """Writes FLAC (16 bit) atomically. `samples`: [T] or [T, channels] in [-1, 1]. Raises OSError."""
     import soundfile
 
+    encoded = io.BytesIO()
+    soundfile.write(encoded, np.clip(samples, -1.0, 1.0), rate_hz, format="FLAC", subtype="PCM_16")
     partial = path.with_name(path.name + ".part")
-    soundfile.write(partial, np.clip(samples, -1.0, 1.0), rate_hz, format="FLAC", subtype="PCM_16")
+    partial.write_bytes(encoded.getvalue())
     partial.replace(path)
 
 

@@ -15,10 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fobench.errors import FobenchError
 from fobench.types import NS_PER_S, Event, EventKind
+
+if TYPE_CHECKING:
+    from fobench.trace import Trace
 
 IDLE = "idle"  # the step of a push that found nothing more to do
 
@@ -72,11 +75,14 @@ class CostTable:
             raise FobenchError(message) from error
 
     @classmethod
-    def fit(cls, steps: Iterable[tuple[str, int, int]]) -> CostTable:
-        """The table for measured steps (name, cost_ns, media_ns): the median, or a rate where steps made audio."""
+    def fit(cls, traces: Iterable[Trace]) -> CostTable:
+        """The table of what was measured: the median of each step, or a rate where a step made audio."""
         grouped: dict[str, list[tuple[int, int]]] = {}
-        for name, cost, media in steps:
-            grouped.setdefault(name, []).append((cost, media))
+        for trace in traces:
+            for event in trace.events:
+                grouped.setdefault(step_name(event), []).append((event.cost_ns, media_ns(event)))
+            if steps := trace.compute.get("idle_steps", 0):
+                grouped.setdefault(IDLE, []).append((trace.compute["idle_ns"] // steps, 0))
         return cls({name: _fit(measured) for name, measured in grouped.items()})
 
 
@@ -88,10 +94,10 @@ def _fit(measured: list[tuple[int, int]]) -> Cost:
 
 
 def media_ns(event: Event | None) -> int:
-    """The duration of the audio that a step made, in ns; 0 for other steps."""
+    """The duration of the audio that a step made, in ns; 0 for other steps. Works on live and on recorded events."""
     if event is None or event.kind != EventKind.AUDIO:
         return 0
-    return int(event.data["audio"].duration_ns)
+    return int(event.data["audio"].duration_ns if "audio" in event.data else event.data["duration_ns"])
 
 
 class Clock(Protocol):

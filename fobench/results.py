@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from fobench.types import Score
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """`run` is run.json; `traces` are in suite order; `scores[i]` are those of `traces[i]`; `totals` the aggregates."""
+    """`run` is run.json; `traces` are in suite order; `scores[i]` are those of `traces[i]`; `totals` the aggregates.
+
+    `by_tag`: the accuracies apart by tag, {tag: {value: {metric: {"value", "n"}}}}.
+    """
 
     folder: Path
     run: Mapping[str, Any]
     traces: Sequence[Trace]
     scores: Sequence[Sequence[Score]]
     totals: Sequence[Score]
+    by_tag: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = field(default_factory=dict)
 
     def total(self, metric: str) -> Score | None:
         """The aggregate named `metric`, or None if no metric gave one."""

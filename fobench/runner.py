@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fobench import audio
-from fobench.clock import Clock, media_ns, step_name
+from fobench.clock import Clock, step_name
 from fobench.driver import Driving, Step
 from fobench.errors import SystemFailure
 from fobench.playback import PlaybackBuffer
@@ -33,13 +33,12 @@ INPUT_STEPS |= frozenset(map(str, (EventKind.DECISION, EventKind.STATE)))
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A replayed scenario: its trace, both channels as heard, and the raw material for cost tables."""
+    """A replayed scenario: its trace, both channels as heard, and the time that the system really took."""
 
     trace: Trace
     user: AudioChunk
     system: AudioChunk
-    steps: tuple[tuple[str, int, int], ...]  # (step name, measured ns, media ns)
-    system_ns: int  # time the system really took
+    system_ns: int
 
 
 @dataclass(slots=True)
@@ -54,8 +53,10 @@ class Replay:
     events: list[Event] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
-    steps: list[tuple[str, int, int]] = field(default_factory=list)
-    compute: dict[str, int] = field(default_factory=lambda: {"input_ns": 0, "output_ns": 0})
+    compute: dict[str, int] = field(
+        default_factory=lambda: {"input_ns": 0, "output_ns": 0, "idle_ns": 0, "idle_steps": 0}
+    )
+    system_ns: int = 0
     generated: dict[int, int] = field(default_factory=dict)
     speaks: int = 0
     position: int = 0  # samples of user audio handed over
@@ -87,13 +88,15 @@ class Replay:
     def _account(self, step: Step) -> bool:
         """Books a step's cost and records what it reported; False if there was nothing left to do."""
         event, measured = step
-        name = step_name(event)
-        self.steps.append((name, measured, media_ns(event)))
+        self.system_ns += measured
         cost = self.clock.spend(event, measured)
-        self.compute["input_ns" if name in INPUT_STEPS else "output_ns"] += cost
-        if event is not None:
-            self._record(event, cost)
-        return event is not None
+        self.compute["input_ns" if step_name(event) in INPUT_STEPS else "output_ns"] += cost
+        if event is None:
+            self.compute["idle_ns"] += cost
+            self.compute["idle_steps"] += 1
+            return False
+        self._record(event, cost)
+        return True
 
     def _record(self, event: Event, cost_ns: int) -> None:
         now = self.clock.now_ns
@@ -107,7 +110,7 @@ class Replay:
                 media = samples_to_ns(self.generated.get(reply, 0), self.playback.rate_hz)
                 self.generated[reply] = self.generated.get(reply, 0) + len(samples)
                 played = self.playback.add(reply, samples, now)
-                data["samples"] = len(samples)
+                data["duration_ns"] = samples_to_ns(len(samples), self.playback.rate_hz)
             elif event.kind == EventKind.TOKEN:
                 self.texts[reply] = self.texts.get(reply, "") + str(data.get("text", ""))
             else:
@@ -188,7 +191,7 @@ def replay(
         failure=failure,
     )
     heard = state.playback.render(0, duration_ns * output_rate // NS_PER_S)
-    return Recording(trace, said, AudioChunk(heard, output_rate), tuple(state.steps), sum(s[1] for s in state.steps))
+    return Recording(trace, said, AudioChunk(heard, output_rate), state.system_ns)
 
 
 def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:

@@ -254,6 +254,14 @@ class Metric(Protocol):
     def aggregate(self, scores: Sequence[Score]) -> list[Score]: ...
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """A metric that needs a model on the sound: the runner's judge calls `measure`, before any scoring."""
+
+    def measure(self, audio: AudioChunk) -> dict[str, float]:
+        """Named values of a scenario's spoken reply (any rate), kept in `trace.measured[name]`; {} if it cannot be measured."""
+
+
 class Reporter(Protocol):
     """Writes one view of a run's results; returns the file it wrote, or None if it only printed."""
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from fobench.hookspecs import Factories
+from fobench_plugins.systems.cascade import cascade
 
-FACTORIES: Factories = {}
+FACTORIES: Factories = {"cascade": cascade}

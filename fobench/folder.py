@@ -1,0 +1,113 @@
+"""The run folder: one run's record on disk, able to survive a kill at any moment.
+
+run.json (what was asked and what it ran on), traces.jsonl (one flushed line a scenario), audio/ID.flac, run.log, and later
+scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json. A scenario counts as done when its line is whole;
+its audio is written before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fobench import audio
+from fobench.errors import FobenchError
+from fobench.trace import Trace
+from fobench.types import Samples
+
+
+class RunFolder:
+    """A folder that holds one run. Writing is safe from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    @property
+    def traces_path(self) -> Path:
+        return self.path / "traces.jsonl"
+
+    def create(self, run: Mapping[str, Any]) -> None:
+        """Makes the folder. Raises `FobenchError` if a run is in it already."""
+        if (self.path / "run.json").exists():
+            raise FobenchError(
+                f"{self.path} holds a run already: --resume {self.path} completes it, another --output keeps it."
+            )
+        with self._explained():
+            (self.path / "audio").mkdir(parents=True, exist_ok=True)
+        self.write_run(run)
+
+    def read_run(self) -> dict[str, Any]:
+        try:
+            run: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError) as error:
+            raise FobenchError(f"{self.path} is not a run folder: run.json cannot be read ({error}).") from error
+        return run
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        self.write_text("run.json", json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the folder atomically."""
+        partial = self.path / (name + ".part")
+        with self._explained():
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
+
+    def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
+        """Appends a finished scenario: first its audio, then its line. Returns the trace with the audio's name."""
+        name = f"audio/{re.sub(r'[^A-Za-z0-9._-]+', '_', trace.id)}.flac"
+        with self._explained():
+            (self.path / "audio").mkdir(exist_ok=True)
+            audio.save(self.path / name, stereo, rate_hz)
+            trace = replace(trace, audio=name)
+            line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
+            with self._lock, self.traces_path.open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        return trace
+
+    def repair(self) -> None:
+        """Cuts off a last line that a kill left unfinished."""
+        if not self.traces_path.exists():
+            return
+        content = self.traces_path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with self.traces_path.open("r+b") as file:
+                file.truncate(whole)
+
+    def traces(self) -> Iterator[Trace]:
+        """The finished scenarios, in the order in which they finished. Raises `FobenchError` naming a broken line."""
+        if not self.traces_path.exists():
+            return
+        with self.traces_path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith("\n"):
+                    return  # being written, or left by a kill
+                try:
+                    yield Trace.from_json(json.loads(line))
+                except (ValueError, FobenchError) as error:
+                    raise FobenchError(f"{self.traces_path}, line {number}: {error}") from error
+
+    def log(self, line: str) -> None:
+        with self._lock, contextlib.suppress(OSError), (self.path / "run.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+            fix = f"Nothing finished is lost: mend it, then fobench run --resume {self.path}"
+            raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error

@@ -1,0 +1,48 @@
+"""Shows a run's progress: a bar with an ETA in a terminal, a line a scenario elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fobench.run import Progress, Watcher
+from fobench.trace import Trace
+
+
+@contextlib.contextmanager
+def watching(total: int, folder: Path) -> Iterator[Watcher]:
+    """A watcher for `Run.execute`, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    console.print(f"{total} scenarios -> {folder}", highlight=False)
+    if not console.is_terminal:
+        yield _print_line
+        return
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.description}", markup=False), console=console) as bar:
+        task = bar.add_task("", total=total)
+
+        def watch(progress: Progress) -> None:
+            failed = f" {progress.failed} failed" if progress.failed else ""
+            text = progress.trace.id if progress.trace else progress.message
+            bar.update(task, completed=progress.done, description=f"{text}{failed}"[:28])
+
+        yield watch
+
+
+def _print_line(progress: Progress) -> None:
+    text = outcome(progress.trace) if progress.trace else progress.message
+    print(f"[{progress.done}/{progress.total}] {text}", file=sys.stderr, flush=True)
+
+
+def outcome(trace: Trace) -> str:
+    """One line on a finished scenario."""
+    if trace.failure:
+        return f"{trace.id}: FAILED, {trace.failure.kind}: {trace.failure.message}"
+    reply = trace.answer
+    return f"{trace.id}: {reply.text.strip() if reply and reply.text.strip() else '(no reply)'}"

@@ -1,0 +1,267 @@
+"""A run: one system on some suites, into a folder; resumable at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fobench import __version__, machine, plugins
+from fobench.clock import CostTable
+from fobench.config import Config
+from fobench.errors import FobenchError, unknown
+from fobench.folder import RunFolder
+from fobench.scenario import Scenario
+from fobench.trace import Trace
+from fobench.worker import Finished, Worker
+
+VERSION = 1
+Watcher = Callable[["Progress"], None]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; handed to a watcher after each step."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    message: str = ""
+    trace: Trace | None = None
+
+
+@dataclass(slots=True)
+class Times:
+    """Where a run's time went, in ns, summed over workers."""
+
+    system_ns: int = 0
+    judge_ns: int = 0
+    total_ns: int = 0
+    scenarios: int = 0
+
+    def add(self, finished: Finished) -> None:
+        self.system_ns += finished.system_ns
+        self.judge_ns += finished.judge_ns
+        self.total_ns += finished.total_ns
+        self.scenarios += 1
+
+    def to_json(self) -> dict[str, Any]:
+        overhead = self.total_ns - self.system_ns - self.judge_ns
+        return {
+            "scenarios": self.scenarios,
+            "system_s": round(self.system_ns / 1e9, 3),
+            "judge_s": round(self.judge_ns / 1e9, 3),
+            "overhead_s": round(overhead / 1e9, 3),
+            "overhead_fraction": round(overhead / self.total_ns, 4) if self.total_ns else None,
+        }
+
+
+@dataclass(slots=True)
+class Run:
+    """A configured run in its folder."""
+
+    config: Config
+    folder: RunFolder
+    scenarios: list[Scenario]
+    record: dict[str, Any]
+    times: Times = field(default_factory=Times)
+
+    @classmethod
+    def begin(cls, config: Config, path: Path) -> Run:
+        """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
+        config.system_options()
+        config.cost_table()
+        scenarios = select(config)
+        record = {
+            "version": VERSION,
+            "fobench": __version__,
+            "status": "running",
+            "config": config.to_json(),
+            "scenarios": [scenario.id for scenario in scenarios],
+            "scenarios_sha256": _digest(scenarios),
+            "seed": config.seed,
+            "clock": config.clock,
+            "costs": config.costs,
+            "machine": machine.about(),
+            "packages": machine.packages(),
+            "git": machine.git(),
+            "started": _now(),
+        }
+        folder = RunFolder(path)
+        folder.create(record)
+        return cls(config, folder, scenarios, record)
+
+    @classmethod
+    def resume(cls, path: Path) -> Run:
+        """The run in `path`, to be completed as it was configured; refused if its suites have changed since."""
+        folder = RunFolder(path)
+        record = folder.read_run()
+        config = Config.from_json(record["config"])
+        scenarios = select(config)
+        if _digest(scenarios) != record["scenarios_sha256"]:
+            raise FobenchError(
+                f"The suites of {path} have changed since it began: start a new run instead of resuming it."
+            )
+        folder.repair()
+        return cls(config, folder, scenarios, record)
+
+    def execute(self, watch: Watcher) -> None:
+        """Runs what is not done yet. On any end, run.json tells the status; Ctrl-C arrives as KeyboardInterrupt."""
+        done = {trace.id: trace for trace in self.folder.traces()}
+        pending = [scenario for scenario in self.scenarios if scenario.id not in done]
+        progress = Progress(len(self.scenarios), len(done), sum(t.failure is not None for t in done.values()))
+        status, start = "failed", time.monotonic()
+        try:
+            if pending:
+                self._work(pending, progress, watch)
+            status = "complete"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            self.record["duration_s"] = round(self.record.get("duration_s", 0.0) + time.monotonic() - start, 1)
+            self._close(status)
+
+    def _work(self, pending: Sequence[Scenario], progress: Progress, watch: Watcher) -> None:
+        crew = Crew(self.config, self.folder.path / "run.log", pending)
+        try:
+            for outcome in crew.outcomes():
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if isinstance(outcome, Finished):
+                    self._keep(outcome, progress)
+                elif isinstance(outcome, dict):
+                    self._describe(outcome)
+                else:
+                    progress.message, progress.trace = outcome, None
+                watch(progress)
+        finally:
+            crew.stop()
+
+    def _keep(self, finished: Finished, progress: Progress) -> None:
+        start = time.perf_counter_ns()
+        trace = self.folder.add(finished.trace, finished.stereo, finished.rate_hz)
+        self.times.add(replace(finished, total_ns=finished.total_ns + time.perf_counter_ns() - start))
+        progress.done += 1
+        progress.failed += trace.failure is not None
+        progress.trace = trace
+        outcome = f"{trace.failure.kind}: {trace.failure.message}" if trace.failure else "ok"
+        self.folder.log(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}")
+
+    def _describe(self, about: dict[str, Any]) -> None:
+        """Takes in what system and judge say of themselves; a parameter hash that moved is the run's failure."""
+        before = self.record.get("components", {}).get("system", {}).get("parameter_hash")
+        after = about["system"].get("parameter_hash")
+        if before and before != after:
+            raise FobenchError(f"The frozen backbone changed: parameter hash {before} before, {after} after the run.")
+        self.record["components"] = about
+        self.folder.write_run(self.record)
+
+    def _close(self, status: str) -> None:
+        self.record["status"] = status
+        if self.times.scenarios:
+            self.record["harness"] = self.times.to_json()
+        self.folder.write_run(self.record)
+        if status == "complete" and self.config.costs == "measured":
+            table = CostTable.fit(self.folder.traces())
+            self.folder.write_text("costs.json", json.dumps(table.to_json(), indent=1) + "\n")
+
+
+class Crew:
+    """The workers of a run, a thread each (the work itself is in their processes)."""
+
+    def __init__(self, config: Config, log: Path, pending: Sequence[Scenario]) -> None:
+        self._pending: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
+        for scenario in pending:
+            self._pending.put(scenario)
+        self._outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._first = pending[0]
+        count = max(1, min(config.workers, len(pending)))
+        _share_cores(count)
+        listeners, costs = listening_metrics(), config.cost_table()
+        self._workers = [Worker(config, listeners, costs, log) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
+
+    def outcomes(self) -> Iterator[Any]:
+        """What happens, as it happens: messages, `Finished`, descriptions (dict), and exceptions of the workers."""
+        yield "loading models"
+        for thread in self._threads:
+            thread.start()
+        while any(thread.is_alive() for thread in self._threads) or not self._outcomes.empty():
+            try:
+                yield self._outcomes.get(timeout=0.2)
+            except queue.Empty:
+                continue
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for worker in self._workers:
+            worker.stop()
+
+    def _serve(self, worker: Worker) -> None:
+        try:
+            worker.load()
+            self._outcomes.put(worker.about())
+            self._outcomes.put("warming up")
+            worker.warm_up(self._first)
+            while not self._stopping.is_set():
+                self._outcomes.put(worker.run(self._pending.get_nowait()))
+        except queue.Empty:
+            self._outcomes.put(worker.about())
+            worker.stop()
+        except Exception as error:  # a worker's end is the run's: the main thread raises it
+            if not self._stopping.is_set():
+                self._outcomes.put(error)
+
+
+def select(config: Config) -> list[Scenario]:
+    """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
+    if not config.suites:
+        raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(plugins.factories('suites')))}.")
+    found: list[Scenario] = []
+    for name in config.suites:
+        suite = plugins.create("suites", name, config.suite_args)
+        scenarios = suite.scenarios(config.seed)
+        wanted = config.limit if config.limit and not config.sample_ids else None
+        prefix = f"{name}/" if len(config.suites) > 1 else ""
+        found += [replace(s, id=prefix + s.id) for s in islice(scenarios, wanted)]
+    if config.sample_ids:
+        ids = {scenario.id: scenario for scenario in found}
+        for wanted_id in config.sample_ids:
+            if wanted_id not in ids:
+                raise unknown("sample id", wanted_id, ids)
+        found = [ids[wanted_id] for wanted_id in dict.fromkeys(config.sample_ids)]
+    if not found:
+        raise FobenchError(f"The suites {', '.join(config.suites)} hold no scenario.")
+    return found
+
+
+def listening_metrics() -> tuple[str, ...]:
+    """Names of the metrics that measure on the reply's audio."""
+    return tuple(name for name in plugins.factories("metrics") if hasattr(plugins.create("metrics", name), "measure"))
+
+
+def _digest(scenarios: Sequence[Scenario]) -> str:
+    """A hash of what the scenarios are, wherever their audio files lie."""
+    bare = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def _share_cores(workers: int) -> None:
+    """Numeric libraries of the child processes take their share of the cores, unless the user has set one."""
+    if workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

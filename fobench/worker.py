@@ -1,0 +1,113 @@
+"""A worker: one system and one judge, each in its own process, taking scenarios one after another.
+
+While the system runs nothing else of this worker does, so that what is measured is the system.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fobench import audio, runner
+from fobench.clock import Clock, CostTable, VirtualClock, WallClock
+from fobench.config import Config
+from fobench.driver import Driver
+from fobench.errors import FobenchError, SystemFailure
+from fobench.host import Host, HostedDriver
+from fobench.judge import Judge
+from fobench.scenario import Scenario
+from fobench.trace import Failure, Trace
+from fobench.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
+
+WARM_UP_PATIENCE_NS = 5 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A scenario's outcome and where the time went (ns)."""
+
+    trace: Trace
+    stereo: Samples  # [T, 2]
+    rate_hz: int
+    system_ns: int
+    judge_ns: int
+    total_ns: int
+
+
+class Worker:
+    """`listeners`: names of the metrics that measure on audio. `log`: what system and judge print."""
+
+    def __init__(self, config: Config, listeners: tuple[str, ...], costs: CostTable | None, log: Path) -> None:
+        self._config, self._costs = config, costs
+        limit = config.time_limit_s
+        self._system = Host(Driver, (config.system, config.system_options()), time_limit_s=limit, log=log)
+        self._judge = Host(Judge, (config.judge, dict(config.judge_args), listeners), time_limit_s=600.0, log=log)
+        self._driver = HostedDriver(self._system)
+
+    def load(self) -> None:
+        """Starts both processes. Raises `FobenchError` if the system or the judge cannot be loaded."""
+        try:
+            self._system.start()
+            self._judge.start()
+        except SystemFailure as error:
+            raise FobenchError(
+                f"Cannot load system {self._config.system!r} or judge {self._config.judge!r}: {error}"
+            ) from error
+
+    def about(self) -> dict[str, Any]:
+        """What system and judge say of their parts, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
+        return {"system": self._driver.about(), "judge": self._judge.call("about")}
+
+    def warm_up(self, scenario: Scenario) -> None:
+        """Replays a scenario up to the first sound, for nothing: first calls are slower than all others."""
+        if self._costs is None:
+            hurried = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
+            runner.replay(hurried, self._driver, self._clock(), until_audio=True)
+
+    def run(self, scenario: Scenario) -> Finished:
+        """Replays, asks the text routes, judges. What goes wrong in the system is the trace's failure, not an error."""
+        start = time.perf_counter_ns()
+        recording = runner.replay(
+            scenario,
+            self._driver,
+            self._clock(),
+            clock_name=self._config.clock,
+            costs_name="measured" if self._costs is None else f"declared:{self._costs.digest}",
+            playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
+        )
+        trace, answer_ns = self._routes(recording.trace)
+        trace, judge_ns = self._judged(trace, runner.reply_audio(recording))
+        total = time.perf_counter_ns() - start
+        both = runner.stereo(recording)
+        return Finished(trace, both, recording.system.rate_hz, recording.system_ns + answer_ns, judge_ns, total)
+
+    def stop(self) -> None:
+        self._system.stop()
+        self._judge.stop()
+
+    def _clock(self) -> Clock:
+        return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
+
+    def _routes(self, trace: Trace) -> tuple[Trace, int]:
+        start = time.perf_counter_ns()
+        if trace.failure or not self._config.text_routes:
+            return trace, 0
+        try:
+            trace = replace(trace, routes=runner.text_routes(trace, self._driver))
+        except SystemFailure as error:
+            trace = replace(trace, failure=Failure(error.kind, f"while answering by text: {error}"))
+        return trace, time.perf_counter_ns() - start
+
+    def _judged(self, trace: Trace, reply: AudioChunk) -> tuple[Trace, int]:
+        question = trace.scenario.question
+        asked = audio.load(question.audio) if question and question.text else None
+        try:
+            heard, heard_ns = self._judge.call("hear", reply)
+            floor, floor_ns = self._judge.call("hear", asked) if asked else (None, 0)
+            measured, measured_ns = self._judge.call("measure", reply)
+        except SystemFailure as error:
+            raise FobenchError(f"The judge {self._config.judge!r} failed on {trace.id}: {error}") from error
+        judged = replace(trace, judge={"reply": heard, "floor": floor}, measured=measured)
+        return judged, heard_ns + floor_ns + measured_ns
