@@ -17,7 +17,7 @@ class PrerequisiteError(FobenchError):
 class SystemFailure(FobenchError):
     """The system under test failed; recorded as that scenario's failure, the run goes on.
 
-    `kind`: `raised`, `hung`, `died`, or `bad_audio`.
+    `kind`: `raised`, `hung`, `died`, `bad_audio` or `bad_event`.
     """
 
     def __init__(self, kind: str, message: str) -> None:

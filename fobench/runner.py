@@ -88,6 +88,7 @@ class Replay:
     def _account(self, step: Step) -> bool:
         """Books a step's cost and records what it reported; False if there was nothing left to do."""
         event, measured = step
+        self._check(event)
         self.system_ns += measured
         cost = self.clock.spend(event, measured)
         self.compute["input_ns" if step_name(event) in INPUT_STEPS else "output_ns"] += cost
@@ -106,7 +107,7 @@ class Replay:
         elif event.kind in (EventKind.TOKEN, EventKind.AUDIO, EventKind.REPLY_END):
             reply = data["reply"] = int(data.get("reply", max(0, self.speaks - 1)))
             if event.kind == EventKind.AUDIO:
-                samples = self._checked(data.pop("audio"))
+                samples = np.clip(data.pop("audio").samples, -1.0, 1.0).astype(np.float32, copy=False)
                 media = samples_to_ns(self.generated.get(reply, 0), self.playback.rate_hz)
                 self.generated[reply] = self.generated.get(reply, 0) + len(samples)
                 played = self.playback.add(reply, samples, now)
@@ -126,8 +127,13 @@ class Replay:
             self.playback.flush(now)
             self.ended.update(self.generated, self.texts)
 
-    def _checked(self, chunk: Any) -> Samples:
-        """The samples of a reply's packet. Raises `SystemFailure` (bad_audio) for what no loudspeaker could play."""
+    def _check(self, event: Event | None) -> None:
+        """Raises `SystemFailure` (bad_audio, bad_event) for what no loudspeaker could play and no trace could hold."""
+        if event is not None and not isinstance(event, Event):
+            raise SystemFailure("bad_event", f"push must yield fobench.types.Event, not {type(event).__name__}")
+        if event is None or event.kind != EventKind.AUDIO:
+            return
+        chunk = event.data.get("audio")
         if not isinstance(chunk, AudioChunk) or not isinstance(chunk.samples, np.ndarray) or chunk.samples.ndim != 1:
             raise SystemFailure("bad_audio", "an audio event must carry data['audio']: AudioChunk with samples [T]")
         if chunk.rate_hz != self.playback.rate_hz:
@@ -135,7 +141,6 @@ class Replay:
             raise SystemFailure("bad_audio", message)
         if not np.isfinite(chunk.samples).all():
             raise SystemFailure("bad_audio", "audio with values that are not finite (NaN or infinite)")
-        return np.clip(chunk.samples.astype(np.float32, copy=False), -1.0, 1.0)
 
     def _over(self) -> bool:
         """Whether nothing more will happen: all said, all heard, or patience at an end."""

@@ -1,0 +1,45 @@
+# fobench: `make demo` and `make test` are all a newcomer needs.
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints/cpu.txt
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_LIMIT ?= 36
+DEMO_OUTPUT ?= runs/demo
+
+.PHONY: help install demo test check bench browser clean
+
+help:
+	@echo "make demo      install, fetch the default models, run the benchmark, write a report"
+	@echo "make test      the fast tests"
+	@echo "make check     ruff, mypy, tests"
+	@echo "make bench     speed and size"
+	@echo "make install   .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[models,piper,dev]"
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/fobench assets pull
+	rm -rf $(DEMO_OUTPUT)
+	$(BIN)/fobench run --limit $(DEMO_LIMIT) --output $(DEMO_OUTPUT)
+	@echo "Open $(DEMO_OUTPUT)/report.html in a browser."
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python -m pytest tests/bench --benchmark-only -m ""
+
+clean:
+	rm -rf $(VENV) build *.egg-info runs

@@ -1,0 +1,198 @@
+"""The runner and the simulated user, on systems small enough to know every answer."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import soundfile
+
+from fobench import runner
+from fobench.clock import Cost, CostTable, VirtualClock
+from fobench.driver import Driver
+from fobench.scenario import Anchor, Scenario, Turn
+from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind
+
+MS = NS_PER_MS
+RATE = 16_000
+CHUNK = 320  # 20 ms
+
+
+def noise(ms, seed=0):
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, RATE * ms // 1000).astype(np.float32)
+
+
+@pytest.fixture
+def turn(tmp_path):
+    """Makes a turn of noise that lasts exactly `ms`."""
+
+    def make(ms, **settings):
+        path = tmp_path / f"{ms}-{len(list(tmp_path.iterdir()))}.wav"
+        soundfile.write(path, noise(ms), RATE, subtype="FLOAT")
+        return Turn(str(path), "", start_ns=0, end_ns=ms * MS, **settings)
+
+    return make
+
+
+class Replier:
+    """Answers `after_ms` of media time with `reply_ms` of sound in one packet; counts what it heard."""
+
+    input_rate_hz, output_rate_hz, chunk = RATE, RATE, CHUNK
+
+    def __init__(self, after_ms: int, reply_ms: int = 500, tokens: int = 1) -> None:
+        self.after_ms, self.reply_ms, self.tokens = after_ms, reply_ms, tokens
+        self.received: list[AudioChunk] = []
+        self.told: list[tuple[int, int]] = []
+
+    def open(self, seed: int) -> "Replier":
+        self.pending: list[Event] = []
+        return self
+
+    def __enter__(self) -> "Replier":
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def heard(self, reply: int, samples: int) -> None:
+        self.told.append((reply, samples))
+
+    def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        self.received.append(chunk)
+        if chunk.start + CHUNK == self.after_ms * RATE // 1000:
+            self.pending = [Event(EventKind.DECISION, {"action": Action.SPEAK})]
+            self.pending += [Event(EventKind.TOKEN, {"text": f"w{i} "}) for i in range(self.tokens)]
+            self.pending += [
+                Event(EventKind.AUDIO, {"audio": AudioChunk(noise(self.reply_ms), RATE)}),
+                Event(EventKind.REPLY_END),
+            ]
+        while self.pending:
+            yield self.pending.pop(0)
+
+    def finish(self) -> Iterator[Event]:
+        return iter(())
+
+
+def driver_of(system):
+    driver = object.__new__(Driver)
+    driver._system, driver._session, driver._work = system, None, iter(())
+    return driver
+
+
+def replay(system, *turns, costs=None, **settings):
+    scenario = Scenario("s", "test", 0, turns, patience_ns=settings.pop("patience_ns", 2 * NS_PER_S))
+    return runner.replay(scenario, driver_of(system), VirtualClock(CostTable(costs or {})), **settings)
+
+
+def test_a_free_system_is_heard_in_the_moment_it_speaks(turn):
+    trace = replay(Replier(after_ms=2000), turn(1000)).trace
+    assert trace.user[0].end_ns == 1500 * MS
+    assert trace.answer.audible_start_ns == 2000 * MS
+    assert trace.answer.text == "w0 "
+    assert trace.failure is None
+
+
+def test_computing_delays_what_is_heard(turn):
+    costs = {name: Cost() for name in ("idle", "decision", "reply_end")} | {
+        "token": Cost(100 * MS),
+        "audio": Cost(50 * MS),
+    }
+    trace = replay(Replier(after_ms=2000, tokens=3), turn(1000), costs=costs).trace
+    assert trace.answer.audible_start_ns == (2000 + 3 * 100 + 50) * MS
+    assert [event.compute_ns for event in trace.of(EventKind.TOKEN)] == [2100 * MS, 2200 * MS, 2300 * MS]
+    assert trace.compute["output_ns"] == 350 * MS
+
+
+def test_audio_queues_up_while_the_system_computes_and_none_is_lost(turn):
+    slow = {"idle": Cost(30 * MS), "decision": Cost(), "token": Cost(), "audio": Cost(), "reply_end": Cost()}
+    system = Replier(after_ms=2000)
+    recording = replay(system, turn(1000), costs=slow)
+    starts = [chunk.start for chunk in system.received]
+    assert starts == list(range(0, CHUNK * len(starts), CHUNK))
+    # 100 chunks of 20 ms, of which 99 took 30 ms of work: the reply comes when the queue has been worked off
+    assert recording.trace.of(EventKind.DECISION)[0].compute_ns == (20 + 99 * 30) * MS
+
+
+def test_what_is_recorded_is_what_was_pushed(turn):
+    system = Replier(after_ms=2000)
+    recording = replay(system, turn(1000))
+    assert np.array_equal(recording.user.samples, np.concatenate([chunk.samples for chunk in system.received]))
+    assert np.array_equal(recording.user.samples[8000:24000], noise(1000))
+
+
+def test_the_session_is_told_what_was_heard(turn):
+    system = Replier(after_ms=2000, reply_ms=500)
+    replay(system, turn(1000))
+    assert system.told[0] == (0, RATE * 20 // 1000)
+    assert system.told[-1] == (0, RATE * 500 // 1000)
+
+
+def test_without_a_reply_the_user_waits_as_long_as_he_has_patience(turn):
+    recording = replay(Replier(after_ms=999_999), turn(1000), patience_ns=3 * NS_PER_S)
+    assert recording.trace.answer is None
+    assert recording.trace.duration_ns == pytest.approx(4500 * MS, abs=40 * MS)
+
+
+def test_a_turn_anchored_to_the_reply_begins_that_long_after_it_is_audible(turn):
+    interrupt = turn(300, role="interrupt", anchor=Anchor("reply_audible", 400 * MS))
+    trace = replay(Replier(after_ms=2000, reply_ms=1500), turn(1000), interrupt).trace
+    assert trace.user[1].start_ns == pytest.approx(2400 * MS, abs=20 * MS)
+
+
+def test_a_turn_anchored_to_the_replys_end_waits_for_silence(turn):
+    following = turn(300, anchor=Anchor("reply_end", 600 * MS))
+    trace = replay(Replier(after_ms=2000, reply_ms=800), turn(1000), following).trace
+    assert trace.user[1].start_ns == pytest.approx(3400 * MS, abs=20 * MS)
+
+
+def test_turns_follow_one_another(turn):
+    trace = replay(Replier(after_ms=9000), turn(1000), turn(500, anchor=Anchor("turn_end", 250 * MS))).trace
+    assert trace.user[1].start_ns == 1750 * MS
+
+
+def test_a_system_that_raises_is_the_traces_failure(turn):
+    class Broken(Replier):
+        def push(self, chunk):
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):  # in this process; over a host it becomes the trace's failure
+        replay(Broken(after_ms=1), turn(1000))
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (AudioChunk(np.array([0.0, np.nan], np.float32), RATE), "not finite"),
+        (AudioChunk(np.zeros(5, np.float32), 44_100), "44100 Hz"),
+        (np.zeros(5, np.float32), "AudioChunk"),
+        (AudioChunk(np.zeros((5, 2), np.float32), RATE), "AudioChunk"),
+    ],
+)
+def test_audio_that_no_loudspeaker_could_play_is_the_traces_failure(turn, audio, message):
+    class Bad(Replier):
+        def push(self, chunk):
+            yield Event(EventKind.AUDIO, {"audio": audio})
+
+    failure = replay(Bad(after_ms=1), turn(1000)).trace.failure
+    assert failure.kind == "bad_audio"
+    assert message in failure.message
+
+
+def test_the_same_declared_costs_give_the_same_trace(turn):
+    question, costs = turn(1000), {n: Cost(7 * MS) for n in ("idle", "decision", "token", "audio", "reply_end")}
+    first, second = (replay(Replier(after_ms=2000), question, costs=costs).trace for _ in range(2))
+    assert first.to_json() == second.to_json()
+
+
+def test_a_trace_survives_json(turn):
+    import json
+
+    from fobench.trace import Trace
+
+    trace = replay(Replier(after_ms=2000), turn(1000)).trace
+    assert Trace.from_json(json.loads(json.dumps(trace.to_json()))) == trace
+
+
+def test_stereo_has_the_user_left_and_the_system_right(turn):
+    both = runner.stereo(replay(Replier(after_ms=2000), turn(1000)))
+    assert np.abs(both[8000:24000, 0]).max() > 0.2
+    assert not both[: 2 * RATE, 1].any()
+    assert np.abs(both[2 * RATE : 2 * RATE + 8000, 1]).max() > 0.2
