@@ -41,7 +41,7 @@ class Host:
 
     def start(self) -> None:
         """Starts the process and waits until the component is loaded."""
-        if self._process is not None and self._process.is_alive():
+        if self._process is not None:
             return
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
@@ -51,7 +51,8 @@ class Host:
         self._receive("load", LOAD_LIMIT_S)
 
     def call(self, method: str, *args: Any) -> Any:
-        self.start()
+        if self._process is None:
+            self.start()
         assert self._connection is not None
         try:
             self._connection.send((method, args))
