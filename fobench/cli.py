@@ -106,7 +106,7 @@ def named_args(flag: str, what: str) -> Callable[[Any], Any]:
 @named_args("--suite-args", "suites")
 @option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
 @option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
-@option("--judge", default="whisper", help="Recogniser that judges the spoken replies.")
+@option("--judge", default="whisper", help="Recogniser that judges the spoken replies, or none.")
 @named_args("--judge-args", "judge")
 @option("--margin", type=float, default=3.0, help="Non-inferiority margin, points of accuracy.")
 @option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")

@@ -26,7 +26,7 @@ class Config:
     suite_args: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None  # scenarios of each suite
     sample_ids: tuple[str, ...] = ()
-    judge: str = "whisper"
+    judge: str = "whisper"  # or "none"
     judge_args: Mapping[str, Any] = field(default_factory=dict)
     margin: float = 3.0  # points of accuracy, for the non-inferiority verdict
     clock: Literal["virtual", "wall"] = "virtual"

@@ -22,7 +22,7 @@ from fobench.errors import FobenchError, unknown
 from fobench.folder import RunFolder
 from fobench.scenario import Scenario
 from fobench.trace import Trace
-from fobench.worker import Finished, Worker
+from fobench.worker import NO_JUDGE, Finished, Worker
 
 VERSION = 1
 Watcher = Callable[["Progress"], None]
@@ -80,6 +80,8 @@ class Run:
         """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
         config.system_options()
         config.cost_table()
+        if config.judge != NO_JUDGE:
+            plugins.checked("recognizers", config.judge, config.judge_args)
         scenarios = select(config)
         record = {
             "version": VERSION,

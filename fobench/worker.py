@@ -22,6 +22,8 @@ from fobench.trace import Failure, Trace
 from fobench.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
 
 WARM_UP_PATIENCE_NS = 5 * NS_PER_S
+NO_JUDGE = "none"  # spoken replies are not listened to; what needs it is None with a reason
+JUDGE_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,16 @@ class Worker:
         self._config, self._costs = config, costs
         limit = config.time_limit_s
         self._system = Host(Driver, (config.system, config.system_options()), time_limit_s=limit, log=log)
-        self._judge = Host(Judge, (config.judge, dict(config.judge_args), listeners), time_limit_s=600.0, log=log)
+        judge = (config.judge, dict(config.judge_args), listeners)
+        self._judge = None if config.judge == NO_JUDGE else Host(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log)
         self._driver = HostedDriver(self._system)
 
     def load(self) -> None:
         """Starts both processes. Raises `FobenchError` if the system or the judge cannot be loaded."""
         try:
             self._system.start()
-            self._judge.start()
+            if self._judge:
+                self._judge.start()
         except SystemFailure as error:
             raise FobenchError(
                 f"Cannot load system {self._config.system!r} or judge {self._config.judge!r}: {error}"
@@ -58,7 +62,7 @@ class Worker:
 
     def about(self) -> dict[str, Any]:
         """What system and judge say of their parts, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
-        return {"system": self._driver.about(), "judge": self._judge.call("about")}
+        return {"system": self._driver.about(), "judge": self._judge.call("about") if self._judge else {}}
 
     def warm_up(self, scenario: Scenario) -> None:
         """Replays a scenario up to the first sound, for nothing: first calls are slower than all others."""
@@ -85,7 +89,8 @@ class Worker:
 
     def stop(self) -> None:
         self._system.stop()
-        self._judge.stop()
+        if self._judge:
+            self._judge.stop()
 
     def _clock(self) -> Clock:
         return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
@@ -101,6 +106,8 @@ class Worker:
         return trace, time.perf_counter_ns() - start
 
     def _judged(self, trace: Trace, reply: AudioChunk) -> tuple[Trace, int]:
+        if self._judge is None:
+            return trace, 0
         question = trace.scenario.question
         asked = audio.load(question.audio) if question and question.text else None
         try:
