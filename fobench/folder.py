@@ -90,9 +90,9 @@ class RunFolder:
         """The finished scenarios, in the order in which they finished. Raises `FobenchError` naming a broken line."""
         if not self.traces_path.exists():
             return
-        with self.traces_path.open(encoding="utf-8") as file:
+        with self.traces_path.open("rb") as file:  # a kill may have cut a character in half
             for number, line in enumerate(file, 1):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     return  # being written, or left by a kill
                 try:
                     yield Trace.from_json(json.loads(line))

@@ -143,6 +143,7 @@ class Run:
                     self._keep(outcome, progress)
                 elif isinstance(outcome, dict):
                     self._describe(outcome)
+                    continue
                 else:
                     progress.message, progress.trace = outcome, None
                 watch(progress)
@@ -231,11 +232,12 @@ def select(config: Config) -> list[Scenario]:
     if not config.suites:
         raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(plugins.factories('suites')))}.")
     found: list[Scenario] = []
-    for name in config.suites:
+    suites = tuple(dict.fromkeys(config.suites))
+    for name in suites:
         suite = plugins.create("suites", name, config.suite_args)
         scenarios = suite.scenarios(config.seed)
         wanted = config.limit if config.limit and not config.sample_ids else None
-        prefix = f"{name}/" if len(config.suites) > 1 else ""
+        prefix = f"{name}/" if len(suites) > 1 else ""
         found += [replace(s, id=prefix + s.id) for s in islice(scenarios, wanted)]
     if config.sample_ids:
         ids = {scenario.id: scenario for scenario in found}

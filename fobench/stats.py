@@ -252,7 +252,8 @@ def resampled_percentiles(
     for drawn in draws(parts.count, seed, resamples):
         rows = max(1, CHUNK_CELLS // len(values))
         for start in range(0, len(drawn), rows):
-            through = np.cumsum(drawn[start : start + rows, codes], axis=1, dtype=np.int64)  # [r, n]: items up to each
+            counts = np.take(drawn[start : start + rows], codes, axis=1)  # [r, n]
+            through = np.cumsum(counts, axis=1, dtype=np.int64)  # [r, n]: items up to each
             found.append(np.stack([_at_share(ranked, through, share) for share in shares], axis=1))
     return np.concatenate(found)
 

@@ -64,7 +64,7 @@ class Trace:
     """One scenario's record. `scenario` is embedded, so that a line can be scored by itself.
 
     `routes`: reply text per route that was asked of the system by text: t2t (reference text), a2t2t (its own transcript).
-    `judge`: what the judging recogniser heard: `reply` (the spoken replies, one text) and `floor` (the user's clean audio
+    `judge`: what the judging recogniser heard: `reply` (the spoken answer) and `floor` (the user's clean audio
     of the question), None where there was nothing to hear. `measured`: what metrics with a model measured on the reply's
     audio, by metric name. `compute`: ns spent by the system on its input path and its output path.
     """

@@ -96,13 +96,15 @@ class Worker:
         return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
 
     def _routes(self, trace: Trace) -> tuple[Trace, int]:
+        """Asks by text. Also after a failure: the question stays in the pairs, as one lost by ear."""
         start = time.perf_counter_ns()
-        if trace.failure or not self._config.text_routes:
+        if not self._config.text_routes:
             return trace, 0
         try:
             trace = replace(trace, routes=runner.text_routes(trace, self._driver))
         except SystemFailure as error:
-            trace = replace(trace, failure=Failure(error.kind, f"while answering by text: {error}"))
+            why = Failure(error.kind, f"while answering by text: {error}")
+            trace = replace(trace, failure=trace.failure or why)
         return trace, time.perf_counter_ns() - start
 
     def _judged(self, trace: Trace, reply: AudioChunk) -> tuple[Trace, int]:

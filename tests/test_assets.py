@@ -83,7 +83,7 @@ def by_hand(world: Path) -> Path:
 
 def test_the_built_in_table_reads_and_pins_every_file() -> None:
     table = assets.table()
-    assert {"smollm2-135m-gguf", "whisper-tiny.en-ct2", "piper-joe-medium", "silero-vad", "dnsmos"} <= set(table)
+    assert {"smollm2-135m-gguf", "whisper-tiny.en-ct2", "piper-joe-medium", "silero-vad"} <= set(table)
     assert [len(file.wheel) for file in table["kokoro-82m-int8"].files] == [4, 1, 1]
     assert not table["qwen2.5-coder-0.5b-gguf"].default
     assert all(file.hub or file.wheel for asset in table.values() for file in asset.files)

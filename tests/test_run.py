@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+PLAIN = ("--suite", "controls", "--judge", "none", "--costs", "declared")
+LATE = (*PLAIN, "--system", "scripted:late", "--system-args", "delay_ms=700")
 
 
 def fobench(*arguments, expect=0, **environment):
@@ -20,8 +24,7 @@ def fobench(*arguments, expect=0, **environment):
 
 
 def run(folder, *arguments, expect=0, **environment):
-    standard = ("--suite", "controls", "--limit", 3, "--judge", "none", "--costs", "declared", "--output", folder)
-    return fobench("run", *standard, *arguments, expect=expect, **environment)
+    return fobench("run", *PLAIN, "--limit", 3, "--output", folder, *arguments, expect=expect, **environment)
 
 
 def scores(folder):
@@ -118,8 +121,7 @@ def test_a_folder_with_a_run_is_not_written_over(late):
 def test_options_come_from_the_environment_and_a_file(tmp_path):
     config = tmp_path / "fobench.toml"
     config.write_text('system = "scripted:silent"\nlimit = 2\n[system-args]\n')
-    standard = ("--judge", "none", "--costs", "declared", "--suite", "controls")
-    fobench("run", *standard, "--config", config, "--limit", 1, FOBENCH_OUTPUT=str(tmp_path / "run"))
+    fobench("run", *PLAIN, "--config", config, "--limit", 1, FOBENCH_OUTPUT=str(tmp_path / "run"))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["system"] == "scripted:silent"
     assert len(record["scenarios"]) == 1
@@ -130,13 +132,18 @@ def test_an_unknown_key_in_a_file_is_refused(tmp_path):
     assert "Did you mean 'system'" in fobench("run", "--config", tmp_path / "fobench.toml", expect=2)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
+def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
     folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "traces.jsonl").symlink_to("/dev/full")
-    output = run(folder, "--system", "scripted:late", expect=2)
-    assert "the disk is full" in output
-    assert "--resume" in output
+    command = [sys.executable, "-m", "fobench", "run", *LATE, "--limit", "6", "--output", str(folder)]
+    largest = 75_000  # bytes that a file may have: more than any recording here, less than all the traces
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))  # noqa: E731
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=60)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert f"fobench run --resume {folder}" in done.stderr
+    fobench("run", "--resume", folder)
+    run(tmp_path / "calm", *LATE, "--limit", 6)
+    assert (folder / "scores.json").read_bytes() == (tmp_path / "calm" / "scores.json").read_bytes()
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_completes_it(late, tmp_path):
@@ -158,12 +165,10 @@ def test_a_kill_in_the_middle_is_resumed_to_the_uninterrupted_result(late, tmp_p
 
 def start(folder, *arguments, until, stop):
     """Begins a run of `scripted:late` and stops it when `until` scenarios are done."""
-    standard = ["--suite", "controls", "--judge", "none", "--costs", "declared", "--output", str(folder)]
-    scripted = ["--system", "scripted:late", "--system-args", "delay_ms=700", *map(str, arguments)]
-    process = subprocess.Popen([sys.executable, "-m", "fobench", "run", *standard, *scripted], stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "fobench", "run", *LATE, "--output", str(folder), *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     traces = Path(folder) / "traces.jsonl"
     while process.poll() is None and (not traces.exists() or traces.read_bytes().count(b"\n") < until):
         time.sleep(0.005)
     process.send_signal(stop)
     process.wait(timeout=30)
-    process.stderr.close()

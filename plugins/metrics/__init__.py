@@ -3,5 +3,189 @@
 from __future__ import annotations
 
 from fobench.hookspecs import Factories
+from fobench.types import Metric
 
-FACTORIES: Factories = {}
+
+def accuracy_t2t() -> Metric:
+    """Share of right replies by text to the question's reference text."""
+    from fobench_plugins.metrics.accuracy import Accuracy
+
+    return Accuracy("t2t")
+
+
+def accuracy_a2t2t() -> Metric:
+    """Share of right replies by text to the system's own transcript of the question."""
+    from fobench_plugins.metrics.accuracy import Accuracy
+
+    return Accuracy("a2t2t")
+
+
+def accuracy_s2t() -> Metric:
+    """Share of right reply texts to the spoken question."""
+    from fobench_plugins.metrics.accuracy import Accuracy
+
+    return Accuracy("s2t")
+
+
+def accuracy_s2s() -> Metric:
+    """Share of right spoken replies to the spoken question, as the judge heard them."""
+    from fobench_plugins.metrics.accuracy import Accuracy
+
+    return Accuracy("s2s")
+
+
+def parity(margin: float = 3.0) -> Metric:
+    """Accuracy by ear and mouth against that by text. `margin`: the loss in points that the verdict does not tolerate."""
+    from fobench_plugins.metrics.parity import Parity
+
+    return Parity(margin)
+
+
+def understanding_wer() -> Metric:
+    """Word errors of the system's transcript of the question against its reference text."""
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("understanding_wer", wer.understanding)
+
+
+def speech_text_wer() -> Metric:
+    """Word errors of the reply's speech, as the judge heard it, against the reply's text."""
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("speech_text_wer", wer.speech_text)
+
+
+def speech_text_cer() -> Metric:
+    """Character errors of the reply's speech, as the judge heard it, against the reply's text."""
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("speech_text_cer", wer.speech_text, per="chars")
+
+
+def judge_floor_wer() -> Metric:
+    """Word errors of the judge itself, on the users' clean audio."""
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("judge_floor_wer", wer.judge_floor)
+
+
+def endpoint_ms() -> Metric:
+    """True end of the user's speech -> the system decides that the turn is its own."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("endpoint_ms", latency.endpoint)
+
+
+def ttft_ms() -> Metric:
+    """That decision -> first token of the reply."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("ttft_ms", latency.first_token)
+
+
+def ttfa_ms() -> Metric:
+    """That decision -> first audio packet available."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("ttfa_ms", latency.first_audio)
+
+
+def response_ms() -> Metric:
+    """True end of the user's speech -> first audible sample of the reply."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("response_ms", latency.response)
+
+
+def yield_decision_ms() -> Metric:
+    """Start of an interruption -> the system decides to stop."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("yield_decision_ms", latency.yield_decision)
+
+
+def audible_stop_ms() -> Metric:
+    """Start of an interruption -> last audible sample of the interrupted reply."""
+    from fobench_plugins.metrics import latency
+
+    return latency.Latency("audible_stop_ms", latency.audible_stop)
+
+
+def rtf_input() -> Metric:
+    """Compute time / media time of the input path."""
+    from fobench_plugins.metrics.compute import RealTimeFactor
+
+    return RealTimeFactor("input")
+
+
+def rtf_output() -> Metric:
+    """Compute time / media time of the output path."""
+    from fobench_plugins.metrics.compute import RealTimeFactor
+
+    return RealTimeFactor("output")
+
+
+def underruns() -> Metric:
+    """Gaps in playback inside a reply, per reply."""
+    from fobench_plugins.metrics.underruns import Underruns
+
+    return Underruns("count")
+
+
+def underrun_ms() -> Metric:
+    """Length of the gaps in playback inside a reply, per reply."""
+    from fobench_plugins.metrics.underruns import Underruns
+
+    return Underruns("ms")
+
+
+def takeover_rate() -> Metric:
+    """Share of scenarios in which the system takes the floor: 1 s of audible speech, or more than 3 words."""
+    from fobench_plugins.metrics import turns
+
+    return turns.Rate("takeover_rate", "none", turns.takes_over)
+
+
+def turn_success() -> Metric:
+    """Share of scenarios in which the system is silent in the user's span and speaks in its own."""
+    from fobench_plugins.metrics import turns
+
+    return turns.Rate("turn_success", "higher", turns.succeeds)
+
+
+def interrupts_user_rate() -> Metric:
+    """Share of scenarios in which the system becomes audible while the user still holds the turn."""
+    from fobench_plugins.metrics import turns
+
+    return turns.Rate("interrupts_user_rate", "lower", turns.speaks_over)
+
+
+def yield_rate() -> Metric:
+    """Share of interruptions to which the system yields within 2.0 s."""
+    from fobench_plugins.metrics import turns
+
+    return turns.YieldRate("yield_rate", "higher", false=False)
+
+
+def false_yield_rate() -> Metric:
+    """Share of backchannels, side talk, background speech and noises for which the system stops."""
+    from fobench_plugins.metrics import turns
+
+    return turns.YieldRate("false_yield_rate", "lower", false=True)
+
+
+def dnsmos() -> Metric:
+    """DNSMOS P.835 overall quality of the reply's sound; sig, bak and P.808 in detail."""
+    from fobench_plugins.metrics.dnsmos import Dnsmos
+
+    return Dnsmos()
+
+
+NAMED = (
+    *(accuracy_t2t, accuracy_a2t2t, accuracy_s2t, accuracy_s2s, parity),
+    *(understanding_wer, speech_text_wer, speech_text_cer, judge_floor_wer),
+    *(endpoint_ms, ttft_ms, ttfa_ms, response_ms, yield_decision_ms, audible_stop_ms),
+    *(takeover_rate, turn_success, interrupts_user_rate, yield_rate, false_yield_rate),
+    *(rtf_input, rtf_output, underruns, underrun_ms, dnsmos),
+)
+FACTORIES: Factories = {factory.__name__: factory for factory in NAMED}

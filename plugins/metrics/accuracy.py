@@ -1,0 +1,50 @@
+"""Accuracy of the replies, one metric a route: `accuracy_t2t`, `accuracy_a2t2t`, `accuracy_s2t`, `accuracy_s2s`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Literal
+
+from fobench.scenario import Scenario
+from fobench.trace import Trace
+from fobench.types import Score
+from fobench_plugins.metrics.answers import Route, Verdict, judged, verdict
+from fobench_plugins.metrics.scores import given, known, missing, no_total, share
+
+
+class Accuracy:
+    """Share of scenarios whose reply holds an accepted answer (normalised containment; multiple choice parsed).
+
+    t2t: text in, text out. a2t2t: the system's own transcript in. s2t: the text of the spoken question's reply. s2s: what
+    an independent recogniser heard of it. No reply is wrong ("no reply"); on the spoken routes a failure of the system
+    (it raised, hung, died or gave bad audio) is wrong as well, and counted in `failures`. Wilson's 95 % interval.
+    """
+
+    version = 1
+    unit = "share"
+    better: Literal["higher", "lower", "none"] = "higher"
+
+    def __init__(self, route: Route) -> None:
+        self.name = f"accuracy_{route}"
+        self.route = route
+
+    def score(self, trace: Trace, scenario: Scenario) -> Score:
+        found = verdict(trace, self.route)
+        if found.right is None:
+            return missing(self, found.reason, scenario, failed=found.failed, verdict=asdict(found))
+        return given(self, found.right, scenario, failed=found.failed, verdict=asdict(found))
+
+    def aggregate(self, scores: Sequence[Score]) -> list[Score]:
+        verdicts = [Verdict(**score.detail["verdict"]) for score in scores if "verdict" in score.detail]
+        wrong = Counter(v.reason for v in verdicts if v.right is False)
+        counts = {
+            "n_no_reply": wrong["no reply"],
+            "n_unparsed": wrong["unparsed"],
+            "failures": {reason: n for reason, n in sorted(wrong.items()) if reason.startswith("failure")},
+        }
+        if not judged(verdicts):
+            reason = next(v.reason for v in verdicts if v.unavailable)
+            return [no_total(self, scores, reason, **counts)]
+        return [share(self, sum(v.right is True for v in verdicts), len(known(scores)), scores, **counts)]
