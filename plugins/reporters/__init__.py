@@ -3,5 +3,35 @@
 from __future__ import annotations
 
 from fobench.hookspecs import Factories
+from fobench.types import Reporter
 
-FACTORIES: Factories = {}
+
+def _terminal() -> Reporter:
+    """Prints the tables of a run."""
+    from fobench_plugins.reporters.terminal import TerminalReporter
+
+    return TerminalReporter()
+
+
+def _markdown() -> Reporter:
+    """Writes summary.md: the same tables, for a pull request or a wiki."""
+    from fobench_plugins.reporters.markdown import MarkdownReporter
+
+    return MarkdownReporter()
+
+
+def _html(audio_mb: float = 6.0) -> Reporter:
+    """Writes report.html: one offline file. `audio_mb`: how much of it may be embedded audio."""
+    from fobench_plugins.reporters.html import HtmlReporter
+
+    return HtmlReporter(audio_mb)
+
+
+def _junit() -> Reporter:
+    """Writes junit.xml: a test case a scenario, for CI."""
+    from fobench_plugins.reporters.junit import JunitReporter
+
+    return JunitReporter()
+
+
+FACTORIES: Factories = {"terminal": _terminal, "markdown": _markdown, "html": _html, "junit": _junit}

@@ -1,0 +1,118 @@
+"""report.html: everything about a run in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fobench.results import Results
+from fobench_plugins.reporters import catalogue, headline, method
+from fobench_plugins.reporters.details import Detail, details, tag_values
+from fobench_plugins.reporters.figures import chain, route_bars, strips
+from fobench_plugins.reporters.formats import legal
+from fobench_plugins.reporters.outcome import Outcome
+from fobench_plugins.reporters.player import WAVE_HEIGHT, WAVE_POINTS
+from fobench_plugins.reporters.tables import tables
+from fobench_plugins.reporters.tags import tag_tables
+from fobench_plugins.reporters.tiles import tiles
+from fobench_plugins.reporters.timeline import SYMBOLS
+from fobench_plugins.reporters.writing import write_text
+
+HERE = Path(__file__).parent
+UNIT = re.compile(r"(\d|=) (%|s|ms|points|\d)")
+MEGABYTE = 1_000_000
+
+
+class HtmlReporter:
+    """Writes report.html. `audio_mb`: how many megabytes of it may be embedded audio."""
+
+    def __init__(self, audio_mb: float = 6.0) -> None:
+        self._audio_bytes = round(audio_mb * MEGABYTE)
+
+    def write(self, results: Results, folder: Path) -> Path:
+        return write_text(folder / "report.html", render(results, self._audio_bytes))
+
+
+def render(results: Results, audio_bytes: int) -> str:
+    """The page. Everything that comes from a run is escaped by the template; scripts and styles are the package's own."""
+    shown = details(results, audio_bytes)
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    page = environment().get_template("report.html.jinja")
+    return page.render(
+        **_summary(results),
+        **_method(results),
+        scenarios=shown,
+        outcomes=[(outcome, n) for outcome in Outcome if (n := _count(shown, outcome))],
+        filters=tag_values(shown),
+        symbols=SYMBOLS,
+        wave=f"0 0 {WAVE_POINTS} {2 * WAVE_HEIGHT}",
+        style=(HERE / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def environment() -> Environment:
+    """Templates of this folder, with autoescape on and unknown names refused."""
+    made = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_legal,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["units"] = _units
+    return made
+
+
+def _units(text: str) -> str:
+    """`text` with its numbers kept on one line with their units."""
+    return UNIT.sub("\\1\u00a0\\2", text)
+
+
+def _legal(value: Any) -> Any:
+    """Control characters and lone surrogates out of every text that is shown."""
+    return legal(value) if type(value) is str else value
+
+
+def _summary(results: Results) -> dict[str, Any]:
+    return {
+        "title": headline.title(results),
+        "headline": headline.headline(results),
+        "subtitle": method.subtitle(results),
+        "status": results.run.get("status"),
+        "warnings": method.warnings(results),
+        "tiles": tiles(results),
+        "tables": tables(results),
+        "bars": route_bars(results),
+        "chain": chain(results),
+        "verdicts": headline.parity_verdicts(results),
+        "strips": [
+            found
+            for group in (catalogue.REPLY_LATENCIES, catalogue.STOP_LATENCIES)
+            if (found := strips(results, group)) is not None
+        ],
+        "tag_tables": tag_tables(results),
+    }
+
+
+def _method(results: Results) -> dict[str, Any]:
+    return {
+        "facts": method.facts(results),
+        "machine": method.machine(results),
+        "components": method.component_details(results),
+        "packages": method.mapping(results, "packages"),
+        "assets": method.mapping(results, "assets"),
+        "definitions": method.definitions(results),
+        "command": method.command(results),
+    }
+
+
+def _count(shown: list[Detail], outcome: Outcome) -> int:
+    return sum(each.verdict.outcome == outcome for each in shown)

@@ -1,0 +1,99 @@
+"""junit.xml: each scenario a test case, for CI. A failed trace is an error, a wrong answer a failure."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+from fobench.results import Results
+from fobench.trace import Trace
+from fobench.types import NS_PER_S
+from fobench_plugins.reporters import headline
+from fobench_plugins.reporters.formats import given, legal, line
+from fobench_plugins.reporters.outcome import Outcome, Verdict, verdicts
+from fobench_plugins.reporters.writing import write_text
+
+RESULTS = {Outcome.FAILED: "error", Outcome.WRONG: "failure", Outcome.UNSCORED: "skipped"}
+
+
+class JunitReporter:
+    """Writes junit.xml."""
+
+    def write(self, results: Results, folder: Path) -> Path:
+        tree = document(results)
+        ET.indent(tree)
+        text = ET.tostring(tree, encoding="unicode")
+        return write_text(folder / "junit.xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
+
+
+def document(results: Results) -> ET.Element:
+    """<testsuites> with a <testsuite> for each suite of scenarios; totals are its properties."""
+    cases: dict[str, list[tuple[Trace, Verdict]]] = {}
+    for trace, verdict in zip(results.traces, verdicts(results), strict=True):
+        cases.setdefault(trace.scenario.suite, []).append((trace, verdict))
+    root = _element("testsuites", {"name": f"fobench: {headline.title(results)}"})
+    for suite, found in cases.items():
+        root.append(_suite(suite, found, results))
+    return root
+
+
+def _suite(name: str, cases: list[tuple[Trace, Verdict]], results: Results) -> ET.Element:
+    outcomes = [verdict.outcome for _, verdict in cases]
+    attributes = {
+        "name": name,
+        "tests": str(len(cases)),
+        "errors": str(outcomes.count(Outcome.FAILED)),
+        "failures": str(outcomes.count(Outcome.WRONG)),
+        "skipped": str(outcomes.count(Outcome.UNSCORED)),
+        "time": _time(sum(trace.duration_ns for trace, _ in cases)),
+    }
+    suite = _element("testsuite", attributes)
+    suite.append(_properties(results))
+    suite.extend([_case(trace, verdict) for trace, verdict in cases])
+    return suite
+
+
+def _properties(results: Results) -> ET.Element:
+    properties = _element("properties", {})
+    for score in results.totals:
+        if (value := given(score)) is not None:
+            properties.append(_element("property", {"name": score.metric, "value": f"{value:.6g}"}))
+    return properties
+
+
+def _case(trace: Trace, verdict: Verdict) -> ET.Element:
+    scenario = trace.scenario
+    case = _element("testcase", {"classname": scenario.suite, "name": scenario.id, "time": _time(trace.duration_ns)})
+    kind = RESULTS.get(verdict.outcome)
+    if kind is None:
+        return case
+    told = {"message": line(verdict.why)}
+    if kind != "skipped":
+        told["type"] = trace.failure.kind if trace.failure else "wrong"
+    result = _element(kind, told)
+    result.text = _account(trace)
+    case.append(result)
+    return case
+
+
+def _account(trace: Trace) -> str:
+    """What was asked, understood, written and heard."""
+    question = trace.scenario.question
+    told = {
+        "question": question.text if question else None,
+        "understood": trace.transcript(),
+        "wrote": trace.answer.text if trace.answer else None,
+        "judge heard": trace.judge.get("reply"),
+        "accepted": " / ".join(trace.scenario.expect.answers),
+        "failure": trace.failure.message if trace.failure else None,
+    }
+    return legal("\n".join(f"{name}: {text}" for name, text in told.items() if text))
+
+
+def _element(tag: str, attributes: Mapping[str, str]) -> ET.Element:
+    return ET.Element(tag, {name: legal(value) for name, value in attributes.items()})
+
+
+def _time(ns: int) -> str:
+    return f"{ns / NS_PER_S:.3f}"

@@ -1,0 +1,91 @@
+"""summary.md: the tables of a run for a pull request, an issue or a wiki."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fobench.results import Results
+from fobench_plugins.reporters import headline, method
+from fobench_plugins.reporters.formats import NONE, line
+from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.tables import Table, tables
+from fobench_plugins.reporters.writing import write_text
+
+MOST_FAILURES = 20  # failed and wrong scenarios listed
+BAD = (Outcome.FAILED, Outcome.WRONG)
+SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class MarkdownReporter:
+    """Writes summary.md."""
+
+    def write(self, results: Results, folder: Path) -> Path:
+        return write_text(folder / "summary.md", "\n".join(document(results)) + "\n")
+
+
+def escape(text: object) -> str:
+    """`text` in one line, with nothing in it that Markdown or HTML would act on; `@name` notifies nobody."""
+    safe = "".join(HTML.get(letter, letter) for letter in line(text))
+    return SPECIAL.sub(r"\\\1", safe).replace("@", "@\u200b")
+
+
+def document(results: Results) -> Iterator[str]:
+    """The lines of the summary."""
+    yield f"# {escape(headline.title(results))}"
+    yield ""
+    yield f"{escape(method.subtitle(results))}"
+    yield ""
+    yield f"**{escape(headline.headline(results))}**"
+    yield ""
+    for label, _, sentence in headline.parity_verdicts(results):
+        yield f"- {escape(label)}: {escape(sentence)}"
+    for table in tables(results).values():
+        if table.present:
+            yield from _table(table)
+    yield from _scenarios(results)
+    yield from _list("To bear in mind", method.warnings(results))
+    yield from _method(results)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from ("", f"## {escape(table.title)}", "", escape(table.caption), "")
+    columns = (*table.columns, "Note") if any(row.note for row in table.present) else table.columns
+    yield _cells(columns)
+    yield _cells([":--", *("--:" for _ in table.columns[1:]), *("--" for _ in columns[len(table.columns) :])], raw=True)
+    for row in table.present:
+        note = (row.note,) if len(columns) > len(table.columns) else ()
+        yield _cells((row.label, *(cell or NONE for cell in row.cells), *note))
+
+
+def _cells(cells: Sequence[str], raw: bool = False) -> str:
+    return "| " + " | ".join(cell if raw else escape(cell) for cell in cells) + " |"
+
+
+def _scenarios(results: Results) -> Iterator[str]:
+    found = verdicts(results)
+    counted = ", ".join(f"{n} {outcome}" for outcome, n in counts(found).items() if n) or "none"
+    yield from ("", "## Scenarios", "", f"{len(found)} in all: {counted}.", "")
+    named = zip((trace.id for trace in results.traces), found, strict=True)
+    bad = sorted((item for item in named if item[1].outcome in BAD), key=lambda item: BAD.index(item[1].outcome))
+    if not bad:
+        return
+    yield _cells(("Scenario", "Outcome", "Why"))
+    yield _cells((":--", ":--", ":--"), raw=True)
+    for name, verdict in bad[:MOST_FAILURES]:
+        yield _cells((name, verdict.outcome, verdict.why))
+    if len(bad) > MOST_FAILURES:
+        yield from ("", f"and {len(bad) - MOST_FAILURES} more: see report.html.")
+
+
+def _list(title: str, points: Sequence[str]) -> Iterator[str]:
+    if points:
+        yield from ("", f"## {title}", "", *(f"- {escape(point)}" for point in points))
+
+
+def _method(results: Results) -> Iterator[str]:
+    yield from ("", "## Method", "", "Run it again:", "", f"    {line(method.command(results))}", "")
+    for label, value in (*method.facts(results), *method.machine(results)):
+        yield f"- {escape(label)}: {escape(value)}"

@@ -1,0 +1,24 @@
+"""What the harness itself costs: replaying a conversation to a system that does nothing, over a process boundary."""
+
+import pytest
+
+from fobench import plugins, runner
+from fobench.clock import CostTable, VirtualClock
+from fobench.driver import Driver
+from fobench.host import Host, HostedDriver
+
+
+@pytest.fixture(scope="module")
+def driver():
+    host = Host(Driver, ("scripted:late", {"delay_ms": 700}))
+    yield HostedDriver(host)
+    host.stop()
+
+
+def test_replaying_a_scenario(benchmark, driver):
+    """Seconds of harness for each second of conversation; the cascade takes some 0.5 s for it on two cores."""
+    scenario = next(iter(plugins.create("suites", "controls", {"count": 1}).scenarios(0)))
+    recording = benchmark(lambda: runner.replay(scenario, driver, VirtualClock(CostTable())))
+    per_second = benchmark.stats["median"] / (recording.trace.duration_ns / 1e9)
+    benchmark.extra_info["harness_s_per_media_s"] = per_second
+    assert per_second < 0.03
