@@ -286,11 +286,8 @@ def _report(folder: Path, margin: float, reporters: tuple[str, ...]) -> None:
 def _write(results: Any, folder: Path, reporters: tuple[str, ...]) -> None:
     from fobench import plugins
 
-    plugins.create("reporters", "terminal").write(results, folder)
-    for name in reporters:
-        written = plugins.create("reporters", name).write(results, folder)
-        if written is not None:
-            click.echo(f"{name}: {written}")
+    for name in (*reporters, "terminal"):  # the terminal's last: it names what the others wrote
+        plugins.create("reporters", name).write(results, folder)
 
 
 def _summary(factory: Callable[..., Any]) -> str:

@@ -8,7 +8,6 @@ A probe takes the component and returns what it found, or raises `Broken` saying
 
 from __future__ import annotations
 
-import importlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -81,9 +80,19 @@ def _has(kind: str, name: str) -> bool:
 
 def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
     """[(label, probe)] for a component of `kind`; the probes of one component share what they compute."""
-    module = importlib.import_module(f"fobench.conformance_{kind}")
-    probes: Sequence[tuple[str, Probe]] = module.probes(component)
-    return probes
+    from fobench import conformance_data, conformance_models, conformance_speech, conformance_systems
+
+    makers: dict[str, Callable[[Any], Sequence[tuple[str, Probe]]]] = {
+        "systems": conformance_systems.probes,
+        "backbones": conformance_models.backbone_probes,
+        "codecs": conformance_models.codec_probes,
+        "recognizers": conformance_speech.recognizer_probes,
+        "voices": conformance_speech.voice_probes,
+        "suites": conformance_data.suite_probes,
+        "metrics": conformance_data.metric_probes,
+        "reporters": conformance_data.reporter_probes,
+    }
+    return makers[kind](component)
 
 
 def _run(label: str, probe: Probe) -> Check:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fobench import audio
 from fobench.conformance import Probe, need
-from fobench.conformance_sound import need_count, need_sound, speech
+from fobench.conformance_speech import need_count, need_sound, speech
 from fobench.types import Action, AudioChunk, Event, EventKind, Samples, System, TextRoute
 
 LEAD_S = 0.5  # of silence before the question
@@ -61,12 +61,14 @@ class _Subject:
         events: list[Event] = []
         with self.system.open(SEED) as session:
             for chunk in self.chunks(wave):
-                heard = _heard(events, chunk) if tell else None
+                heard = _heard(events) if tell else None
                 if heard:
                     session.heard(*heard)
                 events += _take(session.push(chunk), steps)
             if steps is not None:
-                events += session.push(AudioChunk(self._silent(0)[: self.system.chunk], self.system.input_rate_hz, len(wave)))
+                events += session.push(
+                    AudioChunk(self._silent(0)[: self.system.chunk], self.system.input_rate_hz, len(wave))
+                )
             events += session.finish()
         return events
 
@@ -187,7 +189,9 @@ class _Subject:
 def need_same(expected: Sequence[Event], found: Sequence[Event], when: str) -> None:
     """Raises `Broken` naming the first event that differs."""
     for index, (one, other) in enumerate(zip(expected, found, strict=False)):
-        need(_comparable(one) == _comparable(other), f"event {index} differs {when}: {_brief(one)}, then {_brief(other)}")
+        need(
+            _comparable(one) == _comparable(other), f"event {index} differs {when}: {_brief(one)}, then {_brief(other)}"
+        )
     need(len(expected) == len(found), f"{len(expected)} events became {len(found)} {when}")
 
 
@@ -198,7 +202,7 @@ def _take(work: Any, steps: int | None) -> list[Event]:
     return [event for event in (next(work, None) for _ in range(steps)) if event is not None]
 
 
-def _heard(events: Sequence[Event], chunk: AudioChunk) -> tuple[int, int] | None:
+def _heard(events: Sequence[Event]) -> tuple[int, int] | None:
     """What a listener has heard, who hears each packet when it comes."""
     lengths = _lengths(events)
     if not lengths:

@@ -20,6 +20,7 @@ from typing import Any
 
 from fobench import audio
 from fobench.errors import FobenchError
+from fobench.scenario import Scenario
 from fobench.trace import Trace
 from fobench.types import Samples
 
@@ -68,7 +69,7 @@ class RunFolder:
         with self._explained():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
-            trace = replace(trace, audio=name)
+            trace = replace(trace, audio=name, scenario=_portable(trace.scenario))
             line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
             with self._lock, self.traces_path.open("ab") as file:
                 file.write(line.encode())
@@ -111,3 +112,8 @@ class RunFolder:
             why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
             fix = f"Nothing finished is lost: mend it, then fobench run --resume {self.path}"
             raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error
+
+
+def _portable(scenario: Scenario) -> Scenario:
+    """The scenario without the places of this machine: a turn's audio is known by its name and its hash."""
+    return replace(scenario, turns=tuple(replace(turn, audio=Path(turn.audio).name) for turn in scenario.turns))
