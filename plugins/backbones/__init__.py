@@ -1,7 +1,82 @@
-"""Built-in backbones: {name: factory}. Heavy imports happen inside the factories."""
+"""Built-in backbones: {name: factory}. Heavy imports happen inside the factories.
+
+Options of every one: `device` ("auto", "cpu", "cuda", "cuda:1"), `dtype` ("auto", "float32", "bfloat16", "float16"; on a CPU
+also "int8", and "int4" for matrices that 4 bits hold without loss), `threads` (of torch; None: as the environment says),
+`offline` (never ask a hub or index).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fobench_plugins.backbones import hub, load
+from fobench_plugins.backbones.load import Dtype
+
+from fobench import assets
 from fobench.hookspecs import Factories
 
-FACTORIES: Factories = {}
+
+def hf(
+    target: str,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    threads: int | None = None,
+    offline: bool = False,
+    revision: str = "main",
+) -> Any:
+    """`hf:` any causal model with a chat template: a repository of the hub, or a local folder."""
+    path = Path(target).expanduser()
+    if path.is_dir() or target.startswith((".", "/", "~")):
+        folder = hub.local(path)
+    else:
+        folder = _folder(hub.Weights(target, revision=revision), device, dtype, offline)
+    return load.backbone(folder, name=f"hf:{target}", device=device, dtype=dtype, threads=threads)
+
+
+def gguf(target: str, *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None) -> Any:
+    """`gguf:` a GGUF file, converted to safetensors once."""
+    path = Path(target).expanduser()
+    return load.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
+
+
+def _named(name: str, weights: hub.Weights) -> Callable[..., Any]:
+    def factory(
+        *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
+    ) -> Any:
+        folder = _folder(weights, device, dtype, offline)
+        return load.backbone(folder, name=name, device=device, dtype=dtype, threads=threads)
+
+    factory.__doc__ = f"{weights.repo} ({weights.parameters} G parameters, {weights.licence})."
+    return factory
+
+
+def _from_asset(name: str, asset: str) -> Callable[..., Any]:
+    def factory(
+        *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
+    ) -> Any:
+        folder = assets.get(asset, offline=offline or None)
+        path = next(iter(sorted(folder.glob("*.gguf"))))
+        return load.from_gguf(path, name=name, device=device, dtype=dtype, threads=threads)
+
+    factory.__doc__ = f"The pinned GGUF file of the asset {asset}, converted to safetensors once."
+    return factory
+
+
+def _folder(weights: hub.Weights, device: str, dtype: str, offline: bool) -> Path:
+    lacks = hub.device_lack(device)
+    if weights.parameters and not lacks:
+        bytes_each = load.BYTES.get(dtype, 2)
+        lacks = hub.memory_lack(weights.parameters * hub.GB * bytes_each, device)
+    return hub.folder(weights, offline=offline, lacks=lacks)
+
+
+FACTORIES: Factories = {
+    "smollm2-135m": _from_asset("smollm2-135m", "smollm2-135m-gguf"),
+    "qwen2.5-coder-0.5b": _from_asset("qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-gguf"),
+    **{name: _named(name, weights) for name, weights in hub.NAMES.items()},
+    "hf:": hf,
+    "gguf:": gguf,
+}

@@ -2,6 +2,85 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Literal
+
+from fobench import assets
+from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench.hookspecs import Factories
 
-FACTORIES: Factories = {}
+TINY = "tiny.en"
+TINY_ASSET = "whisper-tiny.en-ct2"
+
+
+def openai(
+    *,
+    model: str = TINY,
+    device: str = "auto",
+    threads: int | None = None,
+    language: str = "en",
+    beam_size: int | None = None,
+    word_timestamps: bool = False,
+    offline: bool = False,
+) -> Any:
+    """Whisper by OpenAI's own classes. `model`: any of its sizes, or a checkpoint's path; greedy unless `beam_size` is given."""
+    try:
+        import torch
+        from fobench_plugins.recognizers.whisper import OpenAIWhisper, load
+
+        loaded = load(model, device, offline)
+    except ImportError as error:
+        raise _not_installed(error) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    options = {"language": language, "beam_size": beam_size, "word_timestamps": word_timestamps}
+    return OpenAIWhisper(loaded, name=model, **options)
+
+
+def ctranslate2(
+    *,
+    model: str = TINY,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    compute_type: str = "int8",
+    threads: int | None = None,
+    language: str = "en",
+    beam_size: int = 1,
+    word_timestamps: bool = False,
+    offline: bool = False,
+) -> Any:
+    """Whisper by CTranslate2. `model`: a size that faster-whisper knows, or a folder; `compute_type`: int8, float32, float16, ..."""
+    try:
+        from fobench_plugins.recognizers.faster_whisper import FasterWhisper
+
+        options = {"compute_type": compute_type, "threads": threads or 0, "language": language, "beam_size": beam_size}
+        folder = _ctranslate2_folder(model, offline)
+        return FasterWhisper(folder, name=model, device=device, word_timestamps=word_timestamps, **options)
+    except ImportError as error:
+        raise _not_installed(error) from error
+    except ValueError as error:  # CTranslate2's word for a compute type or device that it cannot do here
+        raise FobenchError(f"faster-whisper {model} with compute_type={compute_type} on {device}: {error}") from error
+
+
+def _ctranslate2_folder(model: str, offline: bool) -> Path:
+    from faster_whisper import available_models, download_model
+
+    if model == TINY:
+        return assets.get(TINY_ASSET, offline=offline or None)
+    if Path(model).is_dir():
+        return Path(model)
+    if model not in available_models() and "/" not in model:
+        raise unknown("faster-whisper model", model, available_models())
+    try:
+        return Path(download_model(model, local_files_only=offline))
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
+        raise PrerequisiteError(
+            f"faster-whisper {model} is not in the local hub cache and cannot be fetched ({type(error).__name__}). Where the hub "
+            f"can be reached: python -c \"import faster_whisper; faster_whisper.download_model('{model}')\"; or use model={TINY}."
+        ) from error
+
+
+def _not_installed(error: ImportError) -> PrerequisiteError:
+    return PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'")
+
+
+FACTORIES: Factories = {"whisper": openai, "faster-whisper": ctranslate2}

@@ -1,0 +1,133 @@
+"""From weights to a backbone: device, dtype, threads, and the one-off conversion of GGUF files."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fobench_plugins.backbones import hub
+
+from fobench import assets
+from fobench.errors import FobenchError, PrerequisiteError
+
+if TYPE_CHECKING:
+    from fobench_plugins.backbones.causal import CausalBackbone
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 3, "int4": 2.6}  # a parameter; the packed forms keep the dense one
+
+
+def backbone(
+    folder: Path, *, name: str, device: str, dtype: Dtype, threads: int | None, quantised: bool = False
+) -> CausalBackbone:
+    """The model in `folder` (transformers' layout, safetensors), frozen, on `device`.
+
+    `quantised`: its weights came from 4 bits, so that "auto" can hold them in 4 bits again without loss.
+    Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for options that do not go together.
+    """
+    if lacks := hub.device_lack(device):
+        raise PrerequisiteError("\n".join(lacks))
+    torch, transformers = _libraries()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = _device(torch, device)
+    dtype = _dtype(torch, device, dtype, quantised)
+    if lacks := hub.memory_lack(hub.file_bytes(folder) / _stored_bytes(folder) * BYTES[dtype], device):
+        raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(lacks))
+    from fobench_plugins.backbones.causal import CausalBackbone
+
+    held = "bfloat16" if dtype.startswith("int") else dtype
+    placed = {} if device == "cpu" else {"device_map": {"": device}}
+    safe = {"local_files_only": True, "trust_remote_code": False}
+    with _quiet(transformers):
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, held), use_safetensors=True, **safe, **placed
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
+    return CausalBackbone(model, tokenizer, name=name, bits=int(dtype[3:]) if dtype.startswith("int") else None)
+
+
+def from_gguf(path: Path, **options: Any) -> CausalBackbone:
+    """The model in a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and kept."""
+    if not path.is_file():
+        raise FobenchError(f"There is no file {path}.")
+    folder = assets.converted(f"{path.stem.lower()}-hf1", path, lambda into: _convert(path, into))
+    return backbone(folder, quantised=True, **options)
+
+
+def _convert(path: Path, into: Path) -> None:
+    """Writes the de-quantised model, float32, and its tokenizer as transformers saves them."""
+    torch, transformers = _libraries("gguf")
+    source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, "local_files_only": True}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise FobenchError(f"{path.name} cannot be converted: {error}") from error
+    del model.config.quantization_config  # else save_pretrained refuses: the weights are no longer quantised
+    model.hf_quantizer = None
+    model.save_pretrained(into)
+    tokenizer.save_pretrained(into)
+    del model
+    gc.collect()
+
+
+def _libraries(*further: str) -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+
+        for name in further:
+            __import__(name)
+    except ImportError as error:
+        raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
+    return torch, transformers
+
+
+def _device(torch: Any, device: str) -> str:
+    """The device itself: "auto" is the first GPU if there is one, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
+        reason = str(error).strip().splitlines()[0]
+        raise PrerequisiteError(f"Device {device!r} cannot be used: {reason} Use --device auto.") from error
+    return device
+
+
+def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool) -> Dtype:
+    """The dtype itself. "auto": the fastest whose replies stay those of float32, as measured for SmolLM2 (README)."""
+    if dtype.startswith("int") and device != "cpu":
+        raise FobenchError(f"--dtype {dtype} is for the CPU; on {device} use bfloat16.")
+    if dtype != "auto":
+        return dtype
+    if device == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported()
+        return ("int4" if quantised else "bfloat16") if fast else "float32"
+    return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
+
+
+def _stored_bytes(folder: Path) -> int:
+    """Bytes a parameter in the folder's files, from the first one's header."""
+    from safetensors import safe_open
+
+    with safe_open(next(iter(sorted(folder.glob("*.safetensors")))), "np") as file:
+        kind = file.get_slice(next(iter(file.keys()))).get_dtype()
+    return {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.get(kind, 1)
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No progress bar: loading from a local disk takes a second a gigabyte."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

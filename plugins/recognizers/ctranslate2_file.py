@@ -1,0 +1,139 @@
+"""CTranslate2's `model.bin` read as data, and a Whisper model in it as a checkpoint of openai-whisper."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fobench.errors import FobenchError
+
+VERSION = 6  # of the container
+DTYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}  # bfloat16 (5) has no numpy type; Whisper files do not use it
+LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
+HEAD = 64  # channels of an attention head in every Whisper
+Array = npt.NDArray[Any]
+
+
+def read(path: Path) -> dict[str, Array]:
+    """{name: array} of a CTranslate2 container, aliases resolved; the arrays are read-only views of the file's bytes.
+
+    Layout: uint32 version; string specification; uint32 revision; uint32 count; then each variable: string name, uint8 rank, uint32
+    dimensions, uint8 dtype, uint32 bytes, data; uint32 count of aliases, each two strings. A string is uint16 length, bytes, NUL.
+    Raises FobenchError for another version, a dtype not known, or a file that is cut short.
+    """
+    reader = _Reader(path.read_bytes())
+    try:
+        if (version := reader.number("I")) != VERSION:
+            raise FobenchError(f"{path.name} is a CTranslate2 container of version {version}; only {VERSION} can be read.")
+        reader.string(), reader.number("I")  # the specification's name and revision
+        arrays = dict(reader.variable() for _ in range(reader.number("I")))
+        for _ in range(reader.number("I")):
+            alias, name = reader.string(), reader.string()
+            arrays[alias] = arrays[name]
+    except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise FobenchError(f"{path.name} is no readable CTranslate2 container: {error}") from error
+    return arrays
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def number(self, kind: str) -> int:
+        (value,) = struct.unpack_from("<" + kind, self._data, self._at)
+        self._at += struct.calcsize("<" + kind)
+        return int(value)
+
+    def string(self) -> str:
+        length = self.number("H")
+        self._at += length
+        return self._data[self._at - length : self._at - 1].decode()
+
+    def variable(self) -> tuple[str, Array]:
+        name, rank = self.string(), self.number("B")
+        shape = tuple(self.number("I") for _ in range(rank))
+        dtype, size = np.dtype(DTYPES[self.number("B")]), self.number("I")
+        if size != dtype.itemsize * int(np.prod(shape)) or self._at + size > len(self._data):
+            raise ValueError(f"variable {name} does not fit its place")
+        self._at += size
+        return name, np.frombuffer(self._data, dtype, size // dtype.itemsize, self._at - size).reshape(shape)
+
+
+def whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:
+    """A CTranslate2 Whisper as the state dict of openai-whisper's class."""
+    state: dict[str, Array] = {
+        "encoder.positional_embedding": arrays["encoder/position_encodings/encodings"],
+        "decoder.positional_embedding": arrays["decoder/position_encodings/encodings"],
+        "decoder.token_embedding.weight": arrays["decoder/embeddings/weight"],
+        **_pair(arrays, "encoder/conv1", "encoder.conv1"),
+        **_pair(arrays, "encoder/conv2", "encoder.conv2"),
+        **_norm(arrays, "encoder/layer_norm", "encoder.ln_post"),
+        **_norm(arrays, "decoder/layer_norm", "decoder.ln"),
+    }
+    for part, i in sorted({(m[1], m[2]) for m in map(LAYER.match, arrays) if m}):
+        state |= _block(arrays, f"{part}/layer_{i}", f"{part}.blocks.{i}")
+    return state
+
+
+def dimensions(state: dict[str, Array]) -> dict[str, int]:
+    """What openai-whisper's `ModelDimensions` takes, read off a state dict's shapes."""
+    positions, width = state["encoder.positional_embedding"].shape
+    return {
+        "n_mels": state["encoder.conv1.weight"].shape[1],
+        "n_audio_ctx": positions,
+        "n_audio_state": width,
+        "n_audio_head": width // HEAD,
+        "n_audio_layer": sum(bool(re.fullmatch(r"encoder\.blocks\.\d+\.attn_ln\.weight", name)) for name in state),
+        "n_vocab": len(state["decoder.token_embedding.weight"]),
+        "n_text_ctx": len(state["decoder.positional_embedding"]),
+        "n_text_state": width,
+        "n_text_head": width // HEAD,
+        "n_text_layer": sum(bool(re.fullmatch(r"decoder\.blocks\.\d+\.attn_ln\.weight", name)) for name in state),
+    }
+
+
+def alignment_heads(config: Path) -> list[tuple[int, int]]:
+    """(layer, head) of the cross-attention heads that give word times, from the folder's config.json."""
+    return [(layer, head) for layer, head in json.loads(config.read_text())["alignment_heads"]]
+
+
+def _block(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
+    """One transformer layer: CTranslate2 fuses query, key, value; the decoder has cross-attention besides."""
+    state = {
+        **_attention(arrays, f"{source}/self_attention", f"{target}.attn"),
+        **_norm(arrays, f"{source}/self_attention/layer_norm", f"{target}.attn_ln"),
+        **_norm(arrays, f"{source}/ffn/layer_norm", f"{target}.mlp_ln"),
+        **_pair(arrays, f"{source}/ffn/linear_0", f"{target}.mlp.0"),
+        **_pair(arrays, f"{source}/ffn/linear_1", f"{target}.mlp.2"),
+    }
+    if f"{source}/attention/linear_0/weight" in arrays:
+        state |= _attention(arrays, f"{source}/attention", f"{target}.cross_attn")
+        state |= _norm(arrays, f"{source}/attention/layer_norm", f"{target}.cross_attn_ln")
+    return state
+
+
+def _attention(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
+    """Self-attention is linear_0 (query, key, value) and linear_1 (out); cross-attention linear_0 (query), 1 (key, value), 2 (out)."""
+    linears = [f"{source}/linear_{i}" for i in range(3) if f"{source}/linear_{i}/weight" in arrays]
+    weight = np.concatenate([arrays[f"{name}/weight"] for name in linears])  # [query, key, value, out]
+    bias = np.concatenate([arrays[f"{name}/bias"] for name in linears])
+    state = {}
+    for name, w, b in zip(("query", "key", "value", "out"), np.split(weight, 4), np.split(bias, 4), strict=True):
+        state[f"{target}.{name}.weight"] = w
+        if name != "key":  # Whisper's key has no bias; CTranslate2 stores zeros
+            state[f"{target}.{name}.bias"] = b
+    return state
+
+
+def _pair(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
+    return {f"{target}.{end}": arrays[f"{source}/{end}"] for end in ("weight", "bias")}
+
+
+def _norm(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
+    return {f"{target}.weight": arrays[f"{source}/gamma"], f"{target}.bias": arrays[f"{source}/beta"]}

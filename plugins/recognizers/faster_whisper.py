@@ -1,0 +1,67 @@
+"""Whisper through CTranslate2: the fast recogniser for CPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fobench.audio import audible_bounds, resample
+from fobench.types import NS_PER_S, AudioChunk, Transcript, Word
+
+RATE_HZ = 16000  # of Whisper's input
+
+
+class FasterWhisper:
+    """A Whisper model in CTranslate2's format, greedy by default, without fallback to other temperatures.
+
+    `transcribe` gives an empty transcript for audio in which nothing is audible: Whisper would make words up.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        name: str,
+        device: str = "cpu",
+        compute_type: str = "int8",
+        threads: int = 0,
+        language: str = "en",
+        beam_size: int = 1,
+        word_timestamps: bool = False,
+        offline: bool = True,
+    ) -> None:
+        """`folder`: a local model, or a name that faster-whisper knows. `threads`: 0 is CTranslate2's choice."""
+        from faster_whisper import WhisperModel
+
+        self._model = WhisperModel(
+            str(folder), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=offline
+        )
+        self._about = {"recognizer": f"faster-whisper {name}", "compute_type": compute_type, "device": device}
+        self._options = {"language": language, "beam_size": beam_size, "word_timestamps": word_timestamps}
+
+    def about(self) -> dict[str, Any]:
+        """Plain data for the run's record."""
+        return {**self._about, **self._options}
+
+    def transcribe(self, audio: AudioChunk) -> Transcript:
+        """The words of the whole clip; their times, in ns from its first sample, only with `word_timestamps`."""
+        if audible_bounds(audio.samples, audio.rate_hz) is None:
+            return Transcript("")
+        samples = np.ascontiguousarray(resample(audio, RATE_HZ).samples, dtype=np.float32)
+        segments, _ = self._model.transcribe(
+            samples,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            without_timestamps=len(samples) <= 30 * RATE_HZ,  # longer audio is cut where the model puts time stamps
+            vad_filter=False,
+            **self._options,
+        )
+        found = list(segments)
+        text = "".join(segment.text for segment in found).strip()
+        return Transcript(text, tuple(_word(word) for segment in found for word in segment.words or ()))
+
+
+def _word(word: Any) -> Word:
+    return Word(word.word.strip(), round(word.start * NS_PER_S), round(word.end * NS_PER_S))

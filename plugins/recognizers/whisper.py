@@ -1,0 +1,126 @@
+"""Whisper by OpenAI's own classes, every size: the judge. tiny.en comes from the pinned CTranslate2 file, converted once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fobench_plugins.recognizers import ctranslate2_file
+
+from fobench import assets
+from fobench.audio import audible_bounds, resample
+from fobench.errors import PrerequisiteError, unknown
+from fobench.types import NS_PER_S, AudioChunk, Samples, Transcript, Word
+
+RATE_HZ = 16000  # of Whisper's input
+WINDOW_S = 30  # of audio that Whisper takes at a time
+ASSET = "whisper-tiny.en-ct2"
+
+
+class OpenAIWhisper:
+    """A Whisper model in PyTorch: greedy, temperature 0 without fallback, float16 only on a GPU.
+
+    `transcribe` gives an empty transcript for audio in which nothing is audible: Whisper would make words up.
+    """
+
+    def __init__(
+        self, model: Any, *, name: str, language: str = "en", beam_size: int | None = None, word_timestamps: bool = False
+    ) -> None:
+        """`model`: a `whisper.Whisper`. `beam_size` None is greedy."""
+        self._model = model.eval().requires_grad_(False)
+        self._words = word_timestamps
+        self._options = {"language": language, "beam_size": beam_size, "fp16": model.device.type == "cuda"}
+        self._about = {"recognizer": f"whisper {name}", "device": str(model.device), **self._options}
+
+    def about(self) -> dict[str, Any]:
+        """Plain data for the run's record."""
+        return dict(self._about)
+
+    def transcribe(self, audio: AudioChunk) -> Transcript:
+        """The words of the whole clip; their times, in ns from its first sample, only with `word_timestamps`."""
+        if audible_bounds(audio.samples, audio.rate_hz) is None:
+            return Transcript("")
+        samples = np.ascontiguousarray(resample(audio, RATE_HZ).samples, dtype=np.float32)
+        if self._words or len(samples) > WINDOW_S * RATE_HZ:
+            return self._long(samples)
+        return Transcript(self._short(samples))
+
+    def _short(self, samples: Samples) -> str:
+        """The text of a clip that fits into one window."""
+        import whisper
+
+        options = whisper.DecodingOptions(temperature=0.0, without_timestamps=True, **self._options)
+        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), self._model.dims.n_mels)  # [mels, 3000]
+        return str(whisper.decode(self._model, mel.to(self._model.device), options).text).strip()
+
+    def _long(self, samples: Samples) -> Transcript:
+        """Window after window, cut where the model puts time stamps."""
+        options = {**self._options, "temperature": 0.0, "condition_on_previous_text": False}
+        found = self._model.transcribe(samples, word_timestamps=self._words, **options)
+        words = [word for segment in found["segments"] for word in segment.get("words", ())]
+        return Transcript(str(found["text"]).strip(), tuple(_word(word) for word in words))
+
+
+def load(model: str, device: str, offline: bool) -> Any:
+    """The `whisper.Whisper` of a size's name or a checkpoint's path. FobenchError for an unknown one, PrerequisiteError if it
+    cannot be had."""
+    import torch
+    import whisper
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if model == "tiny.en":
+        return _from_asset(device, offline)
+    if model not in whisper.available_models() and not Path(model).is_file():
+        raise unknown("Whisper model", model, whisper.available_models())
+    if model in whisper.available_models() and offline and not _cached(model):
+        raise PrerequisiteError(_absent(model, "offline by request"))
+    try:
+        return whisper.load_model(model, device=device)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        raise PrerequisiteError(_absent(model, str(error))) from error
+
+
+def _cached(model: str) -> bool:
+    import os
+
+    import whisper
+
+    root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "whisper"
+    return (root / whisper._MODELS[model].rsplit("/", 1)[-1]).is_file()
+
+
+def _absent(model: str, reason: str) -> str:
+    command = f"python -c \"import whisper; whisper.load_model('{model}')\""
+    return f"Whisper {model} is not here: {reason}. Get it where the net can be reached: {command}; or use model=tiny.en."
+
+
+def _from_asset(device: str, offline: bool) -> Any:
+    """tiny.en from the pinned file."""
+    import torch
+    import whisper
+    from safetensors.torch import load_file
+
+    source = assets.get(ASSET, offline=offline or None)
+    folder = assets.converted("whisper-tiny.en-openai1", source / "model.bin", lambda into: _convert(source, into))
+    state = load_file(folder / "model.safetensors")
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    model = whisper.Whisper(whisper.model.ModelDimensions(**ctranslate2_file.dimensions(arrays)))
+    model.load_state_dict(state)
+    heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+    for layer, head in ctranslate2_file.alignment_heads(source / "config.json"):
+        heads[layer, head] = True
+    model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
+    return model.to(device)
+
+
+def _convert(source: Path, into: Path) -> None:
+    from safetensors.numpy import save_file
+
+    state = ctranslate2_file.whisper_state(ctranslate2_file.read(source / "model.bin"))
+    save_file({name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, into / "model.safetensors")
+
+
+def _word(word: dict[str, Any]) -> Word:
+    return Word(word["word"].strip(), round(word["start"] * NS_PER_S), round(word["end"] * NS_PER_S))
