@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import tempfile
@@ -154,8 +156,9 @@ class _Scoring:
     def failure(self) -> str:
         trace = traces()["a failed trace"]
         score = self.metric.score(trace, trace.scenario)
-        need(score.value is None, f"a failed scenario must have the value None and a reason, not {score.value}")
-        return score.reason
+        wrong = self.metric.better == "higher" and score.value == 0
+        need(score.value is None or wrong, f"must be None and a reason, or 0 where more is better; is {score.value}")
+        return score.reason or "counts as wrong"
 
     def aggregate(self) -> str:
         scores = [self.metric.score(trace, trace.scenario) for trace in traces().values()]
@@ -207,7 +210,9 @@ def _write(
 ) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        written = reporter.write(Results(folder, _run([trace.id for trace in some]), some, scores, totals), folder)
+        results = Results(folder, _run([trace.id for trace in some]), some, scores, totals)
+        with contextlib.redirect_stdout(io.StringIO()):
+            written = reporter.write(results, folder)
         if written is None:
             return "prints only"
         need(Path(written).is_file(), f"returned {written}, where there is no file")

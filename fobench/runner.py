@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fobench import audio
-from fobench.clock import Clock, step_name
+from fobench.clock import Clock
 from fobench.driver import Driving, Step
 from fobench.errors import SystemFailure
 from fobench.playback import PlaybackBuffer
@@ -27,8 +27,7 @@ TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
 STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
 OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
 FINISH_STEPS = 10_000  # bound on the steps of `finish`
-INPUT_STEPS = frozenset({"idle", *map(str, (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT))})
-INPUT_STEPS |= frozenset(map(str, (EventKind.DECISION, EventKind.STATE)))
+INPUT_KINDS = (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT, EventKind.DECISION, EventKind.STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Replay:
         self._check(event)
         self.system_ns += measured
         cost = self.clock.spend(event, measured)
-        self.compute["input_ns" if step_name(event) in INPUT_STEPS else "output_ns"] += cost
+        self.compute[f"{_path(event)}_ns"] += cost
         if event is None:
             self.compute["idle_ns"] += cost
             self.compute["idle_steps"] += 1
@@ -160,6 +159,13 @@ class Replay:
         turns = self.scenario.turns
         asked = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in ASKING_ROLES]
         return not asked or self.playback.last_start_ns >= asked[-1]
+
+
+def _path(event: Event | None) -> str:
+    """Which path a step's cost belongs to: input (listening, understanding, deciding) or output; an event may say so."""
+    if event is None:
+        return "input"
+    return "input" if event.kind in INPUT_KINDS or event.data.get("path") == "input" else "output"
 
 
 def replay(

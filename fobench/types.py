@@ -61,7 +61,9 @@ class EventKind(StrEnum):
     AUDIO = "audio"  # data.audio: AudioChunk of the reply; data.reply: its number, from 0; data.text: words it voices
     REPLY_END = "reply_end"  # data.reply: nothing more will come for this reply
     STATE = "state"  # data.p0, p1, p2: duplex state probabilities of a chunk
-    BUSY = "busy"  # a step of work with nothing to report, e.g. prefill; data.work names it
+    BUSY = (
+        "busy"  # a step of work with nothing to report, e.g. prefill; data.work names it, data.path: "input" | "output"
+    )
 
 
 class Action(StrEnum):

@@ -31,12 +31,12 @@ class Latency:
     better: Literal["higher", "lower", "none"] = "lower"
 
     def __init__(self, name: str, measure: Measure) -> None:
-        self.name, self.measure = name, measure
+        self.name, self._spans = name, measure
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         if trace.failure:
             return failed(self, trace)
-        spans = self.measure(trace)
+        spans = self._spans(trace)
         values = [span / NS_PER_MS for span in spans if isinstance(span, int)]
         absent = [span for span in spans if isinstance(span, str)]
         if not values:

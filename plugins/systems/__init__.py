@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from fobench.hookspecs import Factories
 from fobench_plugins.systems.cascade import cascade
+from fobench_plugins.systems.scripted import FACTORIES as SCRIPTED
 
-FACTORIES: Factories = {"cascade": cascade}
+FACTORIES: Factories = {"cascade": cascade, **SCRIPTED}

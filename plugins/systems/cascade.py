@@ -66,7 +66,9 @@ class Cascade:
         self._complete: dict[tuple[int, ...], str] = {}  # greedy replies by prompt: the same prompt has the same reply
 
     def about(self) -> dict[str, Any]:
-        return {**self._about, "parameter_hash": self.backbone.parameter_hash()}
+        parts = {"backbone": self.backbone, "recognizer": self.recognizer, "voice": self.voice}
+        details = {name: part.about() for name, part in parts.items() if hasattr(part, "about")}
+        return {**self._about, "parts": details, "parameter_hash": self.backbone.parameter_hash()}
 
     def open(self, seed: int) -> CascadeSession:
         return CascadeSession(self, seed)
@@ -211,7 +213,7 @@ class CascadeSession:
     def _transcribe(self, turn: Turn) -> Event:
         heard = AudioChunk(np.concatenate(turn.windows), RATE_HZ)
         turn.transcript = self._system.recognizer.transcribe(heard).text.strip()
-        return Event(EventKind.BUSY, {"work": "transcribe"})
+        return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 
     def _take_turn(self, turn: Turn) -> Event:
         """The turn is over: what was understood, and the decision to answer (or that there is nothing to answer)."""
