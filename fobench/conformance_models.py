@@ -107,15 +107,16 @@ class _Thinking:
         _, _, state = self.backbone.step(self.x[:, : 2 * cut])
         state = self.backbone.crop(state, cut)
         hidden, logits, _ = self.backbone.step(self.x[:, cut:], state)
-        return f"cosine {self._need_as_whole(-1, hidden, logits, 'after a crop'):.5f}"
+        return f"cosine {self._need_as_whole(cut, hidden, logits, 'after a crop'):.5f} at worst"
 
     def fork(self) -> str:
+        """The original goes another way; what follows on the fork is as if it had not."""
         cut = len(self.ids) // 2
         _, _, state = self.backbone.step(self.x[:, :cut])
         forked = self.backbone.fork(state)
-        self.backbone.step(self.x[:, :cut], state)  # another way on, with the original
+        self.backbone.step(self.x[:, :cut], state)
         hidden, logits, _ = self.backbone.step(self.x[:, cut:], forked)
-        return f"cosine {self._need_as_whole(-1, hidden, logits, 'on a fork'):.5f}"
+        return f"cosine {self._need_as_whole(cut, hidden, logits, 'on a fork'):.5f} at worst"
 
     def stream(self) -> str:
         def reply(seed: int, temperature: float) -> list[str]:
@@ -144,11 +145,13 @@ class _Thinking:
         need(after == self.hash, f"parameter_hash() was {self.hash[:12]}, and is {after[:12]} after use")
         return self.hash[:12]
 
-    def _need_as_whole(self, at: int, hidden: Any, logits: Any, when: str) -> float:
-        """The lower cosine of the last hidden state and logits to those of position `at`; raises `Broken` if not close."""
-        cosines = [_cosine(_array(h)[0, -1], w[at]) for h, w in zip((hidden, logits), self.whole, strict=True)]
-        worst = min(cosines)
-        need(worst >= CLOSE, f"position {at}: hidden states and logits {when} have cosine {worst:.4f} to those at once")
+    def _need_as_whole(self, first: int, hidden: Any, logits: Any, when: str) -> float:
+        """The lowest cosine of hidden states and logits to those at once, from position `first` on; `Broken` if not close."""
+        worst = 1.0
+        for part, whole in zip((hidden, logits), self.whole, strict=True):
+            for at, row in enumerate(_array(part)[0], start=first):
+                worst = min(worst, cosine := _cosine(row, whole[at]))
+                need(cosine >= CLOSE, f"position {at} {when} has cosine {cosine:.4f} to the same position at once")
         return worst
 
 

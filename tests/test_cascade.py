@@ -13,7 +13,10 @@ def cut(*tokens):
 
 
 def test_the_first_clause_may_end_at_a_comma():
-    assert cut("The capital", " of France,", " as you know", ", is Paris.") == ["The capital of France, ", "as you know, is Paris."]
+    assert cut("The capital", " of France,", " as you know", ", is Paris.") == [
+        "The capital of France, ",
+        "as you know, is Paris.",
+    ]
 
 
 def test_later_clauses_are_sentences():

@@ -84,7 +84,7 @@ def test_it_may_be_killed_and_is_started_again(host):
 
 
 def test_a_missing_prerequisite_is_told_as_it_is():
-    with pytest.raises(FobenchError, match="^install this first$"):
+    with pytest.raises(FobenchError, match=r"^install this first$"):
         Host(Component, ("hi", "refuses")).start()
 
 

@@ -80,7 +80,7 @@ def _ctranslate2_folder(model: str, offline: bool) -> Path:
 
 
 def _not_installed(error: ImportError) -> PrerequisiteError:
-    return PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'")
+    return PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models,whisper]'")
 
 
 FACTORIES: Factories = {"whisper": openai, "faster-whisper": ctranslate2}

@@ -11,6 +11,7 @@ from fobench.audio import audible_bounds, resample
 from fobench.types import NS_PER_S, AudioChunk, Transcript, Word
 
 RATE_HZ = 16000  # of Whisper's input
+WINDOW = 30 * RATE_HZ  # samples that Whisper takes at a time
 
 
 class FasterWhisper:
@@ -50,11 +51,13 @@ class FasterWhisper:
         if audible_bounds(audio.samples, audio.rate_hz) is None:
             return Transcript("")
         samples = np.ascontiguousarray(resample(audio, RATE_HZ).samples, dtype=np.float32)
+        # Filled up with silence, as OpenAI's code does: faster-whisper would fill up the spectrogram with zeros, which are no silence.
+        samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))
         segments, _ = self._model.transcribe(
             samples,
             temperature=0.0,
             condition_on_previous_text=False,
-            without_timestamps=len(samples) <= 30 * RATE_HZ,  # longer audio is cut where the model puts time stamps
+            without_timestamps=len(samples) == WINDOW,  # longer audio is cut where the model puts time stamps
             vad_filter=False,
             **self._options,
         )

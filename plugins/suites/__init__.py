@@ -3,5 +3,59 @@
 from __future__ import annotations
 
 from fobench.hookspecs import Factories
+from fobench.types import Suite
 
-FACTORIES: Factories = {}
+
+def controls(
+    count: int = 12,
+    families: str = "question,interruption,backchannel,noise",
+    text: str | None = None,
+    answer: str | None = None,
+) -> Suite:
+    """Exactly timed users made of tones, for the scripted systems. `families`: names parted by commas, taken in turn."""
+    from fobench_plugins.suites.controls import Controls
+
+    return Controls(count, families, text, answer)
+
+
+def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
+    """Own recordings: a JSON-lines manifest, its folder, or a folder of audio files. `skip_bad`: leave out what is broken."""
+    from fobench_plugins.suites.manifest import Manifest
+
+    return Manifest(path, skip_bad, shuffle)
+
+
+def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str | None = None) -> Suite:
+    """240 short questions on twelve subjects, spoken. Another `voice`, `speakers` of it (parted by commas) or own `questions`
+    (JSON lines of {question, answers, id?, subject?, level?}) are spoken at first use and kept.
+    """
+    from pathlib import Path
+
+    from fobench_plugins.suites.spoken_qa.suite import SpokenQA
+
+    return SpokenQA(voice, speakers, Path(questions).expanduser() if questions else None)
+
+
+def hub(
+    name: str,
+    path: str | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    audio: str | None = None,
+    question: str | None = None,
+    answer: str | None = None,
+) -> Suite:
+    """Spoken questions from the model hub: a set by its short name, or OWNER/REPOSITORY. `path`: a local copy of its files;
+    `audio`, `question`, `answer`: names of columns, where they are not the usual ones.
+    """
+    from pathlib import Path
+
+    from fobench_plugins.suites.hub import Hub, source
+
+    where = source(name, subset=subset, split=split, revision=revision)
+    columns = {"audio": audio, "question": question, "answer": answer}
+    return Hub(name, where, Path(path).expanduser() if path else None, columns)
+
+
+FACTORIES: Factories = {"spoken-qa": spoken_qa, "controls": controls, "manifest:": manifest, "hub:": hub}

@@ -22,7 +22,9 @@ from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetect
 CHUNK = 2 * WINDOW  # 64 ms
 SPEECH_PROBABILITY = 0.5
 PRE_ROLL = 10  # windows kept from before the onset, 320 ms
-SYSTEM_PROMPT = "You are a helpful voice assistant. Answer the question in one short sentence."
+SYSTEM_PROMPT = (
+    "You are a helpful voice assistant. Your answers are spoken aloud: keep them to one or two short sentences."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,194 @@
+"""`hub:NAME`: spoken question sets of the model hub, through `datasets`; also any set there, or a local copy of one.
+
+Columns are found by the names that these sets use, or given as options. Audio is decoded here, by soundfile: the decoding of
+`datasets` would need torchcodec.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fobench.assets import home
+from fobench.errors import FobenchError, PrerequisiteError, unknown
+from fobench.scenario import Expect, Scenario
+from fobench_plugins.suites.clips import item_seed, made, turn
+
+AUDIO_COLUMNS = ("audio", "speech", "question_audio", "wav")
+QUESTION_COLUMNS = ("question", "Questions", "questions", "prompt", "instruction", "text", "query")
+ANSWER_COLUMNS = ("answers", "answer", "Answer", "Answers", "reference", "aliases", "target", "output")
+SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"}
+CHOICE = re.compile(r"(?:^|[\s(])([A-H])[.):]\s*(.+?)(?=\s*(?:[\s(][A-H][.):]\s|$))", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a set lies on the hub. `choices`: its questions name the options A, B, C, ... that they offer."""
+
+    repository: str
+    subset: str | None = None
+    split: str = "test"
+    choices: bool = False
+    revision: str = "main"
+
+
+VOICEBENCH = "hlt-lab/voicebench"
+NAMES = {
+    "llama-questions": Source("TwinkStart/llama-questions"),
+    "web-questions": Source("TwinkStart/speech-web-questions"),
+    "trivia-qa": Source("TwinkStart/speech-triavia-qa"),
+    "voicebench-sd-qa": Source(VOICEBENCH, "sd-qa", "usa"),
+    "voicebench-openbookqa": Source(VOICEBENCH, "openbookqa", choices=True),
+    "voicebench-bbh": Source(VOICEBENCH, "bbh"),
+    "voicebench-alpacaeval": Source(VOICEBENCH, "alpacaeval"),
+    "voicebench-commoneval": Source(VOICEBENCH, "commoneval"),
+    "voicebench-ifeval": Source(VOICEBENCH, "ifeval"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names of the columns; None: there is none."""
+
+    audio: str
+    question: str | None
+    answer: str | None
+
+
+class Hub:
+    """The scenarios of one set, in its order. See the factory for the options."""
+
+    def __init__(self, name: str, source: Source, path: Path | None, columns: Mapping[str, str | None]) -> None:
+        self.name, self.source = name, source
+        self.rows = _local(path, source) if path else _remote(name, source)
+        self.columns = _columns(f"hub:{name}", self.rows.column_names, columns)
+        self.rows = _undecoded(self.rows, self.columns.audio)
+
+    def scenarios(self, seed: int) -> Iterator[Scenario]:
+        for index, row in enumerate(self.rows):
+            name = f"{index:05d}"
+            try:
+                clip = self._clip(row[self.columns.audio])
+                question = row[self.columns.question] if self.columns.question else None
+                spoken = turn(clip, text=question)
+            except FobenchError as error:
+                raise FobenchError(f"hub:{self.name}, row {index}: {error}") from error
+            expect = Expect(
+                answers=answers(row[self.columns.answer]) if self.columns.answer else (),
+                choices=choices(question or "") if self.source.choices else (),
+            )
+            yield Scenario(name, f"hub:{self.name}", item_seed(seed, name), (spoken,), expect)
+
+    def _clip(self, audio: Any) -> Path:
+        """The row's audio as a file of the cache, named by its content."""
+        content = _bytes(audio)
+        suffix = SUFFIXES.get(content[:4], ".mp3")
+        path = home() / "hub" / f"{hashlib.sha256(content).hexdigest()[:24]}{suffix}"
+        return made(path, lambda partial: partial.write_bytes(content))
+
+
+def source(name: str, **changes: str | None) -> Source:
+    """The table's entry for a name, or a repository `owner/name` as it is; `changes` that are not None replace its fields."""
+    if name not in NAMES and "/" not in name:
+        raise unknown("set of suite family 'hub:'", name, [*NAMES, "OWNER/REPOSITORY"])
+    found = NAMES.get(name) or Source(name)
+    return replace(found, **{field: value for field, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def answers(value: Any) -> tuple[str, ...]:
+    """Accepted answers from what the sets hold: a text, a list, a list written as text, or TriviaQA's {value, aliases}."""
+    if isinstance(value, Mapping):
+        named = [value.get("value"), *(value.get("aliases") or ())]
+        return tuple(dict.fromkeys(str(answer) for answer in named if answer))
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            return (value,)
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+def choices(question: str) -> tuple[str, ...]:
+    """The options that a question offers as A, B, C, ...; empty if they are not in order."""
+    found = CHOICE.findall(question)
+    labels = "".join(label for label, _ in found)
+    return tuple(text.strip(" .;,\n") for _, text in found) if labels and "ABCDEFGH".startswith(labels) else ()
+
+
+def _remote(name: str, source: Source) -> Any:
+    """The set from the hub or its cache. Raises `PrerequisiteError` where neither has it."""
+    datasets = _datasets()
+    try:
+        return datasets.load_dataset(source.repository, source.subset, split=source.split, revision=source.revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise PrerequisiteError(
+            f"hub:{name} needs the data set {source.repository}, which cannot be had: {reason}\n"
+            "If this machine has no hub: on one that has, run\n"
+            f"  hf download --repo-type dataset {source.repository} --local-dir FOLDER\n"
+            "and give the copied folder with --suite-args path=FOLDER."
+        ) from error
+
+
+def _local(path: Path, source: Source) -> Any:
+    """A local copy of the set's parquet files: those of its subset and split, where their names tell."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise FobenchError(f"{path} holds no parquet file: give the folder of a downloaded data set.")
+    for part in filter(None, (source.subset, source.split)):
+        files = [file for file in files if _named(file.relative_to(path), part)] or files
+    return _datasets().load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+
+
+def _named(file: Path, part: str) -> bool:
+    """Whether `part` names a folder on the way to `file`, or begins the file's name, as in test-00000-of-00002.parquet."""
+    return any(name == part or name.startswith(part + "-") for name in (*file.parts[:-1], file.stem))
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise PrerequisiteError("Suites of the hub need datasets: pip install 'fobench[hub]'.") from error
+    return datasets
+
+
+def _columns(what: str, names: Sequence[str], given: Mapping[str, str | None]) -> Columns:
+    """The columns to use. Raises `FobenchError` for one that is not there, or where there is no audio."""
+    for role, name in given.items():
+        if name is not None and name not in names:
+            raise unknown(f"{role} column of {what}", name, names)
+    audio = given.get("audio") or next((n for n in AUDIO_COLUMNS if n in names), None)
+    if audio is None:
+        raise FobenchError(
+            f"{what} has no audio column that is known: name it with audio=. Columns: {', '.join(names)}."
+        )
+    question = given.get("question") or next((n for n in QUESTION_COLUMNS if n in names), None)
+    answer = given.get("answer") or next((n for n in ANSWER_COLUMNS if n in names), None)
+    return Columns(audio, question, answer)
+
+
+def _undecoded(rows: Any, column: str) -> Any:
+    """The rows with their audio as {bytes, path}."""
+    datasets = _datasets()
+    if isinstance(rows.features[column], datasets.Audio):
+        return rows.cast_column(column, datasets.Audio(decode=False))
+    return rows
+
+
+def _bytes(audio: Any) -> bytes:
+    if isinstance(audio, bytes):
+        return audio
+    if isinstance(audio, Mapping) and audio.get("bytes"):
+        return bytes(audio["bytes"])
+    path = audio.get("path") if isinstance(audio, Mapping) else audio
+    if isinstance(path, str) and Path(path).is_file():
+        return Path(path).read_bytes()
+    raise FobenchError(f"holds no audio: {str(audio)[:80]}")

@@ -1,0 +1,70 @@
+"""The questions: JSON lines of {id, subject, question, answers, level}."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fobench.errors import FobenchError
+
+BUILT_IN = Path(__file__).with_name("questions.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its accepted answers, the canonical one first."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    subject: str = ""
+    level: str = ""
+
+    @property
+    def text_sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read(path: Path = BUILT_IN) -> list[Question]:
+    """The questions in a file; only `question` is needed. Raises `FobenchError` naming the line that is wrong."""
+    if not path.is_file():
+        raise FobenchError(f"Questions file {path} does not exist.")
+    found: dict[str, Question] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip():
+            question = _question(line, f"{path.name}:{number}")
+            if question.id in found:
+                raise FobenchError(f"{path.name}:{number}: id {question.id!r} occurs twice.")
+            found[question.id] = question
+    if not found:
+        raise FobenchError(f"{path} holds no question.")
+    return list(found.values())
+
+
+def _question(line: str, where: str) -> Question:
+    try:
+        data = json.loads(line)
+        text, answers = data["question"], data.get("answers", [])
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("'question' is empty")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FobenchError(f"{where}: not a question: {error}. Write {{'question': ..., 'answers': [...]}}.") from error
+    answers = (answers,) if isinstance(answers, str) else tuple(map(str, answers))
+    name = str(data.get("id") or where.replace(":", "-"))
+    return Question(name, text, answers, str(data.get("subject", "")), str(data.get("level", "")))
+
+
+def cast(questions: Sequence[Question], speakers: Sequence[str]) -> dict[str, str]:
+    """{question id: speaker}, in turn, so that every subject gets all speakers and every speaker all subjects."""
+    subjects: dict[str, int] = {}
+    counts: defaultdict[str, int] = defaultdict(int)
+    roles = {}
+    for question in questions:
+        offset = subjects.setdefault(question.subject, len(subjects))
+        roles[question.id] = speakers[(offset + counts[question.subject]) % len(speakers)]
+        counts[question.subject] += 1
+    return roles

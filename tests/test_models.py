@@ -1,0 +1,70 @@
+"""The default system with its real models (-m slow): what a newcomer's first run does, on a handful of questions."""
+
+import json
+
+import pytest
+
+from fobench import assets, plugins, runner
+from fobench.clock import VirtualClock
+from fobench.driver import Driver
+from fobench.scenario import Anchor
+from fobench.types import NS_PER_MS, Action
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def driver():
+    return Driver("cascade", {})
+
+
+@pytest.fixture(scope="module")
+def questions():
+    suite = plugins.create("suites", "spoken-qa")
+    return [scenario for scenario, _ in zip(suite.scenarios(0), range(4), strict=False)]
+
+
+@pytest.fixture(scope="module")
+def recordings(driver, questions):
+    return [runner.replay(question, driver, VirtualClock()) for question in questions]
+
+
+def test_it_answers_every_question_in_audio(recordings):
+    for recording in recordings:
+        trace = recording.trace
+        assert trace.failure is None
+        assert trace.answer.text
+        assert trace.answer.audible_start_ns > trace.question.end_ns
+        assert len(trace.decisions(Action.SPEAK)) == 1
+
+
+def test_it_speaks_what_it_writes(recordings):
+    from fobench.text import normalise
+
+    judge = plugins.create("recognizers", "whisper")
+    heard = judge.transcribe(runner.reply_audio(recordings[0])).text
+    written = set(normalise(recordings[0].trace.answer.text).split())
+    assert len(written & set(normalise(heard).split())) >= 0.7 * len(written)
+
+
+def test_the_backbone_is_frozen(driver, recordings):
+    assert driver.about()["parameter_hash"] == driver.about()["parameter_hash"]
+
+
+def test_a_question_over_the_reply_stops_it_and_is_answered(driver, questions):
+    from dataclasses import replace
+
+    first, second = questions[0], questions[1]
+    interrupt = replace(second.turns[0], role="interrupt", anchor=Anchor("reply_audible", 300 * NS_PER_MS))
+    trace = runner.replay(replace(first, turns=(first.turns[0], interrupt)), driver, VirtualClock()).trace
+    assert len(trace.decisions(Action.YIELD)) == 1
+    assert trace.replies[0].stopped_ns is not None
+    assert trace.replies[0].heard_ns < trace.replies[0].generated_ns
+    assert trace.answer.reply == 1
+
+
+def test_the_assets_are_those_of_the_table():
+    for name, asset in assets.table().items():
+        if asset.default:
+            assert not assets.verify(name)
+    assert json.dumps(assets.ls_rows())
