@@ -167,6 +167,7 @@ class Run:
         if before and before != after:
             raise FobenchError(f"The frozen backbone changed: parameter hash {before} before, {after} after the run.")
         self.record["components"] = about
+        self.record["notes"] = _notes(about)
         self.folder.write_run(self.record)
 
     def _close(self, status: str) -> None:
@@ -253,6 +254,16 @@ def select(config: Config) -> list[Scenario]:
 def listening_metrics() -> tuple[str, ...]:
     """Names of the metrics that measure on the reply's audio."""
     return tuple(name for name in plugins.factories("metrics") if hasattr(plugins.create("metrics", name), "measure"))
+
+
+def _notes(about: dict[str, Any]) -> list[str]:
+    """What a reader has to bear in mind about the components."""
+    hears = about["system"].get("parts", {}).get("recognizer", {}).get("model")
+    if hears and hears == about["judge"].get("model"):
+        return [
+            f"The judge hears with the weights of the system's own recogniser ({hears}), run by another engine: their errors may agree."
+        ]
+    return []
 
 
 def _digest(scenarios: Sequence[Scenario]) -> str:

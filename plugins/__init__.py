@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fobench.hookspecs import Factories, hookimpl
 from fobench_plugins.backbones import FACTORIES as BACKBONES
 from fobench_plugins.codecs import FACTORIES as CODECS
 from fobench_plugins.metrics import FACTORIES as METRICS
@@ -10,8 +11,6 @@ from fobench_plugins.reporters import FACTORIES as REPORTERS
 from fobench_plugins.suites import FACTORIES as SUITES
 from fobench_plugins.systems import FACTORIES as SYSTEMS
 from fobench_plugins.voices import FACTORIES as VOICES
-
-from fobench.hookspecs import Factories, hookimpl
 
 
 @hookimpl

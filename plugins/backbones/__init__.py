@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fobench_plugins.backbones import hub, load
-from fobench_plugins.backbones.load import Dtype
-
 from fobench import assets
 from fobench.hookspecs import Factories
+from fobench_plugins.backbones import hub, load
+from fobench_plugins.backbones.load import Dtype
 
 
 def hf(

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from fobench_plugins.backbones.packed import KVCache, PackedDecoder
 from transformers import DynamicCache
 
 from fobench.errors import FobenchError
 from fobench.types import Message
+from fobench_plugins.backbones.packed import KVCache, PackedDecoder
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "<|endoftext|>")
 TEMPLATE_DATE = "26 Jul 2024"  # what Llama 3's template says without a clock: prompts must not change with the day
@@ -68,7 +68,9 @@ class CausalBackbone:
             ids: list[int] = self.tokenizer.apply_chat_template(list(messages), **options)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
-            raise FobenchError(f"The chat template of backbone {self.name!r} refuses the roles {roles}: {error}") from error
+            raise FobenchError(
+                f"The chat template of backbone {self.name!r} refuses the roles {roles}: {error}"
+            ) from error
         return ids
 
     @torch.no_grad()

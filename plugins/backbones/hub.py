@@ -83,7 +83,9 @@ def local(path: Path) -> Path:
     if not (path / "config.json").is_file():
         raise FobenchError(f"{path} holds no config.json, so it is no folder of a transformers model.")
     if not any(path.glob("*.safetensors")):
-        raise FobenchError(f"{path} holds no .safetensors; other formats can carry code and are not read. Convert it first.")
+        raise FobenchError(
+            f"{path} holds no .safetensors; other formats can carry code and are not read. Convert it first."
+        )
     return path
 
 
@@ -97,7 +99,11 @@ def memory_lack(needed: float, device: str) -> list[str]:
     have, what = _free(device)
     if have is None or have >= needed:
         return []
-    advice = "A smaller backbone, --dtype int8 (CPU), or another machine helps." if what == "RAM" else "Free it, or use --device cpu."
+    advice = (
+        "A smaller backbone, --dtype int8 (CPU), or another machine helps."
+        if what == "RAM"
+        else "Free it, or use --device cpu."
+    )
     return [f"{what}: needs about {needed / GB:.1f} GB, {have / GB:.1f} GB are free. {advice}"]
 
 
@@ -107,7 +113,11 @@ def device_lack(device: str) -> list[str]:
         return []
     import torch
 
-    return [] if torch.cuda.is_available() else [f"GPU: device {device} is asked for and no CUDA device is visible. Use --device cpu."]
+    return (
+        []
+        if torch.cuda.is_available()
+        else [f"GPU: device {device} is asked for and no CUDA device is visible. Use --device cpu."]
+    )
 
 
 def _free(device: str) -> tuple[int | None, str]:
@@ -126,10 +136,14 @@ def _free(device: str) -> tuple[int | None, str]:
 
 def _weights_lack(weights: Weights, reason: str | None) -> str:
     size = f"{weights.size_gb:.1f} GB" if weights.size_gb else "size not known"
-    lines = [f"Weights: {weights.repo} ({size}{', ' + weights.licence if weights.licence else ''}) is not in the local cache"]
+    lines = [
+        f"Weights: {weights.repo} ({size}{', ' + weights.licence if weights.licence else ''}) is not in the local cache"
+    ]
     lines[0] += f"; {reason}." if reason else "."
     if weights.gated:
-        lines.append(f"  It is gated: accept its licence at https://huggingface.co/{weights.repo}, then `hf auth login`.")
+        lines.append(
+            f"  It is gated: accept its licence at https://huggingface.co/{weights.repo}, then `hf auth login`."
+        )
     lines.append(f"  Get it, on a machine that reaches the hub: `hf download {weights.repo} --exclude 'original/*'`")
     lines.append("  (copied from elsewhere: `--backbone hf:FOLDER`).")
     return "\n".join(lines)
@@ -142,15 +156,21 @@ def _disk_lack(weights: Weights) -> list[str]:
     free = shutil.disk_usage(place).free / GB
     if weights.size_gb is None or free > weights.size_gb * 1.05:
         return []
-    return [f"Disk: the download needs {weights.size_gb:.1f} GB, {free:.1f} GB are free under {place}. Set HF_HOME elsewhere."]
+    return [
+        f"Disk: the download needs {weights.size_gb:.1f} GB, {free:.1f} GB are free under {place}. Set HF_HOME elsewhere."
+    ]
 
 
 def _unavailable(weights: Weights, offline: bool) -> str | None:
     """Why the hub will not give it now; None if it will."""
-    if offline or any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "FOBENCH_OFFLINE")):
+    if offline or any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "FOBENCH_OFFLINE")
+    ):
         return "offline by request"
     answer: list[Any] = []
-    thread = threading.Thread(target=lambda: answer.append(_ask(weights)), daemon=True)  # a name look-up obeys no time-out
+    thread = threading.Thread(
+        target=lambda: answer.append(_ask(weights)), daemon=True
+    )  # a name look-up obeys no time-out
     thread.start()
     thread.join(ANSWER_S)
     return answer[0] if answer else f"the hub gave no answer within {ANSWER_S:.0f} s"
@@ -177,6 +197,12 @@ def _download(weights: Weights) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(weights.repo, revision=weights.revision, allow_patterns=list(FILES), ignore_patterns=["original/*"]))
+        return Path(
+            snapshot_download(
+                weights.repo, revision=weights.revision, allow_patterns=list(FILES), ignore_patterns=["original/*"]
+            )
+        )
     except OSError as error:
-        raise PrerequisiteError(f"{weights.repo} could not be downloaded: {error}\nTry again: what has arrived is kept.") from error
+        raise PrerequisiteError(
+            f"{weights.repo} could not be downloaded: {error}\nTry again: what has arrived is kept."
+        ) from error

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fobench_plugins.backbones import hub
-
 from fobench import assets
 from fobench.errors import FobenchError, PrerequisiteError
+from fobench_plugins.backbones import hub
 
 if TYPE_CHECKING:
     from fobench_plugins.backbones.causal import CausalBackbone
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 3, "int4": 2.6}  # a parameter; the packed forms keep the dense one
+BYTES = {
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "int8": 3,
+    "int4": 2.6,
+}  # a parameter; the packed forms keep the dense one
 
 
 def backbone(

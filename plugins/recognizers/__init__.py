@@ -26,6 +26,7 @@ def openai(
     """Whisper by OpenAI's own classes. `model`: any of its sizes, or a checkpoint's path; greedy unless `beam_size` is given."""
     try:
         import torch
+
         from fobench_plugins.recognizers.whisper import OpenAIWhisper, load
 
         loaded = load(model, device, offline)

@@ -14,7 +14,13 @@ import numpy.typing as npt
 from fobench.errors import FobenchError
 
 VERSION = 6  # of the container
-DTYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}  # bfloat16 (5) has no numpy type; Whisper files do not use it
+DTYPES = {
+    0: "<f4",
+    1: "i1",
+    2: "<i2",
+    3: "<i4",
+    4: "<f2",
+}  # bfloat16 (5) has no numpy type; Whisper files do not use it
 LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 HEAD = 64  # channels of an attention head in every Whisper
 Array = npt.NDArray[Any]
@@ -30,7 +36,9 @@ def read(path: Path) -> dict[str, Array]:
     reader = _Reader(path.read_bytes())
     try:
         if (version := reader.number("I")) != VERSION:
-            raise FobenchError(f"{path.name} is a CTranslate2 container of version {version}; only {VERSION} can be read.")
+            raise FobenchError(
+                f"{path.name} is a CTranslate2 container of version {version}; only {VERSION} can be read."
+            )
         reader.string(), reader.number("I")  # the specification's name and revision
         arrays = dict(reader.variable() for _ in range(reader.number("I")))
         for _ in range(reader.number("I")):

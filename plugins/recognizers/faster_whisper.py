@@ -39,7 +39,12 @@ class FasterWhisper:
         self._model = WhisperModel(
             str(folder), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=offline
         )
-        self._about = {"recognizer": f"faster-whisper {name}", "compute_type": compute_type, "device": device}
+        self._about = {
+            "recognizer": f"faster-whisper {name}",
+            "model": f"whisper {name}",
+            "compute_type": compute_type,
+            "device": device,
+        }
         self._options = {"language": language, "beam_size": beam_size, "word_timestamps": word_timestamps}
 
     def about(self) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fobench_plugins.recognizers import ctranslate2_file
 
 from fobench import assets
 from fobench.audio import audible_bounds, resample
 from fobench.errors import PrerequisiteError, unknown
 from fobench.types import NS_PER_S, AudioChunk, Samples, Transcript, Word
+from fobench_plugins.recognizers import ctranslate2_file
 
 RATE_HZ = 16000  # of Whisper's input
 WINDOW_S = 30  # of audio that Whisper takes at a time
@@ -25,13 +25,24 @@ class OpenAIWhisper:
     """
 
     def __init__(
-        self, model: Any, *, name: str, language: str = "en", beam_size: int | None = None, word_timestamps: bool = False
+        self,
+        model: Any,
+        *,
+        name: str,
+        language: str = "en",
+        beam_size: int | None = None,
+        word_timestamps: bool = False,
     ) -> None:
         """`model`: a `whisper.Whisper`. `beam_size` None is greedy."""
         self._model = model.eval().requires_grad_(False)
         self._words = word_timestamps
         self._options = {"language": language, "beam_size": beam_size, "fp16": model.device.type == "cuda"}
-        self._about = {"recognizer": f"whisper {name}", "device": str(model.device), **self._options}
+        self._about = {
+            "recognizer": f"whisper {name}",
+            "model": f"whisper {name}",
+            "device": str(model.device),
+            **self._options,
+        }
 
     def about(self) -> dict[str, Any]:
         """Plain data for the run's record."""
@@ -93,7 +104,9 @@ def _cached(model: str) -> bool:
 
 def _absent(model: str, reason: str) -> str:
     command = f"python -c \"import whisper; whisper.load_model('{model}')\""
-    return f"Whisper {model} is not here: {reason}. Get it where the net can be reached: {command}; or use model=tiny.en."
+    return (
+        f"Whisper {model} is not here: {reason}. Get it where the net can be reached: {command}; or use model=tiny.en."
+    )
 
 
 def _from_asset(device: str, offline: bool) -> Any:
@@ -119,7 +132,9 @@ def _convert(source: Path, into: Path) -> None:
     from safetensors.numpy import save_file
 
     state = ctranslate2_file.whisper_state(ctranslate2_file.read(source / "model.bin"))
-    save_file({name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, into / "model.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, into / "model.safetensors"
+    )
 
 
 def _word(word: dict[str, Any]) -> Word:

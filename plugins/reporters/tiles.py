@@ -32,8 +32,9 @@ LATER = ("interrupts_user_rate", "yield_rate", "dnsmos")
 
 
 def tiles(results: Results) -> list[Tile]:
-    """The key figures that the run's metrics gave, also those without a value, and what became of the scenarios."""
-    found = [_tile(results, score) for name in (*ORDER, *LATER) if (score := results.total(name)) is not None]
+    """The key figures, also those without a value (the later ones only with one), and what became of the scenarios."""
+    wanted = [score for name in (*ORDER, *LATER) if (score := results.total(name)) is not None]
+    found = [_tile(results, score) for score in wanted if score.metric in ORDER or score.value is not None]
     return [*found, _scenarios(results)]
 
 

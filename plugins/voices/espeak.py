@@ -7,10 +7,9 @@ import shutil
 import subprocess
 from typing import Any
 
-from fobench_plugins.voices.speech import joined, speakable
-
 from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench.types import AudioChunk
+from fobench_plugins.voices.speech import joined, speakable
 
 RATE_HZ = 22050  # of eSpeak's own output
 SECONDS = 60  # longest a call may take
@@ -27,7 +26,9 @@ class EspeakVoice:
         """`pitch`: 0 to 99. Raises PrerequisiteError if the program is not installed."""
         self._program = shutil.which("espeak-ng") or shutil.which("espeak") or ""
         if not self._program:
-            raise PrerequisiteError("espeak-ng is not installed. Get it: sudo apt-get install espeak-ng (macOS: brew install espeak-ng)")
+            raise PrerequisiteError(
+                "espeak-ng is not installed. Get it: sudo apt-get install espeak-ng (macOS: brew install espeak-ng)"
+            )
         self._options = {"words_per_minute": words_per_minute, "pitch": pitch}
 
     def about(self) -> dict[str, Any]:
@@ -47,7 +48,9 @@ class EspeakVoice:
         command = [self._program, "--stdin", "--stdout", "-v", speaker, "-s", speed, "-p", pitch]
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=SECONDS, check=False)
         if done.returncode or not done.stdout:
-            raise FobenchError(f"espeak-ng failed with {speaker}: {done.stderr.decode(errors='replace').strip() or 'no sound came'}")
+            raise FobenchError(
+                f"espeak-ng failed with {speaker}: {done.stderr.decode(errors='replace').strip() or 'no sound came'}"
+            )
         header = bytearray(done.stdout)  # a stream's header cannot know its length
         header[4:8], header[40:44] = (len(header) - 8).to_bytes(4, "little"), (len(header) - 44).to_bytes(4, "little")
         samples, rate = soundfile.read(io.BytesIO(header), dtype="float32")

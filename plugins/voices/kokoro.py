@@ -9,17 +9,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fobench_plugins.voices.speech import joined, portions, speakable
 
 from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench.types import AudioChunk
+from fobench_plugins.voices.speech import joined, portions, speakable
 
 RATE_HZ = 24000
 MOST_TOKENS = 509  # the styles are a table by number of tokens, 510 rows
 PAUSE_S = 0.2  # between portions
 INSTALL = "Kokoro needs espeak's phonemes from Piper ({}). Get them (licence GPL-3.0): pip install 'fobench[piper]'"
 RESPELT = {"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l", "ɬ": "l"}  # espeak's signs that the vocabulary lacks
-DIPHTHONGS = {"eɪ": "A", "aɪ": "I", "aʊ": "W", "oʊ": "O", "əʊ": "Q", "ɔɪ": "Y", "dʒ": "ʤ", "tʃ": "ʧ"}  # Kokoro's own signs
+DIPHTHONGS = {
+    "eɪ": "A",
+    "aɪ": "I",
+    "aʊ": "W",
+    "oʊ": "O",
+    "əʊ": "Q",
+    "ɔɪ": "Y",
+    "dʒ": "ʤ",
+    "tʃ": "ʧ",
+}  # Kokoro's own signs
 
 Style = npt.NDArray[np.float32]  # [510, 256], by number of tokens
 
@@ -74,7 +83,9 @@ class KokoroVoice:
             if name not in self._styles:
                 raise unknown("speaker of kokoro", name, self.speakers)
             if weight and not re.fullmatch(r"\d*\.?\d+", weight):
-                raise FobenchError(f"Speaker {speaker!r}: {weight!r} is no weight; write e.g. jf_alpha:0.3+jm_kumo:0.7.")
+                raise FobenchError(
+                    f"Speaker {speaker!r}: {weight!r} is no weight; write e.g. jf_alpha:0.3+jm_kumo:0.7."
+                )
             share = float(weight or 1)
             mixed, total = mixed + np.float32(share) * self._styles[name], total + share
         if total <= 0:

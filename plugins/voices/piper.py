@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fobench_plugins.voices.speech import joined, portions, speakable
-
 from fobench.errors import PrerequisiteError, unknown
 from fobench.types import AudioChunk
+from fobench_plugins.voices.speech import joined, portions, speakable
 
 INSTALL = "Piper is not installed ({}). Get it (its licence is GPL-3.0): pip install 'fobench[piper]'"
 
@@ -31,7 +30,10 @@ class PiperVoice:
         self._voice = piper.PiperVoice.load(model)
         self._voice.session = _session(onnxruntime, model, threads)
         options = {"noise_scale": noise_scale, "noise_w_scale": noise_w, "length_scale": length_scale}
-        self._settings = {name: piper.SynthesisConfig(speaker_id=i, normalize_audio=False, **options) for name, i in _speakers(self._voice, name)}
+        self._settings = {
+            name: piper.SynthesisConfig(speaker_id=i, normalize_audio=False, **options)
+            for name, i in _speakers(self._voice, name)
+        }
         self.speakers = tuple(self._settings)
         self.rate_hz: int = self._voice.config.sample_rate
         self._about = {"voice": f"piper {name}", **options}

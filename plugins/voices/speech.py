@@ -38,7 +38,9 @@ def portions(text: str, longest: int = LONGEST) -> list[str]:
     """The text in pieces of at most `longest` characters, cut after a sentence, else after a clause, else at a space."""
     pieces: list[str] = []
     while len(text) > longest:
-        cuts = [max((m.end() for m in re.finditer(end, text[:longest])), default=0) for end in (r"[.!?] ", r"[,;:] ", " ")]
+        cuts = [
+            max((m.end() for m in re.finditer(end, text[:longest])), default=0) for end in (r"[.!?] ", r"[,;:] ", " ")
+        ]
         cut = next((c for c in cuts if c > longest // 4), longest)
         pieces.append(text[:cut].strip())
         text = text[cut:].strip()
