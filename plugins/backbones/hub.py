@@ -62,12 +62,12 @@ def folder(weights: Weights, *, offline: bool, lacks: list[str]) -> Path:
     return found or _download(weights)
 
 
-def cached(weights: Weights) -> Path | None:
-    """The snapshot in the local hub cache if its safetensors are complete, else None."""
+def cached(weights: Weights, cache: str | None = None) -> Path | None:
+    """The snapshot in the local hub cache (`cache`: another one than usual) if its safetensors are complete, else None."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:
-        path = try_to_load_from_cache(weights.repo, name, revision=weights.revision)
+        path = try_to_load_from_cache(weights.repo, name, cache, weights.revision)
         return Path(path) if isinstance(path, str) else None
 
     config = find("config.json")

@@ -33,7 +33,7 @@ class Dense:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.to(self.weight.dtype).reshape(-1, x.shape[-1])  # [N, in]: oneDNN is 20x slower on a strided [B, 1, in]
-        return F.linear(rows, self.weight, self.bias).view(*x.shape[:-1], -1)
+        return F.linear(rows, self.weight, self.bias).view(*x.shape[:-1], len(self.weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Int8:
         if len(rows) > FEW_ROWS:
             return self.dense(x)
         y = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], -1)
+        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Int4:
         if len(rows) > FEW_ROWS:
             return self.dense(x)
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, self.scale_offset)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], -1)
+        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
 
 
 def _biased(y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -18,17 +18,7 @@ RATE_HZ = 24000
 MOST_TOKENS = 509  # the styles are a table by number of tokens, 510 rows
 PAUSE_S = 0.2  # between portions
 INSTALL = "Kokoro needs espeak's phonemes from Piper ({}). Get them (licence GPL-3.0): pip install 'fobench[piper]'"
-RESPELT = {"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l", "ɬ": "l"}  # espeak's signs that the vocabulary lacks
-DIPHTHONGS = {
-    "eɪ": "A",
-    "aɪ": "I",
-    "aʊ": "W",
-    "oʊ": "O",
-    "əʊ": "Q",
-    "ɔɪ": "Y",
-    "dʒ": "ʤ",
-    "tʃ": "ʧ",
-}  # Kokoro's own signs
+RESPELT = str.maketrans({"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l"})  # espeak's signs that the vocabulary lacks
 
 Style = npt.NDArray[np.float32]  # [510, 256], by number of tokens
 
@@ -94,9 +84,7 @@ class KokoroVoice:
 
     def _tokens(self, text: str) -> list[int]:
         sentences = self._phonemizer.phonemize(self._language, text)
-        phonemes = " ".join("".join(sentence) for sentence in sentences)
-        for there, here in (DIPHTHONGS | RESPELT).items():
-            phonemes = phonemes.replace(there, here)
+        phonemes = " ".join("".join(sentence) for sentence in sentences).translate(RESPELT)
         return [self._vocabulary[sign] for sign in phonemes if sign in self._vocabulary]
 
     def _sound(self, tokens: list[int], style: Style) -> npt.NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Makes the shipped archive: `python -m fobench_plugins.suites.spoken_qa.render` (minutes), `... render check` to hear it.
 
-The check transcribes each clip with a recogniser and lists the word errors. A clip that is really mispronounced gets another
-speaker in `RECAST`.
+Every question gets one take, by the speaker whose turn it is. Takes are never chosen by what a recogniser hears: the suite
+measures recognisers, and would flatter the one that chose. The check only tells the floor.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from fobench_plugins.suites.spoken_qa.archive import ARCHIVE, SUFFIX, Clip, enco
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 from fobench_plugins.suites.spoken_qa.suite import speak
 
-RECAST: dict[str, int] = {}  # question id: places to move on in the list of speakers
-
 
 def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
     """Speaks all questions and writes the archive. Prints its progress."""
@@ -29,16 +27,11 @@ def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
     clips, start = {}, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for done, question in enumerate(questions, start=1):
-            clips[question.id] = _render(voice, question, _recast(voice, question, roles), Path(folder))
+            clips[question.id] = _render(voice, question, roles[question.id], Path(folder))
             left_s = (time.monotonic() - start) / done * (len(questions) - done)
             print(f"\r{done}/{len(questions)}, {left_s:.0f} s left ", end="", file=sys.stderr, flush=True)
         pack(archive, voice_name, voice.rate_hz, clips, Path(folder))
     print(f"\n{archive}: {archive.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
-
-
-def _recast(voice: Voice, question: Question, roles: dict[str, str]) -> str:
-    index = voice.speakers.index(roles[question.id]) + RECAST.get(question.id, 0)
-    return voice.speakers[index % len(voice.speakers)]
 
 
 def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> Clip:
