@@ -273,7 +273,12 @@ def _digest(scenarios: Sequence[Scenario]) -> str:
 
 
 def _share_cores(workers: int) -> None:
-    """Numeric libraries of the child processes take their share of the cores, unless the user has set one."""
+    """How the numeric libraries of the child processes use the cores, unless the user has said so.
+
+    Each worker takes its share. Waiting threads sleep instead of spinning: a spinning thread holds the core that another
+    process computes on (measured: Whisper tiny.en 0.4 s a clip instead of 3.3 s, with one busy process beside it).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if workers > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
