@@ -51,6 +51,13 @@ def test_the_plugin_is_about_ten_lines():
     assert len(code) <= 14
 
 
+def test_the_readme_shows_this_plugin():
+    readme = (EXAMPLE.parents[1] / "README.md").read_text()
+    shown = readme.split("```python\n")[1].split("```")[0]
+    module = (EXAMPLE / "fobench_my_llm.py").read_text()
+    assert all(line in module for line in shown.splitlines())
+
+
 def test_its_components_are_in_the_registry_with_their_options(installed):
     code = "from fobench import plugins; print(plugins.option_types(plugins.factories('backbones')['my-llm']))"
     assert python(["-c", code], installed) == "{'repo': <class 'str'>, 'dtype': <class 'str'>}\n"

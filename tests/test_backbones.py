@@ -1,0 +1,449 @@
+"""Backbones: a tiny random model of each shape, saved to disk and loaded as a user's would be."""
+
+import json
+import sys
+
+import pytest
+
+from fobench import assets, plugins
+from fobench.errors import FobenchError, PrerequisiteError
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from fobench_plugins.backbones import hub  # noqa: E402
+from fobench_plugins.backbones.causal import Pieces, _sample  # noqa: E402
+from fobench_plugins.backbones.packed import GROUP, Dense, Int4, Int8, PackedDecoder  # noqa: E402
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
+)
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+SHAPES = {  # name: (configuration, further arguments, which forward pass it gets)
+    "llama": (transformers.LlamaConfig, {}, "packed"),
+    "qwen2": (transformers.Qwen2Config, {"tie_word_embeddings": True}, "packed"),
+    "qwen3": (transformers.Qwen3Config, {"head_dim": 8}, "transformers"),
+}
+QUESTION = [{"role": "user", "content": "Who is there? 🎉"}]
+
+
+def tiny_tokenizer(template=TEMPLATE):
+    """Byte-level: every text can be said, and a token may be a part of a character."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {sign: i for i, sign in enumerate([*alphabet, "<|im_start|>", "<|im_end|>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    fast.chat_template = template
+    return fast
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """{shape: folder of a random model in transformers' layout}"""
+    made, tokenizer = {}, tiny_tokenizer()
+    for shape, (config, further, _) in SHAPES.items():
+        torch.manual_seed(0)
+        eos = tokenizer.eos_token_id
+        model = transformers.AutoModelForCausalLM.from_config(
+            config(vocab_size=len(tokenizer), eos_token_id=eos, bos_token_id=eos, pad_token_id=eos, **SIZES, **further)
+        )
+        for parameter in model.parameters():
+            parameter.data.normal_(0, 0.3)
+        made[shape] = tmp_path_factory.mktemp(shape)
+        model.save_pretrained(made[shape])
+        tokenizer.save_pretrained(made[shape])
+    return made
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def backbone(request, folders):
+    made = plugins.create(
+        "backbones", f"hf:{folders[request.param]}", {"device": "cpu", "dtype": "float32", "threads": "1"}
+    )
+    assert made.about()["forward"] == SHAPES[request.param][2]
+    return made
+
+
+@pytest.fixture
+def llama(folders):
+    return plugins.create("backbones", f"hf:{folders['llama']}", {"device": "cpu", "dtype": "float32"})
+
+
+def inputs(backbone, length=12, batch=1):
+    return backbone.embed(torch.arange(batch * length).reshape(batch, length) % 200)
+
+
+def whole(backbone, x):
+    """Hidden states and logits by transformers alone, without a cache."""
+    out = backbone.model(inputs_embeds=x, output_hidden_states=True, use_cache=False)
+    return out.hidden_states[-1], out.logits
+
+
+def close(a, b, within=2e-4):
+    assert a.shape == b.shape
+    torch.testing.assert_close(a, b, atol=within, rtol=within)
+
+
+# ---- Forward passes ----------------------------------------------------------------------------------------------------
+
+
+def test_shapes_and_types(backbone):
+    x = inputs(backbone, 7, batch=2)
+    hidden, logits, state = backbone.step(x)
+    assert x.shape == hidden.shape == (2, 7, backbone.hidden_size)
+    assert logits.shape == (2, 7, backbone.vocab_size)
+    assert {x.dtype, hidden.dtype, logits.dtype} == {torch.float32}
+    assert backbone.length(state) == 7
+
+
+def test_at_once_is_as_transformers_computes_it(backbone):
+    x = inputs(backbone, batch=2)
+    hidden, logits, _ = backbone.step(x)
+    expected = whole(backbone, x)
+    close(hidden, expected[0])
+    close(logits, expected[1])
+
+
+@pytest.mark.parametrize("sizes", [[1] * 12, [5, 1, 6], [3, 3, 3, 3], [11, 1]])
+def test_in_steps_is_as_at_once(backbone, sizes):
+    x = inputs(backbone)
+    steps, state = [], None
+    for part in x.split(sizes, dim=1):
+        hidden, _, state = backbone.step(part, state)
+        steps.append(hidden)
+    close(torch.cat(steps, 1), whole(backbone, x)[0])
+
+
+def test_a_crop_is_as_never_said(backbone):
+    x = inputs(backbone)
+    _, _, state = backbone.step(x[:, :9])
+    state = backbone.crop(state, 4)
+    assert backbone.length(state) == 4
+    close(backbone.step(x[:, 4:], state)[0], whole(backbone, x)[0][:, 4:])
+
+
+def test_a_crop_to_nothing_is_a_new_beginning_and_one_beyond_is_refused(backbone):
+    _, _, state = backbone.step(inputs(backbone, 3))
+    with pytest.raises(FobenchError, match="3 positions cannot be cropped to 4"):
+        backbone.crop(state, 4)
+    assert backbone.crop(state, 0) is None
+
+
+def test_a_fork_lives_by_itself(backbone):
+    x = inputs(backbone)
+    _, _, state = backbone.step(x[:, :6])
+    forked = backbone.fork(state)
+    backbone.step(x[:, :3].flip(1), backbone.crop(state, 2))
+    close(backbone.step(x[:, 6:], forked)[0], whole(backbone, x)[0][:, 6:])
+    assert backbone.fork(None) is None
+
+
+def test_the_cache_grows_past_its_first_capacity(folders, monkeypatch):
+    monkeypatch.setattr("fobench_plugins.backbones.packed.FIRST_CAPACITY", 2)
+    backbone = plugins.create("backbones", f"hf:{folders['llama']}", {"device": "cpu", "dtype": "float32"})
+    x, state, steps = inputs(backbone, 40), None, []
+    for part in x.split(3, dim=1):
+        hidden, _, state = backbone.step(part, state)
+        steps.append(hidden)
+    close(torch.cat(steps, 1), whole(backbone, x)[0])
+
+
+def test_only_the_logits_asked_for(backbone):
+    x = inputs(backbone, 5)
+    full = backbone.step(x)[1]
+    assert backbone.step(x, logits=0)[1].shape == (1, 0, backbone.vocab_size)
+    close(backbone.step(x, logits=2)[1], full[:, -2:])
+
+
+def test_gradients_reach_the_input_and_no_parameter(backbone):
+    x = inputs(backbone, 4).requires_grad_()
+    hidden, logits, _ = backbone.step(x)
+    (hidden.sum() + logits.sum()).backward()
+    assert x.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in backbone.model.parameters())
+
+
+def test_a_state_from_live_use_takes_a_learning_step(backbone):
+    x = inputs(backbone)
+    _, _, state = backbone.step(x[:, :8])
+    hidden, _, _ = backbone.step(x[:, 8:].clone().requires_grad_(), state)
+    close(hidden, whole(backbone, x)[0][:, 8:])
+
+
+# ---- Text --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_prompt_is_the_models_own_template(backbone):
+    text = backbone.tokenizer.decode(backbone.chat(QUESTION))
+    assert text == "<|im_start|>user Who is there? 🎉<|im_end|><|im_start|>assistant "
+
+
+def test_a_stream_is_the_greedy_reply(backbone):
+    ids = backbone.chat(QUESTION)
+    expected = backbone.model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)[0, len(ids) :]
+    reply = "".join(backbone.stream(QUESTION, max_tokens=20, seed=0))
+    assert reply == backbone.tokenizer.decode(expected, skip_special_tokens=True).rstrip("\ufffd")
+
+
+def test_a_seed_decides_what_is_drawn(backbone):
+    def reply(seed):
+        return list(backbone.stream(QUESTION, max_tokens=12, seed=seed, temperature=1.5))
+
+    assert reply(3) == reply(3)
+    assert len({tuple(reply(seed)) for seed in range(4)}) > 1
+
+
+def test_the_parameters_are_the_same_after_use(backbone):
+    before = backbone.parameter_hash()
+    list(backbone.stream(QUESTION, max_tokens=5, seed=0))
+    backbone.step(inputs(backbone))
+    assert backbone.parameter_hash() == before
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_the_hash_sees_one_changed_weight(llama):
+    before = llama.parameter_hash()
+    llama.model.model.layers[1].mlp.up_proj.weight.data[3, 4] += 1e-3
+    assert llama.parameter_hash() != before
+
+
+def test_an_end_of_turn_ends_the_stream(llama):
+    llama.packed.logits = lambda hidden: torch.eye(llama.vocab_size)[llama.tokenizer.eos_token_id][None, None]
+    assert list(llama.stream(QUESTION, max_tokens=5, seed=0)) == []
+
+
+def test_a_full_context_ends_the_stream_and_an_overlong_prompt_is_refused(llama):
+    short = [{"role": "user", "content": "x" * 70}]
+    pieces = list(llama.stream(short, max_tokens=1000, seed=0))
+    assert len(pieces) <= 128 - len(llama.chat(short)) + 1
+    with pytest.raises(FobenchError, match=r"takes 128\. Shorten the history"):
+        list(llama.stream([{"role": "user", "content": "x" * 200}], max_tokens=5, seed=0))
+
+
+def test_chat_says_what_is_wrong(llama):
+    with pytest.raises(FobenchError, match="at least one message"):
+        llama.chat([])
+    llama.tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(FobenchError, match="refuses the roles system: System role not supported"):
+        llama.chat([{"role": "system", "content": "Be brief."}])
+    llama.tokenizer.chat_template = None
+    with pytest.raises(FobenchError, match="no chat template"):
+        llama.chat(QUESTION)
+
+
+def test_pieces_never_hold_a_part_of_a_character():
+    tokenizer = tiny_tokenizer()
+    text = "naïve 🎉中"
+    pieces = Pieces(tokenizer)
+    given = [pieces.add(token) for token in tokenizer(text)["input_ids"]]
+    assert "".join(given) == text
+    assert not any("\ufffd" in piece for piece in given)
+    assert given.count("🎉") == 1
+    pieces.add(tokenizer("🎉")["input_ids"][0])
+    assert pieces.rest() == ""
+
+
+def test_temperature_draws_by_probability():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    drawn = torch.tensor([_sample(logits, 1.0, generator) for _ in range(2000)]).bincount() / 2000
+    torch.testing.assert_close(drawn, logits.softmax(0), atol=0.04, rtol=0)
+    assert _sample(logits, 0.0, generator) == 2
+
+
+# ---- Packed weights ----------------------------------------------------------------------------------------------------
+
+
+def four_bit_weights(out=64, inputs_=64):
+    """Weights as GGUF's Q4_1 holds them: in each group 16 levels, the lowest and highest in use."""
+    torch.manual_seed(0)
+    digits = torch.randint(0, 16, (out, inputs_ // GROUP, GROUP))
+    digits[..., 0], digits[..., 1] = 0, 15
+    scale, low = torch.rand(out, inputs_ // GROUP, 1) + 0.1, torch.randn(out, inputs_ // GROUP, 1)
+    return (digits * scale + low).reshape(out, inputs_)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 9, 40])
+def test_four_bits_hold_four_bit_weights(rows):
+    dense = Dense(four_bit_weights().bfloat16(), torch.randn(64).bfloat16())
+    x = torch.randn(2, rows, 64)
+    expected = dense(x).float()
+    assert (Int4.of(dense)(x).float() - expected).norm() < 0.02 * expected.norm()
+
+
+def test_weights_that_four_bits_do_not_hold_are_left_alone():
+    assert Int4.of(Dense(torch.randn(64, 64).bfloat16())) is None
+    assert Int4.of(Dense(four_bit_weights(out=60).bfloat16())) is None
+
+
+def test_eight_bits_are_near():
+    dense = Dense(torch.randn(64, 96).bfloat16())
+    x = torch.randn(1, 2, 96)
+    assert (Int8.of(dense)(x).float() - dense(x).float()).norm() < 0.02 * dense(x).float().norm()
+
+
+def test_fusing_leaves_the_parameters_as_they_were(folders):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folders["qwen2"])
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    PackedDecoder(model)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int4"])
+def test_narrow_types_stay_near_float32(folders, llama, dtype):
+    narrow = plugins.create("backbones", f"hf:{folders['llama']}", {"device": "cpu", "dtype": dtype})
+    assert narrow.about()["dtype"] == dtype
+    x = inputs(llama)
+    state, steps = None, []
+    for part in x.split([10, 1, 1], dim=1):
+        hidden, _, state = narrow.step(part, state)
+        steps.append(hidden)
+    cosine = torch.cosine_similarity(torch.cat(steps, 1), llama.step(x)[0], dim=-1)
+    assert cosine.min() > 0.98
+
+
+# ---- What is lacking ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """The hub's cache at an empty place, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "hub"
+
+
+def test_missing_weights_are_named_with_size_licence_and_command(empty_cache):
+    with pytest.raises(PrerequisiteError) as caught:
+        plugins.create("backbones", "qwen2-7b", {"device": "cpu"})
+    message = str(caught.value)
+    assert "Qwen/Qwen2-7B-Instruct (15.2 GB, Apache-2.0) is not in the local cache" in message
+    assert "hf download Qwen/Qwen2-7B-Instruct" in message
+
+
+def test_a_gated_model_says_how_to_get_in(empty_cache):
+    with pytest.raises(
+        PrerequisiteError, match=r"accept its licence at https://huggingface\.co/meta-llama/Llama-3\.2-1B"
+    ):
+        plugins.create("backbones", "llama-3.2-1b", {"offline": "true", "device": "cpu"})
+
+
+def test_all_that_is_lacking_is_said_at_once(empty_cache, monkeypatch):
+    monkeypatch.setattr(hub, "_free", lambda device: (8_000_000_000, "RAM"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2_000_000_000}))
+    with pytest.raises(PrerequisiteError) as caught:
+        plugins.create("backbones", "qwen2.5-7b", {"device": "cpu"})
+    message = str(caught.value)
+    assert "Weights: Qwen/Qwen2.5-7B-Instruct" in message
+    assert "RAM: needs about 18.3 GB, 8.0 GB are free" in message
+    assert "Disk: the download needs 15.2 GB, 2.0 GB are free" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_gpu_that_is_not_there(folders, empty_cache):
+    with pytest.raises(PrerequisiteError, match="no CUDA device is visible"):
+        plugins.create("backbones", f"hf:{folders['llama']}", {"device": "cuda"})
+
+
+def test_incomplete_weights_in_the_cache_do_not_count(empty_cache):
+    snapshot = empty_cache / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    (empty_cache / "models--a--b" / "refs").mkdir()
+    (empty_cache / "models--a--b" / "refs" / "main").write_text("c0ffee")
+    for name in ("config.json", "tokenizer_config.json", "one.safetensors"):
+        (snapshot / name).write_text("{}")
+    index = {"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    cached = lambda: hub.cached(hub.Weights("a/b"), str(empty_cache))  # noqa: E731
+    assert cached() is None
+    (snapshot / "two.safetensors").write_text("")
+    assert cached() == snapshot
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(FobenchError, match=r"holds no config\.json"):
+        plugins.create("backbones", f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_text("")
+    with pytest.raises(FobenchError, match=r"holds no \.safetensors"):
+        plugins.create("backbones", f"hf:{tmp_path}")
+
+
+def test_a_gguf_file_that_is_not_there(tmp_path):
+    with pytest.raises(FobenchError, match="There is no file"):
+        plugins.create("backbones", f"gguf:{tmp_path / 'no.gguf'}")
+
+
+def test_an_unknown_dtype_lists_the_choices(folders):
+    with pytest.raises(FobenchError, match="must be one of auto, float32, bfloat16"):
+        plugins.create("backbones", f"hf:{folders['llama']}", {"dtype": "int3"})
+
+
+def test_the_message_about_weights_comes_before_torch_is_imported(tmp_path):
+    import os
+    import subprocess
+
+    code = (
+        "import sys\nfrom fobench import plugins\nfrom fobench.errors import PrerequisiteError\n"
+        "try: plugins.create('backbones', 'qwen2-7b', {'device': 'cpu', 'offline': 'true'})\n"
+        "except PrerequisiteError: print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "False\n"
+
+
+# ---- Real weights ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return plugins.create("backbones", "smollm2-135m", {"dtype": "float32"})
+
+
+@pytest.mark.slow
+def test_smollm2_knows_the_capital_of_france(smollm2):
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    assert "Paris" in "".join(smollm2.stream(question, max_tokens=24, seed=0))
+
+
+@pytest.mark.slow
+def test_smollm2_is_held_in_four_bits_without_loss(smollm2):
+    kinds = {type(Int4.of(Dense(layer.qkv.weight))) for layer in smollm2.packed.layers}
+    kinds |= {type(Int4.of(Dense(layer.down.weight))) for layer in smollm2.packed.layers}
+    assert kinds == {Int4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "int4"])
+def test_smollm2_in_narrow_types_thinks_the_same(smollm2, dtype):
+    narrow = plugins.create("backbones", "smollm2-135m", {"dtype": dtype})
+    ids = torch.tensor([smollm2.chat([{"role": "user", "content": "Why is the sky blue? Answer in two sentences."}])])
+    x, state, steps = smollm2.embed(ids), None, []
+    for part in narrow.embed(ids).split(1, dim=1):
+        hidden, _, state = narrow.step(part, state)
+        steps.append(hidden)
+    assert torch.cosine_similarity(torch.cat(steps, 1), smollm2.step(x)[0], dim=-1).min() > 0.99
+
+
+@pytest.mark.slow
+def test_the_pinned_gguf_is_converted_once(smollm2):
+    folder = assets.get("smollm2-135m-gguf", offline=True)
+    source = next(folder.glob("*.gguf"))
+    again = assets.converted(f"{source.stem.lower()}-hf1", source, lambda into: pytest.fail("converted twice"))
+    assert hub.file_bytes(again) == pytest.approx(4 * 134.5e6, rel=0.01)
