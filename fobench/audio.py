@@ -16,6 +16,7 @@ from fobench.types import NS_PER_MS, AudioChunk, Samples, ns_to_samples, samples
 AUDIBLE_DBFS = -45.0  # level from which a sound counts as audible
 AUDIBLE_RUN_NS = 30 * NS_PER_MS  # ... when it holds for this long
 FRAME_NS = 10 * NS_PER_MS  # level is measured over frames of this length
+FLAC_LEVEL = 0.25  # of 1: as small as the default within a tenth, in half the time
 MAX_DURATION_S = 600  # of one user turn: longer files are refused, a dialogue turn is never that long
 
 
@@ -55,7 +56,8 @@ def save(path: Path, samples: Samples, rate_hz: int) -> None:
     import soundfile
 
     encoded = io.BytesIO()
-    soundfile.write(encoded, np.clip(samples, -1.0, 1.0), rate_hz, format="FLAC", subtype="PCM_16")
+    clipped = np.clip(samples, -1.0, 1.0)
+    soundfile.write(encoded, clipped, rate_hz, format="FLAC", subtype="PCM_16", compression_level=FLAC_LEVEL)
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(encoded.getvalue())
     partial.replace(path)

@@ -72,12 +72,14 @@ class PlaybackBuffer:
 
     def heard(self, at_ns: int) -> tuple[int, int] | None:
         """(reply, samples of it played by `at_ns`) for the latest reply that has begun to play, or None."""
-        at = ns_to_samples(at_ns, self.rate_hz)
-        begun = [packet for packet in self._packets if packet.start < at]
-        if not begun:
-            return None
-        reply = begun[-1].reply
-        return reply, sum(min(p.end, at) - p.start for p in begun if p.reply == reply)
+        at, reply, samples = ns_to_samples(at_ns, self.rate_hz), None, 0
+        for packet in reversed(self._packets):
+            if packet.start >= at:
+                continue
+            if reply is not None and packet.reply != reply:
+                break
+            reply, samples = packet.reply, samples + min(packet.end, at) - packet.start
+        return None if reply is None else (reply, samples)
 
     def audible_ns(self, from_ns: int, to_ns: int) -> tuple[int, int] | None:
         """(start, end) of what is audible to a listener within the span, in ns, or None."""

@@ -31,6 +31,10 @@ def manager() -> pluggy.PluginManager:
             raise FobenchError(
                 f"Plugin {point.name!r} ({point.value}) cannot be loaded: {error!r}. Mend or uninstall it."
             ) from error
+    try:
+        found.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise FobenchError(f"{error}. The hooks are fobench_{', fobench_'.join(KINDS)}.") from error
     return found
 
 

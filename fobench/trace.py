@@ -114,7 +114,18 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for one JSON line (audio samples are never in it)."""
-        return {"version": self.version, **{k: v for k, v in asdict(self).items() if k != "version"}}
+        plain = {name: getattr(self, name) for name in ("clock", "costs", "duration_ns", "audio")}
+        mappings = {name: dict(getattr(self, name)) for name in ("routes", "judge", "measured", "compute")}
+        records = {name: [asdict(item) for item in getattr(self, name)] for name in ("user", "replies")}
+        return {
+            "version": self.version,
+            "scenario": self.scenario.to_json(),
+            **plain,
+            "events": [_event(event) for event in self.events],  # there are hundreds: asdict would copy them deeply
+            **records,
+            **mappings,
+            "failure": asdict(self.failure) if self.failure else None,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trace:
@@ -136,6 +147,17 @@ class Trace:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise FobenchError(f"Broken trace: {error}") from error
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "data": dict(event.data),
+        "media_ns": event.media_ns,
+        "compute_ns": event.compute_ns,
+        "playback_ns": event.playback_ns,
+        "cost_ns": event.cost_ns,
+    }
 
 
 def _reply(data: Mapping[str, Any]) -> Reply:
