@@ -23,7 +23,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fobench").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "fobench").glob("**/*.py")), ids=lambda p: p.name)
 def test_the_harness_imports_neither_torch_nor_plugins_nor_the_reference_model(path):
     roots = {name.split(".")[0] for name in imported(path)}
     assert not roots & {"torch", "transformers", "fobench_plugins", "reference_model"}

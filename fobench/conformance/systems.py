@@ -11,7 +11,7 @@ import numpy as np
 
 from fobench import audio
 from fobench.conformance import Probe, need
-from fobench.conformance_speech import need_count, need_sound, speech
+from fobench.conformance.speech import need_count, need_sound, speech
 from fobench.types import Action, AudioChunk, Event, EventKind, Samples, System, TextRoute
 
 LEAD_S = 0.5  # of silence before the question

@@ -80,17 +80,17 @@ def _has(kind: str, name: str) -> bool:
 
 def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
     """[(label, probe)] for a component of `kind`; the probes of one component share what they compute."""
-    from fobench import conformance_data, conformance_models, conformance_speech, conformance_systems
+    from fobench.conformance import data, models, speech, systems
 
     makers: dict[str, Callable[[Any], Sequence[tuple[str, Probe]]]] = {
-        "systems": conformance_systems.probes,
-        "backbones": conformance_models.backbone_probes,
-        "codecs": conformance_models.codec_probes,
-        "recognizers": conformance_speech.recognizer_probes,
-        "voices": conformance_speech.voice_probes,
-        "suites": conformance_data.suite_probes,
-        "metrics": conformance_data.metric_probes,
-        "reporters": conformance_data.reporter_probes,
+        "systems": systems.probes,
+        "backbones": models.backbone_probes,
+        "codecs": models.codec_probes,
+        "recognizers": speech.recognizer_probes,
+        "voices": speech.voice_probes,
+        "suites": data.suite_probes,
+        "metrics": data.metric_probes,
+        "reporters": data.reporter_probes,
     }
     return makers[kind](component)
 

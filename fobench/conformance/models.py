@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fobench import audio
 from fobench.conformance import Probe, need
-from fobench.conformance_speech import need_count, need_sound, speech
+from fobench.conformance.speech import need_count, need_sound, speech
 from fobench.types import Backbone, Codec, Message, Samples
 
 MESSAGES: Sequence[Message] = ({"role": "user", "content": "Which city is the capital of France?"},)
