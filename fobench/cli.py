@@ -264,9 +264,11 @@ def _new_folder(system: str) -> Path:
 def _watched(started: Run, resumed: bool) -> None:
     """Executes a run behind a progress bar; a new run that never got anywhere leaves no folder behind."""
     import shutil
+    import signal
 
     from fobench.progress import watching
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interruption, too
     path = started.folder.path
     try:
         with watching(len(started.scenarios), path) as watch:

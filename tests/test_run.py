@@ -146,9 +146,10 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
     assert (folder / "scores.json").read_bytes() == (tmp_path / "calm" / "scores.json").read_bytes()
 
 
-def test_ctrl_c_keeps_what_is_done_and_resume_completes_it(late, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_path, stop):
     folder = tmp_path / "run"
-    start(folder, "--limit", 3, until=1, stop=signal.SIGINT)
+    start(folder, "--limit", 3, until=1, stop=stop)
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     fobench("run", "--resume", folder)
     assert (folder / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
