@@ -68,3 +68,40 @@ def test_the_assets_are_those_of_the_table():
         if asset.default:
             assert not assets.verify(name)
     assert json.dumps(assets.ls_rows())
+
+
+def scripted(tmp_path, system, *options):
+    """Totals of a scripted control that speaks, judged by the real judge, on one question whose answer is London."""
+    import subprocess
+    import sys
+
+    suite = ("--suite", "controls", "--suite-args", "families=question", "--suite-args", "count=2")
+    asked = ("--suite-args", "text=Which city is the capital of England?", "--suite-args", "answer=London")
+    command = [
+        sys.executable,
+        "-m",
+        "fobench",
+        "run",
+        "--system",
+        system,
+        "--costs",
+        "declared",
+        "-o",
+        str(tmp_path / "run"),
+    ]
+    subprocess.run([*command, *suite, *asked, *options], check=True, capture_output=True)
+    totals = json.loads((tmp_path / "run" / "scores.json").read_text())["totals"]
+    return {score["metric"]: score["value"] for score in totals}
+
+
+def test_saying_one_thing_and_writing_another_is_found_out(tmp_path):
+    says = ("--system-args", "says=It is the city of Madrid.", "--system-args", "writes=It is the city of London.")
+    found = scripted(tmp_path, "scripted:two-faced", *says)
+    assert (found["accuracy_t2t"], found["accuracy_s2t"], found["accuracy_s2s"]) == (1.0, 1.0, 0.0)
+    assert found["speech_text_wer"] == pytest.approx(1 / 6, abs=0.01)
+
+
+def test_gibberish_is_not_what_was_written(tmp_path):
+    found = scripted(tmp_path, "scripted:gibberish", "--system-args", "writes=It is the city of London.")
+    assert (found["accuracy_s2t"], found["accuracy_s2s"]) == (1.0, 0.0)
+    assert found["speech_text_wer"] >= 0.8

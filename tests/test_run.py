@@ -63,6 +63,13 @@ def test_the_planted_delay_is_measured(late):
     assert total(late, "response_ms")["value"] == pytest.approx(700, abs=20)
 
 
+def test_the_wall_clock_measures_it_too(tmp_path):
+    run(
+        tmp_path / "wall", "--clock", "wall", "--limit", 1, "--system", "scripted:late", "--system-args", "delay_ms=700"
+    )
+    assert total(tmp_path / "wall", "response_ms")["value"] == pytest.approx(700, abs=40)
+
+
 def test_the_same_declared_run_has_the_same_bytes_of_scores(late, tmp_path):
     run(tmp_path / "again", "--system", "scripted:late", "--system-args", "delay_ms=700")
     assert (tmp_path / "again" / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
