@@ -1,7 +1,7 @@
 """Intervals and tests: pure functions of numbers, seeded and vectorised.
 
 Bootstrap intervals are percentile intervals over 10,000 resamples. What is resampled are *blocks*: all items of a group
-(a speaker, a dialogue) together, because they are not independent; with fewer than 5 groups, single items.
+(a speaker, a dialogue) together, because they are not independent; with fewer than 10 groups, single items.
 Resamples are made as tables of how often each block is drawn, in chunks, so that memory stays under 200 MB.
 """
 
@@ -21,7 +21,7 @@ from fobench.errors import FobenchError
 
 RESAMPLES = 10_000
 SEED = 0
-MIN_BLOCKS = 5  # fewer groups than this cannot carry a blocked interval
+MIN_BLOCKS = 10  # an interval from fewer groups than this is too narrow: their spread is not known
 MIN_FINITE = 0.95  # share of resamples in which a ratio must be defined for its interval to be given
 P90_MIN_N = 10  # below, the 90th percentile is hidden ...
 P99_MIN_N = 100  # ... and the 99th

@@ -64,17 +64,17 @@ def test_an_empty_reference_is_left_out_and_counted():
     assert total("speech_text_wer", [qa_trace(said="Hmm.")]).reason == "empty reference"
 
 
-def test_the_interval_is_blocked_by_speaker_from_five_speakers_on():
+def test_the_interval_is_blocked_by_speaker_from_ten_speakers_on():
     def run(speakers):
         return [
             qa_trace(f"q-{i}", said="red", heard="red" if i % 3 else "green", speaker=f"s{i % speakers}")
             for i in range(20)
         ]
 
-    few, many = total("speech_text_wer", run(4)), total("speech_text_wer", run(5))
+    few, many = total("speech_text_wer", run(9)), total("speech_text_wer", run(10))
     assert (few.detail["blocked_by"], few.detail["n_blocks"]) == ("item", 20)
-    assert (many.detail["blocked_by"], many.detail["n_blocks"]) == ("group", 5)
-    assert many.ci == total("speech_text_wer", run(5)).ci
+    assert (many.detail["blocked_by"], many.detail["n_blocks"]) == ("group", 10)
+    assert many.ci == total("speech_text_wer", run(10)).ci
     assert many.ci[0] <= many.value <= many.ci[1]
 
 

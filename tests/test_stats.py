@@ -111,12 +111,12 @@ class TestBootstrap:
         narrow = stats.bootstrap_mean(values)
         assert narrow[1] - narrow[0] < 0.25
 
-    def test_fewer_than_five_groups_fall_back_to_items(self):
-        groups = ["anna", "ben", "carl", "dora"]
-        assert stats.blocks(groups * 5, 20).unit == "item"
-        assert stats.blocks([*groups, "eve"] * 4, 20).unit == "group"
+    def test_fewer_than_ten_groups_fall_back_to_items(self):
+        groups = list("abcdefghi")
+        assert stats.blocks([*groups, "a"] * 2, 20).unit == "item"
+        assert stats.blocks([*groups, "j"] * 2, 20).unit == "group"
         values = [float(i % 3) for i in range(20)]
-        assert stats.bootstrap_mean(values, groups * 5) == stats.bootstrap_mean(values)
+        assert stats.bootstrap_mean(values, [*groups, "a"] * 2) == stats.bootstrap_mean(values)
 
     def test_equal_seeds_give_equal_intervals(self):
         values, groups = np.random.default_rng(1).normal(size=60), [f"s{i % 12}" for i in range(60)]

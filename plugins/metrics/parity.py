@@ -18,15 +18,14 @@ POINTS = 100.0  # points in a share of 1
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Items judged on both routes: `tested` and `reference` are 1.0 for right, `groups` what intervals are blocked by."""
+    """Items judged on both routes: `tested` and `reference` are 1.0 for right."""
 
     tested: tuple[float, ...]
     reference: tuple[float, ...]
-    groups: tuple[str, ...]
 
     @property
     def n(self) -> int:
-        return len(self.groups)
+        return len(self.tested)
 
 
 class Parity:
@@ -66,7 +65,7 @@ class Parity:
         reason = why_not(scores, pairs, route, "t2t") or ("acc(t2t) is 0" if not any(pairs.reference) else "")
         if reason:
             return Score(name, self.version, None, "ratio", pairs.n, "higher", reason, detail=detail)
-        ci = stats.paired_ratio(pairs.tested, pairs.reference, pairs.groups)
+        ci = stats.paired_ratio(pairs.tested, pairs.reference)
         ratio = sum(pairs.tested) / sum(pairs.reference)
         return Score(name, self.version, ratio, "ratio", pairs.n, "higher", ci=ci, detail=detail)
 
@@ -77,7 +76,7 @@ class Parity:
         if reason:
             return Score(name, self.version, None, "points", 0, "lower", reason, detail=detail)
         loss = POINTS * (sum(pairs.reference) - sum(pairs.tested)) / pairs.n
-        ci = points(stats.paired_difference(pairs.reference, pairs.tested, pairs.groups))
+        ci = points(stats.paired_difference(pairs.reference, pairs.tested))
         return Score(name, self.version, loss, "points", pairs.n, "lower", ci=ci, detail=detail)
 
     def _test(self, pairs: Pairs) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class Parity:
         b = sum(r > t for t, r in zip(pairs.tested, pairs.reference, strict=True))
         c = sum(t > r for t, r in zip(pairs.tested, pairs.reference, strict=True))
         p = stats.mcnemar(b, c)
-        ci90 = points(stats.paired_difference(pairs.tested, pairs.reference, pairs.groups, confidence=0.9))
+        ci90 = points(stats.paired_difference(pairs.tested, pairs.reference, confidence=0.9))
         return {
             "n_pairs": pairs.n,
             "accuracy_tested": sum(pairs.tested) / pairs.n,
@@ -100,7 +99,6 @@ class Parity:
             "verdict": stats.non_inferiority(ci90, self.margin, pairs.n, p),
             "margin": self.margin,
             "needed_pairs": stats.needed_pairs(self.margin),
-            "blocked_by": stats.blocks(pairs.groups, pairs.n).unit,
         }
 
 
@@ -112,14 +110,13 @@ def paired(scores: Sequence[Score], tested: Route, reference: Route) -> Pairs:
     """The items with a verdict on both routes; none if a route was not judged at all."""
     first, second = verdicts(scores, tested), verdicts(scores, reference)
     if not judged(first) or not judged(second):
-        return Pairs((), (), ())
-    names = [str(score.detail["group"]) for score in scores if "routes" in score.detail]
+        return Pairs((), ())
     rows = [
-        (float(a.right), float(b.right), group)
-        for a, b, group in zip(first, second, names, strict=True)
+        (float(a.right), float(b.right))
+        for a, b in zip(first, second, strict=True)
         if a.right is not None and b.right is not None
     ]
-    return Pairs(tuple(r[0] for r in rows), tuple(r[1] for r in rows), tuple(r[2] for r in rows))
+    return Pairs(tuple(r[0] for r in rows), tuple(r[1] for r in rows))
 
 
 def unpaired(scores: Sequence[Score], pairs: Pairs) -> dict[str, int]:

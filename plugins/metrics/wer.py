@@ -26,7 +26,7 @@ class ErrorRate:
     """(S + D + I) / N, pooled over utterances, both sides normalised by Whisper's English normaliser; jiwer aligns.
 
     A reference that normalises to nothing is left out and counted (`n_empty_ref`). The 95 % interval is a bootstrap blocked
-    by group (the speaker), or by utterance where there are fewer than 5 groups: `blocked_by` says which.
+    by group (the speaker), or by utterance where there are fewer than 10 groups: `blocked_by` says which.
     """
 
     version = 1
