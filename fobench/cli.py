@@ -268,7 +268,8 @@ def _watched(started: Run, resumed: bool) -> None:
 
     from fobench.progress import watching
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is an interruption, too
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a scheduler's stop is an interruption, too, also in the background
+        signal.signal(stop, signal.default_int_handler)
     path = started.folder.path
     try:
         with watching(len(started.scenarios), path) as watch:
