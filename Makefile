@@ -18,7 +18,7 @@ help:
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[models,piper,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[models,piper,hub,dev]"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "openai-whisper>=20240930"
 	touch $@
 
