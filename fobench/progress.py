@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from fobench.run import Progress, Watcher
 from fobench.trace import Trace
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; handed to a watcher after each step."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    message: str = ""
+    trace: Trace | None = None
+
+
+Watcher = Callable[[Progress], None]
 
 
 @contextlib.contextmanager

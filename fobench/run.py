@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,25 +15,14 @@ from typing import Any
 from fobench import __version__, machine, plugins
 from fobench.clock import CostTable
 from fobench.config import Config
+from fobench.crew import Crew
 from fobench.errors import FobenchError, unknown
 from fobench.folder import RunFolder
+from fobench.progress import Progress, Watcher
 from fobench.scenario import Scenario
-from fobench.trace import Trace
-from fobench.worker import NO_JUDGE, Finished, Worker
+from fobench.worker import NO_JUDGE, Finished
 
 VERSION = 1
-Watcher = Callable[["Progress"], None]
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a run is; handed to a watcher after each step."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    message: str = ""
-    trace: Trace | None = None
 
 
 @dataclass(slots=True)
@@ -180,54 +166,6 @@ class Run:
             self.folder.write_text("costs.json", json.dumps(table.to_json(), indent=1) + "\n")
 
 
-class Crew:
-    """The workers of a run, a thread each (the work itself is in their processes)."""
-
-    def __init__(self, config: Config, log: Path, pending: Sequence[Scenario]) -> None:
-        self._pending: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
-        for scenario in pending:
-            self._pending.put(scenario)
-        self._outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._first = pending[0]
-        count = max(1, min(config.workers, len(pending)))
-        _share_cores(count)
-        listeners, costs = listening_metrics(), config.cost_table()
-        self._workers = [Worker(config, listeners, costs, log) for _ in range(count)]
-        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
-
-    def outcomes(self) -> Iterator[Any]:
-        """What happens, as it happens: messages, `Finished`, descriptions (dict), and exceptions of the workers."""
-        yield "loading models"
-        for thread in self._threads:
-            thread.start()
-        while any(thread.is_alive() for thread in self._threads) or not self._outcomes.empty():
-            try:
-                yield self._outcomes.get(timeout=0.2)
-            except queue.Empty:
-                continue
-
-    def stop(self) -> None:
-        self._stopping.set()
-        for worker in self._workers:
-            worker.stop()
-
-    def _serve(self, worker: Worker) -> None:
-        try:
-            worker.load()
-            self._outcomes.put(worker.about())
-            self._outcomes.put("warming up")
-            worker.warm_up(self._first)
-            while not self._stopping.is_set():
-                self._outcomes.put(worker.run(self._pending.get_nowait()))
-        except queue.Empty:
-            self._outcomes.put(worker.about())
-            worker.stop()
-        except Exception as error:  # a worker's end is the run's: the main thread raises it
-            if not self._stopping.is_set():
-                self._outcomes.put(error)
-
-
 def select(config: Config) -> list[Scenario]:
     """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
     if not config.suites:
@@ -251,11 +189,6 @@ def select(config: Config) -> list[Scenario]:
     return found
 
 
-def listening_metrics() -> tuple[str, ...]:
-    """Names of the metrics that measure on the reply's audio."""
-    return tuple(name for name in plugins.factories("metrics") if hasattr(plugins.create("metrics", name), "measure"))
-
-
 def _notes(about: dict[str, Any]) -> list[str]:
     """What a reader has to bear in mind about the components."""
     hears = about["system"].get("parts", {}).get("recognizer", {}).get("model")
@@ -270,17 +203,6 @@ def _digest(scenarios: Sequence[Scenario]) -> str:
     """A hash of what the scenarios are, wherever their audio files lie."""
     bare = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
-
-
-def _share_cores(workers: int) -> None:
-    """How the numeric libraries of the child processes use the cores, unless the user has said so.
-
-    Each worker takes its share. Waiting threads sleep instead of spinning: a spinning thread holds the core that another
-    process computes on (measured: Whisper tiny.en 0.4 s a clip instead of 3.3 s, with one busy process beside it).
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if workers > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 def _now() -> str:
