@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fobench.run import Run
 
 REPORTERS = ("markdown", "html", "junit")
+SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 class Program(click.Group):
@@ -35,6 +36,9 @@ class Program(click.Group):
             ctx.exit(2)
         except BrokenPipeError:
             ctx.exit(0)
+        except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words name the file
+            click.echo(f"fobench: {error}. Set FOBENCH_HOME or --output to a place that can be written.", err=True)
+            ctx.exit(2)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -115,7 +119,7 @@ def named_args(flag: str, what: str) -> Callable[[Any], Any]:
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
 @option("--seed", type=int, default=0)
 @option("--workers", type=click.IntRange(min=1), default=1, help="Systems at work side by side, a process each.")
-@option("--time-limit", "time_limit_s", type=float, default=120.0, help="Seconds one step of the system may take.")
+@option("--time-limit", "time_limit_s", type=SECONDS, default=120.0, help="Seconds one step of the system may take.")
 @option(
     "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
 )

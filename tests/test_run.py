@@ -121,6 +121,12 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path, arguments, message)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_home_that_cannot_be_written_is_told(tmp_path):
+    output = run(tmp_path / "run", "--system", "scripted:late", expect=2, FOBENCH_HOME="/dev/null/home")
+    assert "Traceback" not in output
+    assert "FOBENCH_HOME" in output
+
+
 def test_a_folder_with_a_run_is_not_written_over(late):
     assert "--resume" in run(late, "--system", "scripted:late", expect=2)
 
