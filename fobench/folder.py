@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -65,7 +66,7 @@ class RunFolder:
 
     def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
         """Appends a finished scenario: first its audio, then its line. Returns the trace with the audio's name."""
-        name = f"audio/{re.sub(r'[^A-Za-z0-9._-]+', '_', trace.id)}.flac"
+        name = f"audio/{_file_name(trace.id)}.flac"
         with self._explained():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
@@ -112,6 +113,12 @@ class RunFolder:
             why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
             fix = f"Nothing finished is lost: mend it, then fobench run --resume {self.path}"
             raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error
+
+
+def _file_name(scenario_id: str) -> str:
+    """The id where it can be a file's name; else what of it can, and a hash that keeps unlike ids apart."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", scenario_id).lstrip(".")[:80]
+    return plain if plain == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"
 
 
 def _portable(scenario: Scenario) -> Scenario:
