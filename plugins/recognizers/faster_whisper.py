@@ -66,7 +66,10 @@ class FasterWhisper:
             vad_filter=False,
             **self._options,
         )
-        found = list(segments)
+        seconds = audio.duration_ns / NS_PER_S
+        found = [
+            segment for segment in segments if segment.start < seconds
+        ]  # beyond, words would be made up of silence
         text = "".join(segment.text for segment in found).strip()
         return Transcript(text, tuple(_word(word) for segment in found for word in segment.words or ()))
 
