@@ -1,6 +1,6 @@
 """The command line: `fobench run | score | report | ls | validate | assets`.
 
-Every option of `run` can also be set as FOBENCH_<OPTION> or in a --config file; the command line wins over the environment,
+Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys as in run.json's config); the command line wins over the environment,
 the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a missing prerequisite,
 130 interrupted.
 """
@@ -35,7 +35,7 @@ class Program(click.Group):
             click.echo(f"fobench: {error}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
-            ctx.exit(0)
+            ctx.exit(141)  # as a shell says it: the reader of the output has gone
         except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words name the file
             click.echo(f"fobench: {error}. Set FOBENCH_HOME or --output to a place that can be written.", err=True)
             ctx.exit(2)
@@ -63,7 +63,7 @@ def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) ->
 
 
 def from_file(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Takes the options of a TOML file as defaults; its keys are the long options' names."""
+    """Takes the options of a TOML file as defaults; its keys are those of `config` in run.json."""
     import tomllib
 
     if path is None:

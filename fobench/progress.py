@@ -51,7 +51,8 @@ def watching(total: int, folder: Path) -> Iterator[Watcher]:
 
 def _print_line(progress: Progress) -> None:
     text = outcome(progress.trace) if progress.trace else progress.message
-    print(f"[{progress.done}/{progress.total}] {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # nobody reads it any more: no reason to stop the run
+        print(f"[{progress.done}/{progress.total}] {text}", file=sys.stderr, flush=True)
 
 
 def outcome(trace: Trace) -> str:
