@@ -205,6 +205,16 @@ class Codec(Protocol):
     def decode(self, codes: npt.NDArray[np.int64], state: Any = None, last: bool = False) -> tuple[Samples, Any]: ...
 
 
+class Pieces(Protocol):
+    """Token ids, one by one, into text."""
+
+    def add(self, token: int) -> str:
+        """The text that this token completes; empty while a character is incomplete."""
+
+    def rest(self) -> str:
+        """What was held back, when nothing more comes."""
+
+
 class Backbone(Protocol):
     """A frozen text LLM. Tensors are the plugin's own kind (torch here); shapes in brackets.
 
@@ -214,7 +224,15 @@ class Backbone(Protocol):
 
     name: str
     hidden_size: int  # D
-    vocab_size: int
+    vocab_size: int  # V
+    context: int  # positions that a state can hold
+    end_ids: frozenset[int]  # tokens that end a reply
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text, without any special token."""
+
+    def pieces(self) -> Pieces:
+        """Turns the ids of one reply into text as they come."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation in the model's own chat template, ending where the reply begins."""
@@ -222,8 +240,8 @@ class Backbone(Protocol):
     def embed(self, ids: Any) -> Any:
         """[B, T] ids -> [B, T, D] input embeddings."""
 
-    def step(self, x: Any, state: Any = None) -> tuple[Any, Any, Any]:
-        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state)."""
+    def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many only."""
 
     def fork(self, state: Any) -> Any: ...
 

@@ -73,6 +73,15 @@ class CausalBackbone:
             ) from error
         return ids
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text, without any special token."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def pieces(self) -> Pieces:
+        """Turns the ids of one reply into text as they come."""
+        return Pieces(self.tokenizer)
+
     @torch.no_grad()
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int, seed: int, temperature: float = 0.0
@@ -87,7 +96,7 @@ class CausalBackbone:
             raise FobenchError(
                 f"The conversation has {len(ids)} tokens; backbone {self.name!r} takes {self.context}. Shorten the history."
             )
-        generator, pieces = torch.Generator().manual_seed(seed), Pieces(self.tokenizer)
+        generator, pieces = torch.Generator().manual_seed(seed), self.pieces()
         state = None
         for _ in range(min(max_tokens, self.context - len(ids))):
             _, logits, state = self._forward(self.embed(torch.tensor([ids])), state, 1)
@@ -111,6 +120,18 @@ class CausalBackbone:
     ) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many positions."""
         return self._forward(x, state, logits)
+
+    def step_many(
+        self, xs: Sequence[torch.Tensor], states: Sequence[Any], *, logits: Sequence[int]
+    ) -> list[tuple[torch.Tensor, torch.Tensor, Any]]:
+        """`step` of several conversations at once, each with its own length and state; the weights are read once for all."""
+        packed = self.packed
+        if packed is None or len(xs) == 1 or any(isinstance(state, DynamicCache) for state in states):
+            return [self.step(x, s, logits=n) for x, s, n in zip(xs, states, logits, strict=True)]
+        with torch.no_grad():
+            hidden, caches = packed.together(xs, states)
+            scores = [packed.logits(h[:, h.shape[1] - n :]) for h, n in zip(hidden, logits, strict=True)]
+        return list(zip(hidden, scores, caches, strict=True))
 
     def length(self, state: Any) -> int:
         """How many positions a state holds."""
@@ -162,7 +183,9 @@ class CausalBackbone:
             state = DynamicCache([(k[:, :, : state.length], v[:, :, : state.length]) for k, v in pairs])
         out = self.model(
             inputs_embeds=x.to(self.device, self.dtype),
-            past_key_values=DynamicCache(config=self.model.config) if state is None else state,
+            past_key_values=DynamicCache()
+            if state is None
+            else state,  # every position kept, so that any can be cropped to
             use_cache=True,
             output_hidden_states=True,
             logits_to_keep=keep or 1,  # 0 would mean all

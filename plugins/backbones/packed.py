@@ -6,6 +6,7 @@ KV cache is allocated ahead, and matrices that 4 (or 8) bits hold are read in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,6 +145,16 @@ class Layer:
     down: Matrix
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The positions that a step adds to a conversation's cache, and which positions each may see [T, S] (None: all)."""
+
+    cache: KVCache
+    start: int
+    end: int
+    mask: torch.Tensor | None
+
+
 class PackedDecoder:
     """The decoder of a Llama or Qwen2 model of transformers. It shares the model's parameters, which must stay frozen.
 
@@ -185,42 +196,58 @@ class PackedDecoder:
 
     def __call__(self, x: torch.Tensor, cache: KVCache | None) -> tuple[torch.Tensor, KVCache]:
         """[B, T, D] -> (final-norm hidden [B, T, D] float32, the cache, now T positions longer)."""
-        batch, length, _ = x.shape
-        cache = cache or self.new_cache(batch, length)
-        start, end = cache.length, cache.length + length
-        cache.reserve(end)
-        self._rotate(end)
-        cos, sin = self._cos[start:end, None], self._sin[start:end, None]  # [T, 1, head]
-        mask = self._mask(start, length)
-        x = x.to(self.device, torch.float32, copy=True)  # added to in place below
-        for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
+        hidden, caches = self.together([x], [cache])
+        return hidden[0], caches[0]
+
+    def together(
+        self, xs: Sequence[torch.Tensor], caches: Sequence[KVCache | None]
+    ) -> tuple[list[torch.Tensor], list[KVCache]]:
+        """Steps of several conversations, each [B, T, D] with a T and a cache of its own: weights are read once for all."""
+        lengths = [x.shape[1] for x in xs]
+        steps = [self._stretch(x, cache) for x, cache in zip(xs, caches, strict=True)]
+        cos = torch.cat([self._cos[s.start : s.end, None] for s in steps])  # [sum T, 1, head]
+        sin = torch.cat([self._sin[s.start : s.end, None] for s in steps])
+        x = torch.cat([x.to(self.device, torch.float32) for x in xs], 1)  # [B, sum T, D]; added to in place below
+        x = x.clone() if len(xs) == 1 else x
+        for i, layer in enumerate(self.layers):
             normed = F.rms_norm(x, x.shape[-1:], layer.attention_norm, self.eps)
-            qkv = layer.qkv(normed).view(batch, length, -1, self.head)  # [B, T, H + 2 Hkv, head]
+            qkv = layer.qkv(normed).view(*x.shape[:2], -1, self.head)  # [B, sum T, H + 2 Hkv, head]
             turned = self._turned(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
-            keys[:, :, start:end] = turned[:, :, self.heads :].transpose(1, 2)
-            values[:, :, start:end] = qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
-            query = turned[:, :, : self.heads].transpose(1, 2)  # [B, H, T, head]
-            heard = self._attend(query, keys[:, :, :end], values[:, :, :end], mask)
-            x += layer.out(heard.transpose(1, 2).reshape(batch, length, -1))
+            new = (turned.split(lengths, 1), qkv[:, :, self.heads + self.kv_heads :].split(lengths, 1))
+            heard = [self._attend(i, step, qk, v) for step, qk, v in zip(steps, *new, strict=True)]
+            x += layer.out(heard[0] if len(heard) == 1 else torch.cat(heard, 1))
             normed = F.rms_norm(x, x.shape[-1:], layer.mlp_norm, self.eps)
             gate, up = layer.gate_up(normed).chunk(2, -1)
             x += layer.down(F.silu(gate).mul_(up))
-        cache.length = end
-        return F.rms_norm(x, x.shape[-1:], self.norm, self.eps), cache
+        for step in steps:
+            step.cache.length = step.end
+        hidden = F.rms_norm(x, x.shape[-1:], self.norm, self.eps).split(lengths, 1)
+        return list(hidden), [step.cache for step in steps]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[B, T, D] -> [B, T, V] float32."""
         return self.output(hidden).float()
 
-    def _attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Any) -> torch.Tensor:
-        query = query.to(self.dtype)
-        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
+    def _stretch(self, x: torch.Tensor, cache: KVCache | None) -> Stretch:
+        """Room for x [B, T, D] after what `cache` holds."""
+        batch, length, _ = x.shape
+        cache = cache or self.new_cache(batch, length)
+        start, end = cache.length, cache.length + length
+        cache.reserve(end)
+        self._rotate(end)
+        mask = None if length == 1 else torch.ones(length, end, dtype=torch.bool, device=self.device).tril(start)
+        return Stretch(cache, start, end, mask)
 
-    def _mask(self, start: int, length: int) -> torch.Tensor | None:
-        """Which of the `start + length` positions each of the new ones may see: [T, S] bool; None: all."""
-        if length == 1:
-            return None
-        return torch.ones(length, start + length, dtype=torch.bool, device=self.device).tril(start)
+    def _attend(self, layer: int, step: Stretch, qk: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention of one conversation: turned queries and keys [B, T, H + Hkv, head], values -> [B, T, H * head]."""
+        keys, values = step.cache.keys[layer], step.cache.values[layer]
+        keys[:, :, step.start : step.end] = qk[:, :, self.heads :].transpose(1, 2)
+        values[:, :, step.start : step.end] = v.transpose(1, 2)
+        query = qk[:, :, : self.heads].transpose(1, 2).to(self.dtype)  # [B, H, T, head]
+        heard = F.scaled_dot_product_attention(
+            query, keys[:, :, : step.end], values[:, :, : step.end], attn_mask=step.mask, enable_gqa=True
+        )
+        return heard.transpose(1, 2).flatten(2)
 
     def _turned(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """Rotary position embedding of x [B, T, H, head], in float32."""

@@ -1,0 +1,78 @@
+"""The table of turns: what may follow what."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_model.duplex import TRANSITIONS, Act, Phase, Signal, transition
+
+
+def walk(*signals):
+    phase, done = Phase.WAITING, []
+    for signal in signals:
+        phase, acts = transition(phase, signal)
+        done += acts
+    return phase, done
+
+
+def test_a_question_is_heard_and_answered():
+    assert walk(Signal.ONSET, Signal.ANSWER, Signal.DONE) == (Phase.WAITING, [Act.OPEN, Act.REPLY, Act.CLOSE])
+
+
+def test_what_needs_no_answer_is_forgotten():
+    assert walk(Signal.ONSET, Signal.IGNORE) == (Phase.WAITING, [Act.OPEN, Act.DROP])
+
+
+def test_a_backchannel_leaves_the_reply_alone():
+    phase, acts = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, Signal.IGNORE)
+    assert phase is Phase.REPLYING
+    assert Act.STOP not in acts
+
+
+@pytest.mark.parametrize(
+    ("signals", "acts"),
+    [
+        ((Signal.INTERRUPT, Signal.ANSWER), [Act.STOP, Act.REPLY]),  # stopped at the onset, answered at the end
+        ((Signal.ANSWER,), [Act.STOP, Act.REPLY]),  # stopped and answered at the end
+    ],
+)
+def test_an_interruption_stops_the_reply_and_is_answered(signals, acts):
+    phase, done = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, *signals)
+    assert phase is Phase.REPLYING
+    assert done == [Act.OPEN, Act.REPLY, Act.OPEN, *acts]
+
+
+def test_a_reply_that_ends_under_the_users_words_leaves_them_the_turn():
+    phase, acts = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, Signal.DONE)
+    assert (phase, acts[-1]) == (Phase.LISTENING, Act.CLOSE)
+
+
+def test_a_signal_that_means_nothing_changes_nothing():
+    assert transition(Phase.WAITING, Signal.DONE) == (Phase.WAITING, ())
+
+
+@given(st.lists(st.sampled_from(Signal), max_size=40))
+def test_whatever_happens_turns_and_replies_are_balanced(signals):
+    """A turn is open exactly while it is heard, a reply exactly while it is made: nothing is begun twice or lost."""
+    phase, turn, reply = Phase.WAITING, False, False
+    for signal in signals:
+        phase, acts = transition(phase, signal)
+        for act in acts:
+            if act is Act.OPEN:
+                assert not turn
+                turn = True
+            elif act is Act.DROP:
+                assert turn
+                turn = False
+            elif act is Act.REPLY:
+                assert turn and not reply
+                turn, reply = False, True
+            else:
+                assert reply
+                reply = False
+        assert turn == (phase in (Phase.LISTENING, Phase.OVERHEARING))
+        assert reply == (phase in (Phase.REPLYING, Phase.OVERHEARING))
+
+
+def test_every_phase_can_be_left():
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase)
