@@ -1,0 +1,89 @@
+"""The adapter: encoder frames -> vectors in the LLM's embedding space, at a fraction of the rate (paper: speech input)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fobench.errors import FobenchError
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """Sizes of an `Adapter`. Output i sees `kernel` frames, the newest of them number stride i + kernel - 1 - left."""
+
+    encoder_size: int
+    llm_size: int
+    kernel: int = 5  # encoder frames
+    stride: int = 2  # encoder frames an output
+    hidden: int | None = None  # None: twice the encoder's size
+    left: int | None = None  # frames from before a step. None: kernel - stride, so that the newest frame is always used
+    norm_eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not max(0, self.kernel - self.stride) <= self.context <= self.kernel - 1:
+            raise FobenchError(
+                f"Adapter: left={self.left} does not fit kernel={self.kernel} and stride={self.stride}; "
+                f"it is at least kernel - stride = {self.kernel - self.stride} and at most kernel - 1 = {self.kernel - 1}."
+            )
+
+    @property
+    def context(self) -> int:
+        """Frames from before a step that it needs."""
+        return self.kernel - self.stride if self.left is None else self.left
+
+    @property
+    def newest(self) -> int:
+        """The last of the first `stride` frames that output 0 sees."""
+        return self.kernel - 1 - self.context
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterState:
+    """`frames` [B, context, encoder_size]: the last encoder frames, zeros before a stream."""
+
+    frames: torch.Tensor
+
+
+class Adapter(nn.Module):
+    """A causal strided convolution, LayerNorm, GELU and a projection."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        hidden = config.hidden or 2 * config.encoder_size
+        self.config = config
+        self.conv = nn.Conv1d(config.encoder_size, hidden, config.kernel, config.stride)
+        self.norm = nn.LayerNorm(hidden, eps=config.norm_eps)
+        self.project = nn.Linear(hidden, config.llm_size)
+
+    def begin(self, batch: int) -> AdapterState:
+        """New streams."""
+        return AdapterState(self.conv.weight.new_zeros(batch, self.config.context, self.config.encoder_size))
+
+    def step(self, frames: torch.Tensor, state: AdapterState) -> tuple[torch.Tensor, AdapterState]:
+        """Frames [B, T, encoder_size] -> (vectors [B, T / stride, llm_size], the next state).
+
+        Raises `ValueError` where T is no multiple of the stride.
+        """
+        if frames.shape[1] % self.config.stride:
+            raise ValueError(f"{frames.shape[1]} frames are no multiple of the adapter's stride, {self.config.stride}.")
+        frames = torch.cat([state.frames, frames.to(state.frames.dtype)], 1)  # [B, context + T, encoder_size]
+        return self._adapt(frames), AdapterState(frames[:, frames.shape[1] - self.config.context :])
+
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whole recordings: frames [B, T, encoder_size], mask [B, T] bool -> (vectors [B, T / stride, llm_size], mask).
+
+        Masked frames count as zeros. A vector is valid where the newest frame that it sees is.
+        """
+        if mask is None:
+            mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        frames = frames.masked_fill(~mask[..., None], 0.0)
+        out = self._adapt(functional.pad(frames, (0, 0, self.config.context, 0)))
+        return out, mask[:, self.config.newest :: self.config.stride]
+
+    def _adapt(self, frames: torch.Tensor) -> torch.Tensor:
+        hidden = self.conv(frames.transpose(1, 2)).transpose(1, 2)  # [B, T / stride, hidden]
+        return self.project(functional.gelu(self.norm(hidden)))

@@ -1,0 +1,1 @@
+"""The published weights of Freeze-Omni: how their names map to ours."""

@@ -1,0 +1,142 @@
+"""Two turns of the published dialogue: what the LLM is given and thinks, state by state and token by token."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import pytest
+import torch
+import transformers
+from golden_data import FOLDER, golden, meta, weights
+from tiny_models import CHATML
+
+from fobench_plugins.backbones.causal import CausalBackbone
+from reference_model.adapter import Adapter, AdapterConfig
+from reference_model.context import Context, Role
+from reference_model.conv_transformer import ConvTransformerConfig, ConvTransformerEncoder
+from reference_model.features import KaldiFbank
+from reference_model.published.listening_keys import RENAMES, UNUSED
+from reference_model.published.renames import rename
+from reference_model.state_head import State, StateHead
+from reference_model.turns import TurnLayout
+
+CLOSE = {"atol": 5e-5, "rtol": 0}
+NAMES = {State.KEEP_LISTENING: "cl", State.ANSWER: "ss", State.IGNORE: "el"}
+
+
+def byte_tokenizer():
+    """One id a byte, then the three special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    vocabulary = {sign: byte for byte, sign in bytes_to_unicode().items()}
+    vocabulary |= {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|im_end|>")
+    fast.add_special_tokens({"additional_special_tokens": ["<|endoftext|>", "<|im_start|>"]})
+    fast.chat_template = CHATML
+    return fast
+
+
+@cache
+def parts():
+    """The LLM as a backbone, and encoder, adapter, prompt and state head."""
+    config = {k: v for k, v in meta("dialogue")["llm_conf"].items() if k != "torch_dtype"}
+    model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**config))
+    model.load_state_dict(weights("dialogue", "llm_decoder."), strict=True)
+    nets = torch.nn.Module()
+    nets.encoder = ConvTransformerEncoder(
+        ConvTransformerConfig(32, 2, 4, 64, dropout=0.0, lagging_positions=True, zero_context=True)
+    )
+    nets.adapter = Adapter(AdapterConfig(32, 64, left=4))
+    nets.prompt = torch.nn.Parameter(torch.zeros(25, 64))
+    nets.state_head = StateHead(64)
+    listening = {k: v for k, v in weights("dialogue", "").items() if not k.startswith("llm_decoder.")}
+    names = rename(listening, RENAMES, UNUSED)
+    nets.load_state_dict({name: listening[key] for key, name in names.items()}, strict=True)
+    return CausalBackbone(model, byte_tokenizer(), name="golden"), nets.eval()
+
+
+@cache
+@torch.no_grad()
+def dialogue():
+    """Both turns as we live them: {call: (hidden states [n, D], state logits, LM logits)}."""
+    llm, nets = parts()
+    context, heard = Context(llm, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {}
+    for turn in (1, 2):
+        hear(context, turn, heard)
+        speak(context, turn, heard)
+    return heard
+
+
+def hear(context, turn, heard):
+    _, nets = parts()
+    wav = golden("dialogue")[f"in/turn{turn}_wav_i16"]
+    wav = torch.nn.functional.pad(wav, (0, -len(wav) % 2560)).float()[None] / 32768
+    features, _ = KaldiFbank().step(wav, None)
+    encoder, adapter = nets.encoder.begin(1), nets.adapter.begin(1)
+    for i, chunk in enumerate(features.split(16, 1)):
+        frames, encoder = nets.encoder.step(chunk, encoder)
+        rows, adapter = nets.adapter.step(frames, adapter)
+        first = i == 0
+        given = torch.cat([nets.prompt[None], rows], 1) if first else rows
+        hidden, _ = context.open(Role.USER, given) if first else context.extend(given)
+        heard[f"t{turn}_listen{i}_{'sl' if first else 'cl'}"] = (hidden[0], nets.state_head(hidden[0]), None)
+
+
+def speak(context, turn, heard):
+    """Greedy, up to the number of tokens that were sampled; the last is not fed."""
+    tokens = []
+    for i in range(meta("dialogue")[f"turn{turn}_tokens"]):
+        if i == 0:
+            hidden, logits = context.open(Role.REPLY, context.embed(()))
+        else:
+            hidden, logits = context.extend(context.embed(tokens[-1:]))
+        label = f"t{turn}_ss" if i == 0 else f"t{turn}_cs{i - 1}"
+        heard[label] = (hidden[0], parts()[1].state_head(hidden[0]), logits[0, -1])
+        tokens.append(int(logits[0, -1].argmax()))
+    heard[f"turn{turn}"] = tokens
+
+
+CALLS = json.loads((FOLDER / "dialogue.json").read_text())["layout"]
+
+
+@pytest.mark.parametrize("call", [c["label"] for c in CALLS["calls"] if c["label"] != "pre"])
+def test_every_call_gives_the_published_hidden_states_and_logits(call):
+    hidden, states, logits = dialogue()[call]
+    out = golden("dialogue")
+    expected = out[f"out/{call}/last_hidden"]
+    own = hidden[-len(expected) :]  # the opening of the very first turn was given with the system prompt
+    assert torch.allclose(own, expected[-len(own) :], **CLOSE)
+    if f"out/{call}/state_logits" in out:
+        assert torch.allclose(states[-1], out[f"out/{call}/state_logits"][-1], **CLOSE)
+    if f"out/{call}/lm_logits" in out:
+        assert torch.allclose(logits, out[f"out/{call}/lm_logits"], **CLOSE)
+
+
+def test_the_tokens_are_the_published_ones():
+    assert dialogue()["turn1"] == CALLS["turn1_tokens"]
+    assert dialogue()["turn2"] == CALLS["turn2_tokens"]
+
+
+@torch.no_grad()
+def test_the_states_are_the_published_ones():
+    """The layout's `stat_out` is what the head said before the script overrode it."""
+    head, heard = parts()[1].state_head, dialogue()
+    calls = [c for c in CALLS["calls"] if "listen" in c["label"]]
+    probabilities = torch.stack([head.probabilities(heard[c["label"]][0][-1]) for c in calls])
+    assert torch.allclose(probabilities, golden("dialogue")["out/listen_state_probs3_last"], **CLOSE)
+    assert [NAMES[head.decide(p)] for p in probabilities] == [c["stat_out"] for c in calls]
+
+
+@torch.no_grad()
+def test_the_speech_decoder_gets_the_state_that_predicted_each_token():
+    heard = dialogue()
+    for turn in (1, 2):
+        expected = golden("dialogue")[f"out/turn{turn}_tts_hidden"]
+        labels = [f"t{turn}_ss", *(f"t{turn}_cs{i}" for i in range(len(expected) - 1))]
+        own = torch.stack([heard[label][0][-1] for label in labels])
+        assert torch.allclose(own, expected, **CLOSE)
