@@ -1,0 +1,100 @@
+"""The reference codec (`reference_model.codec`) under the `Codec` contract: numpy in and out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fobench.errors import FobenchError, PrerequisiteError
+from fobench.types import Samples
+
+if TYPE_CHECKING:
+    from reference_model.codec import ReferenceCodec
+    from reference_model.windows import WindowState
+
+
+def reference(
+    *,
+    checkpoint: str = "",
+    random: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> NumpyCodec:
+    """The codec in a checkpoint, or `random` weights drawn from `seed`, with which sound comes back as noise.
+
+    `checkpoint`: a .safetensors file whose metadata holds the configuration. `device`: "cpu", "cuda", "cuda:1". `threads`: of
+    torch. Raises FobenchError unless exactly one of `checkpoint` and `random` is given, PrerequisiteError without torch.
+    """
+    if bool(checkpoint) == random:
+        raise FobenchError(
+            "The codec reference takes --checkpoint FILE, or --random for untrained weights: one of the two."
+        )
+    try:
+        import torch
+
+        from reference_model import weights
+        from reference_model.codec import CodecConfig, ReferenceCodec
+    except ImportError as error:
+        raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if random:
+        return NumpyCodec(untrained(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
+    path = Path(checkpoint).expanduser()
+    config, tensors = weights.load(path, device=device)
+    codec = ReferenceCodec(CodecConfig.from_json(config)).to(device)
+    weights.fill(codec, tensors, path)
+    return NumpyCodec(codec, str(path))
+
+
+def untrained(config: Any, seed: int) -> ReferenceCodec:
+    """A codec whose weights depend on the seed alone; the process's own random state is left as it was."""
+    import torch
+
+    from reference_model.codec import ReferenceCodec
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ReferenceCodec(config)
+
+
+class NumpyCodec:
+    """One `ReferenceCodec`, frozen. Its states are immutable: a state may go into several calls, which makes a fork."""
+
+    def __init__(self, codec: ReferenceCodec, weights: str) -> None:
+        """`weights`: where they are from, for the record."""
+        self._codec = codec.eval().requires_grad_(False)
+        self._weights = weights
+        config = codec.config
+        self.sample_rate_hz = config.sample_rate_hz
+        self.frame_rate_hz = config.frame_rate_hz
+        self.num_codebooks = config.codebooks
+        self.cardinality = config.cardinality
+
+    def about(self) -> dict[str, Any]:
+        """Plain data for the run's record."""
+        return {"codec": "reference", "weights": self._weights, "config": asdict(self._codec.config)}
+
+    def encode(
+        self, audio: Samples, state: WindowState | None = None, last: bool = False
+    ) -> tuple[npt.NDArray[np.int64], WindowState]:
+        """[T] -> [K, F], the codes that are settled so far; a last, unfinished frame is filled up with zeros."""
+        codes, state = self._codec.encode_step(self._tensor(audio, np.float32)[None], state, last)
+        return codes[0].cpu().numpy(), state
+
+    def decode(
+        self, codes: npt.NDArray[np.int64], state: WindowState | None = None, last: bool = False
+    ) -> tuple[Samples, WindowState]:
+        """[K, F] -> [T], the samples that are settled so far."""
+        audio, state = self._codec.decode_step(self._tensor(codes, np.int64)[None], state, last)
+        return audio[0].float().cpu().numpy(), state
+
+    def _tensor(self, array: npt.NDArray[Any], dtype: Any) -> Any:
+        import torch
+
+        return torch.tensor(np.asarray(array, dtype=dtype), device=self._codec.quantizer.codebooks.device)
