@@ -1,0 +1,177 @@
+"""Llama decoder layers: RMSNorm, rotary positions, gated MLP, no biases. What may see what is the caller's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+GROWTH = 2  # a full cache doubles
+
+Pairs = Sequence[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaConfig:
+    """Sizes of a stack of layers."""
+
+    size: int  # D
+    heads: int
+    ffn: int
+    layers: int
+    theta: float = 10_000.0  # base of the rotary frequencies
+    eps: float = 1e-6
+
+    @property
+    def head(self) -> int:
+        return self.size // self.heads
+
+
+@dataclass(slots=True)
+class KVCache:
+    """Rotated keys and values of every layer, [B, H, capacity, head] each, of which `length` positions are filled.
+
+    Appending writes in place and costs the same however long the cache is: `fork` to keep one.
+    """
+
+    keys: list[torch.Tensor]
+    values: list[torch.Tensor]
+    length: int = 0
+
+    @classmethod
+    def of(cls, pairs: Pairs, room: int) -> KVCache:
+        """Holds `pairs`, with room for `room` further positions before it has to grow."""
+        length = pairs[0][0].shape[2]
+        keys, values = ([_grown(side, length, length + room) for side in sides] for sides in zip(*pairs, strict=True))
+        return cls(keys, values, length)
+
+    def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes [B, H, T, head] behind `length` and returns all [B, H, length + T, head]; `length` itself is the caller's."""
+        end = self.length + key.shape[2]
+        if end > self.keys[layer].shape[2]:
+            for buffers in (self.keys, self.values):
+                buffers[layer] = _grown(buffers[layer], self.length, max(end, GROWTH * buffers[layer].shape[2]))
+        self.keys[layer][:, :, self.length : end] = key
+        self.values[layer][:, :, self.length : end] = value
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+    def fork(self) -> KVCache:
+        """An independent copy."""
+        keys = [_grown(k, self.length, k.shape[2]) for k in self.keys]
+        return KVCache(keys, [_grown(v, self.length, v.shape[2]) for v in self.values], self.length)
+
+    def crop(self, length: int) -> KVCache:
+        """The same cache, cut to its first `length` positions."""
+        self.length = length
+        return self
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding, half-split. `rounded`: frequencies as bfloat16 holds them (a habit of published weights)."""
+
+    frequencies: torch.Tensor
+
+    def __init__(self, config: LlamaConfig, rounded: bool = False) -> None:
+        super().__init__()
+        steps = torch.arange(0, config.head, 2, dtype=torch.float32) / config.head
+        frequencies = 1.0 / config.theta**steps  # [head / 2]
+        self.register_buffer(
+            "frequencies", frequencies.bfloat16().float() if rounded else frequencies, persistent=False
+        )
+
+    def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
+        angles = positions[..., None].float() * self.frequencies.float()  # [..., T, head / 2]
+        angles = torch.cat([angles, angles], -1).unsqueeze(-3)
+        return angles.cos(), angles.sin()
+
+
+def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """x [B, H, T, head], turned by its positions."""
+    cos, sin = turn
+    low, high = x.float().chunk(2, -1)
+    return (x * cos + torch.cat([-high, low], -1) * sin).to(x.dtype)
+
+
+class Layer(nn.Module):
+    """One pre-norm layer."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_norm = nn.RMSNorm(config.size, config.eps)
+        self.query, self.key, self.value, self.out = (nn.Linear(config.size, config.size, bias=False) for _ in range(4))
+        self.mlp_norm = nn.RMSNorm(config.size, config.eps)
+        self.gate, self.up = (nn.Linear(config.size, config.ffn, bias=False) for _ in range(2))
+        self.down = nn.Linear(config.ffn, config.size, bias=False)
+
+    def project(
+        self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x [B, T, D] -> rotated queries and keys, and values, [B, H, T, head] each."""
+        normed = self.attention_norm(x)
+        parts = (
+            linear(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        query, key, value = parts
+        return rotate(query, turn), rotate(key, turn), value
+
+    def finish(self, x: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+        """Residual x [B, T, D] and attention's outcome [B, H, T, head] -> [B, T, D]."""
+        x = x + self.out(heard.transpose(1, 2).flatten(2))
+        normed = self.mlp_norm(x)
+        return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
+
+
+class Stack(nn.ModuleList):
+    """Layers one after the other."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(Layer(config) for _ in range(config.layers))
+        self.config = config
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        turn: tuple[torch.Tensor, torch.Tensor],
+        past: Pairs | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, Pairs]:
+        """x [B, T, D] -> (x [B, T, D], not normed; rotated keys and values of every layer, [B, H, S, head], `past` first).
+
+        `mask` [B or 1, 1, T, S] bool tells which of all S positions each may see; None: all, in both directions.
+        """
+        pairs = []
+        for i, layer in enumerate(self):
+            query, key, value = layer.project(x, turn)
+            if past is not None:
+                key, value = torch.cat([past[i][0], key], 2), torch.cat([past[i][1], value], 2)
+            x = layer.finish(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
+            pairs.append((key, value))
+        return x, pairs
+
+    def step_many(
+        self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], caches: list[KVCache]
+    ) -> torch.Tensor:
+        """One position [S, 1, D] of each of S sequences, each behind a cache of its own; weights are read once for all."""
+        for i, layer in enumerate(self):
+            query, key, value = layer.project(x, turn)
+            heard = []
+            for row, cache in enumerate(caches):
+                past = cache.append(i, key[row : row + 1], value[row : row + 1])
+                heard.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
+            x = layer.finish(x, torch.cat(heard))
+        for cache in caches:
+            cache.length += 1
+        return x
+
+
+def _grown(buffer: torch.Tensor, used: int, capacity: int) -> torch.Tensor:
+    """A new buffer with `capacity` positions and the first `used` of the old one's."""
+    new = buffer.new_empty(*buffer.shape[:2], capacity, buffer.shape[3])
+    new[:, :, :used] = buffer[:, :, :used]
+    return new
