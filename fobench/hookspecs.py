@@ -31,6 +31,11 @@ def fobench_codecs() -> Factories: ...  # type: ignore[empty-body]
 
 
 @hookspec
+def fobench_checkpoints() -> Factories:  # type: ignore[empty-body]
+    """Trained weights by name, `<system>/<backbone>`: each factory takes no options and returns the path they lie at."""
+
+
+@hookspec
 def fobench_recognizers() -> Factories: ...  # type: ignore[empty-body]
 
 

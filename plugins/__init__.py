@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fobench.hookspecs import Factories, hookimpl
 from fobench_plugins.backbones import FACTORIES as BACKBONES
+from fobench_plugins.checkpoints import FACTORIES as CHECKPOINTS
 from fobench_plugins.codecs import FACTORIES as CODECS
 from fobench_plugins.metrics import FACTORIES as METRICS
 from fobench_plugins.recognizers import FACTORIES as RECOGNIZERS
@@ -26,6 +27,11 @@ def fobench_backbones() -> Factories:
 @hookimpl
 def fobench_codecs() -> Factories:
     return CODECS
+
+
+@hookimpl
+def fobench_checkpoints() -> Factories:
+    return CHECKPOINTS
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from fobench.errors import FobenchError
 from reference_model.codec_nets import Decoder, Encoder, MelFrames
 from reference_model.hifigan import PIPER_GENERATOR, Generator, GeneratorConfig
 from reference_model.quantizer import Quantised, ResidualVQ
-from reference_model.windows import Layer, Windowed, WindowState, rate
+from reference_model.windows import Layer, Windowed, WindowState, rate, receptive_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,15 @@ class ReferenceCodec(nn.Module):
     @property
     def sample_rate_hz(self) -> int:
         return self.config.sample_rate_hz
+
+    @property
+    def device(self) -> torch.device:
+        return self.quantizer.codebooks.device
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that `decode_step` holds back until it knows what follows them."""
+        return receptive_field(self.decode_layers)[1]
 
     @property
     def encode_layers(self) -> tuple[Layer, ...]:

@@ -2,7 +2,7 @@
 
 The session turns what it observes (voice activity, the state head's verdict on a chunk, what was heard of a reply) into
 signals, and does the acts that the table answers with. Nothing else decides whether the system listens or speaks.
-Paper section 3.3: states 0 (keep listening), 1 (end of speech, answer), 2 (end of speech, do not answer).
+Paper, duplex dialogue: states 0 (keep listening), 1 (end of speech, answer), 2 (end of speech, do not answer).
 """
 
 from __future__ import annotations

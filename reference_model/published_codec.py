@@ -85,6 +85,15 @@ class PublishedCodec(nn.Module):
         return self.config.sample_rate_hz
 
     @property
+    def device(self) -> torch.device:
+        return self.quantizer.local.weight.device
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that `decode_step` holds back until it knows what follows them."""
+        return self.config.context
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """What each sample reads of the codes: for exact streaming, with more context than the published one."""
         return self.generator.layers

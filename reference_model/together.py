@@ -59,14 +59,21 @@ class Together(Generic[Asked, Given]):
             call.done = True
 
 
-def step_many(backbone: Any) -> Callable[[Sequence[tuple[Any, Any, int]]], Sequence[tuple[Any, Any, Any]]]:
-    """A backbone's step over many (inputs, state, logits): its own `step_many`, or one after the other."""
+class SharedBackbone:
+    """A backbone whose steps, asked for by several sessions at once, are done as one."""
 
-    def many(calls: Sequence[tuple[Any, Any, int]]) -> Sequence[tuple[Any, Any, Any]]:
-        if len(calls) > 1 and hasattr(backbone, "step_many"):
+    def __init__(self, backbone: Any) -> None:
+        self._backbone = backbone
+        self._together = Together(self._many)
+        self.embed, self.fork, self.crop = backbone.embed, backbone.fork, backbone.crop
+
+    def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
+        """As `fobench.types.Backbone.step`."""
+        return self._together((x, state, logits))
+
+    def _many(self, calls: Sequence[tuple[Any, Any, int | None]]) -> Sequence[tuple[Any, Any, Any]]:
+        if len(calls) > 1 and hasattr(self._backbone, "step_many"):
             xs, states, logits = zip(*calls, strict=True)
-            together: Sequence[tuple[Any, Any, Any]] = backbone.step_many(xs, states, logits=logits)
+            together: Sequence[tuple[Any, Any, Any]] = self._backbone.step_many(xs, states, logits=logits)
             return together
-        return [backbone.step(x, state, logits=logits) for x, state, logits in calls]
-
-    return many
+        return [self._backbone.step(x, state, logits=logits) for x, state, logits in calls]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-KINDS = ("systems", "backbones", "codecs", "recognizers", "voices", "suites", "metrics", "reporters")
+KINDS = ("systems", "backbones", "codecs", "checkpoints", "recognizers", "voices", "suites", "metrics", "reporters")
 
 
 def imported(path: Path) -> set[str]:

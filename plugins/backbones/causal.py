@@ -122,7 +122,7 @@ class CausalBackbone:
         return self._forward(x, state, logits)
 
     def step_many(
-        self, xs: Sequence[torch.Tensor], states: Sequence[Any], *, logits: Sequence[int]
+        self, xs: Sequence[torch.Tensor], states: Sequence[Any], *, logits: Sequence[int | None]
     ) -> list[tuple[torch.Tensor, torch.Tensor, Any]]:
         """`step` of several conversations at once, each with its own length and state; the weights are read once for all."""
         packed = self.packed
@@ -130,7 +130,8 @@ class CausalBackbone:
             return [self.step(x, s, logits=n) for x, s, n in zip(xs, states, logits, strict=True)]
         with torch.no_grad():
             hidden, caches = packed.together(xs, states)
-            scores = [packed.logits(h[:, h.shape[1] - n :]) for h, n in zip(hidden, logits, strict=True)]
+            kept = [h[:, h.shape[1] - (h.shape[1] if n is None else n) :] for h, n in zip(hidden, logits, strict=True)]
+            scores = [packed.logits(h) for h in kept]
         return list(zip(hidden, scores, caches, strict=True))
 
     def length(self, state: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fobench.hookspecs import Factories
 from fobench_plugins.systems.cascade import cascade
+from fobench_plugins.systems.freeze_omni import freeze_omni
 from fobench_plugins.systems.scripted import FACTORIES as SCRIPTED
 
-FACTORIES: Factories = {"cascade": cascade, **SCRIPTED}
+FACTORIES: Factories = {"cascade": cascade, "freeze-omni": freeze_omni, **SCRIPTED}

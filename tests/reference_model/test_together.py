@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import backbone
 
-from reference_model.together import Together, step_many
+from reference_model.together import SharedBackbone, Together
 
 
 def test_a_lone_caller_is_answered_at_once():
@@ -65,11 +65,11 @@ def test_one_callers_error_is_not_anothers():
 @pytest.mark.parametrize("shape", ["qwen2", "gemma3"])
 def test_steps_of_several_conversations_are_each_as_alone(shape):
     llm = backbone(shape)
-    together, states = step_many(llm), []
     xs = [torch.randn(1, n, 64, generator=torch.Generator().manual_seed(n)) for n in (9, 4, 7)]
     states = [llm.step(x)[2] for x in xs]
     alone = [llm.step(x[:, :n], llm.fork(s), logits=1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
-    many = together([(x[:, :n], llm.fork(s), 1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)])
+    calls = [(x[:, :n], llm.fork(s), 1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
+    many = SharedBackbone(llm)._many(calls)
     for one, all_ in zip(alone, many, strict=True):
         assert torch.allclose(one[0], all_[0], atol=1e-4)
         assert torch.allclose(one[1], all_[1], atol=1e-4)

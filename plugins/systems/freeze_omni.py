@@ -1,0 +1,138 @@
+"""Freeze-Omni, the reference system: a frozen LLM that hears and speaks, without a recogniser or a voice between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fobench import assets, plugins
+from fobench.errors import FobenchError, PrerequisiteError
+from fobench.types import Message
+from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetector
+
+if TYPE_CHECKING:
+    from reference_model.config import Settings
+    from reference_model.live import Live
+    from reference_model.session import FreezeOmniSession
+
+
+class FreezeOmniSystem:
+    """The system: a backbone and a checkpoint, shared by its sessions."""
+
+    input_rate_hz = RATE_HZ
+    chunk = WINDOW  # 32 ms: the detector's window. The encoder's chunk is five of them
+
+    def __init__(self, live: Live, about: Mapping[str, Any]) -> None:
+        self._live, self._about = live, about
+        self.output_rate_hz = live.model.codec.sample_rate_hz
+
+    def about(self) -> dict[str, Any]:
+        backbone = self._live.backbone
+        details = {"backbone": backbone.about()} if hasattr(backbone, "about") else {}
+        parts = {"parts": details, "parameter_hash": backbone.parameter_hash()}
+        return {**self._about, **self._live.about(), **parts}
+
+    def open(self, seed: int) -> FreezeOmniSession:
+        return self._live.open(seed)
+
+    def answer(self, history: Sequence[Message], seed: int) -> str:
+        return self._live.answer(history, seed)
+
+
+def freeze_omni(
+    backbone: str | None = None,
+    backbone_args: Mapping[str, Any] | None = None,
+    checkpoint: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    system_prompt: str | None = None,
+    max_tokens: int | None = None,
+    vad: bool | None = None,
+    turn_end: Literal["head", "vad", "either"] | None = None,
+    barge_in_at: Literal["onset", "end"] | None = None,
+    first_after: int | None = None,
+) -> FreezeOmniSystem:
+    """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
+
+    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone. `vad`: a voice activity detector
+    opens turns. `turn_end`: whether the state head, the detector's silence or either ends the user's turn. `barge_in_at`: a
+    reply stops at the onset of real speech, or at its end. `first_after`: tokens after which the first segment may be
+    spoken without waiting for a comma. Options left out are the checkpoint's own.
+    """
+    from reference_model import checkpoints
+    from reference_model.live import Live
+
+    path, llm = _found(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
+    place = getattr(llm, "device", "cpu")
+    model = checkpoints.load(path, device=place)
+    checkpoints.check_backbone(model, llm.name, llm.hidden_size)
+    duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
+    settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
+    network = Silero(next(assets.get("silero-vad").glob("*.onnx"))) if settings.duplex.vad else None
+    live = Live(model, llm, settings, (lambda: SpeechDetector(network)) if network else None)
+    trained = "no: random weights" if str(path).startswith(checkpoints.UNTRAINED) else "yes"
+    return FreezeOmniSystem(live, {"checkpoint": checkpoint or path.name, "trained": trained, "backbone": llm.name})
+
+
+def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | None) -> tuple[Path, Any]:
+    """The checkpoint's path and the backbone; what either lacks is said together."""
+    lacks = []
+    path, llm = None, None
+    try:
+        path = _checkpoint(checkpoint, backbone)
+    except PrerequisiteError as error:
+        lacks.append(str(error))
+    try:
+        llm = plugins.create("backbones", backbone or _backbone(path), {k: v for k, v in options.items() if v})
+    except PrerequisiteError as error:
+        lacks.append(str(error))
+    if lacks or path is None or llm is None:
+        raise PrerequisiteError("\n".join(lacks))
+    return path, llm
+
+
+def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
+    names = plugins.factories("checkpoints")
+    wanted = checkpoint or (f"freeze-omni/{backbone}" if backbone else None)
+    if wanted is None:
+        raise FobenchError("freeze-omni needs --backbone or --checkpoint. See: fobench ls checkpoints")
+    if wanted in names or wanted.startswith("untrained:"):
+        path: Path = plugins.create("checkpoints", wanted)
+        return path
+    if checkpoint is None:
+        known = ", ".join(n.removeprefix("freeze-omni/") for n in names if n.startswith("freeze-omni/"))
+        raise FobenchError(
+            f"There is no checkpoint for backbone {backbone!r} yet: there are some for {known}. Give a trained one with "
+            "--checkpoint PATH, or measure speed alone with --checkpoint untrained:small."
+        )
+    return Path(checkpoint).expanduser()
+
+
+def _backbone(path: Path | None) -> str:
+    """The backbone that a checkpoint was made for."""
+    from reference_model.config import ModelConfig
+    from reference_model.weights import load
+
+    if path is None or path.is_dir():
+        return "qwen2-7b"
+    if str(path).startswith("untrained:"):
+        return ModelConfig.load(str(path).removeprefix("untrained:")).backbone
+    return str(load(path)[0].get("backbone", ""))
+
+
+def _chosen(
+    settings: Settings,
+    system_prompt: str | None,
+    max_tokens: int | None,
+    duplex: Mapping[str, Any],
+    first_after: int | None,
+) -> Settings:
+    """The checkpoint's settings with what was chosen otherwise."""
+    given = {"system_prompt": system_prompt, "max_tokens": max_tokens}
+    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    settings = replace(settings, duplex=replace(settings.duplex, **{k: v for k, v in duplex.items() if v is not None}))
+    if first_after is not None:
+        settings = replace(settings, segmentation=replace(settings.segmentation, first_after=first_after))
+    return settings

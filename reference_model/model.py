@@ -1,0 +1,43 @@
+"""Freeze-Omni's trained parts, put together. The LLM between them is not one of them: it stays frozen, and apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from reference_model.adapter import Adapter
+from reference_model.config import ModelConfig
+from reference_model.encoder import SpeechEncoder
+from reference_model.speech_decoder import SpeechDecoder
+from reference_model.state_head import StateHead
+
+
+class FreezeOmni(nn.Module):
+    """Encoder, adapter, prompt, state head; speech decoder; codec. Sizes and kinds are those of `config`."""
+
+    encoder: SpeechEncoder
+    prompt: nn.Parameter  # [P, D]: learnt vectors before the audio of a user turn (paper, input stage 3)
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = config.encoder.build()
+        self.adapter = Adapter(config.adapter)
+        self.prompt = nn.Parameter(torch.randn(config.prompts, config.llm_size) * 0.02)
+        self.state_head = StateHead(config.llm_size)
+        self.decoder = SpeechDecoder(config.decoder)
+        self.codec = config.codec.build()
+
+    def hear(self, features: torch.Tensor, encoder: Any, adapter: Any) -> tuple[torch.Tensor, Any, Any]:
+        """A chunk of features [B, F, mels] -> (rows for the LLM [B, n, D], encoder state, adapter state)."""
+        frames, encoder = self.encoder.step(features, encoder)
+        rows, adapter = self.adapter.step(frames, adapter)
+        return rows, encoder, adapter
+
+    @torch.no_grad()
+    def counts(self) -> dict[str, int]:
+        """Parameters by part."""
+        parts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        return {**parts, "prompt": self.prompt.numel()}

@@ -1,0 +1,78 @@
+"""The three published files of Freeze-Omni as one of our models. Licence of the weights: research only.
+
+Strictly: every key is used, or named as unused; what is missing or left over is an error, never a random weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fobench.errors import FobenchError, PrerequisiteError
+from reference_model import weights
+from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
+from reference_model.published import codec_keys, listening_keys, speaking_keys
+from reference_model.published.renames import rename
+
+AUDIOLLM, DECODER, CODEC = "audiollm/final.pt", "decoder/final.pt", "codec/final.pt"
+
+
+def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
+    """The model in a folder that holds the three files (at any depth), on the CPU; by default in the published sizes.
+
+    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
+    """
+    paths = [_find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
+    config = config or ModelConfig.load("paper")
+    tensors = renamed(*(_read(path) for path in paths), encoder=getattr(config.codec, "with_encoder", False))
+    with torch.device("meta"):
+        model = FreezeOmni(config)
+    weights.fill(model, tensors, folder, assign=True)
+    return model
+
+
+def renamed(
+    audiollm: Mapping[str, Any], decoder: Mapping[str, Any], codec: Mapping[str, Any], *, encoder: bool = False
+) -> dict[str, torch.Tensor]:
+    """The contents of the three files under the names of `FreezeOmni`. `encoder`: the codec's too, which speaking does not need."""
+    unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
+    decoder = decoder.get("model", decoder)
+    parts = {
+        f"{part}.{key}": value for part in ("generator", "quantizer", "encoder") for key, value in codec[part].items()
+    }
+    return {
+        **_named("", audiollm, listening_keys.RENAMES, listening_keys.UNUSED),
+        **_named("decoder.", decoder, speaking_keys.RENAMES, speaking_keys.UNUSED),
+        **_named("codec.", codec_keys.fuse_weight_norm(parts), codec_keys.RENAMES, unused),
+    }
+
+
+def _named(
+    part: str, tensors: Mapping[str, torch.Tensor], renames: Sequence[tuple[str, str]], unused: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The tensors of one part under our names."""
+    return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
+
+
+def _find(folder: Path, name: str) -> Path:
+    found = sorted(folder.rglob(name))
+    if not found:
+        raise PrerequisiteError(
+            f"{folder} holds no {name}. The published checkpoint is {AUDIOLLM}, {DECODER} and {CODEC}."
+        )
+    return found[0]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """A file's contents, as tensors only: nothing in it is executed."""
+    try:
+        data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many kinds for what is not its file
+        raise FobenchError(f"{path} cannot be read as a torch checkpoint: {error}") from error
+    if not isinstance(data, Mapping):
+        raise FobenchError(f"{path} holds a {type(data).__name__}, not tensors by name.")
+    return data

@@ -1,0 +1,223 @@
+"""One live conversation: audio in, events out, one unit of work a step.
+
+What is observed becomes signals, signals become acts through the table in `duplex.py`, and acts change the one state object.
+Text, codec tokens and audio are made in turns, so that sound flows while the text is still being thought; hearing the user
+always comes first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from fobench.types import Action, AudioChunk, Event, EventKind
+from reference_model.context import Role
+from reference_model.duplex import Act, Phase, Signal, transition
+from reference_model.reply import Reply, Said
+from reference_model.state import Conversation, Hearing
+from reference_model.state_head import State
+
+if TYPE_CHECKING:
+    from reference_model.live import Live
+
+VERDICTS = {State.ANSWER: Signal.ANSWER, State.IGNORE: Signal.IGNORE}
+
+
+class FreezeOmniSession:
+    """A conversation with a `Live` model, which it shares with others and never changes."""
+
+    def __init__(self, live: Live, seed: int) -> None:
+        self._live, self._duplex = live, live.settings.duplex
+        self._state = Conversation.begin(live, seed)
+        self._events: deque[Event] = deque()
+        self._acts: deque[Act] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._state
+
+    def heard(self, reply: int, samples: int) -> None:
+        if (current := self._state.reply) is not None and current.number == reply:
+            current.heard = samples
+
+    @torch.no_grad()
+    def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        self._listen(chunk)
+        while (event := self._unit()) is not None:
+            yield event
+
+    def finish(self) -> Iterator[Event]:
+        return iter(())
+
+    # ---- observing -----------------------------------------------------------------------------------------------------
+
+    def _listen(self, chunk: AudioChunk) -> None:
+        """Take audio in: features by the chunk, activity by the window, and the signals that follow."""
+        state = self._state
+        keep = self._duplex.pre_roll if state.detector is not None else 0
+        state.take(torch.from_numpy(chunk.samples), self._live.model.encoder, keep)
+        if state.reply is not None and state.reply.over:
+            self._signal(Signal.DONE)
+        if state.detector is None:
+            self._signal(Signal.ONSET)  # without a detector it listens always
+        else:
+            for _, probability in state.detector.push(chunk.samples):
+                self._observe(probability >= self._duplex.speech_probability)
+
+    def _observe(self, speech: bool) -> None:
+        """One window of the voice activity detector."""
+        activity, duplex = self._state.activity, self._duplex
+        activity.push(speech)
+        if speech and activity.speech == duplex.onset:
+            self._signal(Signal.ONSET)
+        elif speech and activity.speech >= duplex.barge_in and duplex.barge_in_at == "onset":
+            self._signal(Signal.INTERRUPT)
+        elif activity.silence == duplex.end and duplex.turn_end != "head":
+            self._rule()
+
+    def _rule(self) -> None:
+        """Silence has ended a turn before the state head did: answered, unless it was a murmur over the reply."""
+        overheard = self._state.phase is Phase.OVERHEARING
+        self._signal(
+            Signal.LOST if overheard and self._state.activity.speech < self._duplex.barge_in else Signal.ANSWER
+        )
+
+    def _signal(self, signal: Signal) -> None:
+        hearing = self._state.hearing
+        if (
+            signal in (Signal.IGNORE, Signal.LOST)
+            and hearing is not None
+            and hearing.continued
+            and not self._state.overheard
+        ):
+            signal = Signal.ANSWER  # the turn that it went on with is still to be answered
+        phase, acts = transition(self._state.phase, signal)
+        if phase is self._state.phase and not acts:
+            return
+        self._state.phase = phase
+        self._acts.extend(acts)
+        if signal is Signal.ONSET:
+            self._events.append(Event(EventKind.SPEECH_START))
+        elif signal in (Signal.ANSWER, Signal.IGNORE):
+            self._events.append(Event(EventKind.SPEECH_END))
+        if signal is Signal.IGNORE:
+            self._events.append(Event(EventKind.DECISION, {"action": Action.IGNORE}))
+        if Act.STOP in acts:
+            self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
+        if Act.REPLY in acts:
+            self._events.append(Event(EventKind.DECISION, {"action": Action.SPEAK}))
+
+    # ---- working: one unit a step, the most urgent first ---------------------------------------------------------------
+
+    def _unit(self) -> Event | None:
+        if self._events:
+            return self._events.popleft()
+        hearing = self._state.hearing
+        while self._acts:
+            if self._acts[0] is Act.REPLY and hearing is not None and hearing.waiting:
+                return self._hear(hearing)  # what was said before the turn's end comes first
+            if (event := self._do(self._acts.popleft())) is not None:
+                return event
+        hearing, reply = self._state.hearing, self._state.reply
+        if hearing is not None and hearing.waiting:
+            return self._hear(hearing)
+        if reply is not None and not reply.ended:
+            return self._work_on(reply)
+        return None
+
+    def _do(self, act: Act) -> Event | None:
+        """An act on the state. Beginning and adopting a turn think, so they are units of work; the others take no time."""
+        state = self._state
+        if act is Act.OPEN:
+            forgotten = state.open_turn(self._live)
+            return Event(EventKind.BUSY, {"work": "forget", "path": "input"}) if forgotten else None
+        if act is Act.DROP:
+            state.drop_turn()
+        elif act is Act.STOP:
+            state.end_reply(heard_only=True)
+            return self._adopt()
+        elif act is Act.CLOSE:
+            state.end_reply(heard_only=False)
+            return self._adopt()
+        else:
+            state.begin_reply(self._live)
+        return None
+
+    def _adopt(self) -> Event | None:
+        thought_over = self._state.adopt_turn(self._live.model.prompt)
+        return Event(EventKind.BUSY, {"work": "adopt", "path": "input"}) if thought_over else None
+
+    def _hear(self, hearing: Hearing) -> Event:
+        """All chunks that wait, and what the state head says after the last of them."""
+        live, state = self._live, self._state
+        rehearsed = len(hearing.waiting) <= hearing.rehearsal  # only audio from before the onset: no verdict on it
+        context = state.overheard or state.context
+        hidden = hearing.enter(context, hearing.take(live), live.model.prompt)
+        p = live.model.state_head.probabilities(hidden[0, -1])  # [3]
+        if not rehearsed and self._duplex.turn_end != "vad" and not self._acts:
+            self._judge(live.model.state_head.decide(p), context.turns[-1].length)
+        return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
+
+    def _judge(self, verdict: State, length: int) -> None:
+        if verdict in VERDICTS:
+            self._signal(VERDICTS[verdict])
+        elif length >= self._live.settings.max_turn_rows:
+            self._signal(Signal.LOST)
+
+    # ---- replying ------------------------------------------------------------------------------------------------------
+
+    def _work_on(self, reply: Reply) -> Event:
+        """The next piece of a reply: sound while the listener may run out of it, else thoughts, else what is left to say."""
+        sayable = reply.speech is not None or bool(reply.waiting)
+        if sayable and (reply.thought or reply.ahead_s < self._live.settings.ahead_s):
+            return self._say(reply)
+        if not reply.thought:
+            return self._think(reply)
+        reply.ended = True
+        return Event(EventKind.REPLY_END, {"reply": reply.number})
+
+    def _think(self, reply: Reply) -> Event:
+        """One token of the reply. The first includes the prefill; the token that ends the turn is not fed to the LLM."""
+        live, state = self._live, self._state
+        first = not reply.tokens
+        if first:
+            hidden, logits = state.context.open(Role.REPLY, state.context.embed(()))
+        else:
+            hidden, logits = state.context.extend(state.context.embed(reply.tokens[-1:]))
+        token = live.settings.text.sample(logits[0, -1], state.generator)
+        if token in live.end_ids or len(reply.tokens) >= live.settings.max_tokens:
+            return self._token_event(reply, reply.finish(), "last_token")
+        piece = reply.add(token, hidden[0, -1])
+        return self._token_event(reply, piece, "first_token" if first else "token")
+
+    def _token_event(self, reply: Reply, text: str, work: str) -> Event:
+        if not text:
+            return Event(EventKind.BUSY, {"work": work, "reply": reply.number})
+        return Event(EventKind.TOKEN, {"text": text, "reply": reply.number, "work": work})
+
+    def _say(self, reply: Reply) -> Event:
+        """A segment's prefill, or its next packet of audio."""
+        live = self._live
+        if reply.speech is None:
+            segment = reply.waiting.popleft()
+            reply.speech = live.speech(segment, reply.hidden, self._state.generator)
+            reply.said.append(Said(segment, whole=reply.speech is None))
+            return Event(EventKind.BUSY, {"work": "speech_prefill"})
+        said = reply.said[-1]
+        audio = reply.speech.packet(live.settings.packets.later if reply.samples else live.settings.packets.first)
+        text = said.segment.text if not said.samples else ""
+        said.samples += len(audio)
+        if reply.speech.done:
+            reply.speech, said.whole = None, True
+        if not len(audio):
+            return Event(EventKind.BUSY, {"work": "speech_tokens"})
+        return Event(EventKind.AUDIO, self._audio(reply, audio, text))
+
+    def _audio(self, reply: Reply, audio: torch.Tensor, text: str) -> dict[str, Any]:
+        samples = audio.float().clamp(-1, 1).cpu().numpy()
+        return {"audio": AudioChunk(samples, reply.rate_hz), "reply": reply.number, "text": text}

@@ -1,0 +1,157 @@
+"""The state of one conversation: every cache of it in one object, passed around and never copied as a whole."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reference_model.activity import Activity, Detector
+from reference_model.context import Context, Role
+from reference_model.duplex import Phase
+from reference_model.reply import Reply
+
+if TYPE_CHECKING:
+    from reference_model.encoder import SpeechEncoder
+    from reference_model.live import Live
+    from reference_model.model import FreezeOmni
+
+
+@dataclass(slots=True)
+class Hearing:
+    """A user turn on its way into the LLM: caches of encoder and adapter, chunks not yet encoded."""
+
+    encoder: Any
+    adapter: Any
+    waiting: deque[torch.Tensor]  # features [1, frames, mels] a chunk
+    rehearsal: int  # how many of the first chunks are from before the onset
+    rows: list[torch.Tensor] = field(default_factory=list)  # [1, n, D]: what the LLM was given of it
+    base: int = 0  # how long the LLM's context was before
+    continued: int = 0  # length of the user turn that it goes on with, if it does not begin one
+
+    @classmethod
+    def begin(cls, model: FreezeOmni, chunks: list[torch.Tensor], before: torch.Tensor | None) -> Hearing:
+        """A turn that begins with `chunks` from before the onset; the frames `before` them are the encoder's context."""
+        frames = model.encoder.context
+        encoder = model.encoder.begin(1, None if before is None or not frames else before[:, -frames:])
+        return cls(encoder, model.adapter.begin(1), deque(chunks), len(chunks))
+
+    def take(self, live: Live) -> torch.Tensor:
+        """Everything that waits, as the LLM's input rows [1, n, D]."""
+        rows = []
+        while self.waiting:
+            one, self.encoder, self.adapter = live.hear(self.waiting.popleft(), self.encoder, self.adapter)
+            rows.append(one)
+        return torch.cat(rows, 1)
+
+    def enter(self, context: Context, rows: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+        """Give the LLM rows [1, n, D] of this turn: with the prompt [P, D] if they begin one. Returns hidden states [1, m, D].
+
+        After a user turn that got no audible answer, they go on with that turn.
+        """
+        if self.rows:
+            hidden, _ = context.extend(rows)
+        elif context.turns and context.turns[-1].role is Role.USER:
+            self.base, self.continued = context.length, context.turns[-1].length
+            hidden, _ = context.extend(rows)
+        else:
+            self.base, self.continued = context.length, 0
+            hidden, _ = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
+        self.rows.append(rows)
+        return hidden
+
+    def leave(self, context: Context) -> None:
+        """Take the turn out of the LLM's context again."""
+        if self.continued:
+            context.cut(self.continued)
+        elif self.rows:
+            context.drop()
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One conversation, at one moment."""
+
+    context: Context  # what the LLM has in mind; while a reply is made, with all that was thought of it
+    generator: torch.Generator  # of all sampling, on the CPU
+    detector: Detector | None
+    activity: Activity
+    recent: deque[torch.Tensor]  # the last chunks of features outside turns, each [1, frames, mels]
+    before: torch.Tensor | None = None  # the chunk before them
+    phase: Phase = Phase.WAITING
+    front: Any = None  # of the streaming front end
+    frames: torch.Tensor | None = None  # [1, n, mels]: features that do not yet fill a chunk
+    hearing: Hearing | None = None
+    overheard: Context | None = None  # a fork: the reply as far as heard, then the turn that is spoken over it
+    reply: Reply | None = None
+    replies: int = 0
+
+    @classmethod
+    def begin(cls, live: Live, seed: int) -> Conversation:
+        duplex = live.settings.duplex
+        return cls(
+            context=live.opening(),
+            generator=torch.Generator().manual_seed(seed),
+            detector=live.detector(),
+            activity=Activity(duplex.release),
+            recent=deque(),
+        )
+
+    def take(self, samples: torch.Tensor, encoder: SpeechEncoder, keep: int) -> None:
+        """Audio [N], as chunks of features: for the turn that is heard, else the last `keep` of them for the next."""
+        features, self.front = encoder.front.step(samples[None].to(encoder.device), self.front)
+        frames = features if self.frames is None else torch.cat([self.frames, features], 1)
+        whole = frames.shape[1] // encoder.chunk
+        self.frames = frames[:, whole * encoder.chunk :]
+        chunks = [frames[:, i * encoder.chunk : (i + 1) * encoder.chunk] for i in range(whole)]
+        if self.hearing is not None:
+            self.hearing.waiting.extend(chunks)
+        else:
+            self.recent.extend(chunks)
+        while len(self.recent) > keep:
+            self.before = self.recent.popleft()
+
+    # ---- turns and replies ---------------------------------------------------------------------------------------------
+
+    def open_turn(self, live: Live) -> bool:
+        """A user turn begins; over a reply it gets a context of its own. True if older turns had to be forgotten."""
+        self.hearing = Hearing.begin(live.model, list(self.recent), self.before)
+        self.recent.clear()
+        if self.reply is None:
+            return self.context.forget(live.limit) > 0
+        self.overheard = self.context.fork()
+        if self.overheard.turns[-1].role is Role.REPLY:
+            self.overheard.cut(self.reply.heard_tokens())
+        return False
+
+    def drop_turn(self) -> None:
+        """The user turn came to nothing: as if it had not been heard."""
+        if self.overheard is None and self.hearing is not None:
+            self.hearing.leave(self.context)
+        self.overheard = self.hearing = None
+
+    def begin_reply(self, live: Live) -> None:
+        self.hearing = None
+        self.reply = live.reply(self.replies)
+        self.replies += 1
+
+    def end_reply(self, heard_only: bool) -> None:
+        """The reply is over. A reply that was stopped is remembered as far as it was heard."""
+        assert self.reply is not None
+        if heard_only and self.context.turns[-1].role is Role.REPLY:
+            self.context.cut(self.reply.heard_tokens())
+        self.reply = None
+
+    def adopt_turn(self, prompt: torch.Tensor) -> bool:
+        """The overheard turn becomes the conversation's. True if it had to be thought over, as more was heard meanwhile."""
+        overheard, self.overheard = self.overheard, None
+        if overheard is None or self.hearing is None or not self.hearing.rows:
+            return False  # nothing of it has reached the LLM: it will open on the conversation's own context
+        if self.hearing.base == self.context.length:
+            self.context = overheard
+            return False
+        rows, self.hearing.rows = torch.cat(self.hearing.rows, 1), []
+        self.hearing.enter(self.context, rows, prompt)
+        return True

@@ -1,0 +1,266 @@
+"""A live conversation with random weights: the way of the turns, of the caches, and of the sound. What is said is noise."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import SHAPES, backbone
+
+from fobench.types import Action, AudioChunk, EventKind
+from reference_model.checkpoints import untrained
+from reference_model.context import Role
+from reference_model.duplex import Phase
+from reference_model.live import Live
+from reference_model.sampling import Sampling
+from reference_model.speech_decoder import EOS
+from reference_model.spoken_text import Segmentation
+
+RATE, WINDOW = 16_000, 512
+
+
+class Loudness:
+    """A detector for tests: speech is what is loud."""
+
+    def __init__(self):
+        self.rest = np.zeros(0, np.float32)
+
+    def push(self, samples):
+        self.rest = np.concatenate([self.rest, samples])
+        while len(self.rest) >= WINDOW:
+            window, self.rest = self.rest[:WINDOW], self.rest[WINDOW:]
+            yield window, float(np.abs(window).mean() > 0.05)
+
+
+@cache
+def model():
+    """Random weights, but for one: a segment has always 40 frames, 1 s."""
+    made = untrained("tiny").eval()
+    made.decoder.config = replace(made.decoder.config, max_frames=40)
+    with torch.no_grad():
+        made.decoder.out.bias[made.decoder.special(EOS)] -= 99
+    return made
+
+
+def live(shape="qwen2", **duplex):
+    """A tiny model at work; turns end by rule, since random weights know no states."""
+    made = model()
+    duplex = replace(made.config.settings.duplex, **{"turn_end": "vad", **duplex})
+    saying = {"text": Sampling(temperature=99.0), "segmentation": Segmentation(most=8)}  # any token, seldom the end
+    settings = replace(made.config.settings, duplex=duplex, **saying)
+    return Live(made, backbone(shape), settings, Loudness)
+
+
+def sound(seconds, seed=0):
+    """Speech, to a loudness detector."""
+    return np.random.default_rng(seed).normal(0, 0.2, int(seconds * RATE)).astype(np.float32)
+
+
+def silence(seconds):
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def chunks(wave, size=WINDOW):
+    for start in range(0, len(wave) - size + 1, size):
+        yield AudioChunk(wave[start : start + size], RATE, start)
+
+
+class Talk:
+    """A session, its events, and a listener who hears audio as fast as it plays."""
+
+    def __init__(self, system, seed=0, listens=True):
+        self.session, self.listens = system.open(seed), listens
+        self.rate = system.model.codec.sample_rate_hz
+        self.events, self.reply, self.made, self.heard = [], -1, 0, 0
+
+    def hear(self, wave, size=WINDOW, steps=None):
+        for chunk in chunks(wave, size):
+            if self.listens and self.reply >= 0:
+                self.heard = min(self.made, self.heard + size * self.rate // RATE)
+                self.session.heard(self.reply, self.heard)
+            work = self.session.push(chunk)
+            for _, event in zip(range(steps or 10_000), work, strict=False):
+                self.note(event)
+        return self
+
+    def note(self, event):
+        self.events.append(event)
+        if event.kind is EventKind.AUDIO:
+            if event.data["reply"] != self.reply:
+                self.reply, self.made, self.heard = event.data["reply"], 0, 0
+            self.made += len(event.data["audio"].samples)
+
+    def of(self, kind):
+        return [event for event in self.events if event.kind is kind]
+
+    def actions(self):
+        return [event.data["action"] for event in self.of(EventKind.DECISION)]
+
+    def text(self, reply=0):
+        return "".join(e.data["text"] for e in self.of(EventKind.TOKEN) if e.data["reply"] == reply)
+
+    def audio(self, reply=0):
+        made = [e.data["audio"].samples for e in self.of(EventKind.AUDIO) if e.data["reply"] == reply]
+        return np.concatenate(made) if made else np.zeros(0)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def system(request):
+    return live(request.param)
+
+
+def test_a_question_gets_an_answer_in_text_and_sound(system):
+    talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
+    assert talk.actions() == [Action.SPEAK]
+    kinds = [event.kind for event in talk.events]
+    assert kinds.index(EventKind.SPEECH_START) < kinds.index(EventKind.STATE) < kinds.index(EventKind.TOKEN)
+    assert talk.text()
+    assert len(talk.audio()) > 0
+    assert np.isfinite(talk.audio()).all()
+    assert kinds.count(EventKind.REPLY_END) == 1
+
+
+def test_silence_is_left_alone(system):
+    talk = Talk(system).hear(silence(3.0))
+    assert talk.events == []
+
+
+def test_sound_flows_while_the_text_is_still_being_thought():
+    system = live()
+    system.settings = replace(system.settings, max_tokens=60, ahead_s=0.2)
+    talk = Talk(system).hear(sound(1.0)).hear(silence(6.0))
+    kinds = [e.kind for e in talk.events]
+    last_token = len(kinds) - 1 - kinds[::-1].index(EventKind.TOKEN)
+    assert kinds.index(EventKind.AUDIO) < last_token
+
+
+def test_the_same_seed_says_the_same(system):
+    one, other = (Talk(system, seed=3).hear(sound(1.0)).hear(silence(3.0)) for _ in range(2))
+    assert one.text() == other.text()
+    assert np.array_equal(one.audio(), other.audio())
+
+
+@pytest.mark.parametrize("size", [160, 512, 1000, 2560])
+def test_how_the_audio_is_cut_changes_nothing(system, size):
+    wave = np.concatenate([sound(1.0), silence(3.0)])
+    whole, cut = Talk(system).hear(wave), Talk(system).hear(wave, size)
+    assert cut.text() == whole.text()
+    assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
+
+
+def test_a_dropped_iterator_loses_nothing():
+    system = live()
+    wave = np.concatenate([sound(1.0), silence(6.0)])
+    whole, dropped = Talk(system, listens=False).hear(wave), Talk(system, listens=False).hear(wave, steps=1)
+    assert dropped.text() == whole.text()
+    assert np.allclose(dropped.audio(), whole.audio(), atol=1e-5)
+
+
+def test_real_speech_over_a_reply_stops_it_and_what_was_heard_is_remembered():
+    talk = Talk(live(barge_in_at="onset")).hear(sound(1.0)).hear(silence(1.2))
+    assert talk.actions() == [Action.SPEAK]
+    talk.hear(sound(1.0, seed=1))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD]
+    state = talk.session._state
+    assert state.phase is Phase.LISTENING
+    assert state.reply is None
+    roles = [turn.role for turn in state.context.turns]
+    remembered = state.context.turns[-2].length if len(roles) > 1 else 0
+    assert 0 < remembered < len(talk.of(EventKind.TOKEN))
+    assert roles == [Role.USER, Role.REPLY, Role.USER]
+    talk.hear(silence(2.0))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+    assert talk.text(1)
+
+
+def test_a_murmur_over_a_reply_leaves_it_as_it_would_have_been():
+    quiet = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(4.0))
+    murmured = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(1.2)).hear(sound(0.2)).hear(silence(2.6))
+    assert murmured.actions() == [Action.SPEAK]
+    assert murmured.text() == quiet.text()
+    assert np.allclose(murmured.audio(), quiet.audio(), atol=1e-5)
+    assert len(murmured.session._state.context.turns) == len(quiet.session._state.context.turns)
+
+
+def test_an_interruption_may_be_judged_at_its_end():
+    talk = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(1.0)).hear(sound(0.8, seed=1))
+    assert talk.actions() == [Action.SPEAK]
+    talk.hear(silence(1.5))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+
+
+def test_who_goes_on_before_anything_was_heard_goes_on_with_the_same_turn():
+    talk = Talk(live(), listens=False).hear(sound(1.0)).hear(silence(0.7)).hear(sound(1.0, seed=1))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD]
+    assert [turn.role for turn in talk.session._state.context.turns] == [Role.USER]
+    talk.hear(silence(1.0))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+
+
+def test_a_reply_heard_to_its_end_frees_the_turn():
+    talk = Talk(live()).hear(sound(1.0)).hear(silence(20.0))
+    assert talk.session._state.phase is Phase.WAITING
+    assert talk.session._state.reply is None
+    talk.hear(sound(1.0)).hear(silence(3.0))
+    assert talk.actions() == [Action.SPEAK, Action.SPEAK]
+
+
+def test_without_a_detector_the_state_head_alone_decides():
+    """A head made to say `answer` does so at the first chunk; one made to say `ignore` leaves no trace in the context."""
+    for verdict, actions in ((1, Action.SPEAK), (2, Action.IGNORE)):
+        system = live(vad=False, turn_end="head")
+        system.detectors = None
+        system.model = untrained("tiny").eval()
+        with torch.no_grad():
+            system.model.state_head.linear.weight.zero_()
+            system.model.state_head.linear.bias.copy_(torch.nn.functional.one_hot(torch.tensor(verdict), 4) * 9.0)
+        talk = Talk(system).hear(sound(0.5))
+        assert talk.actions()[0] == actions
+        if verdict == 2:
+            assert talk.session._state.context.turns == []
+
+
+def test_sessions_side_by_side_are_each_as_alone():
+    system = live()
+    waves = [np.concatenate([sound(0.8, seed), silence(2.0)]) for seed in range(3)]
+    alone = [Talk(system, seed).hear(wave) for seed, wave in enumerate(waves)]
+    beside = [Talk(system, seed) for seed in range(3)]
+    threads = [threading.Thread(target=t.hear, args=(w,)) for t, w in zip(beside, waves, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, beside, strict=True):
+        assert other.text() == one.text()
+        assert np.allclose(other.audio(), one.audio(), atol=1e-4)
+
+
+def test_a_conversation_longer_than_the_llms_context_goes_on():
+    system = live()
+    system.backbone.context, before = 200, system.backbone.context
+    try:
+        talk = Talk(system)
+        for seed in range(5):
+            talk.hear(sound(1.0, seed)).hear(silence(12.0))
+        assert talk.actions() == [Action.SPEAK] * 5
+        assert talk.session._state.context.length <= 200
+    finally:
+        system.backbone.context = before
+
+
+def test_the_backbone_is_as_it_was():
+    system = live()
+    before = system.backbone.parameter_hash()
+    Talk(system).hear(sound(1.0)).hear(silence(2.0))
+    assert system.backbone.parameter_hash() == before
+    assert not any(p.requires_grad for p in system.backbone.model.parameters())
+
+
+def test_the_text_route_answers_in_text():
+    answer = live().answer([{"role": "user", "content": "Who is there?"}], seed=0)
+    assert isinstance(answer, str)
+    assert answer
