@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 GROWTH = 2  # a full cache doubles
 
 Pairs = Sequence[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
+Turn = tuple[torch.Tensor, torch.Tensor]  # cosine and sine of the positions, [..., 1, T, head] each
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class LlamaConfig:
     layers: int
     theta: float = 10_000.0  # base of the rotary frequencies
     eps: float = 1e-6
+    rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16 (a habit of published weights)
 
     @property
     def head(self) -> int:
@@ -69,27 +72,23 @@ class KVCache:
         return self
 
 
-class Rotary(nn.Module):
-    """Rotary position embedding, half-split. `rounded`: frequencies as bfloat16 holds them (a habit of published weights)."""
-
-    frequencies: torch.Tensor
-
-    def __init__(self, config: LlamaConfig, rounded: bool = False) -> None:
-        super().__init__()
-        steps = torch.arange(0, config.head, 2, dtype=torch.float32) / config.head
-        frequencies = 1.0 / config.theta**steps  # [head / 2]
-        self.register_buffer(
-            "frequencies", frequencies.bfloat16().float() if rounded else frequencies, persistent=False
-        )
-
-    def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
-        angles = positions[..., None].float() * self.frequencies.float()  # [..., T, head / 2]
-        angles = torch.cat([angles, angles], -1).unsqueeze(-3)
-        return angles.cos(), angles.sin()
+@cache
+def frequencies(head: int, theta: float, rounded: bool, device: torch.device) -> torch.Tensor:
+    """Rotary frequencies [head / 2], float32, in radians a position. `rounded`: as bfloat16 holds them."""
+    steps = torch.arange(0, head, 2, dtype=torch.float32, device=device) / head
+    each = 1.0 / theta**steps
+    return each.bfloat16().float() if rounded else each
 
 
-def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def turned(config: LlamaConfig, positions: torch.Tensor) -> Turn:
+    """Rotary position embedding, half-split: positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
+    each = frequencies(config.head, config.theta, config.rotary_bf16, positions.device)
+    angles = positions[..., None].float() * each  # [..., T, head / 2]
+    angles = torch.cat([angles, angles], -1).unsqueeze(-3)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: torch.Tensor, turn: Turn) -> torch.Tensor:
     """x [B, H, T, head], turned by its positions."""
     cos, sin = turn
     low, high = x.float().chunk(2, -1)
@@ -108,9 +107,7 @@ class Layer(nn.Module):
         self.gate, self.up = (nn.Linear(config.size, config.ffn, bias=False) for _ in range(2))
         self.down = nn.Linear(config.ffn, config.size, bias=False)
 
-    def project(
-        self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def project(self, x: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x [B, T, D] -> rotated queries and keys, and values, [B, H, T, head] each."""
         normed = self.attention_norm(x)
         parts = (
@@ -137,7 +134,7 @@ class Stack(nn.ModuleList):
     def forward(
         self,
         x: torch.Tensor,
-        turn: tuple[torch.Tensor, torch.Tensor],
+        turn: Turn,
         past: Pairs | None = None,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Pairs]:
@@ -154,19 +151,17 @@ class Stack(nn.ModuleList):
             pairs.append((key, value))
         return x, pairs
 
-    def step_many(
-        self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], caches: list[KVCache]
-    ) -> torch.Tensor:
+    def step_many(self, x: torch.Tensor, turn: Turn, caches: list[KVCache]) -> torch.Tensor:
         """One position [S, 1, D] of each of S sequences, each behind a cache of its own; weights are read once for all."""
         for i, layer in enumerate(self):
             query, key, value = layer.project(x, turn)
             heard = []
-            for row, cache in enumerate(caches):
-                past = cache.append(i, key[row : row + 1], value[row : row + 1])
+            for row, held in enumerate(caches):
+                past = held.append(i, key[row : row + 1], value[row : row + 1])
                 heard.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
             x = layer.finish(x, torch.cat(heard))
-        for cache in caches:
-            cache.length += 1
+        for held in caches:
+            held.length += 1
         return x
 
 

@@ -122,7 +122,7 @@ class PublishedCodec(nn.Module):
         state = state or PublishedCodecState(codes[..., :0])
         state = PublishedCodecState(torch.cat([state.codes, codes], -1), state.left)
         pieces = [self._nothing(codes)]
-        while (size := self._due(state, chunk)) > 0:
+        while (size := 0 if last and chunk is None else self._due(state, chunk)) > 0:
             piece, state = self._window(state, size, voice)
             pieces.append(piece)
         if last and state.codes.shape[-1] > state.left:

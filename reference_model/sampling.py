@@ -28,7 +28,8 @@ class Sampling:
         """Logits [..., V] -> the distribution [..., V] that is drawn from. Every filter renormalises."""
         p = torch.softmax(logits if self.temperature in (0, 1) else logits / self.temperature, -1)
         if 0 < self.top_k < p.shape[-1]:
-            p = _renormalised(p * torch.zeros_like(p).scatter(-1, p.topk(self.top_k, -1).indices, 1.0))
+            kept = torch.zeros_like(p).scatter(-1, p.topk(self.top_k, -1).indices, 1.0)
+            p = _renormalised(p * kept)
         if 0 < self.top_p < 1 or (self.top_p == 1 and not self.keep_crossing):
             p = _renormalised(p * self._nucleus(p))
         return p
@@ -39,7 +40,11 @@ class Sampling:
             logits = self.penalised(logits, history)
         if self.greedy:
             return int(logits.argmax())
-        return int(torch.multinomial(self.probabilities(logits.double().cpu()), 1, generator=generator))
+        likeliest = logits.topk(
+            min(self.top_k or len(logits), len(logits))
+        )  # first, since the other filters are slow on a large vocabulary
+        chosen = torch.multinomial(self.probabilities(likeliest.values.double().cpu()), 1, generator=generator)
+        return int(likeliest.indices[chosen])
 
     def penalised(self, logits: torch.Tensor, history: Sequence[int]) -> torch.Tensor:
         """Logits [V] with the last `window` tokens of `history` made less likely."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from fobench.errors import FobenchError
-from reference_model.llama import KVCache, LlamaConfig, Pairs, Rotary, Stack
+from reference_model.llama import KVCache, LlamaConfig, Pairs, Stack, Turn, turned
 from reference_model.sampling import Sampling
 
 BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of speech, end of speech, padding
@@ -41,7 +41,7 @@ class SpeechDecoderConfig:
     allow_special: bool = False  # ids that are no codes may be drawn, as published
 
     def stack(self, layers: int) -> LlamaConfig:
-        return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps)
+        return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
 
 
 @dataclass(slots=True)
@@ -89,7 +89,6 @@ class SpeechDecoder(nn.Module):
         self.layers = Stack(config.stack(config.layers))
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
-        self.rotary = Rotary(config.stack(1), config.rotary_bf16)
 
     def special(self, which: int) -> int:
         """The id of BOS, SOS, EOS or PAD."""
@@ -104,6 +103,7 @@ class SpeechDecoder(nn.Module):
 
     # ---- saying ----------------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def prefill(self, text: torch.Tensor, prefix: torch.Tensor | None = None) -> DecoderState:
         """Text rows [1, H, d] and, if any, hidden-state rows [1, P, d] -> the state in which the first code is drawn."""
         past = None if prefix is None else self.prefix(prefix, self._turn(prefix.shape[1]))[1]
@@ -124,12 +124,13 @@ class SpeechDecoder(nn.Module):
         frames = [state.take() for state, _, _ in calls]
         return [None if frame is None else torch.tensor(frame) for frame in frames]
 
+    @torch.no_grad()
     def logits(self, states: Sequence[DecoderState]) -> torch.Tensor:
         """Feeds the last tokens of S segments; logits [S, K, V + 4] of the next ones."""
         device = self.embedding.weight.device
         x = self._embed(torch.tensor([state.last for state in states], device=device)[..., None])  # [S, 1, d]
         positions = torch.tensor([[state.position] for state in states], device=device)
-        x = self.layers.step_many(x, self.rotary(positions), [state.cache for state in states])
+        x = self.layers.step_many(x, turned(self.layers.config, positions), [state.cache for state in states])
         for state in states:
             state.position += 1
         return self.out(self.norm(x))[:, 0].unflatten(-1, (self.config.codebooks, -1))
@@ -181,7 +182,7 @@ class SpeechDecoder(nn.Module):
         past, seen = self._prefixed(text, prefix, prefix_lengths)
         text_seen = _within(text_lengths + 1, text.shape[1] + 1)  # [B, H + 1]
         x = torch.cat([self._beginning(text, text_seen[:, 1:]), self._embed(inputs)], 1)
-        turn = self.rotary(self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact))
+        turn = turned(self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact))
         mask = _visible(seen, text_seen, inputs.shape[-1])
         hidden, _ = self.layers(x, turn, past, mask)
         logits = self.out(self.norm(hidden[:, text.shape[1] + 1 :]))  # [B, T + K, K * (V + 4)]
@@ -231,8 +232,8 @@ class SpeechDecoder(nn.Module):
         _, pairs = self.prefix(prefix, self._turn(prefix.shape[1]), mask=seen[:, None, None])
         return pairs, seen
 
-    def _turn(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.rotary(torch.arange(length, device=self.embedding.weight.device))
+    def _turn(self, length: int) -> Turn:
+        return turned(self.layers.config, torch.arange(length, device=self.embedding.weight.device))
 
     def _positions(self, lengths: torch.Tensor, text: int, steps: int, compact: bool) -> torch.Tensor:
         """[B, H + 1 + T + K]: positions of the beginning and of the tokens."""

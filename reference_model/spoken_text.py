@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 SENTENCE_ENDS = "。：？！.?!\n"
 CLAUSE_ENDS = SENTENCE_ENDS + ",，:;、"
+CHINESE = re.compile(r"[\u4e00-\u9fa5]")
 MARKS = re.compile(r"[*_`~#|]+")
 
 
@@ -73,7 +74,8 @@ class Segmenter:
     def _enough(self, newest: str) -> bool:
         """Whether enough tokens wait to go on without any comma: only before a new word."""
         enough = self.rules.later_after if self._any else self.rules.first_after
-        return enough is not None and len(self._pieces) > enough and newest[0].isspace()
+        between = newest[0].isspace() or CHINESE.match(newest) is not None
+        return enough is not None and len(self._pieces) > enough and between
 
     def _take(self, count: int) -> Segment:
         segment = Segment("".join(self._pieces[:count]), range(self._given, self._given + count))
@@ -96,8 +98,6 @@ def normalise(text: str) -> str:
 
 # ---- the published rules ---------------------------------------------------------------------------------------------
 
-CHINESE = re.compile(r"[\u4e00-\u9fa5]")
-
 
 def published_normalise(text: str) -> str:
     """What the published server makes of a segment; its weights expect it. Among others 3.14 becomes 3:14 in English text."""
@@ -111,4 +111,3 @@ def published_normalise(text: str) -> str:
     if not text or text[-1] in "。？！.?!":
         return text
     return (text[:-1] if text[-1] in ",，;；:：、" else text) + "。"
-

@@ -29,8 +29,7 @@ def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
     paths = [_find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
     config = config or ModelConfig.load("paper")
     tensors = renamed(*(_read(path) for path in paths), encoder=getattr(config.codec, "with_encoder", False))
-    with torch.device("meta"):
-        model = FreezeOmni(config)
+    model = FreezeOmni(config)
     weights.fill(model, tensors, folder, assign=True)
     return model
 

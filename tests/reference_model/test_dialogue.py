@@ -64,7 +64,7 @@ def parts():
 @torch.no_grad()
 def dialogue():
     """Both turns as we live them: {call: (hidden states [n, D], state logits, LM logits)}."""
-    llm, nets = parts()
+    llm, _ = parts()
     context, heard = Context(llm, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {}
     for turn in (1, 2):
         hear(context, turn, heard)

@@ -58,6 +58,11 @@ def test_without_waiting_for_a_comma_the_first_segment_begins_after_some_words()
     assert texts(text, first_after=5) == ["The capital of the country", " that you asked me about is Paris."]
 
 
+def test_chinese_text_needs_no_spaces_between_words():
+    made = list(segments(iter("今天天气很好我们去公园"), Segmentation(least=2, first_after=4)))
+    assert [segment.text for segment in made] == ["今天天气", "很好我们去公园"]
+
+
 @pytest.mark.parametrize("rules", [{}, {"first_after": 3, "later_after": 6}, {"most": 7}])
 @given(st.lists(st.text("ab 1.,!?\n。é", max_size=4), max_size=60))
 def test_the_segments_are_the_reply_and_its_tokens_in_order(rules, pieces):
