@@ -1,12 +1,13 @@
 """The command line: `fobench run | score | report | ls | validate | assets`.
 
-Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys as in run.json's config); the command line wins over the environment,
-the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a missing prerequisite,
-130 interrupted.
+Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
+over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a
+missing prerequisite, 130 interrupted, 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fobench import __version__
+from fobench.console import console, counted, visible
 from fobench.errors import FobenchError, unknown
+from fobench.options import NewFolder, Positive, from_file, given, named_args, option, pairs
 
 if TYPE_CHECKING:
     from fobench.config import Config
     from fobench.run import Run
 
 REPORTERS = ("markdown", "html", "junit")
-SECONDS = click.FloatRange(min=0, min_open=True)
+PROBE_LIMIT_S = 600.0
 
 
 class Program(click.Group):
@@ -36,8 +39,8 @@ class Program(click.Group):
             ctx.exit(2)
         except BrokenPipeError:
             ctx.exit(141)  # as a shell says it: the reader of the output has gone
-        except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words name the file
-            click.echo(f"fobench: {error}. Set FOBENCH_HOME or --output to a place that can be written.", err=True)
+        except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words
+            click.echo(f"fobench: {_advice(error)}", err=True)
             ctx.exit(2)
 
     def resolve_command(
@@ -48,92 +51,48 @@ class Program(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _advice(error: OSError) -> str:
+    """The error and the way out. A full disk without a file's name is where the output goes."""
+    if error.filename is not None:
+        return f"{error}. Set FOBENCH_HOME or --output to a place that can be written."
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return f"the output cannot be written: {error.strerror}." if full else f"{error}."
+
+
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fobench")
 def main() -> None:
     """Measure live spoken dialogue: intelligence parity, WER and latency of a speech-to-speech system."""
 
 
-def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """("k=v", ...) as a dict."""
-    broken = [value for value in values if "=" not in value]
-    if broken:
-        raise FobenchError(f"{option.opts[0]} {broken[0]!r}: write it as name=value.")
-    return dict(value.split("=", 1) for value in values)
-
-
-def from_file(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
-    """Takes the options of a TOML file as defaults; its keys are those of `config` in run.json."""
-    import tomllib
-
-    if path is None:
-        return None
-    try:
-        data = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise FobenchError(f"--config {path} cannot be read: {error}") from error
-    options = {key.replace("-", "_"): value for key, value in data.items()}
-    known = {name for p in ctx.command.params if (name := p.name)}
-    for key in options:
-        if key not in known:
-            raise unknown(f"option in {path}", key, known)
-    ctx.default_map = {key: _as_given(value) for key, value in options.items()}
-    return path
-
-
-def _as_given(value: Any) -> Any:
-    """A TOML table as the command line's k=v pairs; anything else as it is."""
-    return [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
-
-
-def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """A click option that can also be set as FOBENCH_<NAME>."""
-    long = next(name for name in names if name.startswith("--"))
-    variable = "FOBENCH_" + long.split("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_default=settings.pop("show_default", True), **settings)
-
-
-def named_args(flag: str, what: str) -> Callable[[Any], Any]:
-    return option(
-        flag, multiple=True, callback=pairs, metavar="NAME=VALUE", show_default=False, help=f"An option of the {what}."
-    )
-
-
 @main.command()
-@option("--system", default="cascade", help="System under test (fobench ls systems).")
+@option("--system", help="System under test; default: the one with a checkpoint for the backbone, else the cascade.")
 @named_args("--system-args", "system")
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
 @named_args("--backbone-args", "backbone")
 @option("--codec", help="Codec inside the system.")
 @named_args("--codec-args", "codec")
 @option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
-@named_args("--suite-args", "suites")
+@named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
 @option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
 @option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
 @option("--judge", default="whisper", help="Recogniser that judges the spoken replies, or none.")
 @named_args("--judge-args", "judge")
-@option("--margin", type=float, default=3.0, help="Non-inferiority margin, points of accuracy.")
+@option("--margin", type=Positive(), default=3.0, help="Non-inferiority margin, points of accuracy.")
 @option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
 @option("--costs", default="measured", help="measured | declared (free) | declared:FILE")
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best there is.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
 @option("--seed", type=int, default=0)
 @option("--workers", type=click.IntRange(min=1), default=1, help="Systems at work side by side, a process each.")
-@option("--time-limit", "time_limit_s", type=SECONDS, default=120.0, help="Seconds one step of the system may take.")
+@option("--time-limit", "time_limit_s", type=Positive(), default=120.0, help="Seconds one step of the system may take.")
 @option(
     "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
 )
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
+@option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
+@option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder.")
 @option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Run folder; default: runs/<time>-<system>.",
-)
-@click.option(
-    "--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder."
-)
-@click.option(
     "--config",
     type=click.Path(path_type=Path),
     is_eager=True,
@@ -141,15 +100,21 @@ def named_args(flag: str, what: str) -> Callable[[Any], Any]:
     callback=from_file,
     help="TOML file of options.",
 )
-def run(output: Path | None, resume: Path | None, **options: Any) -> None:
+@click.pass_context
+def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **options: Any) -> None:
     """Run a system on suites and report.
 
     The default asks the built-in questions of the cascade with a small frozen LLM. `fobench run --backbone qwen2-7b` asks
-    the same of a bigger one.
+    the same of Freeze-Omni with that backbone.
     """
+    from fobench.config import default_system
     from fobench.run import Run
 
-    started = Run.resume(resume) if resume else Run.begin(_config(options), output or _new_folder(options["system"]))
+    if resume:
+        started = Run.resume(resume, given(ctx))
+    else:
+        options["system"] = options["system"] or default_system(options["backbone"])
+        started = Run.begin(_config(options), output or _new_folder(options["system"]))
     try:
         _watched(started, resume is not None)
     except KeyboardInterrupt:
@@ -158,13 +123,15 @@ def run(output: Path | None, resume: Path | None, **options: Any) -> None:
     _report(started.folder.path, started.config.margin, REPORTERS)
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
-        click.echo(f"{failed} of {len(started.scenarios)} scenarios failed: see the report and run.log.", err=True)
+        click.echo(
+            f"{failed} of {counted(len(started.scenarios), 'scenario')} failed: see the report and run.log.", err=True
+        )
         sys.exit(1)
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--margin", type=float, help="Non-inferiority margin, points of accuracy; default: the run's own.")
+@click.option("--margin", type=Positive(), help="Non-inferiority margin, points of accuracy; default: the run's own.")
 def score(folder: Path, margin: float | None) -> None:
     """Score a run again from its traces alone (no model is needed) and write its reports anew."""
     from fobench.folder import RunFolder
@@ -202,12 +169,19 @@ def ls(kind: str | None) -> None:
 @click.option(
     "--args", "options", multiple=True, callback=pairs, metavar="NAME=VALUE", help="An option of the component."
 )
-def validate(name: str, kind: str | None, options: Mapping[str, str]) -> None:
+@click.option(
+    "--time-limit",
+    type=Positive(),
+    default=PROBE_LIMIT_S,
+    show_default=True,
+    help="Seconds that making the component, or one check of it, may take.",
+)
+def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit: float) -> None:
     """Check that a component keeps its contract (the conformance suite)."""
     from fobench import conformance
 
     kind = kind or conformance.find_kind(name)
-    checks = conformance.check(kind, name, options)
+    checks = conformance.check_apart(kind, name, options, time_limit_s=time_limit)
     _table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
     if not all(check.ok for check in checks):
         sys.exit(1)
@@ -304,13 +278,12 @@ def _summary(factory: Callable[..., Any]) -> str:
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    Console().print(table, "")
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    console().print(table, "")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fobench import plugins
 from fobench.clock import CostTable
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, unknown
+
+FLAGS = {  # options whose flag is not their name
+    "suites": "--suite",
+    "sample_ids": "--sample-id",
+    "time_limit_s": "--time-limit",
+    "playback_delay_ms": "--playback-delay",
+}
+FREE = ("workers",)  # options that may change when a run is resumed: they change no result
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,18 @@ class Config:
         tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids") if key in data}
         return cls(**{**data, **tuples})
 
+    def resumed(self, given: Mapping[str, Any]) -> Config:
+        """This configuration with the options that are given anew. Raises `FobenchError` for those that would change results."""
+        changed = [key for key, value in given.items() if key not in FREE and value != getattr(self, key)]
+        if changed:
+            told = ", ".join(f"{flag(key)} (there {getattr(self, key)!r}, given {given[key]!r})" for key in changed)
+            free = ", ".join(map(flag, FREE))
+            raise FobenchError(
+                f"A resumed run goes on as it began, so these cannot change: {told}. Leave them out, or begin another run "
+                f"(what may change: {free})."
+            )
+        return replace(self, **{key: given[key] for key in FREE if key in given})
+
     def system_options(self) -> dict[str, Any]:
         """The factory's options: `system_args`, and the choices that have options of their own, where it takes them."""
         factory, leading = plugins.find("systems", self.system)
@@ -60,12 +81,26 @@ class Config:
             if not (value := getattr(self, key)):
                 continue
             if key not in taken:
-                flag = "--" + key.replace("_", "-")
                 raise FobenchError(
-                    f"System {self.system!r} takes no {flag}. Its options: {', '.join(taken) or 'none'}."
+                    f"System {self.system!r} takes no {flag(key)}. Its options: {', '.join(taken) or 'none'}."
                 )
             options[key] = value
         return plugins.checked("systems", self.system, options)
+
+    def suite_options(self, suite: str) -> dict[str, Any]:
+        """Those of `suite_args` that are for this suite: `key`, for all of them, or `SUITE:key`, by its name or its family's.
+
+        Raises `FobenchError` for a name that is none of the run's suites.
+        """
+        options: dict[str, Any] = {}
+        narrower_last = sorted(self.suite_args.items(), key=lambda item: item[0].count(":"))
+        for named, value in narrower_last:
+            owner, _, key = named.rpartition(":")
+            if not any(_belongs(name, owner) for name in self.suites):
+                raise unknown("suite in --suite-args", owner, self.suites)
+            if _belongs(suite, owner):
+                options[key] = value
+        return options
 
     def cost_table(self) -> CostTable | None:
         """The declared costs, or None for measured ones."""
@@ -77,3 +112,40 @@ class Config:
                 f"--costs {self.costs!r}: must be measured, declared (every step free) or declared:FILE."
             )
         return CostTable.load(Path(path)) if path else CostTable()
+
+
+def default_system(backbone: str | None) -> str:
+    """The system that has a checkpoint named `<system>/<backbone>`, or the cascade, which takes any backbone."""
+    names = (name.partition("/") for name in plugins.factories("checkpoints"))
+    return next((system for system, _, made_for in names if backbone and made_for == backbone), "cascade")
+
+
+def _belongs(suite: str, owner: str) -> bool:
+    return owner in ("", suite) or suite.startswith(f"{owner}:")
+
+
+def flag(option: str) -> str:
+    """The command line's name of an option, e.g. `--time-limit` for `time_limit_s`."""
+    return FLAGS.get(option, "--" + option.replace("_", "-"))
+
+
+def misfit(data: Mapping[str, Any]) -> str | None:
+    """What is of the wrong type in a configuration's plain data, in words; None if nothing is. Unknown keys are left alone."""
+    hints, words = get_type_hints(Config), {f.name: f.type for f in fields(Config)}
+    for key, value in data.items():
+        if key in hints and not _fits(value, hints[key]):
+            return f"{key} is {value!r}, not {words[key]}"
+    return None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, members = get_origin(kind), get_args(kind)
+    if origin in (UnionType, Union):
+        return any(_fits(value, member) for member in members)
+    if origin is Literal:
+        return value in members
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else origin or kind)

@@ -14,6 +14,8 @@ from fobench.config import Config
 from fobench.scenario import Scenario
 from fobench.worker import Worker
 
+THREAD_S = 5.0  # longest wait for a thread whose processes have been ended
+
 
 class Crew:
     """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment."""
@@ -43,9 +45,12 @@ class Crew:
                 continue
 
     def stop(self) -> None:
+        """Ends the processes, and waits for the threads: one that computes while Python ends would abort it."""
         self._stopping.set()
         for worker in self._workers:
-            worker.stop()
+            worker.kill()
+        for thread in filter(threading.Thread.is_alive, self._threads):
+            thread.join(timeout=THREAD_S)
 
     def _serve(self, worker: Worker) -> None:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fobench import plugins
+from fobench.errors import FobenchError
 from fobench.types import AudioChunk, Event, Message, Session, System, TextRoute
 
 Step = tuple[Event | None, int]  # what a step of work reported (None: nothing left to do), and how long it took in ns
@@ -37,11 +38,24 @@ class Driving(Protocol):
     def answer(self, history: Sequence[Message], seed: int) -> str | None: ...
 
 
+def checked(name: str, system: Any) -> System:
+    """`system`, if it can be driven. Raises `FobenchError` naming what is wrong with it."""
+    for attribute in ("input_rate_hz", "output_rate_hz", "chunk"):
+        value = getattr(system, attribute, None)
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            raise FobenchError(f"System {name!r} cannot be run: its {attribute} must be an int > 0, not {value!r}.")
+    if not callable(getattr(system, "open", None)):
+        made = type(system).__name__
+        raise FobenchError(f"System {name!r} cannot be run: its factory returned a {made}, which has no open(seed).")
+    found: System = system
+    return found
+
+
 class Driver:
     """A system of this process, by name and options."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self._system: System = plugins.create("systems", name, options)
+        self._system = checked(name, plugins.create("systems", name, options))
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())
 

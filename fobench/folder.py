@@ -20,10 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from fobench import audio
+from fobench.config import misfit
 from fobench.errors import FobenchError
 from fobench.scenario import Scenario
 from fobench.trace import Trace
 from fobench.types import Samples
+
+HALVES = "backslashreplace"  # a lone surrogate in a text becomes \\udc00, which JSON reads back
+SHAPE: dict[str, type] = {  # of run.json, where it has them
+    **dict.fromkeys(("config", "machine", "packages", "git", "components", "harness", "assets"), dict),
+    **dict.fromkeys(("scenarios", "notes"), list),
+    **dict.fromkeys(("status", "started", "clock", "costs", "scenarios_sha256", "fobench"), str),
+}
 
 
 class RunFolder:
@@ -48,10 +56,13 @@ class RunFolder:
         self.write_run(run)
 
     def read_run(self) -> dict[str, Any]:
+        """What run.json says. Raises `FobenchError` where it is missing, or not what a run writes."""
         try:
-            run: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            run: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise FobenchError(f"{self.path} is not a run folder: run.json cannot be read ({error}).") from error
+        if wrong := _misfit(run):
+            raise FobenchError(f"{self.path / 'run.json'} is not what a run writes: {wrong}.")
         return run
 
     def write_run(self, run: Mapping[str, Any]) -> None:
@@ -61,7 +72,7 @@ class RunFolder:
         """Writes a file of the folder atomically."""
         partial = self.path / (name + ".part")
         with self._explained():
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8", errors=HALVES)
             partial.replace(self.path / name)
 
     def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
@@ -73,7 +84,7 @@ class RunFolder:
             trace = replace(trace, audio=name, scenario=_portable(trace.scenario))
             line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
             with self._lock, self.traces_path.open("ab") as file:
-                file.write(line.encode())
+                file.write(line.encode(errors=HALVES))
                 file.flush()
                 os.fsync(file.fileno())
         return trace
@@ -99,10 +110,16 @@ class RunFolder:
                 try:
                     yield Trace.from_json(json.loads(line))
                 except (ValueError, FobenchError) as error:
-                    raise FobenchError(f"{self.traces_path}, line {number}: {error}") from error
+                    told = f"{self.traces_path}, line {number}: {str(error).rstrip('.')}"
+                    way_out = f"Remove that line and run its scenario again: fobench run --resume {self.path}"
+                    raise FobenchError(f"{told}. {way_out}") from error
 
     def log(self, line: str) -> None:
-        with self._lock, contextlib.suppress(OSError), (self.path / "run.log").open("a", encoding="utf-8") as file:
+        with (
+            self._lock,
+            contextlib.suppress(OSError),
+            (self.path / "run.log").open("a", encoding="utf-8", errors=HALVES) as file,
+        ):
             file.write(line + "\n")
 
     @contextlib.contextmanager
@@ -115,10 +132,22 @@ class RunFolder:
             raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error
 
 
+def _misfit(run: Any) -> str | None:
+    """What in run.json is of the wrong type, in words."""
+    if not isinstance(run, dict):
+        return f"it holds a {type(run).__name__}, not an object"
+    for key, kind in SHAPE.items():
+        if key in run and not isinstance(run[key], kind):
+            return f"{key} is {run[key]!r}, not a {kind.__name__}"
+    if not all(isinstance(name, str) for name in run.get("scenarios", ())):
+        return "scenarios must be a list of ids"
+    return misfit(run.get("config", {}))
+
+
 def _file_name(scenario_id: str) -> str:
-    """The id where it can be a file's name; else what of it can, and a hash that keeps unlike ids apart."""
+    """The id where it can be a file's name anywhere, also where case does not count; else what of it can, and a hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", scenario_id).lstrip(".")[:80]
-    return plain if plain == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"
+    return plain if plain.lower() == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"
 
 
 def _portable(scenario: Scenario) -> Scenario:

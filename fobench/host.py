@@ -33,22 +33,27 @@ class Host:
         args: Sequence[Any] = (),
         *,
         time_limit_s: float = 120.0,
+        load_limit_s: float = LOAD_LIMIT_S,
         log: Path | None = None,
     ) -> None:
-        self._factory, self._args, self._time_limit_s, self._log = factory, tuple(args), time_limit_s, log
+        self._factory, self._args, self._log = factory, tuple(args), log
+        self._time_limit_s, self._load_limit_s = time_limit_s, load_limit_s
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Starts the process and waits until the component is loaded."""
         if self._process is not None:
             return
+        if self._closed:
+            raise SystemFailure("died", "it was ended for good")
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
         self._process = context.Process(target=_serve, args=(child, self._factory, self._args, self._log), daemon=True)
         self._process.start()
         child.close()
-        self._receive("load", LOAD_LIMIT_S)
+        self._receive("load", self._load_limit_s)
 
     def call(self, method: str, *args: Any) -> Any:
         if self._process is None:
@@ -71,14 +76,19 @@ class Host:
                 process.kill()
                 process.join()
 
+    def close(self) -> None:
+        """Kills the process for good: no call starts it again. From any thread, also while another waits for an answer."""
+        self._closed, process = True, self._process
+        if process is not None:
+            process.kill()
+
     def _receive(self, method: str, limit_s: float) -> Any:
         assert self._connection is not None
         try:
             if not self._connection.poll(limit_s):
                 self.stop()
-                raise SystemFailure(
-                    "hung", f"no answer from {method} within {limit_s:g} s (--time-limit); it was ended"
-                )
+                option = " (--time-limit)" if limit_s == self._time_limit_s else ""
+                raise SystemFailure("hung", f"no answer from {method} within {limit_s:g} s{option}; it was ended")
             kind, value = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._died(method) from error

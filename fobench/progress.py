@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fobench.console import console, counted, visible
 from fobench.trace import Trace
 
 
@@ -28,22 +29,21 @@ Watcher = Callable[[Progress], None]
 @contextlib.contextmanager
 def watching(total: int, folder: Path) -> Iterator[Watcher]:
     """A watcher for `Run.execute`, on standard error."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
-    console.print(f"{total} scenarios -> {folder}", highlight=False)
-    if not console.is_terminal:
+    screen = console(stderr=True)
+    screen.print(f"{counted(total, 'scenario')} -> {visible(folder)}", highlight=False, markup=False, soft_wrap=True)
+    if not screen.is_terminal:
         yield _print_line
         return
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
-    with Bar(*columns, TextColumn("{task.description}", markup=False), console=console) as bar:
+    with Bar(*columns, TextColumn("{task.description}", markup=False), console=screen) as bar:
         task = bar.add_task("", total=total)
 
         def watch(progress: Progress) -> None:
             failed = f" {progress.failed} failed" if progress.failed else ""
-            text = progress.trace.id if progress.trace else progress.message
+            text = visible(progress.trace.id) if progress.trace else progress.message
             bar.update(task, completed=progress.done, description=f"{text}{failed}"[:28])
 
         yield watch
@@ -56,8 +56,8 @@ def _print_line(progress: Progress) -> None:
 
 
 def outcome(trace: Trace) -> str:
-    """One line on a finished scenario."""
+    """One line on a finished scenario, harmless to a terminal."""
     if trace.failure:
-        return f"{trace.id}: FAILED, {trace.failure.kind}: {trace.failure.message}"
+        return visible(f"{trace.id}: FAILED, {trace.failure.kind}: {trace.failure.message}")
     reply = trace.answer
-    return f"{trace.id}: {reply.text.strip() if reply and reply.text.strip() else '(no reply)'}"
+    return visible(f"{trace.id}: {reply.text.strip() if reply and reply.text.strip() else '(no reply)'}")

@@ -25,6 +25,11 @@ class Results:
     totals: Sequence[Score]
     by_tag: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = field(default_factory=dict)
 
+    @property
+    def planned(self) -> int:
+        """How many scenarios the run has, done or not."""
+        return max(len(self.run.get("scenarios") or ()), len(self.traces))
+
     def total(self, metric: str) -> Score | None:
         """The aggregate named `metric`, or None if no metric gave one."""
         return next((score for score in self.totals if score.metric == metric), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,11 +15,13 @@ from typing import Any
 from fobench import __version__, machine, plugins
 from fobench.clock import CostTable
 from fobench.config import Config
+from fobench.console import visible
 from fobench.crew import Crew
 from fobench.errors import FobenchError, unknown
 from fobench.folder import RunFolder
 from fobench.progress import Progress, Watcher
 from fobench.scenario import Scenario
+from fobench.text import whole
 from fobench.worker import NO_JUDGE, Finished
 
 VERSION = 1
@@ -89,11 +91,20 @@ class Run:
         return cls(config, folder, scenarios, record)
 
     @classmethod
-    def resume(cls, path: Path) -> Run:
-        """The run in `path`, to be completed as it was configured; refused if its suites have changed since."""
+    def resume(cls, path: Path, given: Mapping[str, Any] | None = None) -> Run:
+        """The run in `path`, to be completed as it was configured; refused if its suites have changed since.
+
+        `given`: options set anew (`output` and `resume` are `path` or refused).
+        """
         folder = RunFolder(path)
         record = folder.read_run()
-        config = Config.from_json(record["config"])
+        if lacking := [key for key in ("config", "scenarios_sha256") if key not in record]:
+            raise FobenchError(f"{path} cannot be resumed: its run.json has no {' and no '.join(lacking)}.")
+        anew = dict(given or {})
+        if (output := anew.pop("output", path)).resolve() != anew.pop("resume", path).resolve():
+            raise FobenchError(f"--resume {path} goes on in that folder: leave out --output {output}.")
+        config = Config.from_json(record["config"]).resumed(anew)
+        record["config"] = config.to_json()
         scenarios = select(config)
         if _digest(scenarios) != record["scenarios_sha256"]:
             raise FobenchError(
@@ -144,7 +155,7 @@ class Run:
         progress.failed += trace.failure is not None
         progress.trace = trace
         outcome = f"{trace.failure.kind}: {trace.failure.message}" if trace.failure else "ok"
-        self.folder.log(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}")
+        self.folder.log(visible(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}"))
 
     def _describe(self, about: dict[str, Any]) -> None:
         """Takes in what system and judge say of themselves; a parameter hash that moved is the run's failure."""
@@ -173,11 +184,11 @@ def select(config: Config) -> list[Scenario]:
     found: list[Scenario] = []
     suites = tuple(dict.fromkeys(config.suites))
     for name in suites:
-        suite = plugins.create("suites", name, config.suite_args)
+        suite = plugins.create("suites", name, config.suite_options(name))
         scenarios = suite.scenarios(config.seed)
         wanted = config.limit if config.limit and not config.sample_ids else None
         prefix = f"{name}/" if len(suites) > 1 else ""
-        found += [replace(s, id=prefix + s.id) for s in islice(scenarios, wanted)]
+        found += [_checked(replace(s, id=prefix + s.id), name) for s in islice(scenarios, wanted)]
     if config.sample_ids:
         ids = {scenario.id: scenario for scenario in found}
         for wanted_id in config.sample_ids:
@@ -187,6 +198,12 @@ def select(config: Config) -> list[Scenario]:
     if not found:
         raise FobenchError(f"The suites {', '.join(config.suites)} hold no scenario.")
     return found
+
+
+def _checked(scenario: Scenario, suite: str) -> Scenario:
+    if not whole(json.dumps(scenario.to_json(), ensure_ascii=False)):
+        raise FobenchError(f"Suite {suite!r}, scenario {scenario.id!r}: holds half a character (a lone surrogate).")
+    return scenario
 
 
 def _notes(about: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ buffer when its computation ends, and the simulated user hears it from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +20,7 @@ from fobench.errors import SystemFailure
 from fobench.playback import PlaybackBuffer
 from fobench.scenario import ASKING_ROLES, Scenario
 from fobench.trace import Failure, Trace
-from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind, Samples, samples_to_ns
+from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind, Message, Samples, samples_to_ns
 from fobench.user import User
 
 TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
@@ -206,14 +206,39 @@ def replay(
 
 
 def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:
-    """The same question by text: t2t from the reference text, a2t2t from the system's own transcript of it."""
-    question = trace.scenario.question
-    texts = {"t2t": question.text if question else None, "a2t2t": trace.transcript()}
-    asked: dict[str, str | None] = {}
-    for text in texts.values():
-        if text is not None and text not in asked:
-            asked[text] = driver.answer([{"role": "user", "content": text}], trace.scenario.seed)
-    return {route: None if text is None else asked[text] for route, text in texts.items()}
+    """The same question by text: t2t from the reference texts, a2t2t from the system's own transcripts.
+
+    The user's earlier questions come before it, as far as they are texts, each with the system's answer by the same route.
+    None where there is no text to ask, or the system has no text route.
+    """
+    scenario, heard = trace.scenario, trace.transcripts()
+    written = [turn.text for turn in scenario.turns if turn.role in ASKING_ROLES]
+    lines = {
+        "t2t": written if written and written[-1] is not None else None,
+        "a2t2t": heard if any(heard) else None,
+    }
+    known: dict[tuple[str, ...], str | None] = {}
+    return {
+        route: None if said is None else _asked(said, driver, scenario.seed, known) for route, said in lines.items()
+    }
+
+
+def _asked(
+    lines: Sequence[str | None], driver: Driving, seed: int, known: dict[tuple[str, ...], str | None]
+) -> str | None:
+    """The answer to the last line, after those to the earlier ones that are texts. `known`: answers by all lines before them."""
+    history: list[Message] = []
+    said: tuple[str, ...] = ()
+    answer: str | None = ""
+    for line in (*filter(None, lines[:-1]), lines[-1] or ""):
+        said = (*said, line)
+        history.append({"role": "user", "content": line})
+        if said not in known:
+            known[said] = driver.answer(list(history), seed)
+        if (answer := known[said]) is None:
+            return None
+        history.append({"role": "assistant", "content": answer})
+    return answer
 
 
 def reply_audio(recording: Recording) -> AudioChunk:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fobench import plugins
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.folder import RunFolder
+from fobench.folder import HALVES, RunFolder
 from fobench.results import Results
 from fobench.trace import Trace
 from fobench.types import Metric, Score
@@ -48,6 +48,7 @@ def score_run(folder: Path, metrics: Options | None = None) -> Results:
         "totals": totals,
         "scenarios": {trace.id: [_plain(score) for score in row] for trace, row in zip(traces, scores, strict=True)},
         "by_tag": _rounded(by_tag(made, traces, by_metric)),
+        **_incomplete(run, traces),
     }
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     RunFolder(folder).write_text(SCORES, text + "\n")
@@ -110,6 +111,12 @@ def by_tag(metrics: Sequence[Metric], traces: Sequence[Trace], scores: Mapping[s
             total = _totals(metric, [scores[metric.name][i] for i in indices])[0]
             found.setdefault(tag, {}).setdefault(value, {})[metric.name] = {"value": total.value, "n": total.n}
     return found
+
+
+def _incomplete(run: Mapping[str, Any], traces: Sequence[Trace]) -> dict[str, Any]:
+    """What scores.json says of a run that is not complete; nothing of one that is."""
+    planned = len(run.get("scenarios", ()))
+    return {"incomplete": {"done": len(traces), "of": planned}} if len(traces) < planned else {}
 
 
 def write_table(results: Results) -> None:
@@ -184,4 +191,5 @@ def _rounded(value: Any) -> Any:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors=HALVES).decode()

@@ -37,6 +37,11 @@ def normalise(text: str) -> str:
     return " ".join(_whisper()(text).split())
 
 
+def whole(text: str) -> bool:
+    """Whether the text is no more than characters: without halves of one (lone surrogates), which no file can hold."""
+    return re.search("[\ud800-\udfff]", text) is None
+
+
 def contains(reply: str, answers: Iterable[str]) -> bool:
     """Whether any answer stands in the reply as whole words, both normalised.
 

@@ -112,6 +112,16 @@ class Trace:
         texts = [str(event.data["text"]) for event in self.of(EventKind.TRANSCRIPT)]
         return " ".join(texts) if texts else None
 
+    def transcripts(self) -> tuple[str, ...]:
+        """`transcript` apart by the scenario's asking turns: what was reported since each began, "" if nothing was."""
+        asking = [i for i, turn in enumerate(self.scenario.turns) if turn.role in ASKING_ROLES]
+        begun = {u.turn: u.start_ns for u in self.user}
+        heard: list[list[str]] = [[] for _ in asking]
+        for event in self.of(EventKind.TRANSCRIPT) if asking else ():
+            since = [k for k, turn in enumerate(asking) if turn in begun and begun[turn] <= (event.compute_ns or 0)]
+            heard[max(since, default=0)].append(str(event.data["text"]))
+        return tuple(map(" ".join, heard))
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for one JSON line (audio samples are never in it)."""
         plain = {name: getattr(self, name) for name in ("clock", "costs", "duration_ns", "audio")}
@@ -130,6 +140,8 @@ class Trace:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trace:
         """The trace that `to_json` wrote. Raises `FobenchError` for another version or a broken record."""
+        if not isinstance(data, Mapping):
+            raise FobenchError(f"Broken trace: a {type(data).__name__}, not an object")
         if data.get("version") != VERSION:
             raise FobenchError(
                 f"Trace version {data.get('version')!r} is not {VERSION}: run it again, or use the fobench that wrote it."

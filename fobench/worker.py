@@ -92,6 +92,12 @@ class Worker:
         if self._judge:
             self._judge.stop()
 
+    def kill(self) -> None:
+        """Ends both processes for good, from another thread than the one that works."""
+        self._system.close()
+        if self._judge:
+            self._judge.close()
+
     def _clock(self) -> Clock:
         return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
 

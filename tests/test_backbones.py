@@ -1,71 +1,26 @@
 """Backbones: a tiny random model of each shape, saved to disk and loaded as a user's would be."""
 
-import json
-import sys
-
 import pytest
 
 from fobench import assets, plugins
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.errors import FobenchError
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+from saved_backbones import SHAPES, save, tiny_tokenizer  # noqa: E402
 
 from fobench_plugins.backbones import hub  # noqa: E402
 from fobench_plugins.backbones.causal import Pieces, _sample  # noqa: E402
 from fobench_plugins.backbones.packed import GROUP, Dense, Int4, Int8, PackedDecoder  # noqa: E402
 
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
-)
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
-SHAPES = {  # name: (configuration, further arguments, which forward pass it gets)
-    "llama": (transformers.LlamaConfig, {}, "packed"),
-    "qwen2": (transformers.Qwen2Config, {"tie_word_embeddings": True}, "packed"),
-    "qwen3": (transformers.Qwen3Config, {"head_dim": 8}, "transformers"),
-}
 QUESTION = [{"role": "user", "content": "Who is there? 🎉"}]
-
-
-def tiny_tokenizer(template=TEMPLATE):
-    """Byte-level: every text can be said, and a token may be a part of a character."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {sign: i for i, sign in enumerate([*alphabet, "<|im_start|>", "<|im_end|>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
-    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    fast.chat_template = template
-    return fast
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """{shape: folder of a random model in transformers' layout}"""
-    made, tokenizer = {}, tiny_tokenizer()
-    for shape, (config, further, _) in SHAPES.items():
-        torch.manual_seed(0)
-        eos = tokenizer.eos_token_id
-        model = transformers.AutoModelForCausalLM.from_config(
-            config(vocab_size=len(tokenizer), eos_token_id=eos, bos_token_id=eos, pad_token_id=eos, **SIZES, **further)
-        )
-        for parameter in model.parameters():
-            parameter.data.normal_(0, 0.3)
-        made[shape] = tmp_path_factory.mktemp(shape)
-        model.save_pretrained(made[shape])
-        tokenizer.save_pretrained(made[shape])
-    return made
+    return {shape: save(shape, tmp_path_factory.mktemp(shape)) for shape in SHAPES}
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -313,99 +268,6 @@ def test_narrow_types_stay_near_float32(folders, llama, dtype):
         steps.append(hidden)
     cosine = torch.cosine_similarity(torch.cat(steps, 1), llama.step(x)[0], dim=-1)
     assert cosine.min() > 0.98
-
-
-# ---- What is lacking ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    """The hub's cache at an empty place, and no network."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return tmp_path / "hub"
-
-
-def test_missing_weights_are_named_with_size_licence_and_command(empty_cache):
-    with pytest.raises(PrerequisiteError) as caught:
-        plugins.create("backbones", "qwen2-7b", {"device": "cpu"})
-    message = str(caught.value)
-    assert "Qwen/Qwen2-7B-Instruct (15.2 GB, Apache-2.0) is not in the local cache" in message
-    assert "hf download Qwen/Qwen2-7B-Instruct" in message
-
-
-def test_a_gated_model_says_how_to_get_in(empty_cache):
-    with pytest.raises(
-        PrerequisiteError, match=r"accept its licence at https://huggingface\.co/meta-llama/Llama-3\.2-1B"
-    ):
-        plugins.create("backbones", "llama-3.2-1b", {"offline": "true", "device": "cpu"})
-
-
-def test_all_that_is_lacking_is_said_at_once(empty_cache, monkeypatch):
-    monkeypatch.setattr(hub, "_free", lambda device: (8_000_000_000, "RAM"))
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2_000_000_000}))
-    with pytest.raises(PrerequisiteError) as caught:
-        plugins.create("backbones", "qwen2.5-7b", {"device": "cpu"})
-    message = str(caught.value)
-    assert "Weights: Qwen/Qwen2.5-7B-Instruct" in message
-    assert "RAM: needs about 18.3 GB, 8.0 GB are free" in message
-    assert "Disk: the download needs 15.2 GB, 2.0 GB are free" in message
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_a_gpu_that_is_not_there(folders, empty_cache):
-    with pytest.raises(PrerequisiteError, match="no CUDA device is visible"):
-        plugins.create("backbones", f"hf:{folders['llama']}", {"device": "cuda"})
-
-
-def test_incomplete_weights_in_the_cache_do_not_count(empty_cache):
-    snapshot = empty_cache / "models--a--b" / "snapshots" / "c0ffee"
-    snapshot.mkdir(parents=True)
-    (empty_cache / "models--a--b" / "refs").mkdir()
-    (empty_cache / "models--a--b" / "refs" / "main").write_text("c0ffee")
-    for name in ("config.json", "tokenizer_config.json", "one.safetensors"):
-        (snapshot / name).write_text("{}")
-    index = {"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}
-    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
-    cached = lambda: hub.cached(hub.Weights("a/b"), str(empty_cache))  # noqa: E731
-    assert cached() is None
-    (snapshot / "two.safetensors").write_text("")
-    assert cached() == snapshot
-
-
-def test_a_folder_that_is_no_model(tmp_path):
-    with pytest.raises(FobenchError, match=r"holds no config\.json"):
-        plugins.create("backbones", f"hf:{tmp_path}")
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "pytorch_model.bin").write_text("")
-    with pytest.raises(FobenchError, match=r"holds no \.safetensors"):
-        plugins.create("backbones", f"hf:{tmp_path}")
-
-
-def test_a_gguf_file_that_is_not_there(tmp_path):
-    with pytest.raises(FobenchError, match="There is no file"):
-        plugins.create("backbones", f"gguf:{tmp_path / 'no.gguf'}")
-
-
-def test_an_unknown_dtype_lists_the_choices(folders):
-    with pytest.raises(FobenchError, match="must be one of auto, float32, bfloat16"):
-        plugins.create("backbones", f"hf:{folders['llama']}", {"dtype": "int3"})
-
-
-def test_the_message_about_weights_comes_before_torch_is_imported(tmp_path):
-    import os
-    import subprocess
-
-    code = (
-        "import sys\nfrom fobench import plugins\nfrom fobench.errors import PrerequisiteError\n"
-        "try: plugins.create('backbones', 'qwen2-7b', {'device': 'cpu', 'offline': 'true'})\n"
-        "except PrerequisiteError: print('torch' in sys.modules)"
-    )
-    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout == "False\n"
 
 
 # ---- Real weights ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The run folder: what it survives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from fobench.errors import FobenchError
 from fobench.folder import RunFolder, _file_name
 from fobench.scenario import Scenario, Turn
-from fobench.trace import Trace
+from fobench.trace import Failure, Trace
 
 
 def trace(scenario_id):
@@ -39,6 +41,17 @@ def test_ids_that_cannot_be_file_names_stay_apart_and_inside(folder):
     assert len([path for path in (folder.path / "audio").iterdir() if not path.name.startswith(".")]) == 6
 
 
+def test_ids_that_differ_only_in_case_have_names_that_differ_in_more():
+    assert len({_file_name(i).lower() for i in ("Paris", "paris", "PARIS")}) == 3
+    assert _file_name("paris") == "paris"
+
+
+def test_halves_of_characters_are_kept_in_json(folder):
+    folder.add(replace(trace("a"), failure=Failure("raised", "half \ud800")), silence(), 16_000)
+    folder.log("half \ud800")
+    assert next(folder.traces()).failure.message == "half \ud800"
+
+
 @given(st.text(min_size=1))
 def test_a_file_name_is_short_plain_and_visible(scenario_id):
     name = _file_name(scenario_id)
@@ -59,7 +72,10 @@ def test_an_unfinished_last_line_is_cut_off(folder):
 
 def test_a_broken_line_in_the_middle_is_named(folder):
     folder.traces_path.write_text("{}\n")
-    with pytest.raises(FobenchError, match=r"traces\.jsonl, line 1: Trace version None"):
+    with pytest.raises(FobenchError, match=r"traces\.jsonl, line 1: Trace version None.* Remove that line .*--resume"):
+        list(folder.traces())
+    folder.traces_path.write_text("[]\n")
+    with pytest.raises(FobenchError, match=r"line 1: Broken trace: a list, not an object\. Remove"):
         list(folder.traces())
 
 

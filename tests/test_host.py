@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -91,6 +92,21 @@ def test_a_missing_prerequisite_is_told_as_it_is():
 def test_a_component_that_cannot_be_made_is_a_failure():
     with pytest.raises(SystemFailure, match="ValueError: typo"):
         Host(Component, ("hi", "raises")).start()
+
+
+def test_once_closed_it_is_not_started_again(host):
+    host.call("greet", "you")
+    host.close()
+    with pytest.raises(SystemFailure, match="its process ended"):
+        host.call("greet", "you")
+    with pytest.raises(SystemFailure, match="ended for good"):
+        host.call("greet", "you")
+
+
+def test_closed_from_another_thread_a_call_ends(host):
+    threading.Timer(0.5, host.close).start()
+    with pytest.raises(SystemFailure):
+        host.call("hangs")
 
 
 def test_it_goes_with_its_parent(host):

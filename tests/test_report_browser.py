@@ -117,3 +117,17 @@ def test_playing_moves_the_playhead(page, embedded):
     page.wait_for_function("(head) => parseFloat(head.style.left) > 3", arg=head.element_handle(), timeout=10_000)
     assert head.is_visible()
     item.locator("audio").evaluate("(audio) => audio.pause()")
+
+
+def test_a_recording_that_is_gone_is_told_instead_of_a_dead_player(browser, report, tmp_path):
+    moved = browser.new_page()
+    moved.goto(Path(shutil.copy(report, tmp_path)).as_uri())
+    item = moved.locator(".scenario:has(audio[src^='audio/'])").first
+    key = item.get_attribute("id")
+    item.locator(":scope > summary").click()
+    item.locator(".time").click()
+    told = moved.locator(f"#{key} .player .absent")
+    told.wait_for(timeout=10_000)
+    assert told.inner_text().startswith("The recording cannot be played")
+    assert moved.locator(f"#{key} audio").count() == 0
+    moved.close()

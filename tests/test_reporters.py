@@ -16,6 +16,7 @@ from rich.console import Console
 from fobench import plugins
 from fobench.results import Results
 from fobench.scenario import Expect
+from fobench.trace import Failure
 from fobench.types import Score
 from fobench_plugins.reporters import catalogue, formats, headline, method
 from fobench_plugins.reporters.details import details
@@ -358,6 +359,33 @@ def test_command_runs_it_again(results):
     assert command.startswith("fobench run --system cascade --system-args recognizer=whisper-base.en")
     assert "--suite spoken-qa --limit 12" in command and "--device" not in command
     assert method.command(replace(results, run={"command": ["fobench", "run", "a b"]})) == "fobench run 'a b'"
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_run_that_is_not_complete_says_so_everywhere(results, tmp_path, done):
+    planned = [trace.id for trace in results.traces]
+    part = {"traces": results.traces[:done], "scores": results.scores[:done]}
+    told = f"{done} of 12 scenarios; complete it with: fobench run --resume {tmp_path}"
+    stopped = replace(results, **part, folder=tmp_path, run={**results.run, "scenarios": planned})
+    for name in ("html", "markdown"):
+        assert told in plugins.create("reporters", name).write(stopped, tmp_path).read_text().replace("\\_", "_")
+    assert " ".join(told.split()) in " ".join(printed(stopped, tmp_path, width=300).split())
+    assert not any("complete it with" in warning for warning in method.warnings(results))
+
+
+def test_recordings_that_are_gone_are_told(results, tmp_path):
+    kept = sum(trace.audio is not None for trace in results.traces)
+    elsewhere = render(replace(results, folder=tmp_path), 0)
+    assert f"{kept} recordings of 12 cannot be played: not in {tmp_path / 'audio'}." in elsewhere
+    assert "<audio" not in elsewhere
+    assert "cannot be played: not in" not in render(results, 0)
+
+
+def test_nothing_on_the_terminal_steers_it(results, folder):
+    turned = replace(results.traces[9], failure=Failure("raised", "\u202eback\x1b[2J\x9b"))
+    text = printed(replace(results, traces=[turned, *results.traces[1:]]), folder)
+    assert "\\u202eback" in text
+    assert not set(text) & {*map(chr, range(10)), *map(chr, range(11, 32)), *map(chr, range(127, 160)), "\u202e"}
 
 
 def test_warnings(results):

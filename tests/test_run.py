@@ -121,6 +121,21 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path, arguments, message)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("system", "rest"),
+    [("scripted:dies", "its process ended during probe with exit code 3"), ("scripted:hangs", "no answer from probe")],
+)
+def test_a_plugin_that_dies_or_hangs_fails_the_probe_it_did_so_in(system, rest):
+    output = fobench("validate", system, "--time-limit", 5, expect=1, COLUMNS="200")
+    assert f"FAIL  silence          {rest}" in output
+    assert "9 more were not made" in output
+
+
+def test_halves_of_characters_in_a_suite_are_told(tmp_path):
+    told = run(tmp_path / "run", "--system", "scripted:late", "--suite-args", "text=\udcff", expect=2)
+    assert "holds half a character" in told
+
+
 def test_a_home_that_cannot_be_written_is_told(tmp_path):
     output = run(tmp_path / "run", "--system", "scripted:late", expect=2, FOBENCH_HOME="/dev/null/home")
     assert "Traceback" not in output

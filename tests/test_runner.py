@@ -1,5 +1,6 @@
 """The runner and the simulated user, on systems small enough to know every answer."""
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from fobench import runner
 from fobench.clock import Cost, CostTable, VirtualClock
 from fobench.driver import Driver
 from fobench.scenario import Anchor, Scenario, Turn
+from fobench.trace import Trace, Utterance
 from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind
 
 MS = NS_PER_MS
@@ -183,10 +185,6 @@ def test_the_same_declared_costs_give_the_same_trace(turn):
 
 
 def test_a_trace_survives_json(turn):
-    import json
-
-    from fobench.trace import Trace
-
     trace = replay(Replier(after_ms=2000), turn(1000)).trace
     assert Trace.from_json(json.loads(json.dumps(trace.to_json()))) == trace
 
@@ -196,3 +194,57 @@ def test_stereo_has_the_user_left_and_the_system_right(turn):
     assert np.abs(both[8000:24000, 0]).max() > 0.2
     assert not both[: 2 * RATE, 1].any()
     assert np.abs(both[2 * RATE : 2 * RATE + 8000, 1]).max() > 0.2
+
+
+# ---- By text ---------------------------------------------------------------------------------------------------------
+
+
+class Answering:
+    """A driver whose answers number the questions; it notes what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def answer(self, history, seed):
+        self.asked.append([message["content"] for message in history])
+        return f"answer to {history[-1]['content']}"
+
+
+def dialogue(*turns, heard=()):
+    """A trace of turns (role, text), one every 10 s, and transcripts (second, text)."""
+    said = tuple(Turn("a.wav", "", text, role=role) for role, text in turns)
+    begun = tuple(Utterance(i, 10 * i * NS_PER_S, (10 * i + 2) * NS_PER_S) for i in range(len(turns)))
+    events = [Event(EventKind.TRANSCRIPT, {"text": t}, compute_ns=at * NS_PER_S) for at, t in heard]
+    return Trace(Scenario("s", "test", 0, said), "virtual", "measured", 0, tuple(events), begun)
+
+
+def by_text(trace):
+    driver = Answering()
+    return runner.text_routes(trace, driver), driver.asked
+
+
+def test_one_question_is_asked_as_it_is():
+    routes, asked = by_text(dialogue(("question", "why?"), heard=[(3, "while")]))
+    assert routes == {"t2t": "answer to why?", "a2t2t": "answer to while"}
+    assert asked == [["why?"], ["while"]]
+
+
+def test_a_later_question_comes_after_the_earlier_ones_and_the_systems_own_answers():
+    trace = dialogue(
+        ("question", "one?"), ("backchannel", "mhm"), ("interrupt", "two?"), heard=[(3, "won"), (23, "to")]
+    )
+    routes, asked = by_text(trace)
+    assert routes == {"t2t": "answer to two?", "a2t2t": "answer to to"}
+    assert asked == [["one?"], ["one?", "answer to one?", "two?"], ["won"], ["won", "answer to won", "to"]]
+
+
+def test_what_both_routes_ask_is_asked_once():
+    trace = dialogue(("question", "one?"), ("question", "two?"), heard=[(3, "one?"), (13, "to")])
+    assert by_text(trace)[1] == [["one?"], ["one?", "answer to one?", "two?"], ["one?", "answer to one?", "to"]]
+
+
+def test_a_route_without_a_text_is_not_asked():
+    routes, asked = by_text(dialogue(("question", "one?"), ("question", None)))
+    assert routes == {"t2t": None, "a2t2t": None}
+    assert asked == []
+    assert by_text(dialogue(("noise", None), heard=[(3, "hm")]))[1] == []

@@ -108,6 +108,19 @@ def test_a_run_without_a_trace_has_totals_without_values(tmp_path):
     assert all(total.value is None and total.reason and total.n == 0 for total in results.totals)
 
 
+def test_scores_tell_that_a_run_is_not_complete(folder, tmp_path):
+    stopped = write_run(tmp_path / "stopped", run_of(1), ["q-0", "q-1"])
+    for path in (folder, stopped):
+        score.score_run(path)
+    assert "incomplete" not in json.loads((folder / "scores.json").read_text())
+    assert json.loads((stopped / "scores.json").read_text())["incomplete"] == {"done": 1, "of": 2}
+
+
+def test_halves_of_characters_are_scored(tmp_path):
+    path = write_run(tmp_path / "run", [qa_trace(said="half \ud800", heard="half \ud800", routes={"t2t": "\udfff"})])
+    assert score.score_run(path).traces == score.load_results(path).traces
+
+
 def test_a_last_line_that_a_kill_left_unfinished_is_ignored(folder):
     with (folder / "traces.jsonl").open("a") as file:
         file.write('{"version": 1, "scen')

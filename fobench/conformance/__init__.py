@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from fobench import plugins
-from fobench.errors import FobenchError, unknown
+from fobench.errors import FobenchError, SystemFailure, unknown
+from fobench.host import Host
 
 Probe = Callable[[], str]
+MAKING = "can be made"  # the check before all probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +43,63 @@ def need(condition: object, message: str) -> None:
         raise Broken(message)
 
 
-def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> list[Check]:
-    """All checks of one component, made with `options`.
+class Examination:
+    """One component, made, and its probes. `made` tells how the making went; `labels` name the probes there are then.
 
     Raises `FobenchError` for an unknown name or option, and for what has to be installed or fetched first.
     """
-    factory, leading = plugins.find(kind, name)
-    converted = plugins.checked(kind, name, options or {})
-    start = time.perf_counter()
+
+    def __init__(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> None:
+        factory, leading = plugins.find(kind, name)
+        converted = plugins.checked(kind, name, options or {})
+        start = time.perf_counter()
+        self._probes: dict[str, Probe] = {}
+        try:
+            component = factory(*leading, **converted)
+        except FobenchError:
+            raise
+        except Exception as error:  # a plugin's factory may fail in any way; that is the finding
+            self.made = Check(MAKING, False, _told(error), time.perf_counter() - start)
+            return
+        self.made = Check(MAKING, True, type(component).__name__, time.perf_counter() - start)
+        self._probes = dict(_probes(kind, component))
+
+    def outline(self) -> tuple[Check, list[str]]:
+        """(how the making went, the probes' labels)."""
+        return self.made, list(self._probes)
+
+    def probe(self, label: str) -> Check:
+        return _run(label, self._probes[label])
+
+
+def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> list[Check]:
+    """All checks of one component, made with `options`, in this process. Raises `FobenchError` as `Examination` does."""
+    examination = Examination(kind, name, options)
+    made, labels = examination.outline()
+    return [made, *map(examination.probe, labels)]
+
+
+def check_apart(kind: str, name: str, options: Mapping[str, Any] | None = None, *, time_limit_s: float) -> list[Check]:
+    """`check` in a process of its own: a component that dies, or hangs for `time_limit_s`, fails the probe it did so in.
+
+    The probes after that one are not made.
+    """
+    host = Host(Examination, (kind, name, options), time_limit_s=time_limit_s, load_limit_s=time_limit_s)
+    checks: list[Check] = []
+    labels, label, start = [""], MAKING, time.perf_counter()
     try:
-        component = factory(*leading, **converted)
-    except FobenchError:
-        raise
-    except Exception as error:  # a plugin's factory may fail in any way; that is the finding
-        return [Check("can be made", False, _told(error), time.perf_counter() - start)]
-    made = Check("can be made", True, type(component).__name__, time.perf_counter() - start)
-    return [made, *(_run(label, probe) for label, probe in _probes(kind, component))]
+        made, labels = host.call("outline")
+        checks.append(made)
+        for label in labels:
+            start = time.perf_counter()
+            checks.append(host.call("probe", label))
+    except SystemFailure as failure:
+        rest = len(labels) - len(checks)
+        more = f"; {rest} more were not made" if rest > 0 else ""
+        checks.append(Check(label, False, f"{failure}{more}", time.perf_counter() - start))
+    finally:
+        host.stop()
+    return checks
 
 
 def find_kind(name: str) -> str:
@@ -86,6 +129,7 @@ def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
         "systems": systems.probes,
         "backbones": models.backbone_probes,
         "codecs": models.codec_probes,
+        "checkpoints": data.checkpoint_probes,
         "recognizers": speech.recognizer_probes,
         "voices": speech.voice_probes,
         "suites": data.suite_probes,

@@ -243,3 +243,14 @@ def _run(ids: Sequence[str]) -> Mapping[str, Any]:
         "started": "2025-01-01T00:00:00+00:00",
         "duration_s": 0.0,
     }
+
+
+# ---- Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def checkpoint_probes(path: Path) -> Sequence[tuple[str, Probe]]:
+    def is_path() -> str:
+        need(isinstance(path, Path), f"the factory must return the path of the weights, not {path!r}")
+        return str(path.name)
+
+    return (("path", is_path),)

@@ -21,6 +21,7 @@ CLOSE = (
     0.99  # cosine from which two hidden states or logits count as equal: kernels differ with the number of positions
 )
 REPLY_TOKENS = 12
+PLAIN = "The café opens at 7:30, doesn't it?"
 
 # ---- Backbones -------------------------------------------------------------------------------------------------------
 
@@ -30,6 +31,7 @@ def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
     return (
         ("sizes", subject.sizes),
         ("chat template", subject.chat),
+        ("text and back", subject.text),
         ("shapes", subject.shapes),
         ("same input, same output", subject.repeatable),
         ("step by step is as at once", subject.stepwise),
@@ -79,12 +81,26 @@ class _Thinking:
         need(longer != self.ids, "a system message changes nothing")
         return f"{len(self.ids)} tokens"
 
+    def text(self) -> str:
+        """Plain text as ids, and ids as text while they come."""
+        ids = self.backbone.encode(PLAIN)
+        need(isinstance(ids, list) and ids, f"encode() must return a list of token ids, not {ids!r}")
+        pieces = self.backbone.pieces()
+        text = "".join([*map(pieces.add, ids), pieces.rest()])
+        need(text == PLAIN, f"encode() and pieces() make {text!r} of {PLAIN!r}")
+        need(not self.backbone.end_ids & set(ids), "encode() adds a token that ends a reply")
+        need(self.backbone.end_ids, "end_ids is empty: no reply would ever end")
+        need_count(self.backbone.context, "context")
+        return f"{len(ids)} tokens, {len(self.backbone.end_ids)} that end a reply, context {self.backbone.context}"
+
     def shapes(self) -> str:
         length, width, words = len(self.ids), self.backbone.hidden_size, self.backbone.vocab_size
         need_shape(self.x, (1, length, width), "embed(ids [1, T])")
         hidden, logits, _ = self.backbone.step(self.x)
         need_shape(hidden, (1, length, width), "hidden states")
         need_shape(logits, (1, length, words), "logits")
+        _, last, _ = self.backbone.step(self.x, logits=1)
+        need_shape(last, (1, 1, words), "step(x, logits=1): logits")
         need(np.isfinite(_array(hidden)).all() and np.isfinite(_array(logits)).all(), "values that are not finite")
         return f"[1, {length}, {width}] -> [1, {length}, {width}], [1, {length}, {words}]"
 

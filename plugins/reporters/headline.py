@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fobench.console import counted
 from fobench.results import Results
 from fobench.types import Score
 from fobench_plugins.reporters.catalogue import PARITIES
@@ -27,7 +28,7 @@ def headline(results: Results) -> str:
     system = line((results.run.get("config") or {}).get("system") or name_of(results, "system") or "the system")
     claims = [claim for claim in (_intelligence(results), _speed(results)) if claim]
     if not claims:
-        return f"{system} was run on {_scenarios(len(results.traces))}.{_failures(results)}"
+        return f"{system} was run on {counted(len(results.traces), 'scenario')}.{_failures(results)}"
     asked = "Asked by voice, " if results.total("response_ms") or _intelligence(results) else ""
     return f"{asked}{system} {' and '.join(claims)}.{_failures(results)}"
 
@@ -62,11 +63,7 @@ def _speed(results: Results) -> str:
 
 def _failures(results: Results) -> str:
     failed = sum(trace.failure is not None for trace in results.traces)
-    return f" {failed} of {_scenarios(len(results.traces))} failed." if failed else ""
-
-
-def _scenarios(n: int) -> str:
-    return f"{n:,} scenario{'' if n == 1 else 's'}"
+    return f" {failed} of {counted(len(results.traces), 'scenario')} failed." if failed else ""
 
 
 def verdict_sentence(score: Score | None) -> str:

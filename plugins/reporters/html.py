@@ -87,7 +87,7 @@ def _summary(results: Results) -> dict[str, Any]:
         "headline": headline.headline(results),
         "subtitle": method.subtitle(results),
         "status": results.run.get("status"),
-        "warnings": method.warnings(results),
+        "warnings": [*method.warnings(results), *method.lost(results)],
         "tiles": tiles(results),
         "tables": tables(results),
         "bars": route_bars(results),

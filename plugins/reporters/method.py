@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fobench.config import flag
+from fobench.console import counted
 from fobench.results import Results
 from fobench_plugins.reporters.catalogue import FIGURES
 from fobench_plugins.reporters.formats import fact, given, line, number, plain
@@ -29,12 +31,6 @@ MACHINE = {
     "os": "Operating system",
     "python": "Python",
 }
-FLAGS = {  # options whose flag is not their name
-    "suites": "--suite",
-    "sample_ids": "--sample-id",
-    "time_limit_s": "--time-limit",
-    "playback_delay_ms": "--playback-delay",
-}
 SWITCHES = {"text_routes": ("--text-routes", "--no-text-routes")}  # option: (flag if true, flag if false)
 
 
@@ -44,7 +40,7 @@ def subtitle(results: Results) -> str:
     clock, costs = run.get("clock") or config.get("clock"), run.get("costs") or config.get("costs")
     parts = [
         fact(config.get("suites") or ""),
-        f"{len(results.traces):,} scenarios",
+        counted(len(results.traces), "scenario"),
         f"{line(clock)} clock" if clock else "",
         f"{line(costs)} costs" if costs else "",
         line(run.get("started") or "")[:10],
@@ -110,17 +106,17 @@ def command(results: Results) -> str:
 
 
 def _option(key: str, value: Any) -> Iterator[str]:
-    flag = FLAGS.get(key, "--" + line(key).replace("_", "-"))
+    name = line(flag(key))
     if key in SWITCHES:
         yield SWITCHES[key][0 if value else 1]
     elif isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from (flag, f"{line(name)}={line(item)}")
+        for part, item in value.items():
+            yield from (name, f"{line(part)}={line(item)}")
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from (flag, line(item))
+            yield from (name, line(item))
     elif value is not None:
-        yield from (flag, line(value))
+        yield from (name, line(value))
 
 
 def warnings(results: Results) -> list[str]:
@@ -129,12 +125,15 @@ def warnings(results: Results) -> list[str]:
 
 
 def _own_warnings(results: Results) -> Iterator[str]:
-    status = results.run.get("status")
-    if status not in (None, "complete"):
-        yield f"The run is {line(status)}, not complete: these numbers are of the scenarios done so far."
+    done, status = len(results.traces), results.run.get("status")
+    if done < results.planned:
+        resume = shlex.join(["fobench", "run", "--resume", line(results.folder)])
+        yield f"{done:,} of {counted(results.planned, 'scenario')}; complete it with: {resume}"
+    elif status not in (None, "complete"):
+        yield f"The run is {line(status)}, not complete."
     failed = sum(trace.failure is not None for trace in results.traces)
     if failed:
-        yield f"{failed} of {len(results.traces)} scenarios failed; where the system itself did, that is a wrong answer."
+        yield f"{failed} of {counted(done, 'scenario')} failed; where the system itself did, that is a wrong answer."
     yield from _few(results)
     floor, said = given(results.total("judge_floor_wer")), given(results.total("speech_text_wer"))
     if floor is not None and said is not None and said <= floor:
@@ -144,6 +143,15 @@ def _own_warnings(results: Results) -> Iterator[str]:
         yield f"The harness itself took {number(overhead * 100, 0)} % of the run's time (not counted as the system's)."
     if (results.run.get("git") or {}).get("dirty"):
         yield "The source checkout had uncommitted changes."
+
+
+def lost(results: Results) -> list[str]:
+    """The recordings that are no longer there, as a warning."""
+    gone = sum(t.audio is not None and not (results.folder / t.audio).is_file() for t in results.traces)
+    where = line(results.folder / "audio")
+    return (
+        [f"{counted(gone, 'recording')} of {len(results.traces):,} cannot be played: not in {where}."] if gone else []
+    )
 
 
 def _few(results: Results) -> Iterator[str]:

@@ -50,6 +50,13 @@
     for (const audio of document.querySelectorAll("audio")) if (audio !== playing) audio.pause();
   }
 
+  function replace(audio) {
+    const told = document.createElement("p");
+    told.className = "absent";
+    told.textContent = "The recording cannot be played: it is not beside this file, where the run left it.";
+    audio.replaceWith(told);
+  }
+
   function connect(item) {
     const audio = item.querySelector("audio");
     const time = item.querySelector(".time");
@@ -58,11 +65,12 @@
     const seconds = Number(time.dataset.duration);
     follow(audio, time.querySelector(".playhead"), seconds);
     audio.addEventListener("play", () => pauseOthers(audio));
+    audio.addEventListener("error", () => replace(audio));
     time.classList.add("seek");
     time.addEventListener("click", (event) => {
       const box = time.getBoundingClientRect();
       audio.currentTime = (seconds * (event.clientX - box.left)) / box.width;
-      audio.play();
+      audio.play().catch(() => {}); // the error event tells
     });
   }
 

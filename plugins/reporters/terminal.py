@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fobench.console import console as usable
+from fobench.console import visible
 from fobench.results import Results
 from fobench_plugins.reporters import headline, method
 from fobench_plugins.reporters.formats import NONE, line
@@ -27,7 +30,7 @@ class TerminalReporter:
         self._console = console
 
     def write(self, results: Results, folder: Path) -> None:
-        console = self._console or Console(highlight=False)
+        console = self._console or usable(highlight=False)
         console.width = min(console.width, WIDTH)
         _heading(console, results)
         for table in tables(results).values():
@@ -38,35 +41,39 @@ class TerminalReporter:
         _paths(console, folder)
 
 
+def _text(text: object, **settings: Any) -> Text:
+    return Text(visible(text), **settings)
+
+
 def _heading(console: Console, results: Results) -> None:
     console.print()
-    console.print(Text(line(headline.title(results)), style="bold"))
-    console.print(Text(method.subtitle(results), style="dim"))
+    console.print(_text(line(headline.title(results)), style="bold"))
+    console.print(_text(method.subtitle(results), style="dim"))
     console.print()
-    console.print(Text(headline.headline(results)))
+    console.print(_text(headline.headline(results)))
     console.print()
 
 
 def _show(console: Console, table: Table) -> None:
-    console.print(Text(table.title, style="bold"))
-    console.print(Text(table.caption, style="dim"))
+    console.print(_text(table.title, style="bold"))
+    console.print(_text(table.caption, style="dim"))
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
     made.add_column(table.columns[0], ratio=1, overflow="fold")
     for column in table.columns[1:]:
         made.add_column(column, justify="right", no_wrap=True)
     for row in table.present:
-        made.add_row(*(Text(cell or NONE) for cell in (row.label, *row.cells)))
+        made.add_row(*(_text(cell or NONE) for cell in (row.label, *row.cells)))
     console.print(made)
     for row in table.present:
         if row.note:
-            console.print(Text(f"  {row.label}: {row.note}", style="dim"))
+            console.print(_text(f"  {row.label}: {row.note}", style="dim"))
     console.print()
 
 
 def _scenarios(console: Console, results: Results) -> None:
     found = verdicts(results)
     counted = ", ".join(f"{n} {outcome}" for outcome, n in counts(found).items() if n) or "none"
-    console.print(Text(f"Scenarios: {len(found)} ({counted})", style="bold"))
+    console.print(_text(f"Scenarios: {len(found)} ({counted})", style="bold"))
     failed = [
         f"{line(t.id)}: {v.why}" for t, v in zip(results.traces, found, strict=True) if v.outcome == Outcome.FAILED
     ]
@@ -76,10 +83,10 @@ def _scenarios(console: Console, results: Results) -> None:
 
 def _bullets(console: Console, title: str, points: list[str]) -> None:
     if title and points:
-        console.print(Text(title, style="bold"))
+        console.print(_text(title, style="bold"))
     for point in points:
         grid = RichTable.grid(padding=(0, 1))
-        grid.add_row("  -", Text(point, overflow="fold"))
+        grid.add_row("  -", _text(point, overflow="fold"))
         console.print(grid)
     console.print()
 
@@ -88,6 +95,6 @@ def _paths(console: Console, folder: Path) -> None:
     """Unwrapped, so that they can be clicked and copied."""
     for name in FILES:
         if (folder / name).is_file():
-            console.print(Text(str(folder / name)), soft_wrap=True)
+            console.print(_text(str(folder / name)), soft_wrap=True)
     if not (folder / FILES[0]).is_file():
-        console.print(Text(str(folder)), soft_wrap=True)
+        console.print(_text(str(folder)), soft_wrap=True)

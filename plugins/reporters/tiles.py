@@ -61,4 +61,7 @@ def _response(score: Score) -> Tile:
 
 def _scenarios(results: Results) -> Tile:
     total, failed = len(results.traces), sum(trace.failure is not None for trace in results.traces)
-    return Tile("Scenarios", f"{total:,}", (f"{failed} failed" if failed else "none failed",), alert=bool(failed))
+    notes = (f"{failed} failed" if failed else "none failed",)
+    if missing := results.planned - total:
+        notes = (f"of {results.planned:,}", *notes)
+    return Tile("Scenarios", f"{total:,}", notes, alert=bool(failed or missing))

@@ -19,6 +19,7 @@ import numpy as np
 from fobench import audio
 from fobench.errors import FobenchError
 from fobench.scenario import Anchor, AnchorEvent
+from fobench.text import whole
 from fobench.types import NS_PER_S
 
 MANIFEST = "manifest.jsonl"
@@ -92,6 +93,8 @@ def read(target: str) -> Reading:
             reading.problems.append(f"{where}: {error}")
     _drop_duplicates(reading)
     if not reading.items and not reading.problems:
+        if listing.is_file():
+            raise FobenchError(f"Manifest {listing} is empty: give it a line of JSON for each recording.")
         raise FobenchError(f"{target} holds no {MANIFEST} and no audio file ({', '.join(AUDIO_SUFFIXES)}).")
     return reading
 
@@ -126,6 +129,8 @@ class _Maker:
             raise FobenchError(f"not JSON: {error}") from error
         if not isinstance(data, dict):
             raise FobenchError(f"must be a JSON object, not {json.dumps(data)[:40]}")
+        if not whole(json.dumps(data, ensure_ascii=False)):
+            raise FobenchError("holds half a character (a lone surrogate, such as \\ud800)")
         return {key: value for key, value in data.items() if value is not None}
 
     def _spoken(self, data: Any, index: int) -> Spoken:
