@@ -1,0 +1,1 @@
+"""Training of the reference model: texts, rendered speech, shards, stages."""

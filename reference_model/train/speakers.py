@@ -1,0 +1,92 @@
+"""Who speaks: voices and their shares, mixtures, speeds and pitches for training, and those kept aside for validation."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from fobench import plugins
+from fobench.types import Voice
+
+KOKORO = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
+KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa: one that training never hears, alone or in a mixture
+ESPEAK = ("en-us", "en-gb", "en-gb-x-rp", "en-us+f3", "en-us+m3", "en-gb+f2", "en-029")
+ESPEAK_HELD_OUT = "en-gb-scotland"
+SHARES = {"kokoro": 0.5, "piper": 0.43, "espeak": 0.07}
+MIXED = 0.6  # share of Kokoro's clips that two speakers are mixed in
+SPEEDS = (0.75, 0.85, 0.95, 1.0, 1.1, 1.2, 1.35)  # that a voice is asked for; few, since each is a model in memory
+TEMPO = (0.85, 1.2)  # what is heard, from speed and pitch together; 1: the voice's own
+PITCHES = {"kokoro": (0.86, 1.16), "piper": (0.88, 1.3), "espeak": (0.9, 1.2)}  # factors on frequency, formants too
+UNCHANGED = 0.4  # share of clips at the voice's own pitch
+NOISES = ((0.333, 0.333), (0.667, 0.8))  # Piper's noise_scale and noise_w
+OUTPUT_NOISE = (0.333, 0.0)
+WORDS_PER_MINUTE = 165  # of espeak at speed 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a text is spoken. `speed` is asked of the voice; `pitch` is then a change of playing rate; `noise`: Piper's."""
+
+    voice: str
+    speaker: str
+    speed: float = 1.0
+    pitch: float = 1.0
+    noise: tuple[float, float] = (0.0, 0.0)
+    held_out: bool = False
+
+    def options(self, threads: int) -> dict[str, Any]:
+        """What the voice plugin is made with."""
+        if self.voice == "espeak":
+            return {"words_per_minute": round(WORDS_PER_MINUTE * self.speed)}
+        if self.voice == "kokoro":
+            return {"speed": self.speed, "threads": threads}
+        noise_scale, noise_w = self.noise
+        rate = round(1 / self.speed, 4)
+        return {"length_scale": rate, "noise_scale": noise_scale, "noise_w": noise_w, "threads": threads}
+
+
+OUTPUT = Manner("piper", "joe", noise=OUTPUT_NOISE)  # the reply's voice: always the same
+
+
+def available() -> tuple[str, ...]:
+    """The voices that this machine can render with: espeak only where its program is installed."""
+    return tuple(name for name in SHARES if name != "espeak" or shutil.which("espeak-ng") or shutil.which("espeak"))
+
+
+def draw(rng: random.Random, voices: tuple[str, ...]) -> Manner:
+    """A manner for training."""
+    voice = rng.choices(voices, [SHARES[name] for name in voices])[0]
+    pitch = 1.0 if rng.random() < UNCHANGED else round(rng.uniform(*PITCHES[voice]), 3)
+    wanted = rng.uniform(*TEMPO) / pitch
+    speed = min(SPEEDS, key=lambda known: abs(known - wanted))
+    noise = rng.choice(NOISES) if voice == "piper" else (0.0, 0.0)
+    return Manner(voice, _speaker(rng, voice), speed, pitch, noise)
+
+
+def draw_held_out(rng: random.Random, voices: tuple[str, ...]) -> Manner:
+    """A manner of a speaker that training never hears, at its own pitch."""
+    if "espeak" in voices and rng.random() < 0.2:
+        return Manner("espeak", ESPEAK_HELD_OUT, held_out=True)
+    return Manner("kokoro", KOKORO_HELD_OUT, rng.choice((0.95, 1.0, 1.1)), held_out=True)
+
+
+@lru_cache(maxsize=1)
+def load(voice: str, options: tuple[tuple[str, Any], ...]) -> Voice:
+    """The voice; only the last one asked for stays in memory, so order the work by it."""
+    loaded: Voice = plugins.create("voices", voice, dict(options))
+    return loaded
+
+
+def _speaker(rng: random.Random, voice: str) -> str:
+    if voice == "piper":
+        return "joe"
+    if voice == "espeak":
+        return rng.choice(ESPEAK)
+    if rng.random() >= MIXED:
+        return rng.choice(KOKORO)
+    first, second = rng.sample(KOKORO, 2)
+    share = round(rng.uniform(0.2, 0.8), 2)
+    return f"{first}:{share}+{second}:{round(1 - share, 2)}"

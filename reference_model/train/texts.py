@@ -1,0 +1,72 @@
+"""The sentences that training speech is rendered from: different, speakable, without the benchmark's own questions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from fobench.text import normalise
+from reference_model.train import made_texts, question_sets
+from reference_model.train.question_sets import Found
+from reference_model.train.spelling import is_speakable, spelt
+
+Split = Literal["train", "valid"]
+WORDS = range(2, 21)  # in a sentence
+SHORT = ("backchannel", "interruption")  # kinds that may be one word
+VALID_IN = 25  # one text in so many is kept aside for validation
+MADE = 16000  # sentences made from templates
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A sentence. `id`: 12 hex digits of its normal form, the same in every run; `kind`: question, command, talk, ..."""
+
+    id: str
+    text: str
+    kind: str
+    source: str
+    split: Split
+
+
+def collect(folder: Path, *, seed: int = 0, made: int = MADE) -> list[Text]:
+    """All texts of the question sets in `folder` and `made` made ones, in a fixed order. FobenchError: no set there."""
+    names = [name for name in map(spelt, question_sets.entities(folder)) if is_speakable(name)]
+    return distinct([*question_sets.read(folder, seed), *made_texts.make(made, names, seed)])
+
+
+def distinct(found: Iterable[Found]) -> list[Text]:
+    """The speakable ones of fitting length, the first of each normal form, none that the benchmark asks."""
+    texts: dict[str, Text] = {}
+    for one in found:
+        normal = one.text.lower() if one.kind in SHORT else normalise(one.text)  # the normaliser drops "mm-hmm"
+        if fits(one) and normal and normal not in benchmark():
+            name = text_id(normal)
+            texts.setdefault(name, Text(name, one.text, one.kind, one.source, split_of(name)))
+    return list(texts.values())
+
+
+def fits(found: Found) -> bool:
+    """Whether a sentence can be spoken, and is of 2 to 20 words unless of a short kind."""
+    return is_speakable(found.text) and (found.kind in SHORT or len(found.text.split()) in WORDS)
+
+
+def text_id(normal: str) -> str:
+    """The id of a text, from its normal form."""
+    return hashlib.sha256(normal.encode()).hexdigest()[:12]
+
+
+def split_of(name: str) -> Split:
+    """The split of a text, from its id alone: it never changes sides, whatever else there is."""
+    return "valid" if int(name, 16) % VALID_IN == 0 else "train"
+
+
+@cache
+def benchmark() -> frozenset[str]:
+    """The normal forms of the questions that `spoken-qa` asks."""
+    from fobench_plugins.suites.spoken_qa.questions import read
+
+    return frozenset(normalise(form) for question in read() for form in (question.text, spelt(question.text)))

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fobench.errors import FobenchError
+from fobench.text import normalise
+from fobench_plugins.suites.spoken_qa.questions import read
+from reference_model.train import made_texts, question_sets, texts
+from reference_model.train.question_sets import Found
+
+SETS = {
+    "web_questions": [{"question": "who wrote the night wind?", "answers": ["Ann Lee"]}],
+    "nq_open": [{"question": "where is lake bled", "answers": ["Slovenia", "Europe"]}],
+    "disfl_qa": [{"original": "Who won?", "disfluent": "Who lost no sorry who won?"}],
+    "gsm8k": [{"question": "Mr. Fox has 3 hens. How many hens is that?", "answer": "He has 3*2=<<3*2=6>>6 hens.\n#### 6"}],
+    "arc-easy": [{"instruction": "Please choose the correct answer to the question: What melts ice?\n\nAnswer1: salt put on it Answer2: more ice\n\nAnswer format: answer1/answer2", "answer": "answer1"}],
+    "slurp_text": [{"sentence": "turn the lamp off"}, {"sentence": "is it late"}],
+    "ifeval": [{"prompt": "Write a poem. Use no commas."}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, records in SETS.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return tmp_path
+
+
+def test_every_set_gives_its_sentences(folder: Path) -> None:
+    found = {one.text: one.kind for one in question_sets.read(folder, 0)}
+    assert {
+        "Who wrote the night wind?": "question",
+        "Ann Lee wrote the night wind.": "statement",
+        "Lake bled is in Slovenia.": "statement",
+        "Who lost no sorry who won?": "question",
+        "Mr. Fox has three hens.": "statement",
+        "He has three times two equals six hens.": "statement",
+        "What melts ice?": "question",
+        "Salt put on it.": "statement",
+        "Turn the lamp off.": "command",
+        "Is it late?": "question",
+        "Write a poem.": "command",
+    }.items() <= found.items()
+
+
+def test_texts_are_the_same_at_every_call_and_keep_their_ids(folder: Path) -> None:
+    first, again, other = (texts.collect(folder, made=200, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    ids = {text.text: (text.id, text.split) for text in other}
+    assert all(ids[text.text] == (text.id, text.split) for text in first if text.text in ids)
+
+
+def test_thousands_of_made_texts_differ_and_both_splits_get_some() -> None:
+    found = texts.distinct(made_texts.make(4000, ["Ann Lee", "Lake Bled"], 0))
+    assert len(found) > 3000 and len({text.id for text in found}) == len(found)
+    assert 0.02 < sum(text.split == "valid" for text in found) / len(found) < 0.06
+    assert {text.kind for text in found} == {"question", "command", "talk", "statement", *texts.SHORT}
+
+
+def test_no_slot_is_left_open() -> None:
+    assert not [f.text for f in made_texts.make(3000, ["Ann Lee"], 0) if "{" in f.text or "  " in f.text]
+
+
+def test_the_benchmarks_questions_are_never_used() -> None:
+    asked = [Found(question.text.upper().rstrip("?"), "question", "x") for question in read()]
+    assert texts.distinct(asked) == []
+
+
+def test_repeats_and_texts_of_wrong_length_are_dropped() -> None:
+    said = ["It is late.", "It's late!", "Late.", "very " * 21 + "late."]
+    found = [*(Found(text, "statement", "x") for text in said), Found("Mm-hmm.", "backchannel", "x")]
+    assert [text.text for text in texts.distinct(found)] == ["It is late.", "Mm-hmm."]
+    assert normalise("It's late!") == normalise("It is late.")
+
+
+def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FobenchError, match="holds none of the question sets web_questions"):
+        texts.collect(tmp_path)
+
+
+def test_a_line_that_is_no_json_is_named(folder: Path) -> None:
+    (folder / "nq_open" / "test.jsonl").write_text("{\n")
+    with pytest.raises(FobenchError, match=r"test.jsonl:1 is no JSON"):
+        texts.collect(folder)
