@@ -70,6 +70,7 @@ def main() -> None:
 @named_args("--system-args", "system")
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
 @named_args("--backbone-args", "backbone")
+@option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
 @option("--codec", help="Codec inside the system.")
 @named_args("--codec-args", "codec")
 @option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
@@ -113,7 +114,7 @@ def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **optio
     if resume:
         started = Run.resume(resume, given(ctx))
     else:
-        options["system"] = options["system"] or default_system(options["backbone"])
+        options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
         started = Run.begin(_config(options), output or _new_folder(options["system"]))
     try:
         _watched(started, resume is not None)

@@ -29,6 +29,7 @@ class Config:
     system_args: Mapping[str, Any] = field(default_factory=dict)
     backbone: str | None = None  # None: the system's own default
     backbone_args: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None  # weights of a trained system; None: those for the backbone
     codec: str | None = None
     codec_args: Mapping[str, Any] = field(default_factory=dict)
     suites: tuple[str, ...] = ("spoken-qa",)
@@ -77,7 +78,7 @@ class Config:
         factory, leading = plugins.find("systems", self.system)
         taken = plugins.option_types(factory, skip=len(leading))
         options = dict(self.system_args)
-        for key in ("backbone", "backbone_args", "codec", "codec_args", "device", "dtype"):
+        for key in ("backbone", "backbone_args", "checkpoint", "codec", "codec_args", "device", "dtype"):
             if not (value := getattr(self, key)):
                 continue
             if key not in taken:
@@ -114,8 +115,11 @@ class Config:
         return CostTable.load(Path(path)) if path else CostTable()
 
 
-def default_system(backbone: str | None) -> str:
-    """The system that has a checkpoint named `<system>/<backbone>`, or the cascade, which takes any backbone."""
+def default_system(backbone: str | None, checkpoint: str | None) -> str:
+    """The system that takes `checkpoint`, or that has one named `<system>/<backbone>`; else the cascade, which takes any."""
+    if checkpoint:
+        factories = plugins.factories("systems")
+        return next((name for name, make in factories.items() if "checkpoint" in plugins.option_types(make)), "cascade")
     names = (name.partition("/") for name in plugins.factories("checkpoints"))
     return next((system for system, _, made_for in names if backbone and made_for == backbone), "cascade")
 

@@ -35,7 +35,7 @@ PROMPT = "You are a helpful voice assistant. Your answers are spoken aloud: keep
 class Duplex:
     """When the system takes, keeps and gives up the turn. Windows are the voice activity detector's, 32 ms."""
 
-    vad: bool = True  # a detector opens turns; without one, it listens always
+    vad: Literal["silero", "loudness", "none"] = "silero"  # the detector that opens turns; "none": it listens always
     speech_probability: float = 0.5
     onset: int = 3  # windows of speech that open a turn
     release: int = 6  # windows of silence that end a burst of speech

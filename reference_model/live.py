@@ -16,6 +16,7 @@ from reference_model.encoder import stack, unstack
 from reference_model.model import FreezeOmni
 from reference_model.quiet_cut import QuietCutter
 from reference_model.reply import Reply
+from reference_model.sampling import generator
 from reference_model.session import FreezeOmniSession
 from reference_model.speaking import Saying, Speech
 from reference_model.spoken_text import Segment, Segmenter, normalise, published_normalise
@@ -66,9 +67,9 @@ class Live:
     def detector(self) -> Detector | None:
         return self.detectors() if self.detectors else None
 
-    def reply(self, number: int) -> Reply:
-        segmenter = Segmenter(self.settings.segmentation)
-        return Reply(number, self.backbone.pieces(), segmenter, self.model.codec.sample_rate_hz)
+    def reply(self, number: int, seed: int) -> Reply:
+        segmenter, rate = Segmenter(self.settings.segmentation), self.model.codec.sample_rate_hz
+        return Reply(number, seed, generator(seed, number), self.backbone.pieces(), segmenter, rate)
 
     def hear(self, features: torch.Tensor, encoder: Any, adapter: Any) -> Heard:
         """A chunk of features [1, F, mels] -> (rows for the LLM [1, n, D], encoder state, adapter state)."""
@@ -82,30 +83,31 @@ class Live:
         rows, encoder, adapter = self.model.hear(torch.cat(features), stack(encoders), stack(adapters))
         return list(zip(rows.split(1), unstack(encoder), unstack(adapter), strict=True))
 
-    def speech(self, segment: Segment, hidden: Sequence[torch.Tensor], generator: torch.Generator) -> Speech | None:
-        """The segment, ready to be spoken: its normalised text's embeddings and its tokens' hidden states, prefilled."""
+    def speech(self, reply: Reply, segment: Segment) -> Speech | None:
+        """A segment of the reply, ready to be spoken: its normalised text's embeddings and its tokens' hidden states, prefilled."""
         ids = self.backbone.encode((published_normalise if self.model.config.compat else normalise)(segment.text))
         if not ids:
             return None
         decoder = self.model.decoder
         text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0])  # [1, n * D/d, d]
-        thought = [hidden[i] for i in segment.tokens]
+        thought = [reply.hidden[i] for i in segment.tokens]
         prefix = decoder.text_rows(torch.stack(thought)) if thought else None
         cutter = QuietCutter(self.settings.quiet) if self.settings.quiet else None
         state = decoder.prefill(text, prefix)
-        return Speech(state, self._say, self.model.codec, self.settings.speech, generator, cutter)
+        draws = generator(reply.seed, reply.number, segment.tokens.start)
+        return Speech(state, self._say, self.model.codec, self.settings.speech, draws, cutter)
 
     @torch.no_grad()
     def answer(self, history: Sequence[Message], seed: int) -> str:
         """The reply to a conversation in text, with the prompt and the sampling of the spoken one."""
-        settings, generator, pieces = self.settings, torch.Generator().manual_seed(seed), self.backbone.pieces()
+        settings, draws, pieces = self.settings, generator(seed, 0), self.backbone.pieces()
         system: list[Message] = (
             [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
         )
         ids, cache, text = self.backbone.chat([*system, *history]), None, ""
         for _ in range(settings.max_tokens):
             _, logits, cache = self.backbone.step(self.backbone.embed(torch.tensor([ids])), cache, logits=1)
-            token = settings.text.sample(logits[0, -1], generator)
+            token = settings.text.sample(logits[0, -1], draws)
             if token in self.end_ids:
                 break
             text += pieces.add(token)
@@ -114,4 +116,8 @@ class Live:
 
     def about(self) -> dict[str, Any]:
         """Plain data for a run's record."""
-        return {"model": self.model.config.name, "parameters": self.model.counts(), "settings": self.settings.to_json()}
+        return {
+            "configuration": self.model.config.name,
+            "parameters": self.model.counts(),
+            "settings": self.settings.to_json(),
+        }

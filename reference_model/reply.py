@@ -31,6 +31,10 @@ class Reply:
     """Everything known of one reply. `heard` and `samples` count the listener's and the generated audio."""
 
     number: int
+    seed: int  # of the conversation
+    generator: (
+        torch.Generator
+    )  # of its text; each segment's speech has its own, so that neither depends on the other's pace
     pieces: Pieces
     segmenter: Segmenter
     rate_hz: int  # of its audio

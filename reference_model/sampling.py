@@ -63,5 +63,13 @@ class Sampling:
         return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
+def generator(*numbers: int) -> torch.Generator:
+    """A generator on the CPU whose draws depend on these whole numbers alone, e.g. on seed, reply and segment."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 1) % 2**63
+    return torch.Generator().manual_seed(seed)
+
+
 def _renormalised(p: torch.Tensor) -> torch.Tensor:
     return p / p.sum(-1, keepdim=True)

@@ -33,7 +33,7 @@ class FreezeOmniSession:
         self._live, self._duplex = live, live.settings.duplex
         self._state = Conversation.begin(live, seed)
         self._events: deque[Event] = deque()
-        self._acts: deque[Act] = deque()
+        self._acts: deque[tuple[Act, Hearing | None]] = deque()  # each with the user turn that it is about
 
     def __enter__(self) -> Self:
         return self
@@ -57,17 +57,17 @@ class FreezeOmniSession:
     # ---- observing -----------------------------------------------------------------------------------------------------
 
     def _listen(self, chunk: AudioChunk) -> None:
-        """Take audio in: features by the chunk, activity by the window, and the signals that follow."""
-        state = self._state
-        keep = self._duplex.pre_roll if state.detector is not None else 0
-        state.take(torch.from_numpy(chunk.samples), self._live.model.encoder, keep)
+        """Take audio in, window by window: features, activity, and the signals that follow."""
+        state, samples = self._state, chunk.samples
         if state.reply is not None and state.reply.over:
             self._signal(Signal.DONE)
         if state.detector is None:
+            state.take(torch.from_numpy(samples), self._live.model.encoder, keep=0)
             self._signal(Signal.ONSET)  # without a detector it listens always
-        else:
-            for _, probability in state.detector.push(chunk.samples):
-                self._observe(probability >= self._duplex.speech_probability)
+            return
+        for window, probability in state.detector.push(samples):
+            state.take(torch.from_numpy(window), self._live.model.encoder, self._duplex.pre_roll)
+            self._observe(probability >= self._duplex.speech_probability)
 
     def _observe(self, speech: bool) -> None:
         """One window of the voice activity detector."""
@@ -88,41 +88,33 @@ class FreezeOmniSession:
         )
 
     def _signal(self, signal: Signal) -> None:
-        hearing = self._state.hearing
-        if (
-            signal in (Signal.IGNORE, Signal.LOST)
-            and hearing is not None
-            and hearing.continued
-            and not self._state.overheard
-        ):
+        """What the signal calls for, to be done by the work that follows; what is heard from now on belongs to what it opens."""
+        state, hearing = self._state, self._state.hearing
+        if signal in (Signal.IGNORE, Signal.LOST) and hearing is not None and hearing.continued and not state.overheard:
             signal = Signal.ANSWER  # the turn that it went on with is still to be answered
-        phase, acts = transition(self._state.phase, signal)
-        if phase is self._state.phase and not acts:
+        phase, acts = transition(state.phase, signal)
+        if phase is state.phase and not acts:
             return
-        self._state.phase = phase
-        self._acts.extend(acts)
-        if signal is Signal.ONSET:
-            self._events.append(Event(EventKind.SPEECH_START))
-        elif signal in (Signal.ANSWER, Signal.IGNORE):
-            self._events.append(Event(EventKind.SPEECH_END))
-        if signal is Signal.IGNORE:
-            self._events.append(Event(EventKind.DECISION, {"action": Action.IGNORE}))
-        if Act.STOP in acts:
-            self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
-        if Act.REPLY in acts:
-            self._events.append(Event(EventKind.DECISION, {"action": Action.SPEAK}))
+        state.phase = phase
+        if Act.OPEN in acts:
+            hearing = state.hear(self._live.model)
+        elif Act.DROP in acts or Act.REPLY in acts:
+            state.hearing = None
+        self._acts.extend((act, hearing) for act in acts)
+        self._events.extend(_told(signal, acts))
 
     # ---- working: one unit a step, the most urgent first ---------------------------------------------------------------
 
     def _unit(self) -> Event | None:
         if self._events:
             return self._events.popleft()
-        hearing = self._state.hearing
         while self._acts:
-            if self._acts[0] is Act.REPLY and hearing is not None and hearing.waiting:
+            act, hearing = self._acts[0]
+            if act is Act.REPLY and hearing is not None and hearing.waiting:
                 return self._hear(hearing)  # what was said before the turn's end comes first
-            if (event := self._do(self._acts.popleft())) is not None:
-                return event
+            self._acts.popleft()
+            if (work := self._do(act, hearing)) is not None:
+                return Event(EventKind.BUSY, {"work": work, "path": "input"})
         hearing, reply = self._state.hearing, self._state.reply
         if hearing is not None and hearing.waiting:
             return self._hear(hearing)
@@ -130,27 +122,19 @@ class FreezeOmniSession:
             return self._work_on(reply)
         return None
 
-    def _do(self, act: Act) -> Event | None:
-        """An act on the state. Beginning and adopting a turn think, so they are units of work; the others take no time."""
-        state = self._state
+    def _do(self, act: Act, hearing: Hearing | None) -> str | None:
+        """An act on the state. Returns the name of what had to be thought for it; most take no time."""
+        state, live = self._state, self._live
         if act is Act.OPEN:
-            forgotten = state.open_turn(self._live)
-            return Event(EventKind.BUSY, {"work": "forget", "path": "input"}) if forgotten else None
+            return "forget" if state.open_turn(live) else None
         if act is Act.DROP:
-            state.drop_turn()
-        elif act is Act.STOP:
-            state.end_reply(heard_only=True)
-            return self._adopt()
-        elif act is Act.CLOSE:
-            state.end_reply(heard_only=False)
-            return self._adopt()
+            state.drop_turn(hearing)
+        elif act is Act.REPLY:
+            state.begin_reply(live)
         else:
-            state.begin_reply(self._live)
+            state.end_reply(heard_only=act is Act.STOP)
+            return "adopt" if state.adopt_turn(hearing, live.model.prompt) else None
         return None
-
-    def _adopt(self) -> Event | None:
-        thought_over = self._state.adopt_turn(self._live.model.prompt)
-        return Event(EventKind.BUSY, {"work": "adopt", "path": "input"}) if thought_over else None
 
     def _hear(self, hearing: Hearing) -> Event:
         """All chunks that wait, and what the state head says after the last of them."""
@@ -189,7 +173,7 @@ class FreezeOmniSession:
             hidden, logits = state.context.open(Role.REPLY, state.context.embed(()))
         else:
             hidden, logits = state.context.extend(state.context.embed(reply.tokens[-1:]))
-        token = live.settings.text.sample(logits[0, -1], state.generator)
+        token = live.settings.text.sample(logits[0, -1], reply.generator)
         if token in live.end_ids or len(reply.tokens) >= live.settings.max_tokens:
             return self._token_event(reply, reply.finish(), "last_token")
         piece = reply.add(token, hidden[0, -1])
@@ -205,7 +189,7 @@ class FreezeOmniSession:
         live = self._live
         if reply.speech is None:
             segment = reply.waiting.popleft()
-            reply.speech = live.speech(segment, reply.hidden, self._state.generator)
+            reply.speech = live.speech(reply, segment)
             reply.said.append(Said(segment, whole=reply.speech is None))
             return Event(EventKind.BUSY, {"work": "speech_prefill"})
         said = reply.said[-1]
@@ -221,3 +205,17 @@ class FreezeOmniSession:
     def _audio(self, reply: Reply, audio: torch.Tensor, text: str) -> dict[str, Any]:
         samples = audio.float().clamp(-1, 1).cpu().numpy()
         return {"audio": AudioChunk(samples, reply.rate_hz), "reply": reply.number, "text": text}
+
+
+def _told(signal: Signal, acts: tuple[Act, ...]) -> Iterator[Event]:
+    """What the listener at the other end of the session's events learns of a signal."""
+    if signal is Signal.ONSET:
+        yield Event(EventKind.SPEECH_START)
+    elif signal in (Signal.ANSWER, Signal.IGNORE):
+        yield Event(EventKind.SPEECH_END)
+    if signal is Signal.IGNORE:
+        yield Event(EventKind.DECISION, {"action": Action.IGNORE})
+    if Act.STOP in acts:
+        yield Event(EventKind.DECISION, {"action": Action.YIELD})
+    if Act.REPLY in acts:
+        yield Event(EventKind.DECISION, {"action": Action.SPEAK})

@@ -26,7 +26,7 @@ class Hearing:
     encoder: Any
     adapter: Any
     waiting: deque[torch.Tensor]  # features [1, frames, mels] a chunk
-    rehearsal: int  # how many of the first chunks are from before the onset
+    rehearsal: int  # chunks from before the onset that are still waiting
     rows: list[torch.Tensor] = field(default_factory=list)  # [1, n, D]: what the LLM was given of it
     base: int = 0  # how long the LLM's context was before
     continued: int = 0  # length of the user turn that it goes on with, if it does not begin one
@@ -41,6 +41,7 @@ class Hearing:
     def take(self, live: Live) -> torch.Tensor:
         """Everything that waits, as the LLM's input rows [1, n, D]."""
         rows = []
+        self.rehearsal = max(0, self.rehearsal - len(self.waiting))
         while self.waiting:
             one, self.encoder, self.adapter = live.hear(self.waiting.popleft(), self.encoder, self.adapter)
             rows.append(one)
@@ -75,7 +76,7 @@ class Conversation:
     """One conversation, at one moment."""
 
     context: Context  # what the LLM has in mind; while a reply is made, with all that was thought of it
-    generator: torch.Generator  # of all sampling, on the CPU
+    seed: int  # of all sampling
     detector: Detector | None
     activity: Activity
     recent: deque[torch.Tensor]  # the last chunks of features outside turns, each [1, frames, mels]
@@ -93,7 +94,7 @@ class Conversation:
         duplex = live.settings.duplex
         return cls(
             context=live.opening(),
-            generator=torch.Generator().manual_seed(seed),
+            seed=seed,
             detector=live.detector(),
             activity=Activity(duplex.release),
             recent=deque(),
@@ -115,10 +116,14 @@ class Conversation:
 
     # ---- turns and replies ---------------------------------------------------------------------------------------------
 
+    def hear(self, model: FreezeOmni) -> Hearing:
+        """What is heard from now on, and shortly before, belongs to a new user turn."""
+        self.hearing = Hearing.begin(model, list(self.recent), self.before)
+        self.recent.clear()
+        return self.hearing
+
     def open_turn(self, live: Live) -> bool:
         """A user turn begins; over a reply it gets a context of its own. True if older turns had to be forgotten."""
-        self.hearing = Hearing.begin(live.model, list(self.recent), self.before)
-        self.recent.clear()
         if self.reply is None:
             return self.context.forget(live.limit) > 0
         self.overheard = self.context.fork()
@@ -126,15 +131,14 @@ class Conversation:
             self.overheard.cut(self.reply.heard_tokens())
         return False
 
-    def drop_turn(self) -> None:
+    def drop_turn(self, hearing: Hearing | None) -> None:
         """The user turn came to nothing: as if it had not been heard."""
-        if self.overheard is None and self.hearing is not None:
-            self.hearing.leave(self.context)
-        self.overheard = self.hearing = None
+        if self.overheard is None and hearing is not None:
+            hearing.leave(self.context)
+        self.overheard = None
 
     def begin_reply(self, live: Live) -> None:
-        self.hearing = None
-        self.reply = live.reply(self.replies)
+        self.reply = live.reply(self.replies, self.seed)
         self.replies += 1
 
     def end_reply(self, heard_only: bool) -> None:
@@ -144,14 +148,14 @@ class Conversation:
             self.context.cut(self.reply.heard_tokens())
         self.reply = None
 
-    def adopt_turn(self, prompt: torch.Tensor) -> bool:
+    def adopt_turn(self, hearing: Hearing | None, prompt: torch.Tensor) -> bool:
         """The overheard turn becomes the conversation's. True if it had to be thought over, as more was heard meanwhile."""
         overheard, self.overheard = self.overheard, None
-        if overheard is None or self.hearing is None or not self.hearing.rows:
+        if overheard is None or hearing is None or not hearing.rows:
             return False  # nothing of it has reached the LLM: it will open on the conversation's own context
-        if self.hearing.base == self.context.length:
+        if hearing.base == self.context.length:
             self.context = overheard
             return False
-        rows, self.hearing.rows = torch.cat(self.hearing.rows, 1), []
-        self.hearing.enter(self.context, rows, prompt)
+        rows, hearing.rows = torch.cat(hearing.rows, 1), []
+        hearing.enter(self.context, rows, prompt)
         return True

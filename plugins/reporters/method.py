@@ -18,6 +18,7 @@ OVERHEAD = 0.2  # share of a run's time spent in the harness that is worth a rem
 COMPONENTS = {
     "system": "System",
     "backbone": "Backbone",
+    "checkpoint": "Checkpoint",
     "recognizer": "Its recogniser",
     "voice": "Its voice",
     "codec": "Its codec",
@@ -131,6 +132,8 @@ def _own_warnings(results: Results) -> Iterator[str]:
         yield f"{done:,} of {counted(results.planned, 'scenario')}; complete it with: {resume}"
     elif status not in (None, "complete"):
         yield f"The run is {line(status)}, not complete."
+    if ((results.run.get("components") or {}).get("system") or {}).get("trained") is False:
+        yield "The system's weights are random: its speed is real, what it says is noise."
     failed = sum(trace.failure is not None for trace in results.traces)
     if failed:
         yield f"{failed} of {counted(done, 'scenario')} failed; where the system itself did, that is a wrong answer."

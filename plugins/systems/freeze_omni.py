@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fobench import assets, plugins
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.types import Message
+from fobench_plugins.systems.loudness import LoudnessDetector
 from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetector
 
 if TYPE_CHECKING:
+    from reference_model.activity import Detector
     from reference_model.config import Settings
     from reference_model.live import Live
     from reference_model.session import FreezeOmniSession
@@ -49,15 +51,15 @@ def freeze_omni(
     dtype: str | None = None,
     system_prompt: str | None = None,
     max_tokens: int | None = None,
-    vad: bool | None = None,
+    vad: Literal["silero", "loudness", "none"] | None = None,
     turn_end: Literal["head", "vad", "either"] | None = None,
     barge_in_at: Literal["onset", "end"] | None = None,
     first_after: int | None = None,
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
-    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone. `vad`: a voice activity detector
-    opens turns. `turn_end`: whether the state head, the detector's silence or either ends the user's turn. `barge_in_at`: a
+    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone. `vad`: the voice activity
+    detector that opens turns; with "none" it listens always. `turn_end`: whether the state head, the detector's silence or either ends the user's turn. `barge_in_at`: a
     reply stops at the onset of real speech, or at its end. `first_after`: tokens after which the first segment may be
     spoken without waiting for a comma. Options left out are the checkpoint's own.
     """
@@ -70,10 +72,19 @@ def freeze_omni(
     checkpoints.check_backbone(model, llm.name, llm.hidden_size)
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
-    network = Silero(next(assets.get("silero-vad").glob("*.onnx"))) if settings.duplex.vad else None
-    live = Live(model, llm, settings, (lambda: SpeechDetector(network)) if network else None)
-    trained = "no: random weights" if str(path).startswith(checkpoints.UNTRAINED) else "yes"
+    live = Live(model, llm, settings, _detectors(settings.duplex.vad))
+    trained = not str(path).startswith(checkpoints.UNTRAINED)
     return FreezeOmniSystem(live, {"checkpoint": checkpoint or path.name, "trained": trained, "backbone": llm.name})
+
+
+def _detectors(vad: str) -> Callable[[], Detector] | None:
+    """What makes each session's detector."""
+    if vad == "loudness":
+        return LoudnessDetector
+    if vad == "none":
+        return None
+    network = Silero(next(assets.get("silero-vad").glob("*.onnx")))
+    return lambda: SpeechDetector(network)
 
 
 def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | None) -> tuple[Path, Any]:

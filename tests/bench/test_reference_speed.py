@@ -72,14 +72,14 @@ def first_packet(live, tokens):
 
     def work():
         thinking = context.fork()
-        reply: Reply = live.reply(0)
+        reply: Reply = live.reply(0, 0)
         hidden, logits = thinking.open(Role.REPLY, thinking.embed(()))
         for _ in range(tokens):
             token = int(logits[0, -1].argmax())
             reply.add(token, hidden[0, -1])
             hidden, logits = thinking.extend(thinking.embed([token]))
         segment = Segment("The capital of France", range(tokens))
-        speech = live.speech(segment, reply.hidden, torch.Generator().manual_seed(0))
+        speech = live.speech(reply, segment)
         return speech.packet(live.settings.packets.first)
 
     return work

@@ -12,6 +12,7 @@ import torch
 from tiny_models import SHAPES, backbone
 
 from fobench.types import Action, AudioChunk, EventKind
+from fobench_plugins.systems.loudness import LoudnessDetector
 from reference_model.checkpoints import untrained
 from reference_model.context import Role
 from reference_model.duplex import Phase
@@ -21,19 +22,6 @@ from reference_model.speech_decoder import EOS
 from reference_model.spoken_text import Segmentation
 
 RATE, WINDOW = 16_000, 512
-
-
-class Loudness:
-    """A detector for tests: speech is what is loud."""
-
-    def __init__(self):
-        self.rest = np.zeros(0, np.float32)
-
-    def push(self, samples):
-        self.rest = np.concatenate([self.rest, samples])
-        while len(self.rest) >= WINDOW:
-            window, self.rest = self.rest[:WINDOW], self.rest[WINDOW:]
-            yield window, float(np.abs(window).mean() > 0.05)
 
 
 @cache
@@ -52,7 +40,7 @@ def live(shape="qwen2", **duplex):
     duplex = replace(made.config.settings.duplex, **{"turn_end": "vad", **duplex})
     saying = {"text": Sampling(temperature=99.0), "segmentation": Segmentation(most=8)}  # any token, seldom the end
     settings = replace(made.config.settings, duplex=duplex, **saying)
-    return Live(made, backbone(shape), settings, Loudness)
+    return Live(made, backbone(shape), settings, LoudnessDetector)
 
 
 def sound(seconds, seed=0):
@@ -209,19 +197,41 @@ def test_a_reply_heard_to_its_end_frees_the_turn():
     assert talk.actions() == [Action.SPEAK, Action.SPEAK]
 
 
+def verdict(state, **duplex):
+    """A system whose state head always says `state`."""
+    system = live(turn_end="head", **duplex)
+    system.model = untrained("tiny").eval()
+    with torch.no_grad():
+        system.model.state_head.linear.weight.zero_()
+        system.model.state_head.linear.bias.copy_(torch.nn.functional.one_hot(torch.tensor(state), 4) * 9.0)
+    return system
+
+
 def test_without_a_detector_the_state_head_alone_decides():
-    """A head made to say `answer` does so at the first chunk; one made to say `ignore` leaves no trace in the context."""
-    for verdict, actions in ((1, Action.SPEAK), (2, Action.IGNORE)):
-        system = live(vad=False, turn_end="head")
+    """A head that says `answer` does so at the first chunk; one that says `ignore` leaves no trace in the context."""
+    for state, action in ((1, Action.SPEAK), (2, Action.IGNORE)):
+        system = verdict(state)
         system.detectors = None
-        system.model = untrained("tiny").eval()
-        with torch.no_grad():
-            system.model.state_head.linear.weight.zero_()
-            system.model.state_head.linear.bias.copy_(torch.nn.functional.one_hot(torch.tensor(verdict), 4) * 9.0)
         talk = Talk(system).hear(sound(0.5))
-        assert talk.actions()[0] == actions
-        if verdict == 2:
+        assert talk.actions()[0] == action
+        if action is Action.IGNORE:
             assert talk.session._state.context.turns == []
+
+
+def test_with_a_detector_the_state_head_judges_no_audio_from_before_the_onset():
+    talk = Talk(verdict(1)).hear(silence(2.0)).hear(sound(0.12))
+    assert talk.actions() == []  # the first chunk with speech in it is not yet whole
+    talk.hear(sound(0.3))
+    assert talk.actions() == [Action.SPEAK]
+
+
+def test_a_turn_that_never_ends_is_given_up():
+    system = verdict(0)
+    system.settings = replace(system.settings, max_turn_rows=30)
+    talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
+    assert talk.actions() == []
+    assert talk.session._state.phase is Phase.WAITING
+    assert talk.session._state.context.turns == []
 
 
 def test_sessions_side_by_side_are_each_as_alone():
