@@ -53,7 +53,8 @@ def check_backbone(model: FreezeOmni, name: str, hidden_size: int) -> None:
     """Refuses a backbone that the model was not made for."""
     config = model.config
     if hidden_size != config.llm_size:
+        made_for = config.backbone or f"one of hidden size {config.llm_size}"
         raise FobenchError(
-            f"Checkpoint {config.name!r} was made for backbone {config.backbone!r} (hidden size {config.llm_size}); "
-            f"{name!r} has {hidden_size}. Choose --backbone {config.backbone}, or a checkpoint for {name}."
+            f"Checkpoint {config.name!r} was made for backbone {made_for} (hidden size {config.llm_size}); "
+            f"{name!r} has {hidden_size}. Choose another --backbone, or a checkpoint for {name}."
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -130,6 +131,15 @@ class Stack(nn.ModuleList):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(Layer(config) for _ in range(config.layers))
         self.config = config
+        self._steps: list[tuple[Callable[..., Any], Callable[..., Any]]] | None = None
+
+    def compile_steps(self, mode: str = "default") -> None:
+        """From now on, `step_many` runs what surrounds attention through torch.compile: same numbers, fewer kernels.
+
+        `mode` is torch.compile's; "reduce-overhead" makes CUDA graphs of it.
+        """
+        compiled = partial(torch.compile, mode=mode)
+        self._steps = [(compiled(layer.project), compiled(layer.finish)) for layer in self]
 
     def forward(
         self,
@@ -153,13 +163,13 @@ class Stack(nn.ModuleList):
 
     def step_many(self, x: torch.Tensor, turn: Turn, caches: list[KVCache]) -> torch.Tensor:
         """One position [S, 1, D] of each of S sequences, each behind a cache of its own; weights are read once for all."""
-        for i, layer in enumerate(self):
-            query, key, value = layer.project(x, turn)
+        for i, (project, finish) in enumerate(self._steps or [(layer.project, layer.finish) for layer in self]):
+            query, key, value = project(x, turn)
             heard = []
             for row, held in enumerate(caches):
                 past = held.append(i, key[row : row + 1], value[row : row + 1])
                 heard.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
-            x = layer.finish(x, torch.cat(heard))
+            x = finish(x, torch.cat(heard))
         for held in caches:
             held.length += 1
         return x

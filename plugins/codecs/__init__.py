@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from fobench.hookspecs import Factories
+from fobench_plugins.codecs.reference import reference
 
-FACTORIES: Factories = {}
+FACTORIES: Factories = {"reference": reference}

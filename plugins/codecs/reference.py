@@ -32,7 +32,7 @@ def reference(
     """
     if bool(checkpoint) == random:
         raise FobenchError(
-            "The codec reference takes --checkpoint FILE, or --random for untrained weights: one of the two."
+            "The codec reference takes checkpoint=FILE, or random=true for untrained weights: one of the two."
         )
     try:
         import torch

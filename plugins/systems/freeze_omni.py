@@ -55,13 +55,15 @@ def freeze_omni(
     turn_end: Literal["head", "vad", "either"] | None = None,
     barge_in_at: Literal["onset", "end"] | None = None,
     first_after: int | None = None,
+    compile: bool = False,
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
     `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone. `vad`: the voice activity
     detector that opens turns; with "none" it listens always. `turn_end`: whether the state head, the detector's silence or either ends the user's turn. `barge_in_at`: a
     reply stops at the onset of real speech, or at its end. `first_after`: tokens after which the first segment may be
-    spoken without waiting for a comma. Options left out are the checkpoint's own.
+    spoken without waiting for a comma. `compile`: the speech decoder's steps through torch.compile (CUDA graphs on a GPU; the
+    first reply waits for the compiler). Options left out are the checkpoint's own.
     """
     from reference_model import checkpoints
     from reference_model.live import Live
@@ -70,6 +72,8 @@ def freeze_omni(
     place = getattr(llm, "device", "cpu")
     model = checkpoints.load(path, device=place)
     checkpoints.check_backbone(model, llm.name, llm.hidden_size)
+    if compile:
+        model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
     live = Live(model, llm, settings, _detectors(settings.duplex.vad))
@@ -96,7 +100,9 @@ def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | N
     except PrerequisiteError as error:
         lacks.append(str(error))
     try:
-        llm = plugins.create("backbones", backbone or _backbone(path), {k: v for k, v in options.items() if v})
+        llm = plugins.create(
+            "backbones", backbone or _backbone(path, str(checkpoint)), {k: v for k, v in options.items() if v}
+        )
     except PrerequisiteError as error:
         lacks.append(str(error))
     if lacks or path is None or llm is None:
@@ -121,7 +127,7 @@ def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
     return Path(checkpoint).expanduser()
 
 
-def _backbone(path: Path | None) -> str:
+def _backbone(path: Path | None, checkpoint: str) -> str:
     """The backbone that a checkpoint was made for."""
     from reference_model.config import ModelConfig
     from reference_model.weights import load
@@ -129,8 +135,12 @@ def _backbone(path: Path | None) -> str:
     if path is None or path.is_dir():
         return "qwen2-7b"
     if str(path).startswith("untrained:"):
-        return ModelConfig.load(str(path).removeprefix("untrained:")).backbone
-    return str(load(path)[0].get("backbone", ""))
+        made_for = ModelConfig.load(str(path).removeprefix("untrained:")).backbone
+    else:
+        made_for = str(load(path)[0].get("backbone", ""))
+    if not made_for:
+        raise FobenchError(f"Checkpoint {checkpoint!r} names no backbone that it was made for: give --backbone.")
+    return made_for
 
 
 def _chosen(

@@ -74,7 +74,7 @@ def test_random_weights_say_so_and_depend_on_the_seed_alone():
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint": "a.safetensors", "random": True}])
 def test_one_kind_of_weights_is_asked_for(options):
-    with pytest.raises(FobenchError, match="--checkpoint FILE, or --random"):
+    with pytest.raises(FobenchError, match="checkpoint=FILE, or random=true"):
         reference(**options)
 
 

@@ -242,3 +242,22 @@ def test_a_fork_goes_its_own_way():
 def test_a_size_that_does_not_divide_the_llms_is_refused():
     with pytest.raises(FobenchError, match="size 32 must divide the LLM's hidden size 100"):
         ours(1).text_rows(torch.zeros(2, 100))
+
+
+@pytest.mark.slow
+def test_compiled_steps_say_the_same():
+    decoder = loaded(CONFIG, weights("decoder", ""))
+    decoder.layers.compile_steps()
+    tokens, logits = say(decoder, prefilled(decoder), 120)
+    assert tokens == G["out/greedy_tokens"].tolist()
+    assert torch.allclose(logits[:16], G["out/greedy_logits_first16"], **CLOSE)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_with_cuda_graphs_it_says_the_same():
+    decoder = loaded(CONFIG, weights("decoder", "")).to("cuda")
+    decoder.layers.compile_steps("reduce-overhead")
+    with torch.no_grad():
+        state = decoder.prefill(G["in/hidden"].to("cuda"), G["in/prefix"].to("cuda"))
+    tokens, _ = say(decoder, state, 120)
+    assert tokens == G["out/greedy_tokens"].tolist()
