@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_LIMIT ?= 36
 DEMO_OUTPUT ?= runs/demo
+PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 
 .PHONY: help install demo test check bench browser clean
 
@@ -31,13 +32,13 @@ demo: install
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser."
 
 test: install
-	$(BIN)/python -m pytest
+	$(PASSIVE) $(BIN)/python -m pytest
 
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PASSIVE) $(BIN)/python -m pytest
 
 bench: install
 	$(BIN)/python -m pytest tests/bench --benchmark-only -m ""

@@ -6,7 +6,10 @@ Needs the asset smollm2-135m-gguf (fobench assets pull).
 
 from __future__ import annotations
 
+import json
 import tracemalloc
+from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -18,7 +21,9 @@ from reference_model.checkpoints import untrained  # noqa: E402
 from reference_model.context import Role  # noqa: E402
 from reference_model.live import Live  # noqa: E402
 from reference_model.reply import Reply  # noqa: E402
-from reference_model.spoken_text import Segment  # noqa: E402
+from reference_model.spoken_text import Segment, Segmentation, segments  # noqa: E402
+
+BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m" / "traces.jsonl"
 
 SPEECH_S = 2.0  # of a question before the measured chunk
 FRAMES = 16  # of features in a chunk of 160 ms
@@ -90,6 +95,20 @@ def test_decision_to_first_packet(benchmark, live, tokens):
     """The issue's bound is 600 ms."""
     audio = benchmark.pedantic(torch.no_grad()(first_packet(live, tokens)), rounds=10, warmup_rounds=2)
     benchmark.extra_info["samples"] = len(audio)
+
+
+@pytest.mark.parametrize("after", [None, 10, 6])
+def test_tokens_before_the_first_segment(benchmark, after):
+    """How long the committed baseline's 240 replies keep the speech decoder waiting, by the option `first_after`."""
+    replies = [_pieces(json.loads(line)) for line in BASELINE.read_text().splitlines()]
+    rules = Segmentation(first_after=after)
+    firsts = benchmark(lambda: [len(next(segments(iter(reply), rules)).tokens) for reply in replies if reply])
+    benchmark.extra_info["replies"] = len(firsts)
+    benchmark.extra_info["tokens_median_max"] = (median(firsts), max(firsts))
+
+
+def _pieces(trace):
+    return [e["data"]["text"] for e in trace["events"] if e["kind"] == "token" and e["data"]["reply"] == 0]
 
 
 def test_decode_step(benchmark, live):
