@@ -7,7 +7,9 @@ missing prerequisite, 130 interrupted, 141 the reader of the output has gone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,9 +40,12 @@ class Program(click.Group):
             click.echo(f"fobench: {error}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
+            _drop_output()
             ctx.exit(141)  # as a shell says it: the reader of the output has gone
         except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words
             click.echo(f"fobench: {_advice(error)}", err=True)
+            if error.filename is None:
+                _drop_output()
             ctx.exit(2)
 
     def resolve_command(
@@ -49,6 +54,12 @@ class Program(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise unknown("command", args[0], self.commands)
         return super().resolve_command(ctx, args)
+
+
+def _drop_output() -> None:
+    """What could not be written still waits in a buffer; without this the interpreter tries once more as it exits."""
+    with contextlib.suppress(OSError, ValueError):  # no file behind it, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _advice(error: OSError) -> str:

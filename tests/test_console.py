@@ -1,5 +1,6 @@
 """What reaches a terminal: harmless text, at a usable width, or a word on why not."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,10 +44,11 @@ def test_counts_have_their_number():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
-def test_output_that_cannot_be_written_is_told_for_what_it_is():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_told_for_what_it_is(unbuffered):
+    command = [sys.executable, "-m", "fobench", "ls", "voices"]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "fobench", "ls", "voices"], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
     assert done.returncode == 2
     assert done.stderr == "fobench: the output cannot be written: No space left on device.\n"
