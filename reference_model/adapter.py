@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -40,12 +41,63 @@ class AdapterConfig:
         """The last of the first `stride` frames that output 0 sees."""
         return self.kernel - 1 - self.context
 
+    @property
+    def evidence(self) -> int:
+        """Size of what the state head learns from the sound itself: nothing, the LLM hears it all."""
+        return 0
+
+    def build(self) -> Adapter:
+        return Adapter(self)
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterState:
     """`frames` [B, context, encoder_size]: the last encoder frames, zeros before a stream."""
 
     frames: torch.Tensor
+
+
+class Embedder(Protocol):
+    """What a reader needs of a backbone (see `fobench.types.Backbone`)."""
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+
+class Reader(Protocol):
+    """What an adapter's output in one user turn becomes for the LLM."""
+
+    @property
+    def text(self) -> str | None:
+        """What has been understood so far; None: only the LLM knows."""
+
+    def push(self, heard: torch.Tensor) -> None:
+        """The next output of the adapter [1, n, ...]."""
+
+    def rows(self, backbone: Embedder, following: bool) -> tuple[int, torch.Tensor]:
+        """(how many of the rows given so far are taken back, new ones [1, n, D]). `following`: it goes on with an earlier turn."""
+
+    def evidence(self) -> torch.Tensor:
+        """What the state head is told beside the LLM's hidden state [E]."""
+
+
+@dataclass(slots=True)
+class Flow:
+    """Of an adapter whose outputs are rows: all of them, in order."""
+
+    waiting: list[torch.Tensor] = field(default_factory=list)
+    text: None = None
+
+    def push(self, heard: torch.Tensor) -> None:
+        self.waiting.append(heard)
+
+    def rows(self, backbone: Embedder, following: bool) -> tuple[int, torch.Tensor]:
+        new, self.waiting = torch.cat(self.waiting, 1), []
+        return 0, new
+
+    def evidence(self) -> torch.Tensor:
+        return torch.zeros(0)
 
 
 class Adapter(nn.Module):
@@ -58,6 +110,10 @@ class Adapter(nn.Module):
         self.conv = nn.Conv1d(config.encoder_size, hidden, config.kernel, config.stride)
         self.norm = nn.LayerNorm(hidden, eps=config.norm_eps)
         self.project = nn.Linear(hidden, config.llm_size)
+
+    def reader(self) -> Flow:
+        """What reads its output in one user turn."""
+        return Flow()
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""

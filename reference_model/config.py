@@ -22,12 +22,15 @@ from reference_model.quiet_cut import QuietCut
 from reference_model.sampling import Sampling
 from reference_model.speaking import Packets
 from reference_model.speech_decoder import SpeechDecoderConfig
+from reference_model.spelling import SpellingConfig
 from reference_model.spoken_text import Segmentation
 from reference_model.whisper_encoder import WhisperConfig
 
 FOLDER = Path(__file__).parent / "configs"
 ENCODERS = {"conv_transformer": ConvTransformerConfig, "whisper": WhisperConfig}
+ADAPTERS = {"rows": AdapterConfig, "spelling": SpellingConfig}
 CODECS = {"reference": CodecConfig, "published": PublishedCodecConfig}
+KINDS: dict[str, dict[str, Any]] = {"encoder": ENCODERS, "adapter": ADAPTERS, "codec": CODECS}
 PROMPT = "You are a helpful voice assistant. Your answers are spoken aloud: keep them to one or two short sentences."
 
 
@@ -73,17 +76,18 @@ class ModelConfig:
     backbone: str
     llm_size: int  # D
     encoder: ConvTransformerConfig | WhisperConfig
-    adapter: AdapterConfig
+    adapter: AdapterConfig | SpellingConfig
     decoder: SpeechDecoderConfig
     codec: CodecConfig | PublishedCodecConfig
     prompts: int = 25  # learnt vectors before a user turn's audio
+    state_middle: int = 0  # units of the state head's middle layer; 0: it has none, as published
     compat: bool = False  # the published weights' habits (see `compatible`)
     settings: Settings = field(default_factory=Settings)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads again."""
         data = asdict(self)
-        for part, kinds in (("encoder", ENCODERS), ("codec", CODECS)):
+        for part, kinds in KINDS.items():
             kind = next(name for name, cls in kinds.items() if isinstance(getattr(self, part), cls))
             data[part] = {"kind": kind, **data[part]}
         return data
@@ -115,10 +119,13 @@ def compatible(config: ModelConfig) -> ModelConfig:
     encoder, settings = config.encoder, config.settings
     if isinstance(encoder, ConvTransformerConfig):
         encoder = replace(encoder, lagging_positions=True, zero_context=True)
+    adapter = config.adapter
+    if isinstance(adapter, AdapterConfig):
+        adapter = replace(adapter, left=adapter.kernel - 1)
     return replace(
         config,
         encoder=encoder,
-        adapter=replace(config.adapter, left=config.adapter.kernel - 1),
+        adapter=adapter,
         settings=replace(settings, text=replace(settings.text, keep_crossing=False)),
     )
 
@@ -162,7 +169,7 @@ def _table(classes: list[Any], value: Any, where: str) -> Any:
         raise FobenchError(f"{where} must be a table, not {value!r}.")
     if len(classes) == 1:
         return _read(classes[0], value, where)
-    kinds = {name: cls for known in (ENCODERS, CODECS) for name, cls in known.items() if cls in classes}
+    kinds = {name: cls for known in KINDS.values() for name, cls in known.items() if cls in classes}
     if value.get("kind") not in kinds:
         raise unknown(f"kind of {where}", str(value.get("kind")), kinds)
     return _read(kinds[value["kind"]], {k: v for k, v in value.items() if k != "kind"}, where)

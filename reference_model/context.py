@@ -70,6 +70,8 @@ class Context:
 
     def feed(self, rows: torch.Tensor, logits: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """[1, n, D] inputs, appended to the cache -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
+        if not rows.shape[1]:
+            return rows, rows
         hidden, scores, self._cache = self._backbone.step(rows, self._cache, logits=logits)
         self.length += rows.shape[1]
         return hidden, scores

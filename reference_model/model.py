@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from reference_model.adapter import Adapter
 from reference_model.config import ModelConfig
 from reference_model.encoder import SpeechEncoder
 from reference_model.speech_decoder import SpeechDecoder
@@ -24,17 +23,17 @@ class FreezeOmni(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = config.encoder.build()
-        self.adapter = Adapter(config.adapter)
+        self.adapter = config.adapter.build()
         self.prompt = nn.Parameter(torch.randn(config.prompts, config.llm_size) * 0.02)
-        self.state_head = StateHead(config.llm_size)
+        self.state_head = StateHead(config.llm_size, config.adapter.evidence, config.state_middle)
         self.decoder = SpeechDecoder(config.decoder)
         self.codec = config.codec.build()
 
     def hear(self, features: torch.Tensor, encoder: Any, adapter: Any) -> tuple[torch.Tensor, Any, Any]:
-        """A chunk of features [B, F, mels] -> (rows for the LLM [B, n, D], encoder state, adapter state)."""
+        """A chunk of features [B, F, mels] -> (the adapter's output [B, n, ...], encoder state, adapter state)."""
         frames, encoder = self.encoder.step(features, encoder)
-        rows, adapter = self.adapter.step(frames, adapter)
-        return rows, encoder, adapter
+        heard, adapter = self.adapter.step(frames, adapter)
+        return heard, encoder, adapter
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

@@ -81,11 +81,11 @@ class FreezeOmniSession:
             self._rule()
 
     def _rule(self) -> None:
-        """Silence has ended a turn before the state head did: answered, unless it was a murmur over the reply."""
-        overheard = self._state.phase is Phase.OVERHEARING
-        self._signal(
-            Signal.LOST if overheard and self._state.activity.speech < self._duplex.barge_in else Signal.ANSWER
-        )
+        """Silence has ended a turn before the state head did: answered, unless it was a murmur over the reply, or no words."""
+        state = self._state
+        murmured = state.phase is Phase.OVERHEARING and state.activity.speech < self._duplex.barge_in
+        wordless = state.hearing is not None and state.hearing.nothing
+        self._signal(Signal.LOST if murmured or wordless else Signal.ANSWER)
 
     def _signal(self, signal: Signal) -> None:
         """What the signal calls for, to be done by the work that follows; what is heard from now on belongs to what it opens."""
@@ -130,7 +130,9 @@ class FreezeOmniSession:
         if act is Act.DROP:
             state.drop_turn(hearing)
         elif act is Act.REPLY:
-            state.begin_reply(live)
+            state.begin_reply(live, hearing)
+            if hearing is not None and hearing.reader.text is not None:
+                self._events.append(Event(EventKind.TRANSCRIPT, {"text": hearing.reader.text}))
         else:
             state.end_reply(heard_only=act is Act.STOP)
             return "adopt" if state.adopt_turn(hearing, live.model.prompt) else None
@@ -140,11 +142,11 @@ class FreezeOmniSession:
         """All chunks that wait, and what the state head says after the last of them."""
         live, state = self._live, self._state
         rehearsed = len(hearing.waiting) <= hearing.rehearsal  # only audio from before the onset: no verdict on it
-        context = state.overheard or state.context
-        hidden = hearing.enter(context, hearing.take(live), live.model.prompt)
-        p = live.model.state_head.probabilities(hidden[0, -1])  # [3]
+        hearing.listen(live)
+        seen = hearing.enter(state.overheard or state.context, live)
+        p = live.model.state_head.probabilities(seen)  # [3]
         if not rehearsed and self._duplex.turn_end != "vad" and not self._acts:
-            self._judge(live.model.state_head.decide(p), context.turns[-1].length)
+            self._judge(live.model.state_head.decide(p), hearing.length)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
 
     def _judge(self, verdict: State, length: int) -> None:

@@ -21,6 +21,7 @@ BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of sp
 SPECIALS = 4
 ROOM = 128  # positions a segment's cache has room for at first
 IGNORED = -100  # target that no loss is taken from
+LETTER_STD = 0.13  # of a letter's vector at first: as an LLM's embeddings are
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class SpeechDecoderConfig:
     eps: float = 1e-6
     rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16, as the published server has them on a GPU
     allow_special: bool = False  # ids that are no codes may be drawn, as published
+    characters: int = 0  # letters are read beside the LLM's vectors: how many, by Unicode number; 0: none
 
     def stack(self, layers: int) -> LlamaConfig:
         return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
@@ -89,17 +91,29 @@ class SpeechDecoder(nn.Module):
         self.layers = Stack(config.stack(config.layers))
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
+        if config.characters:
+            self.letters = nn.Embedding(config.characters, config.size)
+            nn.init.normal_(self.letters.weight, std=LETTER_STD)
 
     def special(self, which: int) -> int:
         """The id of BOS, SOS, EOS or PAD."""
         return self.config.codes + which
 
-    def text_rows(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """LLM vectors [n, D] -> [1, n * D / d, d]: each is cut into D / d rows. FobenchError where d does not divide D."""
+    def text_rows(self, embeddings: torch.Tensor, pieces: Sequence[str] | None = None) -> torch.Tensor:
+        """LLM vectors [n, D] -> [1, n * D / d, d]: each is cut into D / d rows. FobenchError where d does not divide D.
+
+        With the tokens' texts `pieces`, of a decoder that reads letters, a token's letters follow its rows, one row each.
+        """
         width, size = embeddings.shape[-1], self.config.size
         if width % size:
             raise FobenchError(f"The speech decoder's size {size} must divide the LLM's hidden size {width}.")
-        return embeddings.reshape(1, -1, size).to(self.embedding.weight.dtype)
+        rows = embeddings.reshape(-1, size).to(self.embedding.weight.dtype)
+        if pieces is None or not self.config.characters:
+            return rows[None]
+        letters = [[min(ord(letter), self.config.characters - 1) for letter in piece] for piece in pieces]
+        spelt = self.letters(torch.tensor([i for word in letters for i in word], dtype=torch.long, device=rows.device))
+        order = _interleaved(width // size, [len(word) for word in letters])
+        return torch.cat([rows, spelt])[order][None]
 
     # ---- saying ----------------------------------------------------------------------------------------------------------
 
@@ -241,6 +255,15 @@ class SpeechDecoder(nn.Module):
         first = lengths + 1 if compact else torch.full_like(lengths, text + 1)  # position of the first token
         beginning = torch.arange(text + 1, device=device).expand(len(lengths), -1)
         return torch.cat([beginning, first[:, None] + torch.arange(steps, device=device)], 1)
+
+
+def _interleaved(rows: int, letters: Sequence[int]) -> list[int]:
+    """Where the rows of each token and then its letters lie, if all rows come first and then all letters."""
+    order, next_letter = [], rows * len(letters)
+    for token, count in enumerate(letters):
+        order += [*range(rows * token, rows * (token + 1)), *range(next_letter, next_letter + count)]
+        next_letter += count
+    return order
 
 
 def _within(lengths: torch.Tensor, size: int) -> torch.Tensor:

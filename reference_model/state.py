@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from reference_model.duplex import Phase
 from reference_model.reply import Reply
 
 if TYPE_CHECKING:
+    from reference_model.adapter import Reader
     from reference_model.encoder import SpeechEncoder
     from reference_model.live import Live
     from reference_model.model import FreezeOmni
@@ -25,9 +26,11 @@ class Hearing:
 
     encoder: Any
     adapter: Any
+    reader: Reader
+    hidden: torch.Tensor  # [D]: the LLM's, of the last row that it was given
     waiting: deque[torch.Tensor]  # features [1, frames, mels] a chunk
     rehearsal: int  # chunks from before the onset that are still waiting
-    rows: list[torch.Tensor] = field(default_factory=list)  # [1, n, D]: what the LLM was given of it
+    rows: torch.Tensor | None = None  # [1, n, D]: what the LLM was given of it; None: nothing yet
     base: int = 0  # how long the LLM's context was before
     continued: int = 0  # length of the user turn that it goes on with, if it does not begin one
 
@@ -36,39 +39,69 @@ class Hearing:
         """A turn that begins with `chunks` from before the onset; the frames `before` them are the encoder's context."""
         frames = model.encoder.context
         encoder = model.encoder.begin(1, None if before is None or not frames else before[:, -frames:])
-        return cls(encoder, model.adapter.begin(1), deque(chunks), len(chunks))
+        hidden = model.prompt.new_zeros(model.config.llm_size)
+        return cls(encoder, model.adapter.begin(1), model.adapter.reader(), hidden, deque(chunks), len(chunks))
 
-    def take(self, live: Live) -> torch.Tensor:
-        """Everything that waits, as the LLM's input rows [1, n, D]."""
-        rows = []
+    @property
+    def nothing(self) -> bool:
+        """Whether all of it has been heard and none of it understood."""
+        return not self.waiting and self.rows is None
+
+    @property
+    def length(self) -> int:
+        """Rows of the user turn."""
+        return self.continued + (0 if self.rows is None else self.rows.shape[1])
+
+    def listen(self, live: Live) -> None:
+        """Hear everything that waits."""
         self.rehearsal = max(0, self.rehearsal - len(self.waiting))
         while self.waiting:
-            one, self.encoder, self.adapter = live.hear(self.waiting.popleft(), self.encoder, self.adapter)
-            rows.append(one)
-        return torch.cat(rows, 1)
+            heard, self.encoder, self.adapter = live.hear(self.waiting.popleft(), self.encoder, self.adapter)
+            self.reader.push(heard)
 
-    def enter(self, context: Context, rows: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-        """Give the LLM rows [1, n, D] of this turn: with the prompt [P, D] if they begin one. Returns hidden states [1, m, D].
+    def enter(self, context: Context, live: Live) -> torch.Tensor:
+        """Give the LLM what has been understood; returns what the state head judges it by [D + E]."""
+        if self.rows is None:
+            self._follow(context)
+        back, rows = self.reader.rows(live.backbone, following=self.continued > 0)
+        self._give(context, back, rows, live.model.prompt)
+        return torch.cat([self.hidden, self.reader.evidence().to(self.hidden)])
 
-        After a user turn that got no audible answer, they go on with that turn.
-        """
-        if self.rows:
-            hidden, _ = context.extend(rows)
-        elif context.turns and context.turns[-1].role is Role.USER:
-            self.base, self.continued = context.length, context.turns[-1].length
-            hidden, _ = context.extend(rows)
-        else:
-            self.base, self.continued = context.length, 0
-            hidden, _ = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
-        self.rows.append(rows)
-        return hidden
+    def enter_again(self, context: Context, prompt: torch.Tensor) -> None:
+        """Give another context all that the LLM was given of it so far."""
+        rows, self.rows = self.rows, None
+        self._follow(context)
+        if rows is not None:
+            self._give(context, 0, rows, prompt)
 
     def leave(self, context: Context) -> None:
         """Take the turn out of the LLM's context again."""
+        if self.rows is None:
+            return
         if self.continued:
             context.cut(self.continued)
-        elif self.rows:
+        else:
             context.drop()
+
+    def _follow(self, context: Context) -> None:
+        """After a user turn that got no audible answer, it goes on with that turn."""
+        last = context.turns[-1] if context.turns else None
+        self.base, self.continued = context.length, last.length if last and last.role is Role.USER else 0
+
+    def _give(self, context: Context, back: int, rows: torch.Tensor, prompt: torch.Tensor) -> None:
+        """Take the last `back` rows out of the context, and put `rows` [1, n, D] in: behind the prompt [P, D] if they begin a turn."""
+        if back:
+            assert self.rows is not None
+            self.rows = self.rows[:, : self.rows.shape[1] - back]
+            context.cut(context.turns[-1].length - back)
+        if not rows.shape[1]:
+            return
+        if self.rows is None and not self.continued:
+            hidden, _ = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
+        else:
+            hidden, _ = context.extend(rows)
+        self.hidden = hidden[0, -1]
+        self.rows = rows if self.rows is None else torch.cat([self.rows, rows], 1)
 
 
 @dataclass(slots=True)
@@ -137,7 +170,10 @@ class Conversation:
             hearing.leave(self.context)
         self.overheard = None
 
-    def begin_reply(self, live: Live) -> None:
+    def begin_reply(self, live: Live, hearing: Hearing | None) -> None:
+        """To what the user said; to a turn of which nothing was understood as to an empty one."""
+        if hearing is not None and hearing.rows is None and not hearing.continued:
+            self.context.open(Role.USER, live.model.prompt[None, :0])
         self.reply = live.reply(self.replies, self.seed)
         self.replies += 1
 
@@ -151,11 +187,10 @@ class Conversation:
     def adopt_turn(self, hearing: Hearing | None, prompt: torch.Tensor) -> bool:
         """The overheard turn becomes the conversation's. True if it had to be thought over, as more was heard meanwhile."""
         overheard, self.overheard = self.overheard, None
-        if overheard is None or hearing is None or not hearing.rows:
+        if overheard is None or hearing is None or hearing.rows is None:
             return False  # nothing of it has reached the LLM: it will open on the conversation's own context
         if hearing.base == self.context.length:
             self.context = overheard
             return False
-        rows, hearing.rows = torch.cat(hearing.rows, 1), []
-        hearing.enter(self.context, rows, prompt)
+        hearing.enter_again(self.context, prompt)
         return True

@@ -17,19 +17,23 @@ class State(IntEnum):
 
 
 class StateHead(nn.Module):
-    """A linear layer over the LLM's last hidden states."""
+    """A linear layer over the LLM's last hidden state (paper), and over what the adapter tells of the sound if it tells anything.
 
-    def __init__(self, llm_size: int) -> None:
+    `middle`: units of a layer between, for what cannot be told apart by a plane.
+    """
+
+    def __init__(self, llm_size: int, evidence: int = 0, middle: int = 0) -> None:
         super().__init__()
-        self.linear = nn.Linear(llm_size, 4)
+        self.first = nn.Sequential(nn.Linear(llm_size + evidence, middle), nn.GELU()) if middle else nn.Identity()
+        self.linear = nn.Linear(middle or llm_size + evidence, 4)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [..., D] -> logits [..., 4], for the training loss."""
-        logits: torch.Tensor = self.linear(hidden.to(self.linear.weight.dtype))
+        """Hidden states and evidence [..., D + E] -> logits [..., 4], for the training loss."""
+        logits: torch.Tensor = self.linear(self.first(hidden.to(self.linear.weight.dtype)))
         return logits
 
     def probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states [..., D] -> probabilities [..., 3] of the states, float32."""
+        """Hidden states and evidence [..., D + E] -> probabilities [..., 3] of the states, float32."""
         return self.forward(hidden)[..., :3].float().softmax(-1)
 
     @staticmethod

@@ -135,13 +135,26 @@ class WhisperStreamingEncoder(nn.Module):
     def load_whisper(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take the weights of OpenAI's Whisper: the state dict of its encoder, or of the whole model.
 
-        Raises `FobenchError` where a name or a shape differs.
+        Layers beyond Whisper's own begin as identities. Raises `FobenchError` where a name or a shape differs.
         """
         own = {key.removeprefix("encoder."): value for key, value in weights.items() if not key.startswith("decoder.")}
+        own |= self._identities(
+            1 + max((int(key.split(".")[1]) for key in own if key.startswith("blocks.")), default=-1)
+        )
         try:
             self.load_state_dict(own, strict=True)
         except RuntimeError as error:  # torch lists the names and shapes
             raise FobenchError(f"Whisper's weights do not fit {self.config}: {error}") from error
+
+    def _identities(self, first: int) -> dict[str, torch.Tensor]:
+        """The parameters of the layers from `first` on, with what they add set to zero."""
+        outs = ("attn.out", "mlp.2")
+        added = {f"blocks.{i}.": block for i, block in enumerate(self.blocks) if i >= first}
+        return {
+            prefix + name: torch.zeros_like(value) if name.rpartition(".")[0] in outs else value
+            for prefix, block in added.items()
+            for name, value in block.state_dict().items()
+        }
 
     def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
         """New streams after the features `before` [B, 3, mels]."""

@@ -50,4 +50,11 @@ def espeak(*, words_per_minute: int = 165, pitch: int = 50) -> Any:
     return EspeakVoice(words_per_minute=words_per_minute, pitch=pitch)
 
 
-FACTORIES: Factories = {"piper": piper, "kokoro": kokoro, "espeak": espeak}
+def flite(*, duration_stretch: float = 1.0) -> Any:
+    """The flite program: speakers slt, awb, rms, kal; above 1, `duration_stretch` is slower speech."""
+    from fobench_plugins.voices.flite import FliteVoice
+
+    return FliteVoice(duration_stretch=duration_stretch)
+
+
+FACTORIES: Factories = {"piper": piper, "kokoro": kokoro, "espeak": espeak, "flite": flite}

@@ -19,6 +19,7 @@ WORDS = range(2, 21)  # in a sentence
 SHORT = ("backchannel", "interruption")  # kinds that may be one word
 VALID_IN = 25  # one text in so many is kept aside for validation
 MADE = 16000  # sentences made from templates
+WRITTEN = "llm"  # source of the sentences that the LLM wrote
 
 
 @dataclass(frozen=True, slots=True)

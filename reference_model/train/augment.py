@@ -1,0 +1,140 @@
+"""What makes clean speech harder: rooms, noise, other voices, band limits, gain, speed; masks on features (SpecAugment).
+
+Every change is drawn from the generator it is given, so that a clip of an epoch is the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.signal
+import soundfile
+import soxr
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Chances and ranges. All chances 0: only the gain and the silence around the speech remain."""
+
+    speed: tuple[float, float] = (0.9, 1.12)  # playing rate: tempo, pitch and formants together
+    speed_chance: float = 0.5
+    room_chance: float = 0.3
+    noise_chance: float = 0.5
+    noise_db: tuple[float, float] = (3.0, 30.0)  # speech over noise
+    band_chance: float = 0.15
+    level_db: tuple[float, float] = (-38.0, -16.0)  # of the speech, RMS below full scale
+    before_s: tuple[float, float] = (0.0, 0.5)  # silence (with the noise) before and after the speech
+    after_s: tuple[float, float] = (0.25, 0.8)
+    time_masks: int = 2
+    time_mask_s: float = 0.15
+    band_masks: int = 2
+    band_mask: int = 14  # mel bands
+
+
+@dataclass(slots=True)
+class Sounds:
+    """Noises and room responses to draw from, each [T] at `rate_hz`."""
+
+    rate_hz: int
+    noises: list[Samples] = field(default_factory=list)
+    rooms: list[Samples] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folders: Sequence[Path], rooms: Sequence[Path], rate_hz: int) -> Sounds:
+        """Every sound file in the folders. Without any, noise is made, and rooms are."""
+        found = [_mono(path, rate_hz) for folder in folders for path in _files(folder)]
+        return cls(rate_hz, found, [_room(_mono(path, rate_hz)) for folder in rooms for path in _files(folder)])
+
+    def noise(self, length: int, rng: np.random.Generator) -> Samples:
+        """Noise [length]: a recorded one, or one with a random slope of its spectrum."""
+        if self.noises and rng.random() < 0.6:
+            noise = self.noises[rng.integers(len(self.noises))]
+            start = rng.integers(max(1, len(noise) - length))
+            return np.resize(noise[start : start + length], length)
+        return coloured(length, rng.uniform(-2.0, 0.5), rng)
+
+    def room(self, rng: np.random.Generator) -> Samples:
+        """A room's response, its direct sound first: a recorded one, or decaying noise."""
+        if self.rooms and rng.random() < 0.5:
+            return self.rooms[rng.integers(len(self.rooms))]
+        length = int(self.rate_hz * rng.uniform(0.1, 0.5))
+        tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+        tail *= rng.uniform(0.02, 0.12)
+        tail[0] = 1.0
+        return tail.astype(np.float32)
+
+
+def coloured(length: int, slope: float, rng: np.random.Generator) -> Samples:
+    """Noise [length] of unit power whose power falls with frequency to the power of `slope`."""
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    shape = np.maximum(np.arange(len(spectrum)), 8.0) ** (slope / 2)
+    noise = np.fft.irfft(spectrum * shape, length)
+    return (noise / (noise.std() + 1e-9)).astype(np.float32)
+
+
+def spoken(samples: Samples, rules: Augmentation, sounds: Sounds, rng: np.random.Generator) -> tuple[Samples, Samples]:
+    """Speech [T] -> (as it would be recorded [U], the same without room and noise [U])."""
+    if rng.random() < rules.speed_chance:
+        samples = soxr.resample(samples, sounds.rate_hz, sounds.rate_hz / rng.uniform(*rules.speed), "MQ")
+    before, after = (int(rng.uniform(*span) * sounds.rate_hz) for span in (rules.before_s, rules.after_s))
+    clean = np.pad(samples, (before, after)).astype(np.float32)
+    level = 10 ** (rng.uniform(*rules.level_db) / 20) / (samples.std() + 1e-6)
+    clean *= min(level, 1.0 / (np.abs(clean).max() + 1e-6))
+    heard = clean
+    if rng.random() < rules.room_chance:
+        heard = scipy.signal.fftconvolve(heard, sounds.room(rng))[: len(heard)].astype(np.float32)
+    if rng.random() < rules.noise_chance:
+        heard = heard + _noise(clean, rules, sounds, rng)
+    if rng.random() < rules.band_chance:
+        heard = _band_limited(heard, sounds.rate_hz, rng)
+    return np.clip(heard, -1.0, 1.0), clean
+
+
+def masked(features: Samples, rules: Augmentation, frame_s: float, rng: np.random.Generator) -> Samples:
+    """Log-mel features [F, mels] with some frames and some bands set to their mean."""
+    features, mean = features.copy(), features.mean()
+    frames, mels = features.shape
+    for _ in range(rules.time_masks):
+        width = rng.integers(0, max(1, int(rules.time_mask_s / frame_s)))
+        begin = rng.integers(0, max(1, frames - width))
+        features[begin : begin + width] = mean
+    for _ in range(rules.band_masks):
+        width = rng.integers(0, rules.band_mask)
+        begin = rng.integers(0, max(1, mels - width))
+        features[:, begin : begin + width] = mean
+    return features
+
+
+def _noise(clean: Samples, rules: Augmentation, sounds: Sounds, rng: np.random.Generator) -> Samples:
+    noise = sounds.noise(len(clean), rng)
+    level = clean.std() / (noise.std() + 1e-9)
+    return (noise * level * 10 ** (-rng.uniform(*rules.noise_db) / 20)).astype(np.float32)
+
+
+def _band_limited(samples: Samples, rate_hz: int, rng: np.random.Generator) -> Samples:
+    """As over a telephone, or a poor microphone."""
+    low, high = rng.uniform(50, 300), rng.uniform(3000, 6500)
+    filters: Any = scipy.signal.butter(4, (low, high), "bandpass", fs=rate_hz, output="sos")
+    return np.asarray(scipy.signal.sosfilt(filters, samples), dtype=np.float32)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".flac", ".wav", ".ogg"))
+
+
+def _mono(path: Path, rate_hz: int) -> Samples:
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return np.asarray(soxr.resample(samples.mean(1), rate, rate_hz), dtype=np.float32)
+
+
+def _room(response: Samples) -> Samples:
+    """A recorded response from its direct sound on, which is brought to 1."""
+    first = int(np.abs(response).argmax())
+    return response[first : first + 16_000] / (np.abs(response[first]) + 1e-9)

@@ -1,0 +1,389 @@
+"""Sentences that the frozen LLM writes itself, each about a topic of its own: questions, requests, facts and remarks.
+
+    python -m reference_model.train.llm_texts --out runs/data/llm_texts.jsonl --texts DATA/qa_text --count 30000
+
+The file grows batch by batch. Stop it as you like: the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import torch
+from transformers import DynamicCache
+
+from fobench import plugins
+from fobench.errors import FobenchError
+from fobench.text import normalise
+from reference_model.train import question_sets, texts
+from reference_model.train.question_sets import Found
+from reference_model.train.spelling import is_speakable, spelt
+
+log = logging.getLogger("llm_texts")
+BATCH = 64  # sentences written at once
+EXAMPLES = 6  # shown to the LLM
+LONGEST = 26  # tokens of a sentence
+TEMPERATURE, TOP_P, TOP_K = 0.9, 0.95, 200
+WORDS = range(3, 19)  # in a sentence
+ALIKE = 0.003  # the share of sentences that may begin with the same words
+OPENING = 4  # words that count as a beginning
+STEM = 5  # letters of a topic's word that a sentence must hold
+WHOLE = 0.5  # how sure the LLM is that a token of its vocabulary is a whole word
+META = re.compile(
+    r"^(sure|okay here|here)\b|\b(sentences?|topics?|phrases?|words?|questions? about|as an AI|language model|quiz|trivia"
+    r"|here (is|are)|user|chatbot|prompts?)\b",
+    re.IGNORECASE,
+)
+REPEATED = re.compile(r"\b(\w+)[,.]? \1\b|\b(\w{4,})\b.*\b\2\b.*\b\2\b", re.IGNORECASE)
+LOOSE = re.compile(r"(?:^|\s)['-]|['-](?:\s|$)|[:;]|[.?!] ?[a-z]|[.?!]{2}")  # marks that stand for something not said
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A kind of sentence, as the LLM is asked for it. `examples`: a line each, "topic: sentence"."""
+
+    kind: str
+    label: str
+    share: float
+    intro: str
+    examples: str
+
+    def prompt(self, rng: random.Random) -> str:
+        """Some of the examples, so that a topic can follow."""
+        pairs = (line.strip().split(": ", 1) for line in rng.sample(self.examples.strip().splitlines(), EXAMPLES))
+        shown = "".join(f"Topic: {topic}\n{self.label}: {sentence}\n\n" for topic, sentence in pairs)
+        return f"{self.intro}\n\n{shown}Topic:"
+
+
+PATTERNS = (
+    Pattern(
+        "question",
+        "Question",
+        0.38,
+        "Questions that people ask about all sorts of topics.",
+        """
+        guitar: How many strings does a guitar have?
+        Napoleon: On which island was Napoleon born?
+        volcano: What makes a volcano erupt?
+        Brazil: Which ocean lies to the east of Brazil?
+        penicillin: Who discovered penicillin, and in what year?
+        owl: Why can an owl turn its head so far?
+        Titanic: Who directed the film Titanic?
+        cinnamon: Is cinnamon made from the bark of a tree?
+        Shakespeare: Did Shakespeare ever leave England?
+        tunnel: How long is the longest railway tunnel in the world?
+        flour: Can I use rice flour instead of wheat flour in a cake?
+        Denmark: When did Denmark join the European Union?
+        anxious: What helps when you feel anxious at night?
+        translate: Could you translate this letter into Spanish for me?
+        Picasso: In what city did Picasso paint his most famous work?
+        goalkeeper: May a goalkeeper leave the box with the ball?
+        rusty: How do I get a rusty screw out of a door?
+        Venus: Is it true that a day on Venus is longer than its year?
+        """,
+    ),
+    Pattern(
+        "statement",
+        "Fact",
+        0.24,
+        "Short facts about all sorts of topics, one sentence each.",
+        """
+        guitar: A classical guitar has six strings.
+        Napoleon: In eighteen twelve, Napoleon marched to Moscow and lost most of his army.
+        volcano: The ash of a volcano makes the soil very rich.
+        Brazil: Most people in Brazil speak Portuguese.
+        penicillin: Alexander Fleming found penicillin by accident.
+        owl: At night, an owl can hear a mouse under the snow.
+        Titanic: The Titanic sank on its very first voyage.
+        copper: Wires are made of copper because it conducts electricity so well.
+        Tokyo: About fourteen million people live in Tokyo.
+        cheese: It takes ten liters of milk to make one kilogram of cheese.
+        Mozart: Mozart wrote his first symphony when he was eight years old.
+        bridge: The bridge was designed by a Swiss engineer and opened in the spring.
+        slowly: Glaciers move very slowly, often less than a meter a day.
+        honest: Abraham Lincoln was known as an honest man.
+        freeze: Salt water will freeze at a lower temperature than fresh water.
+        Friday: The shop is closed on Friday and on Sunday.
+        """,
+    ),
+    Pattern(
+        "command",
+        "Request",
+        0.16,
+        "Requests that people make to a voice assistant.",
+        """
+        guitar: Play me something slow with an acoustic guitar.
+        Napoleon: Tell me how Napoleon lost the battle of Waterloo.
+        volcano: Show me pictures of the volcano that erupted last week.
+        Brazil: Book two seats on the morning flight to Brazil.
+        sugar: Add brown sugar and vanilla to my shopping list.
+        Maria: Please call Maria and say that I will be ten minutes late.
+        oven: Remind me to turn off the oven in half an hour.
+        physics: Explain the second law of physics as if I were five.
+        Dublin: Find a cheap hotel in Dublin near the river.
+        poem: Write a short poem about the first snow.
+        lights: Dim the lights in the living room, would you?
+        election: Read me the latest news about the election.
+        quietly: Wake me up quietly at a quarter to seven.
+        jacket: Could you order the blue jacket that I liked, in medium?
+        Mozart: Turn off the radio and put on some Mozart instead.
+        compare: Let's compare the prices of the two phones.
+        """,
+    ),
+    Pattern(
+        "talk",
+        "Remark",
+        0.22,
+        "Things that people say in everyday conversation about all sorts of topics.",
+        """
+        guitar: My brother has played the guitar since he was nine.
+        Napoleon: I never understood why Napoleon marched to Moscow.
+        volcano: We climbed the volcano last summer, and it was freezing at the top.
+        Brazil: Have you ever been to Brazil?
+        sugar: I'd rather have my coffee without sugar, thanks.
+        Maria: Maria told me that you are moving to a new flat.
+        oven: Oh no, I think I left the oven on!
+        physics: Honestly, physics was never my best subject at school.
+        train: The train was late again, so I missed the meeting.
+        doctor: You should really see a doctor about that cough.
+        rain: If the rain stops, let's go for a walk by the lake.
+        salad: This salad needs a bit more lemon, don't you think?
+        Edinburgh: When we lived in Edinburgh, it got dark at four in winter.
+        promise: He made me a promise, and he kept it.
+        clumsy: Sorry, I'm so clumsy this morning.
+        Beatles: There is nobody in my family who doesn't like the Beatles.
+        """,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A line of the file. `batch`: the number of the batch it is of, from 0."""
+
+    text: str
+    kind: str
+    topic: str
+    batch: int
+
+
+class Author(Protocol):
+    """Writes sentences. `pools`: topics and how often one of them is taken; those of a pool can be written about at once."""
+
+    pools: Sequence[tuple[Sequence[str], float]]
+
+    def write(self, prompt: str, topics: Sequence[str], label: str, seed: int) -> list[str]:
+        """A sentence about each topic, as it comes; empty where it did not end."""
+
+
+class Backbone:
+    """The frozen LLM as an author. Its topics: whole words of its own vocabulary, and names given to it."""
+
+    def __init__(self, backbone: Any, names: Iterable[str]) -> None:
+        """`backbone`: one made of a transformers model; `names`: topics of several tokens."""
+        self._backbone = backbone
+        self._model: Any = backbone.model
+        vocabulary = backbone.tokenizer.get_vocab()
+        forms = {token: backbone.tokenizer.convert_tokens_to_string([name]) for name, token in vocabulary.items()}
+        ends = {token for token, form in forms.items() if "\n" in form} | set(backbone.end_ids)
+        self._ends = torch.tensor(sorted(ends))
+        self.pools = self._pools(forms, names)
+
+    def _pools(self, forms: Mapping[int, str], names: Iterable[str]) -> list[tuple[list[str], float]]:
+        """Capitalised words, other words, and the names by their number of tokens: a batch must be of one length."""
+        words = self._whole_words(forms)
+        common = [word for word in words if word.islower()]
+        proper = [word for word in words if word.istitle() and word.lower() not in set(common)]
+        lengths: dict[int, list[str]] = {}
+        for name in names:
+            lengths.setdefault(len(self._encoded(name)), []).append(name)
+        total = sum(map(len, lengths.values()))
+        return [(proper, 0.3), (common, 0.45), *((group, 0.25 * len(group) / total) for group in lengths.values())]
+
+    @torch.inference_mode()
+    def _whole_words(self, forms: Mapping[int, str]) -> list[str]:
+        """The words of the vocabulary after which the LLM expects no further letter."""
+        tokens = {t: form[1:] for t, form in sorted(forms.items()) if re.fullmatch(r" [A-Za-z]{3,}", form)}
+        apart = torch.tensor([not re.match("[A-Za-z]", forms.get(t, "a")) for t in range(self._backbone.vocab_size)])
+        found = []
+        for some in torch.tensor(list(tokens)).split(BATCH * 8):
+            scores, _ = self._scores(some[:, None], self._started("We talked about", len(some)))
+            chances = scores.softmax(-1) @ apart.float()
+            found += [tokens[token] for token in some[chances > WHOLE].tolist()]
+        return found
+
+    @torch.inference_mode()
+    def write(self, prompt: str, topics: Sequence[str], label: str, seed: int) -> list[str]:
+        """See Author. The topics must be of one number of tokens."""
+        generator = torch.Generator().manual_seed(seed)
+        after = self._backbone.encode(f"\n{label}:")
+        cache = self._started(prompt, len(topics))
+        ids = torch.tensor([self._encoded(topic) + after for topic in topics])
+        rows, tokens, ended = torch.arange(len(topics)), [[] for _ in topics], [False for _ in topics]
+        for _ in range(LONGEST):
+            scores, cache = self._scores(ids, cache)
+            ids = _sampled(scores, generator)
+            over = torch.isin(ids[:, 0], self._ends)
+            for row, token, end in zip(rows.tolist(), ids[:, 0].tolist(), over.tolist(), strict=True):
+                ended[row] = end
+                tokens[row] += [] if end else [token]
+            if over.all():
+                break
+            if len(rows) < 2 or over.sum() * 8 >= len(rows):
+                cache.batch_select_indices((~over).nonzero()[:, 0])
+                ids, rows = ids[~over], rows[~over]
+        decode = self._backbone.tokenizer.decode
+        return [decode(ids).strip() if end else "" for ids, end in zip(tokens, ended, strict=True)]
+
+    def _encoded(self, topic: str) -> list[int]:
+        ids: list[int] = self._backbone.encode(f" {topic}")
+        return ids
+
+    def _started(self, text: str, rows: int) -> Any:
+        """The state after `text`, `rows` times: it is computed once."""
+        cache = DynamicCache()
+        self._scores(torch.tensor([self._backbone.encode(text)]), cache)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    def _scores(self, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+        """[B, T] ids -> scores of the next token [B, V], and the state, which has grown in place."""
+        hidden = self._model.base_model(input_ids=ids, past_key_values=cache).last_hidden_state
+        last = hidden[:, -1].contiguous()  # else torch copies the output weights for every row
+        return self._model.get_output_embeddings()(last).float(), cache
+
+
+def _sampled(scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """[B, V] -> [B, 1] ids: among the TOP_K best, of them those that hold TOP_P of the chance."""
+    best, ids = scores.topk(min(TOP_K, scores.shape[-1]))
+    chances = (best / TEMPERATURE).softmax(-1)
+    chances = chances.masked_fill(chances.cumsum(-1) - chances > TOP_P, 0.0)
+    return ids.gather(1, torch.multinomial(chances, 1, generator=generator))
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was taken so far: normal forms, and how many sentences begin alike."""
+
+    seen: set[str] = field(default_factory=set)
+    openings: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def take(self, text: str) -> bool:
+        """Takes a sentence, unless it is known, a question of the benchmark, or begins like too many."""
+        normal, opening = normalise(text), _opening(text)
+        alike = self.openings[opening] >= 3 + ALIKE * len(self)
+        if not normal or normal in self.seen or normal in texts.benchmark() or alike:
+            return False
+        self.seen.add(normal)
+        self.openings[opening] += 1
+        return True
+
+
+def _opening(text: str) -> str:
+    return " ".join(re.findall(r"[a-z']+", text.lower())[:OPENING])
+
+
+def sentence(raw: str, topic: str, kind: str) -> Found | None:
+    """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or not about the topic."""
+    text = spelt(raw)
+    text = text[:1].upper() + text[1:]
+    found = Found(text, "question" if text.endswith("?") and kind == "statement" else kind, texts.WRITTEN)
+    asks = text.endswith("?") or kind != "question"
+    plain = text.endswith((".", "?", "!")) and not any(rule.search(text) for rule in (META, REPEATED, LOOSE))
+    fits = texts.fits(found) and len(text.split()) in WORDS
+    return found if asks and plain and fits and mentions(text, topic) else None
+
+
+def mentions(text: str, topic: str) -> bool:
+    """Whether a sentence has a word that begins like one of the topic's."""
+    stems = [word[:STEM].lower() for word in topic.split() if len(word) > 3] or [topic.lower()]
+    return any(re.search(rf"\b{re.escape(stem)}", text.lower()) for stem in stems)
+
+
+def batch(author: Author, number: int, seed: int) -> Iterator[Written]:
+    """The good sentences of the batch `number`: the same ones whenever it is written."""
+    rng = random.Random(f"{seed} {number}")
+    pattern = rng.choices(PATTERNS, [pattern.share for pattern in PATTERNS])[0]
+    pool = rng.choices([pool for pool, _ in author.pools], [weight for _, weight in author.pools])[0]
+    topics = rng.sample(pool, min(BATCH, len(pool)))
+    written = author.write(pattern.prompt(rng), topics, pattern.label, rng.randrange(2**31))
+    for topic, raw in zip(topics, written, strict=True):
+        if found := sentence(raw, topic, pattern.kind):
+            yield Written(found.text, found.kind, topic, number)
+
+
+def fill(path: Path, author: Callable[[], Author], count: int, seed: int) -> int:
+    """Writes batches after those in the file until it holds `count` sentences; how many there are then."""
+    known = read(path) if path.exists() else []
+    collected = Collected()
+    for line in known:
+        collected.take(line.text)
+    number = max((line.batch for line in known), default=-1) + 1
+    writer = author() if len(known) < count else None
+    start, before = time.monotonic(), len(known)
+    while writer and len(known) < count:
+        known += _append(path, [line for line in batch(writer, number, seed) if collected.take(line.text)])
+        number += 1
+        if number % 20 == 0:
+            rate = 60 * (len(known) - before) / (time.monotonic() - start)
+            log.info("%d of %d; %.0f a minute", len(known), count, rate)
+    return len(known)
+
+
+def _append(path: Path, lines: list[Written]) -> list[Written]:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(asdict(line)) + "\n" for line in lines))
+    return lines
+
+
+def read(path: Path) -> list[Written]:
+    """The lines of the file; one that a kill cut off is taken out of it."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return [Written(**json.loads(line)) for line in data[:whole].decode().splitlines()]
+
+
+def names(folder: Path) -> list[str]:
+    """The names and titles among the answers of the question sets."""
+    spoken = {spelt(name) for name in question_sets.entities(folder)}
+    return sorted(name for name in spoken if is_speakable(name) and name[0].isupper() and "," not in name)
+
+
+@click.command(help=__doc__)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .jsonl file.")
+@click.option("--texts", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the question sets.")
+@click.option("--count", default=30000, show_default=True)
+@click.option("--backbone", default="smollm2-135m", show_default=True)
+@click.option("--dtype", default="bfloat16", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(out: Path, folder: Path, count: int, backbone: str, dtype: str, seed: int) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
+
+    def author() -> Author:
+        return Backbone(plugins.create("backbones", backbone, {"dtype": dtype}), names(folder))
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        log.info("complete: %d sentences in %s", fill(out, author, count, seed), out)
+    except FobenchError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
