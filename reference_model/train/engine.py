@@ -33,6 +33,7 @@ from reference_model.train.batches import Batches, Place
 MODEL, TRAINER, LOG = "model.safetensors", "trainer.pt", "log.csv"
 KEPT = 2  # checkpoints
 WINDOW = 100  # losses that a spike is told from
+ENOUGH = 10  # of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +156,9 @@ class Trainer:
                 order.append((place, indices[rank::world]))
                 if place.batch == 0:
                     break
-            loader = DataLoader(_Loaded(self.stage, order), batch_size=None, num_workers=self.loop.workers)
-            yield from loader
+            own = torch.Generator()  # else it draws from the training's own randomness each time it begins
+            loaded = _Loaded(self.stage, order)
+            yield from DataLoader(loaded, batch_size=None, num_workers=self.loop.workers, generator=own)
 
     def _step(self, batch: Any) -> dict[str, float]:
         started = time.perf_counter()
@@ -183,7 +185,7 @@ class Trainer:
 
     def _suspect(self, loss: float) -> bool:
         """Whether to leave this step out: no number, or far above what was usual."""
-        usual = statistics.median(self._recent) if len(self._recent) >= WINDOW // 2 else math.inf
+        usual = statistics.median(self._recent) if len(self._recent) >= ENOUGH else math.inf
         bad = not math.isfinite(loss) or loss > self.loop.spike * usual
         if not bad:
             self._recent.append(loss)

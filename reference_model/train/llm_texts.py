@@ -30,12 +30,13 @@ from reference_model.train.question_sets import Found
 from reference_model.train.spelling import is_speakable, spelt
 
 log = logging.getLogger("llm_texts")
-BATCH = 64  # sentences written at once
-EXAMPLES = 6  # shown to the LLM
+BATCH = 256  # sentences written at once
+EXAMPLES = 3  # shown to the LLM
 LONGEST = 26  # tokens of a sentence
 TEMPERATURE, TOP_P, TOP_K = 0.9, 0.95, 200
+FREE = 0.3  # share of batches whose sentences may begin as they like
 WORDS = range(3, 19)  # in a sentence
-ALIKE = 0.003  # the share of sentences that may begin with the same words
+ALIKE = 0.003  # the share of sentences that may begin with the same words, or be the same but for the topic
 OPENING = 4  # words that count as a beginning
 STEM = 5  # letters of a topic's word that a sentence must hold
 WHOLE = 0.5  # how sure the LLM is that a token of its vocabulary is a whole word
@@ -50,12 +51,13 @@ LOOSE = re.compile(r"(?:^|\s)['-]|['-](?:\s|$)|[:;]|[.?!] ?[a-z]|[.?!]{2}")  # m
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A kind of sentence, as the LLM is asked for it. `examples`: a line each, "topic: sentence"."""
+    """A kind of sentence, as the LLM is asked for it. `openers`: its first words; `examples`: a line each, "topic: sentence"."""
 
     kind: str
     label: str
     share: float
     intro: str
+    openers: str
     examples: str
 
     def prompt(self, rng: random.Random) -> str:
@@ -71,6 +73,8 @@ PATTERNS = (
         "Question",
         0.38,
         "Questions that people ask about all sorts of topics.",
+        "Who Who What What When Where Where Which Why Why How How How Is Is Are Was Were Do Does Does Did Can Could Should"
+        " Would Will Has Have In On At If",
         """
         guitar: How many strings does a guitar have?
         Napoleon: On which island was Napoleon born?
@@ -97,6 +101,8 @@ PATTERNS = (
         "Fact",
         0.24,
         "Short facts about all sorts of topics, one sentence each.",
+        "The The The A An In In On At Most Many Some Every It There They One Two Three About After When If For With You People"
+        " Only No Yes His Her During Because",
         """
         guitar: A classical guitar has six strings.
         Napoleon: In eighteen twelve, Napoleon marched to Moscow and lost most of his army.
@@ -121,6 +127,8 @@ PATTERNS = (
         "Request",
         0.16,
         "Requests that people make to a voice assistant.",
+        "Please Please Play Tell Tell Show Find Find Book Add Call Send Read Write Explain Give Set Turn Open Put Buy Order"
+        " Search Look Translate Compare Describe Name List Check Help Make Start Stop Let Can Could Could Would I Cancel",
         """
         guitar: Play me something slow with an acoustic guitar.
         Napoleon: Tell me how Napoleon lost the battle of Waterloo.
@@ -145,6 +153,8 @@ PATTERNS = (
         "Remark",
         0.22,
         "Things that people say in everyday conversation about all sorts of topics.",
+        "I I I We We My My You Your Our He She They It This That These There When If Have Do Did Are Is Why Sorry Well Oh No Yes"
+        " Yesterday Last Next Today Maybe Honestly Thanks Nobody Everyone Let Can How What Sometimes",
         """
         guitar: My brother has played the guitar since he was nine.
         Napoleon: I never understood why Napoleon marched to Moscow.
@@ -182,8 +192,8 @@ class Author(Protocol):
 
     pools: Sequence[tuple[Sequence[str], float]]
 
-    def write(self, prompt: str, topics: Sequence[str], label: str, seed: int) -> list[str]:
-        """A sentence about each topic, as it comes; empty where it did not end."""
+    def write(self, prompt: str, rows: Sequence[str], seed: int) -> list[str]:
+        """How each row, set after the prompt, goes on to the end of its line; empty where it does not end."""
 
 
 class Backbone:
@@ -206,9 +216,10 @@ class Backbone:
         proper = [word for word in words if word.istitle() and word.lower() not in set(common)]
         lengths: dict[int, list[str]] = {}
         for name in names:
-            lengths.setdefault(len(self._encoded(name)), []).append(name)
-        total = sum(map(len, lengths.values()))
-        return [(proper, 0.3), (common, 0.45), *((group, 0.25 * len(group) / total) for group in lengths.values())]
+            lengths.setdefault(len(self._backbone.encode(f" {name}")), []).append(name)
+        groups = [group for group in lengths.values() if len(group) >= BATCH // 2]
+        total = sum(map(len, groups))
+        return [(proper, 0.3), (common, 0.45), *((group, 0.25 * len(group) / total) for group in groups)]
 
     @torch.inference_mode()
     def _whole_words(self, forms: Mapping[int, str]) -> list[str]:
@@ -216,38 +227,33 @@ class Backbone:
         tokens = {t: form[1:] for t, form in sorted(forms.items()) if re.fullmatch(r" [A-Za-z]{3,}", form)}
         apart = torch.tensor([not re.match("[A-Za-z]", forms.get(t, "a")) for t in range(self._backbone.vocab_size)])
         found = []
-        for some in torch.tensor(list(tokens)).split(BATCH * 8):
+        for some in torch.tensor(list(tokens)).split(BATCH):
             scores, _ = self._scores(some[:, None], self._started("We talked about", len(some)))
             chances = scores.softmax(-1) @ apart.float()
             found += [tokens[token] for token in some[chances > WHOLE].tolist()]
         return found
 
     @torch.inference_mode()
-    def write(self, prompt: str, topics: Sequence[str], label: str, seed: int) -> list[str]:
-        """See Author. The topics must be of one number of tokens."""
+    def write(self, prompt: str, rows: Sequence[str], seed: int) -> list[str]:
+        """See Author. The rows must be of one number of tokens."""
         generator = torch.Generator().manual_seed(seed)
-        after = self._backbone.encode(f"\n{label}:")
-        cache = self._started(prompt, len(topics))
-        ids = torch.tensor([self._encoded(topic) + after for topic in topics])
-        rows, tokens, ended = torch.arange(len(topics)), [[] for _ in topics], [False for _ in topics]
+        cache = self._started(prompt, len(rows))
+        ids = torch.tensor([self._backbone.encode(row) for row in rows])
+        going, tokens, ended = torch.arange(len(rows)), [[] for _ in rows], [False for _ in rows]
         for _ in range(LONGEST):
             scores, cache = self._scores(ids, cache)
             ids = _sampled(scores, generator)
             over = torch.isin(ids[:, 0], self._ends)
-            for row, token, end in zip(rows.tolist(), ids[:, 0].tolist(), over.tolist(), strict=True):
+            for row, token, end in zip(going.tolist(), ids[:, 0].tolist(), over.tolist(), strict=True):
                 ended[row] = end
                 tokens[row] += [] if end else [token]
             if over.all():
                 break
-            if len(rows) < 2 or over.sum() * 8 >= len(rows):
+            if over.sum() * 8 >= len(going):
                 cache.batch_select_indices((~over).nonzero()[:, 0])
-                ids, rows = ids[~over], rows[~over]
+                ids, going = ids[~over], going[~over]
         decode = self._backbone.tokenizer.decode
-        return [decode(ids).strip() if end else "" for ids, end in zip(tokens, ended, strict=True)]
-
-    def _encoded(self, topic: str) -> list[int]:
-        ids: list[int] = self._backbone.encode(f" {topic}")
-        return ids
+        return [decode(ids) if end else "" for ids, end in zip(tokens, ended, strict=True)]
 
     def _started(self, text: str, rows: int) -> Any:
         """The state after `text`, `rows` times: it is computed once."""
@@ -273,22 +279,23 @@ def _sampled(scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 @dataclass(slots=True)
 class Collected:
-    """What was taken so far: normal forms, and how many sentences begin alike."""
+    """What was taken so far: normal forms; how many sentences begin alike, and are the same but for their topic."""
 
     seen: set[str] = field(default_factory=set)
-    openings: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.seen)
 
-    def take(self, text: str) -> bool:
-        """Takes a sentence, unless it is known, a question of the benchmark, or begins like too many."""
-        normal, opening = normalise(text), _opening(text)
-        alike = self.openings[opening] >= 3 + ALIKE * len(self)
+    def take(self, text: str, topic: str) -> bool:
+        """Takes a sentence, unless it is known, a question of the benchmark, or too many are like it."""
+        normal = normalise(text)
+        forms = _opening(text), text.lower().replace(topic.lower(), "...")
+        alike = any(self.forms[form] >= 3 + ALIKE * len(self) for form in forms)
         if not normal or normal in self.seen or normal in texts.benchmark() or alike:
             return False
         self.seen.add(normal)
-        self.openings[opening] += 1
+        self.forms.update(forms)
         return True
 
 
@@ -298,7 +305,7 @@ def _opening(text: str) -> str:
 
 def sentence(raw: str, topic: str, kind: str) -> Found | None:
     """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or not about the topic."""
-    text = spelt(raw)
+    text = spelt(raw.replace('"', ""))
     text = text[:1].upper() + text[1:]
     found = Found(text, "question" if text.endswith("?") and kind == "statement" else kind, texts.WRITTEN)
     asks = text.endswith("?") or kind != "question"
@@ -319,9 +326,12 @@ def batch(author: Author, number: int, seed: int) -> Iterator[Written]:
     pattern = rng.choices(PATTERNS, [pattern.share for pattern in PATTERNS])[0]
     pool = rng.choices([pool for pool, _ in author.pools], [weight for _, weight in author.pools])[0]
     topics = rng.sample(pool, min(BATCH, len(pool)))
-    written = author.write(pattern.prompt(rng), topics, pattern.label, rng.randrange(2**31))
-    for topic, raw in zip(topics, written, strict=True):
-        if found := sentence(raw, topic, pattern.kind):
+    free = rng.random() < FREE
+    openers = ["" if free else f" {rng.choice(pattern.openers.split())}" for _ in topics]
+    rows = [f" {topic}\n{pattern.label}:{opener}" for topic, opener in zip(topics, openers, strict=True)]
+    written = author.write(pattern.prompt(rng), rows, rng.randrange(2**31))
+    for topic, opener, raw in zip(topics, openers, written, strict=True):
+        if raw and (found := sentence(opener + raw, topic, pattern.kind)):
             yield Written(found.text, found.kind, topic, number)
 
 
@@ -330,12 +340,12 @@ def fill(path: Path, author: Callable[[], Author], count: int, seed: int) -> int
     known = read(path) if path.exists() else []
     collected = Collected()
     for line in known:
-        collected.take(line.text)
+        collected.take(line.text, line.topic)
     number = max((line.batch for line in known), default=-1) + 1
     writer = author() if len(known) < count else None
     start, before = time.monotonic(), len(known)
     while writer and len(known) < count:
-        known += _append(path, [line for line in batch(writer, number, seed) if collected.take(line.text)])
+        known += _append(path, [line for line in batch(writer, number, seed) if collected.take(line.text, line.topic)])
         number += 1
         if number % 20 == 0:
             rate = 60 * (len(known) - before) / (time.monotonic() - start)
@@ -361,22 +371,24 @@ def read(path: Path) -> list[Written]:
 
 def names(folder: Path) -> list[str]:
     """The names and titles among the answers of the question sets."""
-    spoken = {spelt(name) for name in question_sets.entities(folder)}
+    spoken = {spelt(name) for name in question_sets.entities(folder) if not re.search(r"\d", name)}
     return sorted(name for name in spoken if is_speakable(name) and name[0].isupper() and "," not in name)
 
 
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The .jsonl file.")
-@click.option("--texts", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the question sets.")
+@click.option(
+    "--texts", "folder", type=click.Path(path_type=Path), help="Folder of question sets: their names as topics."
+)
 @click.option("--count", default=30000, show_default=True)
 @click.option("--backbone", default="smollm2-135m", show_default=True)
 @click.option("--dtype", default="bfloat16", show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(out: Path, folder: Path, count: int, backbone: str, dtype: str, seed: int) -> None:
+def main(out: Path, folder: Path | None, count: int, backbone: str, dtype: str, seed: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
 
     def author() -> Author:
-        return Backbone(plugins.create("backbones", backbone, {"dtype": dtype}), names(folder))
+        return Backbone(plugins.create("backbones", backbone, {"dtype": dtype}), names(folder) if folder else ())
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

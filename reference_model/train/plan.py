@@ -6,15 +6,15 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fobench.errors import FobenchError, unknown
 from reference_model.train import speakers
 from reference_model.train.speakers import Manner
-from reference_model.train.texts import SHORT, Text
+from reference_model.train.texts import SHORT, WRITTEN, Text
 
 SHARD = 500  # items
 PLAN, ABOUT = "plan.jsonl", "plan.json"
@@ -22,12 +22,18 @@ PLAN, ABOUT = "plan.jsonl", "plan.json"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a set is made of. `weights`: how likely a text of a kind is taken, "made" and "sum" where it is such a one."""
+    """What a set is made of.
+
+    `weights`: how likely a text of a kind is taken, "made", "sum" and "llm" where it is such a one. `beside`: a set whose texts
+    are not taken again.
+    """
 
     items: int
     rate_hz: int
     weights: dict[str, float]
     takes: int  # of each backchannel and interruption, by different speakers
+    shares: Mapping[str, float] = field(default_factory=lambda: speakers.SHARES)
+    beside: str = ""
 
 
 RECIPES = {
@@ -36,6 +42,14 @@ RECIPES = {
     ),
     "output": Recipe(
         8000, 22050, {"question": 0.3, "command": 0.1, "talk": 0.6, "statement": 1, "made": 1, "sum": 0.4}, 0
+    ),
+    "more": Recipe(
+        40000,
+        16000,
+        {"question": 1, "command": 1, "talk": 1, "statement": 1, "made": 0, "sum": 0.3, "llm": 4},
+        0,
+        speakers.FAST_SHARES,
+        beside="input",
     ),
 }
 
@@ -59,10 +73,18 @@ def make(name: str, texts: Sequence[Text], *, items: int | None = None, seed: in
     """The plan of the set `name`, at most `items` (default: the recipe's), in the order of rendering."""
     if name not in RECIPES:
         raise unknown("set", name, RECIPES)
-    recipe, voices = RECIPES[name], speakers.available()
-    takes = [(text, take) for text in texts for take in range(recipe.takes if text.kind in SHORT else 1)]
-    takes = sorted(takes, key=lambda pair: _rank(recipe, pair[0], pair[1], seed))[: items or recipe.items]
+    recipe, voices = RECIPES[name], speakers.available(RECIPES[name].shares)
+    used = {text.id for text, _ in _takes(RECIPES[recipe.beside], texts, None, seed)} if recipe.beside else ()
+    takes = _takes(recipe, [text for text in texts if text.id not in used], items, seed)
     return _sharded([_item(name, recipe, text, take, seed, voices) for text, take in takes])
+
+
+def _takes(recipe: Recipe, texts: Iterable[Text], items: int | None, seed: int) -> list[tuple[Text, int]]:
+    """The texts drawn for a set, each with the number of its take."""
+    takes = [(text, take) for text in texts for take in range(recipe.takes if text.kind in SHORT else 1)]
+    ranks = {(text.id, take): _rank(recipe, text, take, seed) for text, take in takes}
+    takes = [(text, take) for text, take in takes if ranks[text.id, take] <= 0]
+    return sorted(takes, key=lambda pair: ranks[pair[0].id, pair[1]])[: items or recipe.items]
 
 
 def write(folder: Path, items: Iterable[Item], about: dict[str, Any]) -> None:
@@ -103,15 +125,16 @@ def by_shard(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 
 def _rank(recipe: Recipe, text: Text, take: int, seed: int) -> float:
-    """Sorting by it draws without replacement, by weight (Efraimidis and Spirakis 2006)."""
+    """Sorting by it draws without replacement, by weight (Efraimidis and Spirakis 2006); above 0: never to be drawn."""
     weight = recipe.weights.get(text.kind, 1.0 if recipe.takes else 0.0)
     weight *= recipe.weights["made"] if text.source == "made" and text.kind not in SHORT else 1
     weight *= recipe.weights["sum"] if (text.source, text.kind) == ("gsm8k", "statement") else 1
+    weight *= recipe.weights.get("llm", 0.0) if text.source == WRITTEN else 1
     chance = random.Random(f"{seed} {text.id} {take}").random()
     return -(chance ** (1 / weight)) if weight else 1.0
 
 
-def _item(name: str, recipe: Recipe, text: Text, take: int, seed: int, voices: tuple[str, ...]) -> Item:
+def _item(name: str, recipe: Recipe, text: Text, take: int, seed: int, voices: Mapping[str, float]) -> Item:
     rng = random.Random(f"{seed} {name} {text.id} {take}")
     if name == "output":
         manner = speakers.OUTPUT

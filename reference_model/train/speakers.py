@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from shutil import which
 from typing import Any
 
 from fobench import plugins
@@ -15,11 +16,19 @@ KOKORO = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
 KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa: one that training never hears, alone or in a mixture
 ESPEAK = ("en-us", "en-gb", "en-gb-x-rp", "en-us+f3", "en-us+m3", "en-gb+f2", "en-029")
 ESPEAK_HELD_OUT = "en-gb-scotland"
+FLITE = ("slt", "awb", "rms", "kal")
 SHARES = {"kokoro": 0.5, "piper": 0.43, "espeak": 0.07}
+FAST_SHARES = {"piper": 0.45, "flite": 0.45, "espeak": 0.1}  # of many clips in little time
+PROGRAMS = {"espeak": ("espeak-ng", "espeak"), "flite": ("flite",)}  # that a voice needs one of
 MIXED = 0.6  # share of Kokoro's clips that two speakers are mixed in
 SPEEDS = (0.75, 0.85, 0.95, 1.0, 1.1, 1.2, 1.35)  # that a voice is asked for; few, since each is a model in memory
 TEMPO = (0.85, 1.2)  # what is heard, from speed and pitch together; 1: the voice's own
-PITCHES = {"kokoro": (0.86, 1.16), "piper": (0.88, 1.3), "espeak": (0.9, 1.2)}  # factors on frequency, formants too
+PITCHES = {  # factors on frequency, formants too
+    "kokoro": (0.86, 1.16),
+    "piper": (0.88, 1.3),
+    "espeak": (0.9, 1.2),
+    "flite": (0.88, 1.2),
+}
 UNCHANGED = 0.4  # share of clips at the voice's own pitch
 NOISES = ((0.333, 0.333), (0.667, 0.8))  # Piper's noise_scale and noise_w
 OUTPUT_NOISE = (0.333, 0.0)
@@ -43,22 +52,24 @@ class Manner:
             return {"words_per_minute": round(WORDS_PER_MINUTE * self.speed)}
         if self.voice == "kokoro":
             return {"speed": self.speed, "threads": threads}
-        noise_scale, noise_w = self.noise
         rate = round(1 / self.speed, 4)
+        if self.voice == "flite":
+            return {"duration_stretch": rate}
+        noise_scale, noise_w = self.noise
         return {"length_scale": rate, "noise_scale": noise_scale, "noise_w": noise_w, "threads": threads}
 
 
 OUTPUT = Manner("piper", "joe", noise=OUTPUT_NOISE)  # the reply's voice: always the same
 
 
-def available() -> tuple[str, ...]:
-    """The voices that this machine can render with: espeak only where its program is installed."""
-    return tuple(name for name in SHARES if name != "espeak" or shutil.which("espeak-ng") or shutil.which("espeak"))
+def available(shares: Mapping[str, float]) -> dict[str, float]:
+    """The shares of the voices that this machine can render with: some need a program that must be installed."""
+    return {name: share for name, share in shares.items() if name not in PROGRAMS or any(map(which, PROGRAMS[name]))}
 
 
-def draw(rng: random.Random, voices: tuple[str, ...]) -> Manner:
-    """A manner for training."""
-    voice = rng.choices(voices, [SHARES[name] for name in voices])[0]
+def draw(rng: random.Random, voices: Mapping[str, float]) -> Manner:
+    """A manner for training. `voices`: {name: share}."""
+    voice = rng.choices(list(voices), list(voices.values()))[0]
     pitch = 1.0 if rng.random() < UNCHANGED else round(rng.uniform(*PITCHES[voice]), 3)
     wanted = rng.uniform(*TEMPO) / pitch
     speed = min(SPEEDS, key=lambda known: abs(known - wanted))
@@ -66,9 +77,11 @@ def draw(rng: random.Random, voices: tuple[str, ...]) -> Manner:
     return Manner(voice, _speaker(rng, voice), speed, pitch, noise)
 
 
-def draw_held_out(rng: random.Random, voices: tuple[str, ...]) -> Manner:
-    """A manner of a speaker that training never hears, at its own pitch."""
-    if "espeak" in voices and rng.random() < 0.2:
+def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> Manner:
+    """A manner of a speaker that training never hears, at its own pitch; any manner where no voice has such a speaker."""
+    if not {"kokoro", "espeak"} & voices.keys():
+        return draw(rng, voices)
+    if "kokoro" not in voices or ("espeak" in voices and rng.random() < 0.2):
         return Manner("espeak", ESPEAK_HELD_OUT, held_out=True)
     return Manner("kokoro", KOKORO_HELD_OUT, rng.choice((0.95, 1.0, 1.1)), held_out=True)
 
@@ -85,6 +98,8 @@ def _speaker(rng: random.Random, voice: str) -> str:
         return "joe"
     if voice == "espeak":
         return rng.choice(ESPEAK)
+    if voice == "flite":
+        return rng.choice(FLITE)
     if rng.random() >= MIXED:
         return rng.choice(KOKORO)
     first, second = rng.sample(KOKORO, 2)

@@ -1,0 +1,110 @@
+"""The training loop: learns, resumes to the bit, shares a batch among processes, leaves bad steps out, says what is wrong."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_stage import LOOP, Net, Toy
+
+from fobench.errors import FobenchError
+from reference_model import weights
+from reference_model.train import engine
+from reference_model.train.engine import Loop, Trainer
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name("toy_stage.py")
+ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TOY.parent}", "OMP_NUM_THREADS": "1"}
+
+
+def rows(folder):
+    """{(step, name): value} of a log, but for what depends on the machine's pace."""
+    lines = [line.split(",") for line in (folder / engine.LOG).read_text().splitlines()]
+    return {(int(step), name): value for step, name, value in lines if name != "seconds"}
+
+
+def final(folder):
+    return weights.load(engine.checkpoints(folder)[-1] / engine.MODEL)[1]
+
+
+def test_it_learns_and_keeps_a_log(tmp_path):
+    found = list(Trainer(Toy(), LOOP, tmp_path).run())
+    assert len(found) == LOOP.steps
+    assert found[-1]["valid_loss"] < 0.3 * found[0]["loss"]
+    assert rows(tmp_path)[30, "valid_loss"] == f"{found[-1]['valid_loss']:.6g}"
+    assert [c.name for c in engine.checkpoints(tmp_path)] == ["step-0000029", "step-0000030"]
+
+
+@pytest.mark.parametrize("stop", [1, 7, 19])
+def test_resumed_is_as_if_never_stopped(tmp_path, stop):
+    def run(folder, steps):
+        stage = Toy()
+        stage.module.noise = 0.3  # draws from torch's generator at every step
+        made = Trainer(stage, LOOP, folder).run()
+        for _ in range(steps):
+            next(made, None)
+        made.close()
+
+    run(tmp_path / "whole", 31)
+    run(tmp_path / "parts", stop)
+    run(tmp_path / "parts", 31)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    whole, parts = final(tmp_path / "whole"), final(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_killed_process_resumes_to_the_bit(tmp_path):
+    command = [sys.executable, str(TOY)]
+    subprocess.run([*command, str(tmp_path / "whole"), "0.3"], env=ENV, check=True)
+    running = subprocess.Popen([*command, str(tmp_path / "killed"), "0.3"], env=ENV)
+    deadline = time.monotonic() + 60
+    while not engine.checkpoints(tmp_path / "killed") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    subprocess.run([*command, str(tmp_path / "killed"), "0.3"], env=ENV, check=True)
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
+def test_two_processes_have_the_curve_of_one(tmp_path):
+    subprocess.run([sys.executable, str(TOY), str(tmp_path / "one"), "0"], env=ENV, check=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    env = {**ENV, "ACCELERATE_USE_CPU": "true"}
+    subprocess.run([*launch, str(TOY), str(tmp_path / "two"), "0"], env=env, check=True, capture_output=True)
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(float(two[key]) == pytest.approx(float(value), rel=1e-3, abs=1e-6) for key, value in one.items())
+
+
+def test_a_bad_step_is_left_out_and_counted(tmp_path):
+    stage = Toy(Net(poison=(0.25,)))
+    trainer = Trainer(stage, replace(LOOP, steps=200, batch_most=4, batch_s=4.0), tmp_path)
+    found = list(trainer.run())
+    assert 0 < trainer.skipped < 60
+    assert sum(row["skipped"] for row in found) == trainer.skipped
+    assert found[-1]["valid_loss"] < 0.3 * found[0]["loss"]
+
+
+def test_it_gives_up_where_every_step_is_bad(tmp_path):
+    stage = Toy(Net())
+    stage.module.layers[0].weight.data.fill_(float("nan"))
+    with pytest.raises(FobenchError, match="Stage toy: 20 steps in a row had a loss of nan"):
+        list(Trainer(stage, LOOP, tmp_path).run())
+
+
+def test_a_training_of_another_configuration_is_not_gone_on_with(tmp_path):
+    list(Trainer(Toy(), replace(LOOP, steps=2), tmp_path).run())
+    with pytest.raises(FobenchError, match=r"another configuration \(sizes\)"):
+        list(Trainer(Toy(sizes=9), LOOP, tmp_path).run())
+
+
+def test_the_rate_rises_stays_and_falls():
+    loop = Loop(steps=100, warmup=10, decay=0.2)
+    assert [loop.rate(step) for step in (0, 9, 50, 80, 90, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
+    assert all(
+        loop.rate(s) == Loop(steps=200, warmup=10, decay=0.1).rate(s) for s in range(80)
+    )  # so it can be prolonged
