@@ -19,7 +19,7 @@ from reference_model.reply import Reply
 from reference_model.sampling import generator
 from reference_model.session import FreezeOmniSession
 from reference_model.speaking import Saying, Speech
-from reference_model.spoken_text import Segment, Segmenter, normalise, published_normalise
+from reference_model.spoken_text import Segment, Segmenter, normalise, pieces_of, published_normalise
 from reference_model.together import SharedBackbone, Together
 from reference_model.turns import TurnLayout
 
@@ -89,9 +89,9 @@ class Live:
         if not ids:
             return None
         decoder = self.model.decoder
-        text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0])  # [1, n * D/d, d]
+        text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], pieces_of(self.backbone.pieces(), ids))
         thought = [reply.hidden[i] for i in segment.tokens]
-        prefix = decoder.text_rows(torch.stack(thought)) if thought else None
+        prefix = decoder.text_rows(torch.stack(thought)) if thought and decoder.config.thoughts else None
         cutter = QuietCutter(self.settings.quiet) if self.settings.quiet else None
         state = decoder.prefill(text, prefix)
         draws = generator(reply.seed, reply.number, segment.tokens.start)

@@ -40,6 +40,7 @@ class SpeechDecoderConfig:
     eps: float = 1e-6
     rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16, as the published server has them on a GPU
     allow_special: bool = False  # ids that are no codes may be drawn, as published
+    thoughts: bool = True  # the LLM's hidden states are read too, by the prefix network
     characters: int = 0  # letters are read beside the LLM's vectors: how many, by Unicode number; 0: none
 
     def stack(self, layers: int) -> LlamaConfig:
@@ -87,7 +88,8 @@ class SpeechDecoder(nn.Module):
         self.vocabulary = config.codes + SPECIALS
         self.embedding = nn.Embedding(config.codebooks * self.vocabulary, config.size)
         self.pre = Stack(config.stack(config.pre_layers))
-        self.prefix = Stack(config.stack(config.layers))
+        if config.thoughts:
+            self.prefix = Stack(config.stack(config.layers))
         self.layers = Stack(config.stack(config.layers))
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
@@ -119,7 +121,8 @@ class SpeechDecoder(nn.Module):
 
     @torch.no_grad()
     def prefill(self, text: torch.Tensor, prefix: torch.Tensor | None = None) -> DecoderState:
-        """Text rows [1, H, d] and, if any, hidden-state rows [1, P, d] -> the state in which the first code is drawn."""
+        """Text rows [1, H, d] and, where the decoder reads thoughts, hidden-state rows [1, P, d] -> the state in which the
+        first code is drawn."""
         past = None if prefix is None else self.prefix(prefix, self._turn(prefix.shape[1]))[1]
         _, pairs = self.layers(self._beginning(text), self._turn(text.shape[1] + 1), past)
         start = [self.special(SOS)] * self.config.codebooks

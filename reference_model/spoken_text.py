@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from fobench.types import Pieces
 
 SENTENCE_ENDS = "。：？！.?!\n"
 CLAUSE_ENDS = SENTENCE_ENDS + ",，:;、"
@@ -94,6 +96,12 @@ def segments(pieces: Iterator[str], rules: Segmentation) -> Iterator[Segment]:
 def normalise(text: str) -> str:
     """The text without marks that are not read aloud, its spaces single."""
     return " ".join(MARKS.sub("", text).split())
+
+
+def pieces_of(reader: Pieces, ids: Sequence[int]) -> list[str]:
+    """Each token's text, by a backbone's `pieces()`; what the last ones only together write belongs to the last."""
+    texts = [reader.add(i) for i in ids]
+    return [*texts[:-1], texts[-1] + reader.rest()] if texts else []
 
 
 # ---- the published rules ---------------------------------------------------------------------------------------------

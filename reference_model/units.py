@@ -52,7 +52,7 @@ class Units:
         return [i + 1 for i in self._bpe.encode(text).ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return "".join(self.pieces[i] for i in ids).replace(SPACE, " ").strip()
+        return " ".join("".join(self.pieces[i] for i in ids).replace(SPACE, " ").split())
 
     def to_json(self) -> Any:
         return json.loads(self.merges)

@@ -1,6 +1,7 @@
 """Voices: what of a text is spoken, in which portions, and (-m slow) what they sound like to a recogniser."""
 
 import io
+import shutil
 import struct
 import sys
 import wave
@@ -94,6 +95,12 @@ def test_a_missing_espeak_is_said_with_the_command(monkeypatch, tmp_path):
         plugins.create("voices", "espeak")
 
 
+def test_a_missing_flite_is_said_with_the_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PrerequisiteError, match="apt-get install flite"):
+        plugins.create("voices", "flite")
+
+
 @pytest.fixture
 def espeak(monkeypatch, tmp_path):
     """A stand-in program: notes its arguments and input, and answers as a stream does, with a length it cannot know."""
@@ -129,6 +136,54 @@ def test_espeak_says_nothing_for_nothing_and_refuses_unknown_speakers(espeak):
         voice.speak("Hello", 0, "en-uk")
 
 
+@pytest.fixture
+def flite(monkeypatch, tmp_path):
+    """A stand-in program: notes its arguments, a line each, and answers with three samples."""
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(struct.pack("<3h", 0, 16384, -16384))
+    program = tmp_path / "flite"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/arguments\ncat {tmp_path}/sound.wav\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path
+
+
+def test_flite_gets_plain_letters_as_the_value_of_an_option(flite):
+    chunk = plugins.create("voices", "flite", {"duration_stretch": "1.25"}).speak("-o café 飛; $(id)", 0, "kal")
+    np.testing.assert_allclose(chunk.samples, [0, 0.5, -0.5])
+    asked = (flite / "arguments").read_text().splitlines()
+    assert asked[:4] == ["-voice", "kal16", "--setf", "duration_stretch=1.25"]
+    assert asked[4:] == ["-t", "-o cafe ; (id)", "-o", "/dev/stdout"]
+
+
+def test_flite_speaks_a_long_text_in_portions_and_nothing_for_nothing(flite):
+    voice = plugins.create("voices", "flite")
+    assert len(voice.speak("This is a sentence. " * 40, 0).samples) == 6
+    assert not any(len(voice.speak(text, 0).samples) for text in ("", "🎉", "飛"))
+    assert (flite / "arguments").read_text().splitlines().count("-t") == 2
+
+
+def test_flite_refuses_what_it_cannot_do(flite):
+    with pytest.raises(FobenchError, match="Did you mean 'slt'"):
+        plugins.create("voices", "flite").speak("Hello", 0, "slt2")
+    with pytest.raises(FobenchError, match="must be above 0"):
+        plugins.create("voices", "flite", {"duration_stretch": "0"})
+    (flite / "flite").write_text("#!/bin/sh\necho no such voice >&2\n")
+    with pytest.raises(FobenchError, match="flite failed with slt: no such voice"):
+        plugins.create("voices", "flite").speak("Hello", 0)
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
+def test_flites_speakers_differ_and_stretch_is_length():
+    plain, slow = (plugins.create("voices", "flite", {"duration_stretch": stretch}) for stretch in ("1", "1.5"))
+    spoken = [plain.speak("Water boils at one hundred degrees.", 0, name) for name in plain.speakers]
+    assert {chunk.rate_hz for chunk in spoken} == {16000} and len({len(chunk.samples) for chunk in spoken}) == 4
+    for name, chunk in zip(plain.speakers, spoken, strict=True):
+        longer = slow.speak("Water boils at one hundred degrees.", 0, name)
+        assert len(longer.samples) / len(chunk.samples) == pytest.approx(1.5, abs=0.1)
+
+
 # ---- Real models -------------------------------------------------------------------------------------------------------
 
 SENTENCES = (
@@ -138,8 +193,10 @@ SENTENCES = (
 )
 
 
-@pytest.fixture(scope="module", params=["piper", "kokoro"])
+@pytest.fixture(scope="module", params=["piper", "kokoro", "flite"])
 def voice(request):
+    if request.param == "flite" and not shutil.which("flite"):
+        pytest.skip("flite is not installed")
     return plugins.create("voices", request.param)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ class PiperVoice:
             import piper
         except ImportError as error:
             raise PrerequisiteError(INSTALL.format(error)) from error
-        self._voice = piper.PiperVoice.load(model)
-        self._voice.session = _session(onnxruntime, model, threads)
+        self._voice = _loaded(onnxruntime, piper, model, threads)
         options = {"noise_scale": noise_scale, "noise_w_scale": noise_w, "length_scale": length_scale}
         self._settings = {
             name: piper.SynthesisConfig(speaker_id=i, normalize_audio=False, **options)
@@ -51,11 +51,15 @@ class PiperVoice:
         return joined([chunk.audio_float_array for chunk in chunks], self.rate_hz)
 
 
-def _session(onnxruntime: Any, model: Path, threads: int | None) -> Any:
+@lru_cache(maxsize=1)
+def _loaded(onnxruntime: Any, piper: Any, model: Path, threads: int | None) -> Any:
+    """Loaded once for voices that differ in their settings only."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0  # 0: all cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others compute at the same time
-    return onnxruntime.InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
+    voice = piper.PiperVoice.load(model)
+    voice.session = onnxruntime.InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
+    return voice
 
 
 def _speakers(voice: Any, name: str) -> list[tuple[str, int | None]]:

@@ -14,6 +14,9 @@ from reference_model.features import FrontEnd
 from reference_model.train.augment import Augmentation, Sounds, masked, spoken
 from reference_model.train.corpus import Corpus, Samples
 
+Ready = tuple[Tensor, Tensor, str, tuple[int, int]]  # features made harder, clean ones, the text, where speech is
+QUIET = 0.02  # of the peak: below it there is no speech in a clean clip
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -23,6 +26,7 @@ class Heard:
     lengths: Tensor
     clean: Tensor
     texts: tuple[str, ...]
+    spans: Tensor  # [B, 2]: where speech begins and ends, in feature frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class Listening:
         made = [one for group in groups if (one := self._clip(group, epoch)) is not None]
         return collate(made, self.front, self.chunk)
 
-    def _clip(self, group: Sequence[int], epoch: int) -> tuple[Tensor, Tensor, str] | None:
-        """The clips of a group, one after the other, as features: (made harder, clean, their texts)."""
+    def _clip(self, group: Sequence[int], epoch: int) -> Ready | None:
+        """The clips of a group, one after the other."""
         rng = self._rng(epoch, group[0])
         parts: list[Samples] = []
         texts = []
@@ -63,7 +67,8 @@ class Listening:
         features = self._features(heard)
         hop_s = self.front.hop / self.front.rate_hz
         noisy = torch.from_numpy(masked(features.numpy(), self.rules, hop_s, rng))
-        return noisy, features if heard is clean else self._features(clean), " ".join(texts)
+        plain = features if heard is clean else self._features(clean)
+        return noisy, plain, " ".join(texts), span(clean, self.front.hop)
 
     def _rng(self, epoch: int, index: int) -> np.random.Generator:
         name = self.corpus.entries[index].id.encode()
@@ -73,11 +78,18 @@ class Listening:
         return self.front.offline(torch.from_numpy(samples)[None])[0]
 
 
-def collate(clips: Sequence[tuple[Tensor, Tensor, str]], front: FrontEnd, chunk: int) -> Heard:
+def span(clean: Samples, hop: int) -> tuple[int, int]:
+    """Where speech begins and ends in a clean clip, in frames of `hop` samples."""
+    loud = np.flatnonzero(np.abs(clean) > QUIET * np.abs(clean).max())
+    return (int(loud[0]) // hop, int(loud[-1]) // hop + 1) if len(loud) else (0, 1)
+
+
+def collate(clips: Sequence[Ready], front: FrontEnd, chunk: int) -> Heard:
     """Clips as one batch, filled up with silence to whole chunks."""
-    lengths = torch.tensor([-(-len(features) // chunk) * chunk for features, _, _ in clips])
+    lengths = torch.tensor([-(-len(one[0]) // chunk) * chunk for one in clips])
     longest = int(lengths.max()) if len(clips) else chunk
     features, clean = (torch.full((len(clips), longest, front.mels), front.silence) for _ in range(2))
-    for row, (noisy, plain, _) in enumerate(clips):
+    for row, (noisy, plain, _, _) in enumerate(clips):
         features[row, : len(noisy)], clean[row, : len(plain)] = noisy, plain
-    return Heard(features, lengths, clean, tuple(text for _, _, text in clips))
+    spans = torch.tensor([one[3] for one in clips]).reshape(-1, 2)
+    return Heard(features, lengths, clean, tuple(one[2] for one in clips), spans)

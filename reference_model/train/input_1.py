@@ -59,6 +59,10 @@ def validation(entries: list[Entry], listening: Listening, most: int) -> list[He
 @click.option("--out", type=Path, required=True)
 @click.option("--layers", default=6, show_default=True)
 @click.option("--near/--free", default=True, show_default=True)
+@click.option(
+    "--even", default=0.0, show_default=True, help="Weight of evenly spread units: for the first few hundred steps."
+)
+@click.option("--easy", is_flag=True, help="Short clips as they are: for the first few hundred steps.")
 @click.option("--set", "pairs", multiple=True, help="NAME=VALUE of the loop.")
 def main(
     data: Sequence[Path],
@@ -70,6 +74,8 @@ def main(
     out: Path,
     layers: int,
     near: bool,
+    even: float,
+    easy: bool,
     pairs: Sequence[str],
 ) -> None:
     loop = Loop(
@@ -99,13 +105,17 @@ def main(
     adapter = SpellingAdapter(SpellingConfig(encoder.size, units.merges))
     teacher = whisper(WhisperConfig()).requires_grad_(False).eval() if near else None
     sounds = Sounds.read(noises, rooms, 16_000)
-    listening = Listening(train, sounds, Augmentation(), encoder.front, encoder.chunk, loop.seed)
+    if easy:
+        train.entries = [entry for entry in train.entries if entry.seconds < 3.0]
+    rules, joined = (PLAIN, 0.0) if easy else (Augmentation(), 0.15)
+    listening = Listening(train, sounds, rules, encoder.front, encoder.chunk, loop.seed, joined)
     held = Corpus.open([d for d in data if d.is_dir()], 16_000, "valid").entries
     unseen = [e for e in held if e.info["manner"]["held_out"]]
     seen = [e for e in held if not e.info["manner"]["held_out"]]
     sets = [("unseen_voice", validation(unseen, listening, 200)), ("seen_voice", validation(seen, listening, 200))]
     sets += [(v.parent.name, validation(Corpus.open([v], 16_000).entries, listening, 200)) for v in valids]
     module = SpellingLearner(encoder, adapter, teacher)
+    module.evenness, module.dropout = even, 0.0 if easy else module.dropout
     stage = SpellingStage(
         module,
         listening,

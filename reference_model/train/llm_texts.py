@@ -45,8 +45,11 @@ META = re.compile(
     r"|here (is|are)|user|chatbot|prompts?)\b",
     re.IGNORECASE,
 )
+CRUDE = re.compile(r"\b(porn|sex|rape|rapist|penis|vagina|naked|nude|genocide|suicid)", re.IGNORECASE)
 REPEATED = re.compile(r"\b(\w+)[,.]? \1\b|\b(\w{4,})\b.*\b\2\b.*\b\2\b", re.IGNORECASE)
-LOOSE = re.compile(r"(?:^|\s)['-]|['-](?:\s|$)|[:;]|[.?!] ?[a-z]|[.?!]{2}")  # marks that stand for something not said
+LOOSE = re.compile(
+    r"(?:^|\s)['-]|['-](?:\s|$)|[:;]|[.?!] [a-z]|[.?!,][A-Za-z]|[.?!]{2}"
+)  # marks that stand for something not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ PATTERNS = (
         0.16,
         "Requests that people make to a voice assistant.",
         "Please Please Play Tell Tell Show Find Find Book Add Call Send Read Write Explain Give Set Turn Open Put Buy Order"
-        " Search Look Translate Compare Describe Name List Check Help Make Start Stop Let Can Could Could Would I Cancel",
+        " Search Look Compare Describe Name List Check Help Make Start Stop Let Can Could Could Would I",
         """
         guitar: Play me something slow with an acoustic guitar.
         Napoleon: Tell me how Napoleon lost the battle of Waterloo.
@@ -153,8 +156,8 @@ PATTERNS = (
         "Remark",
         0.22,
         "Things that people say in everyday conversation about all sorts of topics.",
-        "I I I We We My My You Your Our He She They It This That These There When If Have Do Did Are Is Why Sorry Well Oh No Yes"
-        " Yesterday Last Next Today Maybe Honestly Thanks Nobody Everyone Let Can How What Sometimes",
+        "I I I We We My My You Your Our He She They It This That These There When If Have Do Did Are Is Why Well Oh No Yes"
+        " Last Next Today Maybe Thanks Nobody Everyone Let Can How What Sometimes",
         """
         guitar: My brother has played the guitar since he was nine.
         Napoleon: I never understood why Napoleon marched to Moscow.
@@ -219,7 +222,8 @@ class Backbone:
             lengths.setdefault(len(self._backbone.encode(f" {name}")), []).append(name)
         groups = [group for group in lengths.values() if len(group) >= BATCH // 2]
         total = sum(map(len, groups))
-        return [(proper, 0.3), (common, 0.45), *((group, 0.25 * len(group) / total) for group in groups)]
+        pools = [(proper, 0.3), (common, 0.45), *((group, 0.25 * len(group) / total) for group in groups)]
+        return [(pool, share) for pool, share in pools if pool]
 
     @torch.inference_mode()
     def _whole_words(self, forms: Mapping[int, str]) -> list[str]:
@@ -227,33 +231,35 @@ class Backbone:
         tokens = {t: form[1:] for t, form in sorted(forms.items()) if re.fullmatch(r" [A-Za-z]{3,}", form)}
         apart = torch.tensor([not re.match("[A-Za-z]", forms.get(t, "a")) for t in range(self._backbone.vocab_size)])
         found = []
-        for some in torch.tensor(list(tokens)).split(BATCH):
-            scores, _ = self._scores(some[:, None], self._started("We talked about", len(some)))
+        for start in range(0, len(tokens), BATCH):
+            ids = torch.tensor(list(tokens)[start : start + BATCH])
+            scores, _ = self._scores(ids[:, None], self._started("We talked about", len(ids)))
             chances = scores.softmax(-1) @ apart.float()
-            found += [tokens[token] for token in some[chances > WHOLE].tolist()]
+            found += [tokens[token] for token in ids[chances > WHOLE].tolist()]
         return found
 
     @torch.inference_mode()
     def write(self, prompt: str, rows: Sequence[str], seed: int) -> list[str]:
-        """See Author. The rows must be of one number of tokens."""
+        """See Author. Rows of another number of tokens than most are left out."""
         generator = torch.Generator().manual_seed(seed)
-        cache = self._started(prompt, len(rows))
-        ids = torch.tensor([self._backbone.encode(row) for row in rows])
-        going, tokens, ended = torch.arange(len(rows)), [[] for _ in rows], [False for _ in rows]
+        encoded = [self._backbone.encode(row) for row in rows]
+        length = Counter(map(len, encoded)).most_common(1)[0][0]
+        going = torch.tensor([i for i, row in enumerate(encoded) if len(row) == length])
+        ids, cache = torch.tensor([encoded[i] for i in going]), self._started(prompt, len(going))
+        over, tokens = torch.zeros(len(going), dtype=torch.bool), [[] for _ in rows]
         for _ in range(LONGEST):
             scores, cache = self._scores(ids, cache)
             ids = _sampled(scores, generator)
-            over = torch.isin(ids[:, 0], self._ends)
-            for row, token, end in zip(going.tolist(), ids[:, 0].tolist(), over.tolist(), strict=True):
-                ended[row] = end
-                tokens[row] += [] if end else [token]
+            over |= torch.isin(ids[:, 0], self._ends)
+            for row, token in zip(going[~over].tolist(), ids[~over, 0].tolist(), strict=True):
+                tokens[row].append(token)
             if over.all():
                 break
             if over.sum() * 8 >= len(going):
                 cache.batch_select_indices((~over).nonzero()[:, 0])
-                ids, going = ids[~over], going[~over]
-        decode = self._backbone.tokenizer.decode
-        return [decode(ids) if end else "" for ids, end in zip(tokens, ended, strict=True)]
+                ids, going, over = ids[~over], going[~over], over[~over]
+        endless = set(going[~over].tolist())
+        return ["" if i in endless else self._backbone.tokenizer.decode(row) for i, row in enumerate(tokens)]
 
     def _started(self, text: str, rows: int) -> Any:
         """The state after `text`, `rows` times: it is computed once."""
@@ -304,14 +310,14 @@ def _opening(text: str) -> str:
 
 
 def sentence(raw: str, topic: str, kind: str) -> Found | None:
-    """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or not about the topic."""
+    """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or lacks the name that is its topic."""
     text = spelt(raw.replace('"', ""))
     text = text[:1].upper() + text[1:]
     found = Found(text, "question" if text.endswith("?") and kind == "statement" else kind, texts.WRITTEN)
     asks = text.endswith("?") or kind != "question"
-    plain = text.endswith((".", "?", "!")) and not any(rule.search(text) for rule in (META, REPEATED, LOOSE))
+    plain = text.endswith((".", "?", "!")) and not any(rule.search(text) for rule in (META, CRUDE, REPEATED, LOOSE))
     fits = texts.fits(found) and len(text.split()) in WORDS
-    return found if asks and plain and fits and mentions(text, topic) else None
+    return found if asks and plain and fits and (topic.islower() or mentions(text, topic)) else None
 
 
 def mentions(text: str, topic: str) -> bool:

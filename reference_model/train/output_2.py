@@ -22,7 +22,7 @@ from reference_model import weights
 from reference_model.codec import CodecConfig, ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.speech_decoder import SpeechDecoder
-from reference_model.spoken_text import normalise
+from reference_model.spoken_text import normalise, pieces_of
 from reference_model.train.batches import Batches
 from reference_model.train.corpus import Corpus
 from reference_model.train.engine import MODEL, Loop, Trainer, checkpoints, to_device
@@ -105,13 +105,6 @@ def collate(clips: Sequence[tuple[tuple[int, ...], tuple[str, ...], Tensor]]) ->
     return Spoken(ids, pieces, padded, lengths)
 
 
-def pieces_of(backbone: Any, ids: Sequence[int]) -> tuple[str, ...]:
-    """Each token's text; of one that only ends a letter, the letter."""
-    reader = backbone.pieces()
-    texts = [reader.add(i) for i in ids]
-    return (*texts[:-1], texts[-1] + reader.rest()) if texts else ()
-
-
 def load_codec(folder: Path) -> ReferenceCodec:
     """The newest codec of output stage 1, with the generator that it was trained for."""
     data, tensors = weights.load(checkpoints(folder)[-1] / MODEL)
@@ -164,11 +157,13 @@ def main(data: Sequence[Path], codec_folder: Path, out: Path, pairs: Sequence[st
         codes = encoded(codec, corpus, out / f"codes-{split}.safetensors")
         texts = {e.id: backbone.encode(normalise(e.text)) for e in corpus.entries}
         sets[split] = [
-            (tuple(texts[e.id]), pieces_of(backbone, texts[e.id]), codes[e.id]) for e in corpus.entries if e.id in codes
+            (tuple(texts[e.id]), pieces_of(backbone.pieces(), texts[e.id]), codes[e.id])
+            for e in corpus.entries
+            if e.id in codes
         ]
         print(split, len(sets[split]), f"{corpus.hours:.1f} h", flush=True)
     embeddings = backbone.embed(torch.arange(backbone.vocab_size)[None])[0].float().clone()
-    config = ModelConfig.load("small").decoder
+    config = dataclasses.replace(ModelConfig.load("small").decoder, thoughts=False)  # output stage 3 adds them
     module = SpeakingLearner(SpeechDecoder(config), embeddings)
     stage = SpeakingStage(
         module, sets["train"], sets["valid"], codec.config.frame_rate_hz, {"decoder": dataclasses.asdict(config)}

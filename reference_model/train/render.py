@@ -174,8 +174,13 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def planned(name: str, folder: Path, source: Path | None, items: int | None, seed: int) -> list[Item]:
-    """The plan in `folder`, made of the texts in `source` if there is none yet. FobenchError: it is of another set or seed."""
+def planned(
+    name: str, folder: Path, source: Path | None, written: Path | None, items: int | None, seed: int
+) -> list[Item]:
+    """The plan in `folder`; if there is none yet, made of the texts in `source` and `written`.
+
+    Raises FobenchError for a plan of another set or seed, and where texts are missing.
+    """
     if kept := plan.read(folder):
         found, about = kept
         asked = {"set": name, "seed": seed, "items": items or about["items"]}
@@ -184,7 +189,9 @@ def planned(name: str, folder: Path, source: Path | None, items: int | None, see
         return found
     if not source:
         raise FobenchError(f"{folder} holds no plan yet: give --texts, the folder of the question sets.")
-    found = plan.make(name, texts.collect(source, seed=seed), items=items, seed=seed)
+    if name == "more" and not written:
+        raise FobenchError("The set more is made of written sentences: give --written, the file of llm_texts.")
+    found = plan.make(name, texts.collect(source, seed=seed, file=written), items=items, seed=seed)
     plan.write(folder, found, plan.about(name, found, seed))
     return found
 
@@ -246,14 +253,23 @@ def _stopping_on_signals(tally: Tally) -> Iterator[None]:
 
 @click.command(help=__doc__)
 @click.option(
-    "--set", "steps", multiple=True, required=True, help="input, output, or e.g. output:2000; again for more."
+    "--set", "steps", multiple=True, required=True, help="input, output, more, or e.g. output:2000; again for another."
 )
 @click.option("--out", required=True, help="Folder of the shards; {set} in it stands for the set's name.")
 @click.option("--texts", "source", type=click.Path(path_type=Path), help="Folder of question sets; for a new plan.")
-@click.option("--items", type=int, help="Size of a new plan; default: 20000 input, 8000 output.")
+@click.option("--written", type=click.Path(path_type=Path), help="Sentences that llm_texts wrote; for the set more.")
+@click.option("--items", type=int, help="Size of a new plan; default: 20000 input, 8000 output, 40000 more.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, help="Of each voice's model.")
-def main(steps: tuple[str, ...], out: str, source: Path | None, items: int | None, seed: int, threads: int) -> None:
+def main(
+    steps: tuple[str, ...],
+    out: str,
+    source: Path | None,
+    written: Path | None,
+    items: int | None,
+    seed: int,
+    threads: int,
+) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
     tally = Tally()
     try:
@@ -261,7 +277,8 @@ def main(steps: tuple[str, ...], out: str, source: Path | None, items: int | Non
             for name, count in map(step, steps):
                 folder = Path(out.replace("{set}", name))
                 if not tally.stopped:
-                    _run(name, folder, upto(planned(name, folder, source, items, seed), count), threads, tally)
+                    found = planned(name, folder, source, written, items, seed)
+                    _run(name, folder, upto(found, count), threads, tally)
     except FobenchError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:  # a full disk, say

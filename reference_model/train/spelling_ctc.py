@@ -20,6 +20,8 @@ from reference_model.train.hearing import Heard, Listening
 from reference_model.units import BLANK, collapsed
 from reference_model.whisper_encoder import WhisperStreamingEncoder
 
+LATE = 10.0  # feature frames that a unit is expected after its middle
+
 
 class SpellingLearner(nn.Module):
     """Encoder and adapter as they will be used; `near` and the teacher are there for training only."""
@@ -35,6 +37,9 @@ class SpellingLearner(nn.Module):
 
     dropout = 0.1  # of BPE merges
     nearness = 1.0  # weight of staying near the teacher
+    evenness = (
+        0.0  # weight of units evenly spread over the speech: a first idea of when, which CTC alone is slow to find
+    )
 
     def forward(self, batch: Heard) -> dict[str, Tensor]:
         frames, mask = self.frames(batch)
@@ -42,7 +47,9 @@ class SpellingLearner(nn.Module):
         sums = {"ctc": self._ctc(logits, valid.sum(1), batch.texts)}
         if self._teacher:
             sums["near"] = self._nearness(batch, frames, mask)
-        total = sums["ctc"] + (self.nearness * sums["near"] if self._teacher else 0.0)
+        if self.evenness:
+            sums["even"] = self._evenness(logits, batch)
+        total = sums["ctc"] + self.nearness * sums.get("near", 0.0) + self.evenness * sums.get("even", 0.0)
         return {"loss": total, "count": torch.tensor(float(len(batch.texts)), device=logits.device), **sums}
 
     def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
@@ -62,6 +69,19 @@ class SpellingLearner(nn.Module):
         flat = torch.tensor([unit for target in targets for unit in target])
         losses = functional.ctc_loss(log_p, flat, lengths.cpu(), sizes, BLANK, "none", zero_infinity=True)
         return (losses / sizes.clamp(min=1).to(losses)).sum()
+
+    def _evenness(self, logits: Tensor, batch: Heard) -> Tensor:
+        """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them."""
+        log_p = logits.float().log_softmax(-1)
+        rate = batch.features.shape[1] / logits.shape[1]  # feature frames an output
+        total = log_p.new_zeros(())
+        for row, (text, (begin, end)) in enumerate(zip(batch.texts, batch.spans.tolist(), strict=True)):
+            units = self.adapter.units.encode(text)
+            letters = torch.tensor([float(len(self.adapter.units.pieces[unit])) for unit in units])
+            places = (letters.cumsum(0) - letters / 2) / letters.sum() * (end - begin) + begin
+            outputs = ((places + LATE) / rate).long().clamp(max=logits.shape[1] - 1)
+            total = total - log_p[row, outputs.to(logits.device), torch.tensor(units, device=logits.device)].mean()
+        return total
 
     def _nearness(self, batch: Heard, frames: Tensor, mask: Tensor) -> Tensor:
         """Sum over utterances of the mean squared distance to the teacher's frames, in units of their variance."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from fobench.errors import FobenchError
 from fobench.text import normalise
 from reference_model.train import made_texts, question_sets
 from reference_model.train.question_sets import Found
@@ -33,10 +35,25 @@ class Text:
     split: Split
 
 
-def collect(folder: Path, *, seed: int = 0, made: int = MADE) -> list[Text]:
-    """All texts of the question sets in `folder` and `made` made ones, in a fixed order. FobenchError: no set there."""
+def collect(folder: Path, *, seed: int = 0, made: int = MADE, file: Path | None = None) -> list[Text]:
+    """All texts of the question sets in `folder`, `made` made ones and those written in `file`, in a fixed order.
+
+    Raises FobenchError where there is no set, or no such file.
+    """
     names = [name for name in map(spelt, question_sets.entities(folder)) if is_speakable(name)]
-    return distinct([*question_sets.read(folder, seed), *made_texts.make(made, names, seed)])
+    found = [*question_sets.read(folder, seed), *made_texts.make(made, names, seed)]
+    return distinct([*found, *(written(file) if file else ())])
+
+
+def written(file: Path) -> list[Found]:
+    """The sentences of a file that `llm_texts` has made. FobenchError if it cannot be read."""
+    try:
+        records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        return [Found(record["text"], record["kind"], WRITTEN) for record in records]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FobenchError(
+            f"{file} holds no written sentences ({error}). Make it: python -m reference_model.train.llm_texts --out {file}"
+        ) from error
 
 
 def distinct(found: Iterable[Found]) -> list[Text]:

@@ -261,3 +261,22 @@ def test_on_a_gpu_with_cuda_graphs_it_says_the_same():
         state = decoder.prefill(G["in/hidden"].to("cuda"), G["in/prefix"].to("cuda"))
     tokens, _ = say(decoder, state, 120)
     assert tokens == G["out/greedy_tokens"].tolist()
+
+
+def test_letters_follow_the_rows_of_their_token():
+    torch.manual_seed(0)
+    decoder = SpeechDecoder(SpeechDecoderConfig(size=16, heads=2, ffn=32, layers=1, pre_layers=1, codes=8, characters=100))
+    vectors, pieces = torch.randn(3, 32), ["ab", "", "é"]
+    rows = decoder.text_rows(vectors, pieces)[0]
+    a, b, other = (decoder.letters.weight[i] for i in (97, 98, 99))
+    halves = vectors.reshape(6, 16)
+    expected = torch.stack([halves[0], halves[1], a, b, halves[2], halves[3], halves[4], halves[5], other])
+    torch.testing.assert_close(rows, expected)
+    torch.testing.assert_close(decoder.text_rows(vectors)[0], halves)
+
+
+def test_a_decoder_without_thoughts_has_no_prefix_network():
+    sizes = {"size": 16, "heads": 2, "ffn": 32, "layers": 1, "pre_layers": 1, "codes": 8}
+    plain = SpeechDecoder(SpeechDecoderConfig(**sizes, thoughts=False))
+    assert not any(name.startswith("prefix.") for name, _ in plain.named_parameters())
+    assert plain.prefill(torch.randn(1, 4, 16)).position == 5

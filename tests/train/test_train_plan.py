@@ -1,9 +1,16 @@
+import inspect
+import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fobench.errors import FobenchError
+from fobench_plugins.voices import FACTORIES
 from reference_model.train import made_texts, plan, speakers, texts
+from reference_model.train.question_sets import Found
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,52 @@ def test_the_output_set_is_one_voice_without_short_phrases(sentences: list[texts
 def test_tempo_stays_natural(sentences: list[texts.Text]) -> None:
     tempos = [item.manner.speed * item.manner.pitch for item in plan.make("input", sentences)]
     assert min(tempos) >= 0.8 and max(tempos) <= 1.3
+
+
+@pytest.fixture(scope="module")
+def written(sentences: list[texts.Text]) -> list[texts.Text]:
+    """The sentences, every second one as if from a question set, and as many that an LLM wrote."""
+    asked = [replace(text, source="nq_open") if n % 2 else text for n, text in enumerate(sentences)]
+    found = (Found(text.text.replace(" ", " now ", 1), "talk", texts.WRITTEN) for text in sentences)
+    return [*asked, *texts.distinct(found)]
+
+
+def test_the_set_more_takes_no_text_of_the_set_input(written: list[texts.Text]) -> None:
+    used, more = ({item.text for item in plan.make(name, written)} for name in ("input", "more"))
+    assert more == {text.text for text in written if text.source == texts.WRITTEN} and not used & more
+    few = [text for text in written if text.source != texts.WRITTEN]
+    assert {item.text for item in plan.make("input", few)} == used
+
+
+def test_the_set_more_takes_what_is_left_of_the_question_sets(written: list[texts.Text], monkeypatch: Any) -> None:
+    monkeypatch.setitem(plan.RECIPES, "input", replace(plan.RECIPES["input"], items=500))
+    items = plan.make("more", written)
+    assert {item.source for item in items} == {"nq_open", texts.WRITTEN}
+    assert not {item.kind for item in items} & set(texts.SHORT)
+
+
+def test_the_set_more_is_of_fast_voices_and_holds_out_espeaks(written: list[texts.Text], monkeypatch: Any) -> None:
+    monkeypatch.setattr(speakers, "which", lambda program: program)
+    items = plan.make("more", written)
+    spoken = Counter(item.manner.voice for item in items if item.split == "train")
+    assert all(
+        spoken[name] / spoken.total() == pytest.approx(share, abs=0.05) for name, share in speakers.FAST_SHARES.items()
+    )
+    assert {i.manner.speaker for i in items if i.manner.voice == "flite"} == set(speakers.FLITE)
+    assert {i.manner.speaker for i in items if i.manner.held_out} == {speakers.ESPEAK_HELD_OUT}
+    assert {i.split for i in items if i.manner.held_out} == {"valid"}
+    monkeypatch.setattr(speakers, "which", lambda program: None)
+    assert {item.manner.voice for item in plan.make("more", written)} == {"piper"}
+
+
+def test_every_manner_makes_a_voice(monkeypatch: Any) -> None:
+    rng = random.Random(0)
+    monkeypatch.setattr(speakers, "which", lambda program: program)
+    for voice in (*speakers.SHARES, "flite"):
+        manner = speakers.draw(rng, {voice: 1.0})
+        assert manner.voice == voice and speakers.PITCHES[voice][0] <= manner.pitch <= speakers.PITCHES[voice][1]
+        assert set(manner.options(1)) <= set(inspect.signature(FACTORIES[voice]).parameters)
+    assert speakers.Manner("flite", "slt", speed=1.25).options(1) == {"duration_stretch": 0.8}
 
 
 def test_a_plan_is_read_as_it_was_written(sentences: list[texts.Text], tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def test_the_command_renders_keeps_its_plan_and_refuses_another(hum: Hum, tmp_pa
     assert none.exit_code == 1 and "give --texts" in none.output
 
 
+def test_the_set_more_is_rendered_from_written_sentences(hum: Hum, tmp_path: Path) -> None:
+    (tmp_path / "sets" / "slurp_text").mkdir(parents=True)
+    (tmp_path / "sets" / "slurp_text" / "a.jsonl").write_text('{"sentence": "turn the lamp off"}\n')
+    (tmp_path / "written.jsonl").write_text('{"text": "Gulls nap.", "kind": "talk", "topic": "x", "batch": 0}\n')
+    command = ["--set", "more", "--out", str(tmp_path / "{set}"), "--texts", str(tmp_path / "sets")]
+    none = CliRunner().invoke(render.main, command)
+    assert none.exit_code == 1 and "give --written" in none.output
+    done = CliRunner().invoke(render.main, [*command, "--written", str(tmp_path / "written.jsonl")])
+    assert done.exit_code == 0 and hum.said == ["Gulls nap."], done.output
+
+
 def test_a_signal_stops_the_command_and_the_same_command_goes_on(hum: Hum, tmp_path: Path) -> None:
     found = items(6)
     plan.write(tmp_path, found, plan.about("input", found, 0))

@@ -75,6 +75,23 @@ def test_repeats_and_texts_of_wrong_length_are_dropped() -> None:
     assert normalise("It's late!") == normalise("It is late.")
 
 
+def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "written.jsonl"
+    said = ["Is it late?", "Gulls nap.", "Gulls never nap."]
+    file.write_text("".join(json.dumps({"text": text, "kind": "talk", "topic": "x"}) + "\n" for text in said))
+    without, found = texts.collect(folder, made=50), texts.collect(folder, made=50, file=file)
+    assert found[: len(without)] == without
+    assert [(text.text, text.source) for text in found[len(without) :]] == [(text, texts.WRITTEN) for text in said[1:]]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"kind": "talk"}'])
+def test_a_file_without_written_sentences_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content:
+        (tmp_path / "written.jsonl").write_text(content)
+    with pytest.raises(FobenchError, match=r"written.jsonl holds no written sentences .*llm_texts --out"):
+        texts.written(tmp_path / "written.jsonl")
+
+
 def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FobenchError, match="holds none of the question sets web_questions"):
         texts.collect(tmp_path)

@@ -1,0 +1,97 @@
+"""The adapter that spells: streamed as whole, and the LLM given exactly the tokens of what was spelt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import backbone
+
+from reference_model.spelling import SpellingConfig, Spelt
+from reference_model.units import BLANK, Units
+
+UNITS = Units.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
+CONFIG = SpellingConfig(encoder_size=16, units=UNITS.merges, hidden=12)
+TEXT = "the cat sat, hot hats"
+
+
+def adapter():
+    torch.manual_seed(0)
+    return CONFIG.build().eval()
+
+
+def spoken(units):
+    """Logits and features [1, n, U + 12] in which each unit is heard for one output and a blank follows."""
+    best = torch.tensor([x for unit in units for x in (unit, BLANK)])
+    logits = torch.nn.functional.one_hot(best, len(UNITS)).float() * 9
+    return torch.cat([logits, torch.ones(len(best), CONFIG.hidden)], -1)[None]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=6))
+@torch.no_grad()
+def test_streamed_as_whole(chunks):
+    made, frames = adapter(), torch.randn(2, 2 * sum(chunks), 16)
+    logits, features, mask = made(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
+    state, parts = made.begin(2), []
+    for part in frames.split([2 * n for n in chunks], 1):
+        heard, state = made.step(part, state)
+        parts.append(heard)
+    torch.testing.assert_close(torch.cat(parts, 1), torch.cat([logits, features], -1), atol=1e-5, rtol=1e-5)
+    assert mask.shape == logits.shape[:2]
+
+
+@torch.no_grad()
+def test_padding_changes_nothing():
+    made, frames = adapter(), torch.randn(1, 20, 16)
+    padded = torch.cat([frames, torch.full((1, 6, 16), 99.0)], 1)
+    mask = torch.arange(26)[None] < 20
+    alone, _, _ = made(frames, mask[:, :20])
+    beside, _, valid = made(padded, mask)
+    assert valid.sum() == 10
+    torch.testing.assert_close(beside[:, :10], alone)
+
+
+def test_frames_must_fill_an_output():
+    with pytest.raises(ValueError, match="3 frames are no multiple"):
+        adapter().step(torch.randn(1, 3, 16), adapter().begin(1))
+
+
+@pytest.mark.parametrize("following", [False, True])
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=30))
+@settings(max_examples=25, deadline=None)
+def test_the_llm_has_exactly_the_tokens_of_the_text(following, steps):
+    llm, reader = backbone("smollm2"), Spelt(UNITS)
+    heard, given_ids, begin = spoken(UNITS.encode(TEXT)), torch.zeros(1, 0, llm.hidden_size), 0
+    for size in steps:
+        part, begin = heard[:, begin : begin + size], begin + size
+        if part.shape[1]:
+            reader.push(part)
+        if reader.features is None:
+            break
+        back, rows = reader.rows(llm, following)
+        given_ids = torch.cat([given_ids[:, : given_ids.shape[1] - back], rows], 1)
+        wanted = llm.encode(f" {reader.text}" if following and reader.text else reader.text)
+        expected = llm.embed(torch.tensor([wanted], dtype=torch.long))
+        torch.testing.assert_close(given_ids, expected)
+
+
+def test_a_unit_held_over_two_chunks_is_one():
+    reader = Spelt(UNITS)
+    unit = UNITS.encode("the")[0]
+    held = spoken([unit])[:, :1]
+    reader.push(held)
+    reader.push(held)
+    assert reader.best == [unit]
+
+
+def test_evidence_counts_the_silence():
+    reader = Spelt(UNITS)
+    reader.push(spoken(UNITS.encode("cat")))
+    before = reader.evidence()
+    reader.push(spoken([BLANK] * 10))
+    after = reader.evidence()
+    assert len(before) == CONFIG.evidence
+    assert after[-2] > before[-2]
+    assert after[-1] == before[-1] == 1.0
