@@ -1,17 +1,14 @@
 """The training loop that all stages share: steps, schedule, checkpoints that resume exactly, a log, a guard against bad steps.
 
 It runs on one device or, under `accelerate launch` or `torchrun`, on many: a batch is then dealt out, and the loss is taken over
-the whole batch, so that the curve is that of one process.
+the whole batch, so that the curve is that of one process. The same holds for batches that are accumulated to one step.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
+import itertools
 import math
-import os
-import random
-import shutil
 import statistics
 import time
 from collections import deque
@@ -20,52 +17,30 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fobench.errors import FobenchError
-from reference_model import weights
+from reference_model.train import saved
 from reference_model.train.batches import Batches, Place
+from reference_model.train.journal import LOG, SKIPPED, Journal
+from reference_model.train.loop import Loop
+from reference_model.train.saved import MODEL, TRAINER, checkpoints
+from reference_model.train.shards import Faults
 
-MODEL, TRAINER, LOG = "model.safetensors", "trainer.pt", "log.csv"
-KEPT = 2  # checkpoints
+__all__ = ["LOG", "MODEL", "SKIPPED", "TRAINER", "Loop", "Stage", "Trainer", "checkpoints", "to_device"]
+
 WINDOW = 100  # losses that a spike is told from
 ENOUGH = 10  # of them
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """How long and how fast to train. The rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` of them."""
-
-    steps: int = 1000
-    lr: float = 3e-4
-    warmup: int = 100
-    decay: float = 0.3
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    clip: float = 1.0  # norm of the gradient
-    accumulate: int = 1
-    batch_s: float = 64.0  # seconds of audio in a batch
-    batch_most: int = 64  # clips
-    precision: str = "no"  # or "bf16", "fp16"
-    workers: int = 0  # processes that load data
-    save_every_s: float = 240.0
-    validate_every: int = 500
-    spike: float = 4.0  # times the median loss: such a step is left out
-    patience: int = 20  # bad steps in a row before it gives up
-    seed: int = 0
-
-    def rate(self, step: int) -> float:
-        """The learning rate's factor at a step, in [0, 1]."""
-        falling = max(1, round(self.steps * self.decay))
-        return max(0.0, min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / falling))
-
-
 class Stage(Protocol):
-    """What is trained, on what. `module(batch)` gives {"loss": sum over the batch, "count": what to divide it by, ...}."""
+    """What is trained, on what. `module(batch)` gives {"loss": sum over the batch, "count": what to divide it by, ...}.
+
+    A stage may have `faults`: what of its data could not be used; they grow while it loads.
+    """
 
     name: str
     module: nn.Module
@@ -73,7 +48,7 @@ class Stage(Protocol):
     def batches(self, loop: Loop) -> Batches: ...
 
     def load(self, indices: Sequence[int], epoch: int) -> Any:
-        """The batch of these clips, the same in every run."""
+        """The batch of these clips, the same in every run; None where none of them can be used."""
 
     def groups(self, loop: Loop) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser, each with its "lr"."""
@@ -85,8 +60,17 @@ class Stage(Protocol):
         """Plain data that goes into the checkpoint; a checkpoint of another configuration is refused."""
 
 
-class _Loaded(Dataset[Any]):
-    """Batches as the data loader's items."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A batch, the place behind it, and the clips that turned out to be unusable: [(where, why)]."""
+
+    place: Place
+    batch: Any
+    faults: list[tuple[str, str]]
+
+
+class _Loader(Dataset[Loaded]):
+    """Batches as the data loader's items; it may live in another process, so it tells of faults with the batch."""
 
     def __init__(self, stage: Stage, order: list[tuple[Place, list[int]]]) -> None:
         self.stage, self.order = stage, order
@@ -94,10 +78,12 @@ class _Loaded(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> tuple[Place, Any]:
+    def __getitem__(self, index: int) -> Loaded:
         place, indices = self.order[index]
-        epoch = place.epoch if place.batch else place.epoch - 1
-        return place, self.stage.load(indices, epoch)
+        faults = faults_of(self.stage)
+        before = len(faults)
+        batch = self.stage.load(indices, place.epoch if place.batch else place.epoch - 1)
+        return Loaded(place, batch, faults.found[before:])
 
 
 @dataclass(slots=True)
@@ -108,9 +94,10 @@ class Trainer:
     loop: Loop
     folder: Path
     accelerator: Accelerator = field(init=False)
+    journal: Journal = field(init=False)
     step: int = 0
     place: Place = field(default_factory=Place)
-    skipped: int = 0
+    skipped: int = 0  # steps
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _bad: int = 0
     _module: Any = field(init=False)
@@ -118,85 +105,131 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.accelerator = Accelerator(mixed_precision=self.loop.precision)
-        seed_everything(self.loop.seed)
+        if self.loop.precision == "fp16" and self.accelerator.scaler is None:
+            raise FobenchError(f"precision=fp16 needs a GPU, this is {self.accelerator.device}: use bf16, or no.")
+        saved.seed_everything(self.loop.seed)
         self.stage.module.to(self.accelerator.device)
         groups = self.stage.groups(self.loop)
         optimiser = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
         for group in optimiser.param_groups:
             group["peak"] = group["lr"]
         self._module, self._optimiser = self.accelerator.prepare(self.stage.module, optimiser)
+        self.journal = Journal(self.folder, self.accelerator.is_main_process)
 
     # ---- the loop --------------------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[dict[str, float]]:
         """Trains to the end, from the newest checkpoint in the folder if there is one; gives a row of the log each step."""
         self.resume()
-        saved = time.monotonic()
-        for place, batch in self._data():
-            if self.step >= self.loop.steps:
-                break
-            row = self._step(batch)
-            self.place, self.step = place, self.step + 1
+        self.journal.skip(faults_of(self.stage).found)
+        data, last_saved = self._data(), time.monotonic()
+        while self.step < self.loop.steps:
+            loaded = list(itertools.islice(data, self.loop.accumulate))
+            row = self._step([one.batch for one in loaded])
+            self.place, self.step = loaded[-1].place, self.step + 1
             last = self.step >= self.loop.steps
             if last or self.step % self.loop.validate_every == 0:
                 row |= self._validated()
-            self._log(row)
-            if last or time.monotonic() - saved > self.loop.save_every_s:
+            if faults := [fault for one in loaded for fault in one.faults]:
+                self.journal.skip(faults)
+                row["clips_skipped"] = float(self.journal.skipped)
+            self.journal.add(row)
+            if last or time.monotonic() - last_saved > self.loop.save_every_s:
                 self.save()
-                saved = time.monotonic()
+                last_saved = time.monotonic()
             yield row
 
-    def _data(self) -> Iterator[tuple[Place, Any]]:
-        """Batches from the present place on, each process its share."""
+    def _data(self) -> Iterator[Loaded]:
+        """Batches from the present place on, each process its share; of too few clips, some more than once."""
         place, batches = self.place, self.stage.batches(self.loop)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         while True:
             order = []
             for place, indices in batches.after(place):  # noqa: B020 - the place moves on
-                order.append((place, indices[rank::world]))
+                order.append((place, indices[rank::world] or [indices[rank % len(indices)]]))
                 if place.batch == 0:
                     break
             own = torch.Generator()  # else it draws from the training's own randomness each time it begins
-            loaded = _Loaded(self.stage, order)
-            yield from DataLoader(loaded, batch_size=None, num_workers=self.loop.workers, generator=own)
+            loader = _Loader(self.stage, order)
+            found = DataLoader(loader, batch_size=None, num_workers=self.loop.workers, generator=own)
+            yield from (one for one in found if self._usable(one))
 
-    def _step(self, batch: Any) -> dict[str, float]:
-        started = time.perf_counter()
-        factor = self.loop.rate(self.step)
+    def _usable(self, loaded: Loaded) -> bool:
+        """Whether every process has something of this batch to learn from; what is wrong with one that is left out is listed."""
+        empty = torch.tensor(float(loaded.batch is None), device=self.accelerator.device)
+        if float(self.accelerator.reduce(empty, "sum")) == 0:
+            return True
+        self.journal.skip(loaded.faults)
+        return False
+
+    def _step(self, batches: Sequence[Any]) -> dict[str, float]:
+        """One step on all the batches together."""
+        started, factor = time.perf_counter(), self.loop.rate(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         self._module.train()
-        sums = self._module(batch)
-        count = self.accelerator.reduce(sums["count"].detach().float(), "sum").clamp(min=1)
-        loss = sums["loss"] / count
-        means = {
-            name: float(self.accelerator.reduce(value.detach().float(), "sum") / count) for name, value in sums.items()
-        }
-        row = {"step": self.step + 1, **{k: v for k, v in means.items() if k != "count"}, "lr": factor * self.loop.lr}
-        if self._suspect(means["loss"]):
-            return row | {"skipped": 1.0, "seconds": time.perf_counter() - started}
-        self.accelerator.backward(loss * self.accelerator.num_processes)
-        row["norm"] = float(self.accelerator.clip_grad_norm_(self._module.parameters(), self.loop.clip))
-        if math.isfinite(row["norm"]):
-            self._optimiser.step()
-            self._bad = 0
+        sums: dict[str, float] = {}
+        first = fine = 0.0
+        for number, batch in enumerate(batches, 1):
+            shared = contextlib.nullcontext() if number == len(batches) else self.accelerator.no_sync(self._module)
+            with shared:
+                first, fine = self._learn(batch, sums, first)
+            if not fine:
+                break
+        count = max(1.0, sums.pop("count"))
+        row = {"step": self.step + 1, **{name: total / count for name, total in sums.items()}}
+        row["lr"] = factor * self.loop.lr
+        if fine:
+            row["norm"] = self._descend(first / count)
+            fine = math.isfinite(row["norm"])
         self._optimiser.zero_grad(set_to_none=True)
-        return row | {"skipped": float(not math.isfinite(row["norm"])), "seconds": time.perf_counter() - started}
+        self._judged(bool(fine), row["loss"])
+        return row | {"skipped": float(not fine), "seconds": time.perf_counter() - started}
 
-    def _suspect(self, loss: float) -> bool:
-        """Whether to leave this step out: no number, or far above what was usual."""
-        usual = statistics.median(self._recent) if len(self._recent) >= ENOUGH else math.inf
-        bad = not math.isfinite(loss) or loss > self.loop.spike * usual
-        if not bad:
-            self._recent.append(loss)
-            return False
-        self._bad, self.skipped = self._bad + 1, self.skipped + 1
+    def _learn(self, batch: Any, sums: dict[str, float], first: float) -> tuple[float, bool]:
+        """Adds a batch's values to `sums`, and its gradients, over the first batch's count, to those there are.
+
+        Returns that count, and whether the batch is fit to learn from: not where its loss is no number, or far above what
+        was usual.
+        """
+        found = self._module(batch)
+        summed = {name: self.accelerator.reduce(value.detach().float(), "sum") for name, value in found.items()}
+        values = {name: float(value) for name, value in summed.items()}
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value
+        loss = values["loss"] / max(1.0, values["count"])
+        if not math.isfinite(loss) or loss > self.loop.spike * self._usual:
+            return first, False
+        self._recent.append(loss)
+        first = first or max(1.0, values["count"])
+        self.accelerator.backward(found["loss"] / first * self.accelerator.num_processes)
+        return first, True
+
+    def _descend(self, share: float) -> float:
+        """A step along the gradients, which are 1 / `share` too large; their norm."""
+        if share != 1.0:
+            for parameter in self._module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(share)
+        norm = float(self.accelerator.clip_grad_norm_(self._module.parameters(), self.loop.clip))
+        if math.isfinite(norm) or self.accelerator.scaler:  # which leaves the step out itself, and lowers its scale
+            self._optimiser.step()
+        return norm
+
+    @property
+    def _usual(self) -> float:
+        """The median loss of late; without bound while there are few."""
+        return statistics.median(self._recent) if len(self._recent) >= ENOUGH else math.inf
+
+    def _judged(self, fine: bool, loss: float) -> None:
+        """Counts bad steps; FobenchError after too many in a row."""
+        self._bad = 0 if fine else self._bad + 1
+        self.skipped += not fine
         if self._bad >= self.loop.patience:
             raise FobenchError(
-                f"Stage {self.stage.name}: {self._bad} steps in a row had a loss of {loss:.4g} (usual: {usual:.4g}). "
-                f"Lower lr ({self.loop.lr:g}), or go on from an older checkpoint in {self.folder}."
+                f"Stage {self.stage.name}: {self._bad} steps in a row could not be used, the last with a loss of {loss:.4g} "
+                f"(usual: {self._usual:.4g}). Lower lr ({self.loop.lr:g}), or go on from an older checkpoint in {self.folder}."
             )
-        return True
 
     @torch.no_grad()
     def _validated(self) -> dict[str, float]:
@@ -208,43 +241,22 @@ class Trainer:
 
     def save(self) -> None:
         """Writes `step-N/`, whole or not at all, and forgets all but the newest."""
-        if not self.accelerator.is_main_process:
-            return
-        partial = self.folder / f".step-{self.step:07d}.{os.getpid()}"
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
-            weights.save(self.stage.module, self.stage.config(), partial / MODEL)
-            torch.save(self._state(), partial / TRAINER)
-            target = self.folder / f"step-{self.step:07d}"
-            shutil.rmtree(target, ignore_errors=True)
-            partial.replace(target)
-        except OSError as error:
-            raise FobenchError(
-                f"{self.folder} cannot be written: {error}. Make room and run the same command."
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        for old in checkpoints(self.folder)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        if self.accelerator.is_main_process:
+            saved.write(self.stage.module, self.stage.config(), self._state(), self.folder, self.step)
 
     def resume(self) -> bool:
         """Takes the newest checkpoint, if any; the log is cut back to it. FobenchError for one of another configuration."""
-        found = checkpoints(self.folder)
-        if not found:
+        state = saved.read(self.stage.module, self.stage.config(), self.folder)
+        if state is None:
             return False
-        config, tensors = weights.load(found[-1] / MODEL)
-        if config != json.loads(json.dumps(self.stage.config())):
-            raise FobenchError(
-                f"{self.folder} holds a training of another configuration ({_differences(config, self.stage.config())}). "
-                "Choose another folder, or remove it."
-            )
-        weights.fill(self.stage.module, tensors, found[-1])
-        state = torch.load(found[-1] / TRAINER, weights_only=False)
         self._optimiser.load_state_dict(state["optimiser"])
-        self.step, self.place, self.skipped = state["step"], Place(*state["place"]), state["skipped"]
+        if self.accelerator.scaler and state.get("scaler"):  # begun in another precision, it has none
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.place = state["step"], Place(*state["place"])
+        self.skipped, self._bad = state["skipped"], state.get("bad", 0)
         self._recent.extend(state["recent"])
-        _set_random_state(state["random"])
-        self._cut_log()
+        saved.set_random_state(state["random"])
+        self.journal.cut(self.step)
         return True
 
     def _state(self) -> dict[str, Any]:
@@ -252,57 +264,19 @@ class Trainer:
             "step": self.step,
             "place": (self.place.epoch, self.place.batch),
             "skipped": self.skipped,
+            "bad": self._bad,
             "recent": list(self._recent),
             "optimiser": self._optimiser.state_dict(),
-            "random": _random_state(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+            "random": saved.random_state(),
             "loop": asdict(self.loop),
         }
 
-    # ---- the log ---------------------------------------------------------------------------------------------------------
 
-    def _log(self, row: dict[str, float]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        path = self.folder / LOG
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", newline="") as file:
-            for name, value in row.items():
-                if name != "step":
-                    csv.writer(file).writerow([int(row["step"]), name, f"{value:.6g}"])
-
-    def _cut_log(self) -> None:
-        path = self.folder / LOG
-        if self.accelerator.is_main_process and path.is_file():
-            rows = [line for line in path.read_text().splitlines() if int(line.split(",")[0]) <= self.step]
-            path.write_text("".join(line + "\n" for line in rows))
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The complete ones, the newest last."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{TRAINER}"))
-
-
-def seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def _random_state() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
-    return ", ".join(sorted(key for key in {*old, *new} if old.get(key) != json.loads(json.dumps(new.get(key)))))
+def faults_of(stage: Stage) -> Faults:
+    """What of a stage's data could not be used; nothing for a stage that has no clips."""
+    found = getattr(stage, "faults", None)
+    return found if found is not None else Faults()
 
 
 def to_device(value: Tensor, module: nn.Module) -> Tensor:

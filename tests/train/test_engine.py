@@ -92,13 +92,15 @@ def test_a_bad_step_is_left_out_and_counted(tmp_path):
 def test_it_gives_up_where_every_step_is_bad(tmp_path):
     stage = Toy(Net())
     stage.module.layers[0].weight.data.fill_(float("nan"))
-    with pytest.raises(FobenchError, match="Stage toy: 20 steps in a row had a loss of nan"):
+    with pytest.raises(
+        FobenchError, match="Stage toy: 20 steps in a row could not be used, the last with a loss of nan"
+    ):
         list(Trainer(stage, LOOP, tmp_path).run())
 
 
 def test_a_training_of_another_configuration_is_not_gone_on_with(tmp_path):
     list(Trainer(Toy(), replace(LOOP, steps=2), tmp_path).run())
-    with pytest.raises(FobenchError, match=r"another configuration \(sizes\)"):
+    with pytest.raises(FobenchError, match=r"another configuration \(sizes: 8, now 9\)"):
         list(Trainer(Toy(sizes=9), LOOP, tmp_path).run())
 
 
