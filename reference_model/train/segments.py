@@ -1,0 +1,203 @@
+"""Replies as the segments that they are spoken in: text, codes, and the hidden states that predicted the text's tokens.
+
+All of it is as in a live conversation (`reference_model.live`) whose user turn is the question in writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fobench.audio import resample
+from fobench.errors import FobenchError
+from fobench.text import normalise as normal
+from fobench.types import Backbone, Voice
+from reference_model import weights
+from reference_model.codec import ReferenceCodec
+from reference_model.config import ModelConfig
+from reference_model.spoken_text import Segment, Segmentation, Segmenter, normalise, pieces_of, published_normalise
+from reference_model.train.frozen import Frozen, padded
+from reference_model.train.shards import Faults
+from reference_model.train.texts import Split, split_of, text_id
+from reference_model.turns import TurnLayout
+
+FILE = 100  # replies
+BATCH = 8  # replies that the LLM reads at once
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question and the backbone's own reply to it."""
+
+    id: str
+    question: str
+    reply: str
+
+    @property
+    def split(self) -> Split:
+        """By the question alone."""
+        return split_of(text_id(normal(self.question)))
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A segment. `ids` and `pieces`: its normalised text's tokens; codes [K, F] int64; `hidden` [n, D]: of the reply's n tokens."""
+
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    codes: Tensor
+    hidden: Tensor
+
+
+def read(path: Path, faults: Faults) -> list[Answered]:
+    """The lines {"question", "reply", maybe "id"} of a file that `replies` wrote; what is none of them goes to `faults`.
+
+    Raises FobenchError where the file cannot be read, or nothing is left.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        fix = "Make it: python -m reference_model.train.replies --help"
+        raise FobenchError(f"{path} cannot be read as replies ({error}). {fix}") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            one = Answered(str(row.get("id", number)), row["question"], row["reply"])
+            if not one.question.strip() or not one.reply.strip():
+                raise ValueError("an empty question or reply")
+            found.append(one)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            faults.add(f"{path.name}:{number}", str(error))
+    if not found:
+        raise FobenchError(f"{path} holds no reply. {len(faults)} lines were skipped:\n{faults}")
+    return found
+
+
+# ---- as in a live conversation ---------------------------------------------------------------------------------------
+
+
+def cut(backbone: Backbone, tokens: Sequence[int], rules: Segmentation) -> list[Segment]:
+    """The segments of a reply of these tokens."""
+    reader, segmenter = backbone.pieces(), Segmenter(rules)
+    found = [segment for token in tokens for segment in segmenter.push(reader.add(token))]
+    return [*found, *segmenter.finish(reader.rest())]
+
+
+@torch.no_grad()
+def thoughts(frozen: Frozen, layout: TurnLayout, talks: Sequence[tuple[Tensor, Sequence[int]]]) -> list[Tensor]:
+    """The hidden states [n, D] that predicted the n tokens of each reply, after a first user turn of rows [q, D]."""
+    opening, closing = frozen.embed(layout.opening), frozen.embed(layout.reply_open)
+    rows = [torch.cat([opening, user, closing, frozen.embed(tokens[:-1])]) for user, tokens in talks]
+    hidden = frozen.hidden(padded(rows)[0])
+    ends = [len(one) for one in rows]
+    return [states[end - len(tokens) : end] for states, end, (_, tokens) in zip(hidden, ends, talks, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes segments of replies: the LLM thinks them, `voice` speaks them, the codec turns that to codes."""
+
+    frozen: Frozen
+    codec: ReferenceCodec
+    voice: Voice
+    config: ModelConfig
+
+    def make(self, answers: Sequence[Answered], faults: Faults) -> Iterator[tuple[str, Thought]]:
+        """(name, segment) of every reply; what has no sound, or too much of it, goes to `faults`."""
+        backbone, settings = self.frozen.backbone, self.config.settings
+        layout = TurnLayout.of(backbone.chat, settings.system_prompt)
+        for begin in range(0, len(answers), BATCH):
+            batch = answers[begin : begin + BATCH]
+            tokens = [backbone.encode(one.reply) for one in batch]
+            users = [self.frozen.embed(backbone.encode(one.question)) for one in batch]
+            states = thoughts(self.frozen, layout, list(zip(users, tokens, strict=True)))
+            for one, ids, hidden in zip(batch, tokens, states, strict=True):
+                for segment in cut(backbone, ids, settings.segmentation):
+                    name = f"{one.id}.{segment.tokens.start}"
+                    try:
+                        yield name, self._thought(segment, hidden)
+                    except ValueError as error:
+                        faults.add(name, f"{error}: {segment.text!r}")
+
+    def _thought(self, segment: Segment, hidden: Tensor) -> Thought:
+        """Raises ValueError for what cannot be said."""
+        backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
+        text = (published_normalise if self.config.compat else normalise)(segment.text)
+        ids = backbone.encode(text)
+        chunk = resample(self.voice.speak(text, 0), self.codec.sample_rate_hz)
+        if not ids or not len(chunk.samples):
+            raise ValueError("nothing to say")
+        audio = torch.from_numpy(chunk.samples)[None].to(self.codec.device)
+        codes = self.codec.encode(audio)[0].cpu()
+        if codes.shape[1] > longest:
+            raise ValueError(f"{codes.shape[1]} frames, more than {longest}")
+        chosen = hidden[segment.tokens.start : segment.tokens.stop].cpu()
+        return Thought(tuple(ids), tuple(pieces_of(backbone.pieces(), ids)), codes, chosen)
+
+    def about(self) -> dict[str, Any]:
+        """What the segments depend on."""
+        books = self.codec.quantizer.codebooks.detach().cpu().contiguous().numpy().tobytes()
+        return {
+            "backbone": self.frozen.backbone.name,
+            "prompt": self.config.settings.system_prompt,
+            "segmentation": asdict(self.config.settings.segmentation),
+            "codec": hashlib.sha256(books).hexdigest()[:12],
+        }
+
+
+# ---- kept in files ---------------------------------------------------------------------------------------------------
+
+
+def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Faults) -> list[Thought]:
+    """All segments of the replies. They are kept in files of some replies each, so that a run that is stopped goes on.
+
+    Raises FobenchError for a folder whose files were made with another LLM, codec, prompt or segmentation.
+    """
+    found: list[Thought] = []
+    for begin in range(0, len(answers), FILE):
+        path = folder / f"segments-{begin // FILE:04d}.safetensors"
+        batch = answers[begin : begin + FILE]
+        ids = [one.id for one in batch]
+        about, tensors = _kept(path, maker.about())
+        if about.get("replies") != ids:
+            failed = Faults()
+            tensors = {f"{n}.{part}": t for n, one in maker.make(batch, failed) for part, t in _tensors(one).items()}
+            about = {**maker.about(), "replies": ids, "faults": failed.found}
+            weights.save_tensors(tensors, about, path)
+        faults.found.extend((where, why) for where, why in about["faults"])
+        found += _read(maker.frozen.backbone, tensors)
+    if not found:
+        raise FobenchError(f"None of {len(answers)} replies has a segment that can be said:\n{faults}")
+    return found
+
+
+def _kept(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(about, tensors) of a file; both empty where there is none."""
+    if not path.exists():
+        return {}, {}
+    about, tensors = weights.load(path)
+    differing = [key for key in wanted if about.get(key) != wanted[key]]
+    if differing:
+        raise FobenchError(
+            f"{path.parent} was made with another {', '.join(differing)}. Remove it, or give another --out."
+        )
+    return about, tensors
+
+
+def _tensors(one: Thought) -> dict[str, Tensor]:
+    return {"ids": torch.tensor(one.ids), "codes": one.codes.short(), "hidden": one.hidden.half()}
+
+
+def _read(backbone: Backbone, tensors: Mapping[str, Tensor]) -> Iterator[Thought]:
+    for name in (key.removesuffix(".ids") for key in sorted(tensors) if key.endswith(".ids")):
+        ids = tuple(tensors[f"{name}.ids"].tolist())
+        pieces = tuple(pieces_of(backbone.pieces(), ids))
+        yield Thought(ids, pieces, tensors[f"{name}.codes"].long(), tensors[f"{name}.hidden"])

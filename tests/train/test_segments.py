@@ -1,0 +1,177 @@
+"""Replies as segments to train on: thoughts and cuts as in a live reply, codes of what was spoken, kept and gone on with."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from beeps import SIGNS, Beeps
+from tiny_models import SHAPES, backbone
+
+from fobench.errors import FobenchError
+from fobench.types import AudioChunk
+from fobench_plugins.systems.loudness import LoudnessDetector
+from reference_model import checkpoints
+from reference_model.context import Role
+from reference_model.live import Live
+from reference_model.sampling import Sampling
+from reference_model.spoken_text import Segmentation
+from reference_model.train import segments
+from reference_model.train.frozen import Frozen
+from reference_model.train.segments import Answered, Maker
+from reference_model.train.shards import Faults
+
+RATE, WINDOW = 16_000, 512
+RULES = Segmentation(most=8)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def replied(request):
+    """A live model, and the state of a session in which it has just thought a reply."""
+    model = checkpoints.untrained("tiny").eval()
+    duplex = replace(model.config.settings.duplex, turn_end="vad")
+    saying = {"text": Sampling(temperature=99.0), "segmentation": RULES, "ahead_s": 1e9}  # any token, seldom the end
+    live = Live(
+        model, backbone(request.param), replace(model.config.settings, duplex=duplex, **saying), LoudnessDetector
+    )
+    wave = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)
+    heard = np.concatenate([wave, np.zeros(RATE, np.float32)])
+    session = live.open(0)
+    for begin in range(0, len(heard) - WINDOW, WINDOW):
+        for _ in session.push(AudioChunk(heard[begin : begin + WINDOW], RATE, begin)):
+            if session._state.reply is not None and session._state.reply.thought:
+                return live, session._state
+    raise AssertionError("no reply")
+
+
+def test_thoughts_are_those_of_a_live_reply(replied):
+    live, state = replied
+    user, reply = state.context.turns
+    assert (user.role, reply.role) == (Role.USER, Role.REPLY)
+    tokens = state.reply.tokens
+    found = segments.thoughts(Frozen(live.backbone), live.layout, [(torch.cat(user.rows, 1)[0], tokens)] * 2)
+    torch.testing.assert_close(found[1], torch.stack(state.reply.hidden), atol=1e-4, rtol=1e-4)
+
+
+def test_replies_of_unlike_length_do_not_disturb_each_other(replied):
+    live, state = replied
+    frozen, tokens = Frozen(live.backbone), state.reply.tokens
+    rows = torch.cat(state.context.turns[0].rows, 1)[0]
+    talks = [(rows, tokens), (rows[:3], tokens[:5]), (rows[:5], tokens[:1])]
+    together = segments.thoughts(frozen, live.layout, talks)
+    for found, talk in zip(together, talks, strict=True):
+        torch.testing.assert_close(found, segments.thoughts(frozen, live.layout, [talk])[0], atol=1e-4, rtol=1e-4)
+        assert len(found) == len(talk[1])
+
+
+def test_segments_are_those_of_a_live_reply(replied):
+    live, state = replied
+    said = [one.segment for one in state.reply.said]
+    assert segments.cut(live.backbone, state.reply.tokens, RULES) == [*said, *state.reply.waiting]
+
+
+# ---- made and kept ---------------------------------------------------------------------------------------------------
+
+ANSWERS = [
+    Answered("a", "What is it?", "It is a fox, a quick one. It runs."),
+    Answered("b", "Who?", "...!"),
+    Answered("c", "Why?", "because"),
+]
+
+
+def maker(voice=None, **settings):
+    model = checkpoints.untrained("tiny")
+    config = replace(model.config, settings=replace(model.config.settings, **settings))
+    return Maker(Frozen(backbone("qwen2")), model.codec, voice or Beeps(), config)
+
+
+def test_a_segment_has_its_text_its_codes_and_its_own_tokens_thoughts():
+    made, faults = maker(), Faults()
+    found = dict(made.make(ANSWERS[:1], faults))
+    texts = ["".join(one.pieces) for one in found.values()]
+    assert texts == ["It is a fox,", "a quick one.", "It runs."]
+    tokens = made.frozen.backbone.encode(ANSWERS[0].reply)
+    whole = segments.thoughts(
+        made.frozen,
+        segments.TurnLayout.of(made.frozen.backbone.chat, made.config.settings.system_prompt),
+        [(made.frozen.embed(made.frozen.backbone.encode("What is it?")), tokens)],
+    )[0]
+    assert torch.equal(torch.cat([one.hidden for one in found.values()]), whole)
+    for one, text in zip(found.values(), texts, strict=True):
+        assert one.codes.shape == (2, 2 * sum(sign in SIGNS for sign in text.lower()))  # two frames a tone
+        assert made.codec.encode(torch.from_numpy(Beeps().speak(text, 0).samples)[None])[0].equal(one.codes)
+    assert not faults
+
+
+def test_what_has_no_sound_or_too_much_is_listed():
+    made, faults = maker(), Faults()
+    made = replace(made, config=replace(made.config, decoder=replace(made.config.decoder, max_frames=30)))
+    long = Answered("d", "Who?", "abcdefghijklmnopqrstuvwxyz")
+    found = [name for name, _ in made.make([*ANSWERS[1:], long], faults)]
+    assert found == ["c.0"]
+    assert [where for where, _ in faults.found] == ["b.0", "d.0"]
+    assert "nothing to say: '...!'" in str(faults)
+    assert "52 frames, more than 30" in str(faults)
+
+
+class Counting(Beeps):
+    said = 0
+
+    def speak(self, text, seed, speaker=None):
+        self.said += 1
+        return super().speak(text, seed, speaker)
+
+
+def test_what_is_made_once_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "FILE", 2)
+    voice, faults = Counting(), Faults()
+    first = segments.prepared(maker(voice), ANSWERS, tmp_path, faults)
+    assert (voice.said, len(first), len(faults)) == (5, 4, 1)
+    (tmp_path / "segments-0001.safetensors").unlink()  # as if it had been killed there
+    again = Faults()
+    second = segments.prepared(maker(voice), ANSWERS, tmp_path, again)
+    assert voice.said == 6
+    assert again.found == faults.found
+    assert [(one.ids, one.pieces) for one in first] == [(one.ids, one.pieces) for one in second]
+    assert all(
+        torch.equal(a.codes, b.codes) and torch.equal(a.hidden, b.hidden) for a, b in zip(first, second, strict=True)
+    )
+    segments.prepared(maker(voice), [*ANSWERS, Answered("d", "Who?", "me")], tmp_path, Faults())
+    assert voice.said == 8  # only the file that has grown is made anew
+
+
+def test_segments_of_another_making_are_refused(tmp_path):
+    segments.prepared(maker(), ANSWERS, tmp_path, Faults())
+    with pytest.raises(FobenchError, match="made with another prompt"):
+        segments.prepared(maker(system_prompt="Shout."), ANSWERS, tmp_path, Faults())
+    other = maker()
+    other.codec.quantizer.codebooks += 1
+    with pytest.raises(FobenchError, match="made with another codec"):
+        segments.prepared(other, ANSWERS, tmp_path, Faults())
+
+
+def test_where_nothing_can_be_said_it_stops(tmp_path):
+    with pytest.raises(FobenchError, match=r"None of 1 replies has a segment.*\nb.0: nothing to say"):
+        segments.prepared(maker(), ANSWERS[1:2], tmp_path, Faults())
+
+
+# ---- the file of replies ---------------------------------------------------------------------------------------------
+
+
+def test_lines_that_are_no_replies_are_listed(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    lines = [json.dumps({"id": "x", "question": "Who?", "reply": "Me."}), "{", '{"question": "Who?"}', "[]"]
+    empty = json.dumps({"question": "Who?", "reply": " "})
+    path.write_text("\n".join([*lines, empty, json.dumps({"question": "Why?", "reply": "So."})]))
+    faults = Faults()
+    assert segments.read(path, faults) == [Answered("x", "Who?", "Me."), Answered("6", "Why?", "So.")]
+    assert [where for where, _ in faults.found] == [f"replies.jsonl:{n}" for n in (2, 3, 4, 5)]
+
+
+def test_no_file_and_an_empty_one_say_what_to_do(tmp_path):
+    with pytest.raises(FobenchError, match="Make it: python -m reference_model.train.replies"):
+        segments.read(tmp_path / "none.jsonl", Faults())
+    (tmp_path / "empty.jsonl").write_text("{}\n")
+    with pytest.raises(FobenchError, match="holds no reply. 1 lines were skipped"):
+        segments.read(tmp_path / "empty.jsonl", Faults())
