@@ -18,6 +18,7 @@ FLAGS = {  # options whose flag is not their name
     "time_limit_s": "--time-limit",
     "playback_delay_ms": "--playback-delay",
 }
+DEFAULT_BACKBONE = "smollm2-135m"
 FREE = ("workers",)  # options that may change when a run is resumed: they change no result
 
 
@@ -116,12 +117,13 @@ class Config:
 
 
 def default_system(backbone: str | None, checkpoint: str | None) -> str:
-    """The system that takes `checkpoint`, or that has one named `<system>/<backbone>`; else the cascade, which takes any."""
+    """The system that takes `checkpoint`, or that has one named `<system>/<backbone>`; else the cascade, which takes any LLM."""
     if checkpoint:
         factories = plugins.factories("systems")
         return next((name for name, make in factories.items() if "checkpoint" in plugins.option_types(make)), "cascade")
     names = (name.partition("/") for name in plugins.factories("checkpoints"))
-    return next((system for system, _, made_for in names if backbone and made_for == backbone), "cascade")
+    wanted = backbone or DEFAULT_BACKBONE
+    return next((system for system, _, made_for in names if made_for == wanted), "cascade")
 
 
 def _belongs(suite: str, owner: str) -> bool:

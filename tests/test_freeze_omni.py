@@ -73,7 +73,6 @@ def test_random_weights_are_said_to_be_random():
 def test_a_backbone_with_a_checkpoint_gets_freeze_omni_and_any_other_the_cascade():
     assert default_system("qwen2-7b", None) == "freeze-omni"
     assert default_system("llama-3.2-1b", None) == "cascade"
-    assert default_system(None, None) == "cascade"
     assert default_system("smollm2-135m", "untrained:small") == "freeze-omni"
 
 
@@ -94,9 +93,8 @@ def test_what_the_published_model_lacks_is_said_at_once(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "needs --backbone or --checkpoint"),
         ({"checkpoint": "untrained:tiny"}, "'untrained:tiny' names no backbone that it was made for"),
-        ({"backbone": "llama-3.2-1b"}, "no checkpoint for backbone 'llama-3.2-1b' yet: there are some for qwen2-7b"),
+        ({"backbone": "llama-3.2-1b"}, "no checkpoint for backbone 'llama-3.2-1b' yet: there are some for .*qwen2-7b"),
         ({"backbone": "qwen2-7b", "vad": "loud"}, "must be one of silero, loudness, none"),
     ],
 )

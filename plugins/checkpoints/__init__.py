@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 from fobench.errors import PrerequisiteError
@@ -10,6 +12,24 @@ from fobench.hookspecs import Factories
 REPO = "VITA-MLLM/Freeze-Omni"
 FILES = {"audiollm/final.pt": 1.50, "decoder/final.pt": 0.66, "codec/final.pt": 0.25}  # GB in float32
 LICENCE = "research use only (the licence file of the repository)"
+
+SHIPPED = Path(str(files("reference_model"))) / "shipped"  # a folder a backbone, each a checkpoint in parts
+INDEX = "index.json"
+
+
+def shipped(folder: Path = SHIPPED) -> Factories:
+    """The checkpoints that this project trained and carries, by name."""
+    return {f"freeze-omni/{index.parent.name}": _carried(index.parent) for index in sorted(folder.glob(f"*/{INDEX}"))}
+
+
+def _carried(folder: Path) -> Callable[[], Path]:
+    def factory() -> Path:
+        return folder
+
+    factory.__doc__ = (
+        f"Freeze-Omni trained around {folder.name}: fp16, in the package, pinned by hash (see its MODEL_CARD.md)."
+    )
+    return factory
 
 
 def published() -> Path:
@@ -45,4 +65,4 @@ def _missing() -> Path:
     )
 
 
-FACTORIES: Factories = {"freeze-omni/qwen2-7b": published, "untrained:": untrained}
+FACTORIES: Factories = {**shipped(), "freeze-omni/qwen2-7b": published, "untrained:": untrained}

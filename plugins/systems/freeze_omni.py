@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fobench import assets, plugins
+from fobench.config import DEFAULT_BACKBONE
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.types import Message
 from fobench_plugins.systems.loudness import LoudnessDetector
@@ -59,11 +60,12 @@ def freeze_omni(
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
-    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone. `vad`: the voice activity
-    detector that opens turns; with "none" it listens always. `turn_end`: whether the state head, the detector's silence or either ends the user's turn. `barge_in_at`: a
-    reply stops at the onset of real speech, or at its end. `first_after`: tokens after which the first segment may be
-    spoken without waiting for a comma. `compile`: the speech decoder's steps through torch.compile (CUDA graphs on a GPU; the
-    first reply waits for the compiler). Options left out are the checkpoint's own.
+    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, which is SmolLM2-135M if not
+    given. `vad`: the voice activity detector that opens turns; with "none" it listens always. `turn_end`: whether the state
+    head, the detector's silence or either ends the user's turn. `barge_in_at`: a reply stops at the onset of real speech, or
+    at its end. `first_after`: tokens after which the first segment may be spoken without waiting for a comma. `compile`: the
+    speech decoder's steps through torch.compile (CUDA graphs on a GPU; the first reply waits for the compiler). Options left
+    out are the checkpoint's own.
     """
     from reference_model import checkpoints
     from reference_model.live import Live
@@ -71,14 +73,15 @@ def freeze_omni(
     path, llm = _found(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
     place = getattr(llm, "device", "cpu")
     model = checkpoints.load(path, device=place)
-    checkpoints.check_backbone(model, llm.name, llm.hidden_size)
+    trained = not str(path).startswith(checkpoints.UNTRAINED)
+    checkpoints.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
     if compile:
         model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
     live = Live(model, llm, settings, _detectors(settings.duplex.vad))
-    trained = not str(path).startswith(checkpoints.UNTRAINED)
-    return FreezeOmniSystem(live, {"checkpoint": checkpoint or path.name, "trained": trained, "backbone": llm.name})
+    which = {"checkpoint": checkpoint or f"freeze-omni/{path.name}", "checkpoint_sha256": checkpoints.digest(path)}
+    return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
 
 
 def _detectors(vad: str) -> Callable[[], Detector] | None:
@@ -112,16 +115,14 @@ def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | N
 
 def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
     names = plugins.factories("checkpoints")
-    wanted = checkpoint or (f"freeze-omni/{backbone}" if backbone else None)
-    if wanted is None:
-        raise FobenchError("freeze-omni needs --backbone or --checkpoint. See: fobench ls checkpoints")
+    wanted = checkpoint or f"freeze-omni/{backbone or DEFAULT_BACKBONE}"
     if wanted in names or wanted.startswith("untrained:"):
         path: Path = plugins.create("checkpoints", wanted)
         return path
     if checkpoint is None:
         known = ", ".join(n.removeprefix("freeze-omni/") for n in names if n.startswith("freeze-omni/"))
         raise FobenchError(
-            f"There is no checkpoint for backbone {backbone!r} yet: there are some for {known}. Give a trained one with "
+            f"There is no checkpoint for backbone {backbone or DEFAULT_BACKBONE!r} yet: there are some for {known}. Give a trained one with "
             "--checkpoint PATH, or measure speed alone with --checkpoint untrained:small."
         )
     return Path(checkpoint).expanduser()
@@ -129,18 +130,12 @@ def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
 
 def _backbone(path: Path | None, checkpoint: str) -> str:
     """The backbone that a checkpoint was made for."""
-    from reference_model.config import ModelConfig
-    from reference_model.weights import load
+    from reference_model.checkpoints import PUBLISHED_FOR, made_for
 
-    if path is None or path.is_dir():
-        return "qwen2-7b"
-    if str(path).startswith("untrained:"):
-        made_for = ModelConfig.load(str(path).removeprefix("untrained:")).backbone
-    else:
-        made_for = str(load(path)[0].get("backbone", ""))
-    if not made_for:
+    found = made_for(path) if path else PUBLISHED_FOR
+    if not found:
         raise FobenchError(f"Checkpoint {checkpoint!r} names no backbone that it was made for: give --backbone.")
-    return made_for
+    return found
 
 
 def _chosen(
