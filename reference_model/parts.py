@@ -82,6 +82,7 @@ def save(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
     pins = []
     for name, group in _groups(tensors):
         weights.save_tensors(group, {}, folder / name)
+        (folder / name).chmod(0o644)  # safetensors makes files for their owner alone; a package is for everybody
         content = (folder / name).read_bytes()
         pins.append({"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     text = json.dumps({"config": config, "parts": pins}, indent=1) + "\n"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from reference_model.checkpoints import untrained
 from reference_model.model import FreezeOmni
 from reference_model.train import ship
 
+ROOT = Path(__file__).parents[1]
 VAD = {"vad": "loudness", "turn_end": "vad"}
 
 
@@ -96,6 +101,26 @@ class TestTheTrainedOne:
 
     def test_it_is_the_default(self):
         assert default_system(None, None) == default_system("smollm2-135m", None) == "freeze-omni"
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_it_and_finds_it(saved, tmp_path):
+    """Built from the repository's files, installed elsewhere, asked from another folder."""
+    for name in ("fobench", "plugins", "reference_model"):
+        shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", "shipped"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "tree")
+    ship.ship(saved, tmp_path / "tree/reference_model/shipped/toy")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, tmp_path / "tree"], check=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    code = "from fobench import plugins; print(plugins.create('checkpoints', 'freeze-omni/toy'))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    found = Path(asked.stdout.strip())
+    assert found == tmp_path / "site/reference_model/shipped/toy", asked.stderr
+    checkpoints.load(found, device="cpu")
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
