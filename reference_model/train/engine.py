@@ -13,7 +13,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +39,8 @@ ENOUGH = 10  # of them
 class Stage(Protocol):
     """What is trained, on what. `module(batch)` gives {"loss": sum over the batch, "count": what to divide it by, ...}.
 
-    A stage may have `faults`: what of its data could not be used; they grow while it loads.
+    A stage may have `faults`: what of its data could not be used; they grow while it loads. It may have `at`, a function that
+    is told the number of every step before it is made.
     """
 
     name: str
@@ -67,6 +68,11 @@ class Loaded:
     place: Place
     batch: Any
     faults: list[tuple[str, str]]
+
+    def pin_memory(self) -> Loaded:
+        """For the data loader: the batch in memory that a GPU reads while it computes, if the batch knows how."""
+        pin = getattr(self.batch, "pin_memory", None)
+        return replace(self, batch=pin()) if pin else self
 
 
 class _Loader(Dataset[Loaded]):
@@ -100,20 +106,20 @@ class Trainer:
     skipped: int = 0  # steps
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _bad: int = 0
-    _module: Any = field(init=False)
-    _optimiser: Any = field(init=False)
+    _module: Any = field(init=False)  # the stage's, shared among processes
+    _optimiser: torch.optim.Optimizer = field(init=False)
+    _scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accelerator = Accelerator(mixed_precision=self.loop.precision)
-        if self.loop.precision == "fp16" and self.accelerator.scaler is None:
-            raise FobenchError(f"precision=fp16 needs a GPU, this is {self.accelerator.device}: use bf16, or no.")
+        self.accelerator = Accelerator(mixed_precision="no")  # one a process; precision is each training's own
+        self._scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=self.loop.precision == "fp16")
         saved.seed_everything(self.loop.seed)
         self.stage.module.to(self.accelerator.device)
         groups = self.stage.groups(self.loop)
-        optimiser = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
-        for group in optimiser.param_groups:
+        self._module = self.accelerator.prepare(self.stage.module)
+        self._optimiser = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
+        for group in self._optimiser.param_groups:
             group["peak"] = group["lr"]
-        self._module, self._optimiser = self.accelerator.prepare(self.stage.module, optimiser)
         self.journal = Journal(self.folder, self.accelerator.is_main_process)
 
     # ---- the loop --------------------------------------------------------------------------------------------------------
@@ -151,7 +157,8 @@ class Trainer:
                     break
             own = torch.Generator()  # else it draws from the training's own randomness each time it begins
             loader = _Loader(self.stage, order)
-            found = DataLoader(loader, batch_size=None, num_workers=self.loop.workers, generator=own)
+            pinned = self.accelerator.device.type == "cuda"
+            found = DataLoader(loader, batch_size=None, num_workers=self.loop.workers, generator=own, pin_memory=pinned)
             yield from (one for one in found if self._usable(one))
 
     def _usable(self, loaded: Loaded) -> bool:
@@ -167,6 +174,8 @@ class Trainer:
         started, factor = time.perf_counter(), self.loop.rate(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * factor
+        if told := getattr(self.stage, "at", None):
+            told(self.step)
         self._module.train()
         sums: dict[str, float] = {}
         first = fine = 0.0
@@ -192,7 +201,8 @@ class Trainer:
         Returns that count, and whether the batch is fit to learn from: not where its loss is no number, or far above what
         was usual.
         """
-        found = self._module(batch)
+        with self._precisely():
+            found = self._module(batch)
         summed = {name: self.accelerator.reduce(value.detach().float(), "sum") for name, value in found.items()}
         values = {name: float(value) for name, value in summed.items()}
         for name, value in values.items():
@@ -202,19 +212,26 @@ class Trainer:
             return first, False
         self._recent.append(loss)
         first = first or max(1.0, values["count"])
-        self.accelerator.backward(found["loss"] / first * self.accelerator.num_processes)
+        self._scaler.scale(found["loss"] / first * self.accelerator.num_processes).backward()
         return first, True
 
     def _descend(self, share: float) -> float:
         """A step along the gradients, which are 1 / `share` too large; their norm."""
+        self._scaler.unscale_(self._optimiser)
         if share != 1.0:
             for parameter in self._module.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(share)
-        norm = float(self.accelerator.clip_grad_norm_(self._module.parameters(), self.loop.clip))
-        if math.isfinite(norm) or self.accelerator.scaler:  # which leaves the step out itself, and lowers its scale
-            self._optimiser.step()
+        norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self.loop.clip))
+        if math.isfinite(norm):
+            self._scaler.step(self._optimiser)
+        self._scaler.update()  # lowers float16's scale after a gradient without bound
         return norm
+
+    def _precisely(self) -> torch.autocast:
+        """The training's precision, for a forward pass."""
+        kind = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.loop.precision]
+        return torch.autocast(self.accelerator.device.type, kind, enabled=kind is not None)
 
     @property
     def _usual(self) -> float:
@@ -234,7 +251,7 @@ class Trainer:
     @torch.no_grad()
     def _validated(self) -> dict[str, float]:
         self._module.eval()
-        with self.accelerator.autocast():
+        with self._precisely():
             return {f"valid_{name}": value for name, value in self.stage.validate().items()}
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -250,8 +267,8 @@ class Trainer:
         if state is None:
             return False
         self._optimiser.load_state_dict(state["optimiser"])
-        if self.accelerator.scaler and state.get("scaler"):  # begun in another precision, it has none
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if state.get("scaler") and self._scaler.is_enabled():  # begun in another precision, it has none
+            self._scaler.load_state_dict(state["scaler"])
         self.step, self.place = state["step"], Place(*state["place"])
         self.skipped, self._bad = state["skipped"], state.get("bad", 0)
         self._recent.extend(state["recent"])
@@ -267,7 +284,7 @@ class Trainer:
             "bad": self._bad,
             "recent": list(self._recent),
             "optimiser": self._optimiser.state_dict(),
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+            "scaler": self._scaler.state_dict(),
             "random": saved.random_state(),
             "loop": asdict(self.loop),
         }

@@ -1,15 +1,16 @@
 """The training loop: learns, resumes to the bit, shares a batch among processes, leaves bad steps out, says what is wrong."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from toy_stage import LOOP, Net, Toy
+from toy_stage import LOOP, InOrder, Net, Toy
 
 from fobench.errors import FobenchError
 from reference_model import weights
@@ -89,6 +90,21 @@ def test_a_bad_step_is_left_out_and_counted(tmp_path):
     assert found[-1]["valid_loss"] < 0.3 * found[0]["loss"]
 
 
+def test_a_gradient_without_bound_is_left_out_and_counted(tmp_path):
+    class Steep(Net):
+        def forward(self, batch):
+            found = super().forward(batch)
+            zero = self.layers[0].weight.sum() * 0.0
+            return {**found, "loss": found["loss"] + torch.sqrt(zero)}  # its value is 0, its slope infinite
+
+    trainer = Trainer(Toy(Steep()), replace(LOOP, patience=6), tmp_path)
+    before = {name: value.clone() for name, value in trainer.stage.module.state_dict().items()}
+    with pytest.raises(FobenchError, match="6 steps in a row could not be used"):
+        list(trainer.run())
+    assert trainer.skipped == 6
+    assert all(torch.equal(value, before[name]) for name, value in trainer.stage.module.state_dict().items())
+
+
 def test_it_gives_up_where_every_step_is_bad(tmp_path):
     stage = Toy(Net())
     stage.module.layers[0].weight.data.fill_(float("nan"))
@@ -102,6 +118,92 @@ def test_a_training_of_another_configuration_is_not_gone_on_with(tmp_path):
     list(Trainer(Toy(), replace(LOOP, steps=2), tmp_path).run())
     with pytest.raises(FobenchError, match=r"another configuration \(sizes: 8, now 9\)"):
         list(Trainer(Toy(sizes=9), LOOP, tmp_path).run())
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (7, 1)])
+def test_two_batches_of_a_step_are_one_twice_as_large(tmp_path, sizes):
+    """Also where they are of unlike size: each clip weighs the same."""
+
+    @dataclass
+    class Straight(Toy):
+        order: InOrder = None
+
+        def batches(self, loop):
+            return self.order
+
+    loop = replace(LOOP, steps=12, spike=1e9)
+    list(Trainer(Straight(order=InOrder((8,))), loop, tmp_path / "one").run())
+    list(Trainer(Straight(order=InOrder(sizes)), replace(loop, accumulate=2), tmp_path / "two").run())
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(float(two[key]) == pytest.approx(float(value), rel=1e-4, abs=1e-6) for key, value in one.items())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_it_learns_in_half_precision_and_resumes(tmp_path, precision):
+    loop = replace(LOOP, precision=precision)
+    for name, stops in (("whole", (31,)), ("parts", (9, 31))):
+        for stop in stops:
+            made = Trainer(Toy(), loop, tmp_path / name).run()
+            for _ in range(stop):
+                next(made, None)
+            made.close()
+    whole = rows(tmp_path / "whole")
+    assert float(whole[30, "valid_loss"]) < 0.4 * float(whole[1, "loss"])
+    assert rows(tmp_path / "parts") == whole
+    assert all(value.dtype == torch.float32 for value in final(tmp_path / "whole").values())
+
+
+def test_float16s_scale_falls_until_gradients_fit(tmp_path):
+    """Gradients of 1e4 overflow at the first scale, 65,536: those steps are left out, then it learns."""
+
+    class Loud(Net):
+        def forward(self, batch):
+            return {name: value * 1e3 if name == "loss" else value for name, value in super().forward(batch).items()}
+
+    trainer = Trainer(Toy(Loud()), replace(LOOP, precision="fp16", clip=1e9), tmp_path)
+    found = list(trainer.run())
+    assert 0 < trainer.skipped < 12
+    assert found[0]["skipped"] == 1
+    assert found[-1]["skipped"] == 0
+    assert found[-1]["loss"] < 0.7 * found[0]["loss"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_clips_that_cannot_be_used_are_counted_and_listed_once(tmp_path, workers):
+    stage = Toy(broken=(3, 17))
+    stage.faults.add("manifest.jsonl:7", "no text")  # from when the data were opened
+    found = list(Trainer(stage, replace(LOOP, workers=workers), tmp_path).run())
+    lines = (tmp_path / engine.SKIPPED).read_text().splitlines()
+    assert sorted(lines) == ["clip-17: cannot be read", "clip-3: cannot be read", "manifest.jsonl:7: no text"]
+    assert max(row.get("clips_skipped", 0) for row in found) == 3
+    assert rows(tmp_path)[30, "valid_loss"] == f"{found[-1]['valid_loss']:.6g}"
+
+
+def test_a_batch_of_which_nothing_can_be_used_is_passed_over(tmp_path):
+    whole = list(
+        Trainer(Toy(clips=16, broken=tuple(range(12))), replace(LOOP, batch_most=4, batch_s=4.0), tmp_path).run()
+    )
+    assert len(whole) == LOOP.steps
+    assert len((tmp_path / engine.SKIPPED).read_text().splitlines()) == 12
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path):
+    made = Trainer(Toy(), LOOP, tmp_path).run()
+    for _ in range(5):
+        next(made)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a checkpoint is larger than that, its log is not
+    try:
+        with pytest.raises(FobenchError, match=r"cannot be written: .*File too large.* Make room; the same command"):
+            list(made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [c.name for c in engine.checkpoints(tmp_path)] == ["step-0000004", "step-0000005"]
+    assert not list(tmp_path.glob(".*"))
+    list(Trainer(Toy(), LOOP, tmp_path).run())
+    list(Trainer(Toy(), LOOP, tmp_path / "whole").run())
+    assert rows(tmp_path) == rows(tmp_path / "whole")
 
 
 def test_the_rate_rises_stays_and_falls():

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reference_model.train.batches import Batches
+from reference_model.train.batches import Batches, Place
 from reference_model.train.engine import Loop, Trainer
+from reference_model.train.shards import Faults
+from reference_model.train.stage import stage_command
 
 
 class Net(nn.Module):
@@ -29,16 +31,20 @@ class Net(nn.Module):
 @dataclass
 class Toy:
     module: Net = field(default_factory=Net)
-    clips: int = 40
+    clips: int = 41  # so that an epoch ends with a batch of one clip
     name: str = "toy"
     sizes: int = 8
+    broken: tuple[int, ...] = ()  # clips that cannot be read
+    faults: Faults = field(default_factory=Faults)
 
     def batches(self, loop):
         return Batches([1.0] * self.clips, loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices, epoch):
-        x = torch.tensor([[i / 40, (i % 7) / 7, epoch % 3 / 3] for i in indices])
-        return x, x.sum(1, keepdim=True).sin()
+        for i in set(indices) & {*self.broken}:
+            self.faults.add(f"clip-{i}", "cannot be read")
+        x = torch.tensor([[i / 40, (i % 7) / 7, epoch % 3 / 3] for i in indices if i not in self.broken])
+        return (x, x.sum(1, keepdim=True).sin()) if len(x) else None
 
     def groups(self, loop):
         return [{"params": list(self.module.parameters()), "lr": loop.lr}]
@@ -51,7 +57,26 @@ class Toy:
         return {"sizes": self.sizes}
 
 
+@dataclass
+class InOrder:
+    """Batches of `sizes` clips in turn, one clip after the other; an epoch has 40 of them."""
+
+    sizes: tuple[int, ...]
+
+    def after(self, place):
+        for number in range(place.batch, 40):
+            begin = sum(self.sizes[i % len(self.sizes)] for i in range(number))
+            clips = list(range(begin, begin + self.sizes[number % len(self.sizes)]))
+            yield Place(0, number + 1) if number < 39 else Place(1, 0), clips
+
+
 LOOP = Loop(steps=30, lr=0.02, warmup=3, batch_s=8.0, batch_most=8, save_every_s=0.0, validate_every=10)
+
+
+@stage_command(config="tiny", lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)
+def command(order):
+    """Trains a toy."""
+    order.train(Toy())
 
 
 def main(folder, noise):
