@@ -9,6 +9,7 @@ import torch
 from golden_data import golden, weights
 
 from reference_model.conv_transformer import ConvTransformerConfig, ConvTransformerEncoder, draw_chunk, sinusoids
+from reference_model.encoder import chunk_mask
 from reference_model.published.listening_keys import RENAMES
 from reference_model.published.renames import rename
 
@@ -57,6 +58,24 @@ def test_the_published_positions_start_again_at_4932(encoder, stream):
         torch.testing.assert_close(out[0], golden("encoder")["out/wrap_chunks"][i], **CLOSE)
 
 
+@pytest.mark.parametrize(("run", "before"), [("stream", 0), ("wrap", 4924)])
+def test_the_published_positions(encoder, run, before):
+    """Row by row of the table, exactly; in a cache that is not full, of its filled part."""
+    numbers, config = golden("encoder"), encoder.config
+    ends = numbers[f"out/{run}_pe_index_after"].tolist()
+    starts, lengths = (numbers[f"out/{run}_pos_{which}"].tolist() for which in ("start", "len"))
+    for start, length, begin in zip(starts, lengths, [before, *ends], strict=False):
+        filled = config.left if before else min(begin, config.left)
+        state = replace(encoder.begin(1), position=torch.tensor([begin]), filled=torch.tensor([filled]))
+        positions = encoder._positions(state)[0, config.left - filled :]
+        assert positions.tolist() == list(range(start, start + length))
+
+
+def test_the_published_chunk_mask():
+    expected = golden("encoder")["out/chunk_mask_112_4_16"].bool()
+    assert torch.equal(chunk_mask(112, 4, 16), expected)
+
+
 @pytest.mark.parametrize(
     ("name", "chunk", "left"),
     [("full_chunk4_left16", 4, 16), ("full_chunk4_left_all", 4, None), ("full_context", None, None)],
@@ -74,6 +93,7 @@ def test_the_published_batch(encoder):
     out, mask = encoder(features[:, 3:], numbers["in/batch2_lens"] - 3, 4, 16, features[:, :3])
     torch.testing.assert_close(out, numbers["out/batch2_chunk4_left16"], **CLOSE)
     assert torch.equal(mask, numbers["out/batch2_mask_out"][:, 0].bool())
+    assert mask.sum(1).tolist() == numbers["out/batch2_lens_out"].tolist()
 
 
 def test_clean_positions_stream_as_they_train():

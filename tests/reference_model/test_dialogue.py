@@ -60,12 +60,28 @@ def parts():
     return CausalBackbone(model, byte_tokenizer(), name="golden"), nets.eval()
 
 
+class Noting:
+    """The LLM, and all that it was given: `inputs` and what came of them, `hidden`. `rounded`: as float16 holds the inputs."""
+
+    def __init__(self, llm, rounded):
+        self.llm, self.rounded, self.inputs, self.hidden = llm, rounded, [], []
+        self.embed, self.fork, self.crop = llm.embed, llm.fork, llm.crop
+
+    def step(self, x, state=None, *, logits=None):
+        x = x.half().float() if self.rounded else x
+        result = self.llm.step(x, state, logits=logits)
+        self.inputs.append(x[0])
+        self.hidden.append(result[0][0])
+        return result
+
+
 @cache
 @torch.no_grad()
-def dialogue():
-    """Both turns as we live them: {call: (hidden states [n, D], state logits, LM logits)}."""
+def dialogue(rounded=False):
+    """Both turns as we live them: {call: (hidden states [n, D], state logits, LM logits)}, and "given", a `Noting`."""
     llm, _ = parts()
-    context, heard = Context(llm, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {}
+    given = Noting(llm, rounded)
+    context, heard = Context(given, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {"given": given}
     for turn in (1, 2):
         hear(context, turn, heard)
         speak(context, turn, heard)
@@ -115,6 +131,41 @@ def test_every_call_gives_the_published_hidden_states_and_logits(call):
         assert torch.allclose(states[-1], out[f"out/{call}/state_logits"][-1], **CLOSE)
     if f"out/{call}/lm_logits" in out:
         assert torch.allclose(logits, out[f"out/{call}/lm_logits"], **CLOSE)
+
+
+@torch.no_grad()
+def test_the_llm_is_given_the_published_inputs_and_no_others():
+    """The layout of turns, row by row: template, prompt and audio, then token by token."""
+    llm, out, given = parts()[0], golden("dialogue"), dialogue()["given"]
+    inputs, hidden, states = [], [], []
+    for call in CALLS["calls"]:
+        start = f"out/{call['label']}"
+        ids = out.get(f"{start}/input_ids")
+        rows = out[f"{start}/inputs_embeds"].reshape(-1, 64) if ids is None else llm.embed(ids[None])[0]
+        assert sum(map(len, inputs)) == call["past_len"]
+        assert len(rows) == call["q_len"]
+        inputs.append(rows)
+        hidden.append(out[f"{start}/last_hidden"].reshape(-1, 64))
+        states.append(out.get(f"{start}/state_logits", torch.zeros(0, 4)).reshape(-1, 4))
+    torch.testing.assert_close(torch.cat(given.inputs), torch.cat(inputs), **CLOSE)
+    torch.testing.assert_close(torch.cat(given.hidden), torch.cat(hidden), **CLOSE)
+    judged = torch.cat([hidden for hidden, state in zip(hidden, states, strict=True) if len(state)])
+    torch.testing.assert_close(parts()[1].state_head(judged), torch.cat(states), **CLOSE)
+
+
+@torch.no_grad()
+def test_with_inputs_rounded_to_float16_as_the_server_has_them():
+    heard, out, close = dialogue(rounded=True), golden("dialogue"), {"atol": 2e-3, "rtol": 0}
+    states = torch.stack([logits[-1] for label, (_, logits, _) in _calls(heard) if "listen" in label])
+    torch.testing.assert_close(states, out["out/fp16_rounded_inputs/listen_state_logits_last"], **close)
+    spoken = torch.stack(
+        [hidden[-1] for label, (hidden, _, _) in _calls(heard) if label.startswith(("t1_ss", "t1_cs"))]
+    )
+    torch.testing.assert_close(spoken, out["out/fp16_rounded_inputs/turn1_tts_hidden"], **close)
+
+
+def _calls(heard):
+    return [(label, made) for label, made in heard.items() if label.startswith(("t1_", "t2_"))]
 
 
 def test_the_tokens_are_the_published_ones():

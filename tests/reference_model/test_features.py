@@ -8,7 +8,7 @@ from golden_data import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_model.features import KaldiFbank, WhisperMel, windows
+from reference_model.features import KaldiFbank, WhisperMel, _kaldi_tables, windows
 
 FRONTS = [KaldiFbank(), WhisperMel()]
 
@@ -36,6 +36,36 @@ def test_a_chunk_of_2560_samples_gives_16_frames():
         features, state = KaldiFbank().step(chunk[None], state)
         assert features.shape == (1, 16, 80)
         assert (features[0] - want[3:]).abs().max() < 1e-3
+
+
+def test_window_and_filters_are_the_published_ones():
+    window, filters = _kaldi_tables(80, torch.device("cpu"))
+    torch.testing.assert_close(window, golden("fbank")["out/povey_window"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(filters[:256].T, golden("fbank")["out/mel_filterbank"], atol=2e-5, rtol=0)
+    assert not filters[256].any()
+
+
+def test_the_carried_samples_and_the_normalised_frames_are_the_published_ones():
+    numbers, state, carried = golden("fbank"), None, torch.zeros(1, 240)
+    mean, istd = _statistics(numbers)
+    torch.testing.assert_close(mean, numbers["out/cmvn_mean"])
+    torch.testing.assert_close(istd, numbers["out/cmvn_istd"])
+    for i, chunk in enumerate(recording()[0].split(2560)):
+        if i < 3:
+            window = torch.cat([carried[0], chunk]) * 32768
+            assert torch.equal(window.round(), numbers["out/input_sample_first3"][i])
+        features, state = KaldiFbank().step(chunk[None], state)
+        carried = state.samples
+        normalised = (features[0] - mean) * istd
+        torch.testing.assert_close(normalised, numbers["out/chunks_cmvn"][i][3:], atol=5e-4, rtol=0)
+
+
+def _statistics(numbers):
+    """Mean and inverse deviation [80] from the published sums."""
+    count = numbers["in/cmvn_frame_num_i64"].double()
+    mean = numbers["in/cmvn_mean_stat_f64"] / count
+    variance = (numbers["in/cmvn_var_stat_f64"] / count - mean.square()).clamp(min=1e-20)
+    return mean.float(), variance.rsqrt().float()
 
 
 @pytest.mark.parametrize("front", FRONTS, ids=lambda front: type(front).__name__)

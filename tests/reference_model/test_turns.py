@@ -1,6 +1,9 @@
 """The layout of turns comes from the backbone's own chat template."""
 
+import json
+
 import pytest
+from golden_data import FOLDER
 from tiny_models import SHAPES, backbone
 
 from fobench.errors import FobenchError
@@ -31,6 +34,16 @@ def test_the_reply_opening_closes_the_user_turn_and_the_users_closes_the_reply()
     layout = TurnLayout.of(llm.chat)
     assert llm.tokenizer.decode(layout.reply_open) == "<|im_end|>\n<|im_start|>assistant\n"
     assert llm.tokenizer.decode(layout.user_open) == "<|im_end|>\n<|im_start|>user\n"
+
+
+def test_the_layout_of_qwen2_is_the_published_one():
+    """Their pieces of text, whose ids they are: system prompt, user opening, reply opening."""
+    texts = {t["name"]: t["text"] for t in json.loads((FOLDER / "qwen2_template_ids.json").read_text())["templates"]}
+    llm = backbone("qwen2")
+    layout, decoded = TurnLayout.of(llm.chat, "You are a helpful assistant."), llm.tokenizer.decode
+    assert decoded(layout.opening) == texts["template_role"] + texts["prefix"]
+    assert decoded(layout.reply_open) == texts["suffix"]
+    assert decoded(layout.user_open) == "<|im_end|>" + texts["prefix"]
 
 
 def test_a_template_that_mixes_turns_with_their_contents_is_refused():
