@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from fobench.errors import FobenchError
+
 ENTRIES = ("generator", "quantizer", "encoder")
 STAGES, BLOCKS = 4, 3  # of the generator and of the encoder; the file numbers the blocks through
 
@@ -44,10 +46,14 @@ WITHOUT_ENCODER: tuple[str, ...] = (r"encoder\..+",)  # unused, too, where the c
 def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every pair `X.weight_g`, `X.weight_v` as the one `X.weight` = g * v / |v|, the norm over all axes but the first.
 
-    Other tensors stay. Raises KeyError for one of a pair without the other.
+    Other tensors stay. Raises FobenchError for one of a pair without the other.
     """
     plain = {key: value for key, value in tensors.items() if not key.endswith((".weight_g", ".weight_v"))}
     stems = {key[: -len("_g")] for key in tensors.keys() - plain.keys()}
+    if alone := sorted(stem for stem in stems if not {f"{stem}_g", f"{stem}_v"} <= tensors.keys()):
+        raise FobenchError(
+            f"The codec's weight norm is not whole: one of weight_g and weight_v is missing of {alone[0]}."
+        )
     return plain | {stem: _weight(tensors[stem + "_g"], tensors[stem + "_v"]) for stem in sorted(stems)}
 
 

@@ -39,10 +39,10 @@ def renamed(
 ) -> dict[str, torch.Tensor]:
     """The contents of the three files under the names of `FreezeOmni`. `encoder`: the codec's too, which speaking does not need."""
     unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
-    decoder = decoder.get("model", decoder)
-    parts = {
-        f"{part}.{key}": value for part in ("generator", "quantizer", "encoder") for key, value in codec[part].items()
-    }
+    if "model" in decoder:
+        (decoder,) = _entries(decoder, ("model",), DECODER)
+    each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
+    parts = {f"{entry}.{key}": value for entry, tensors in each for key, value in tensors.items()}
     return {
         **_named("", audiollm, listening_keys.RENAMES, listening_keys.UNUSED),
         **_named("decoder.", decoder, speaking_keys.RENAMES, speaking_keys.UNUSED),
@@ -50,10 +50,21 @@ def renamed(
     }
 
 
+def _entries(data: Mapping[str, Any], names: Sequence[str], file: str) -> list[Mapping[str, torch.Tensor]]:
+    """The dicts of tensors that a file holds under `names`. FobenchError for one that is missing or unknown."""
+    if data.keys() != set(names):
+        raise FobenchError(
+            f"{file} holds {', '.join(map(str, data)) or 'nothing'}; it must hold {', '.join(names)}, and no more."
+        )
+    return [data[name] for name in names]
+
+
 def _named(
     part: str, tensors: Mapping[str, torch.Tensor], renames: Sequence[tuple[str, str]], unused: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """The tensors of one part under our names."""
+    if odd := [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+        raise FobenchError(f"The checkpoint holds entries that are no tensors: {', '.join(odd[:5])}.")
     return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
 
 

@@ -68,6 +68,36 @@ def test_a_key_that_nothing_uses_is_an_error():
         renamed(*files)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda decoder, codec: codec.pop("encoder"),
+            "codec/final.pt holds generator, quantizer; it must hold generator",
+        ),
+        (lambda decoder, codec: codec.update(steps={}), "generator, quantizer, encoder, steps; it must hold"),
+        (
+            lambda decoder, codec: decoder.update(optimizer={}),
+            "decoder/final.pt holds model, optimizer; it must hold model",
+        ),
+        (lambda decoder, codec: decoder["model"].update(epoch=3), "no tensors: epoch"),
+        (lambda decoder, codec: codec["generator"].pop("conv_pre.weight_g"), "missing of generator.conv_pre.weight"),
+        (lambda decoder, codec: codec["quantizer"].update(x=torch.empty(1)), r"nothing here uses: quantizer\.x"),
+    ],
+)
+def test_what_a_file_holds_beside_or_lacks_is_told(change, message):
+    decoder, codec = {"model": empty(listed("decoder"))}, codec_entries()
+    change(decoder, codec)
+    with pytest.raises(FobenchError, match=message):
+        renamed(empty(listed("audiollm")), decoder, codec)
+
+
+def test_an_llm_within_the_file_is_left_alone():
+    """Their training saved the whole wrapper, LLM included; the LLM has its own folder here."""
+    audiollm = {**empty(listed("audiollm")), "llm_decoder.model.norm.weight": torch.empty(3584, device="meta")}
+    assert not any("llm" in name for name in renamed(audiollm, {"model": empty(listed("decoder"))}, codec_entries()))
+
+
 # ---- loading, and the whole speech path ------------------------------------------------------------------------------
 
 TINY = replace(
