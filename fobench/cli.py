@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fobench.run import Run
 
 REPORTERS = ("markdown", "html", "junit")
+SEVERAL = ("markdown", "html")  # those of them that take several runs
 PROBE_LIMIT_S = 600.0
 
 
@@ -116,8 +117,8 @@ def main() -> None:
 def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **options: Any) -> None:
     """Run a system on suites and report.
 
-    The default asks the built-in questions of the cascade with a small frozen LLM. `fobench run --backbone qwen2-7b` asks
-    the same of Freeze-Omni with that backbone.
+    The default asks the built-in questions of Freeze-Omni, as trained here around a small frozen LLM. `--system cascade` asks
+    them of the baseline around the same LLM, `--backbone qwen2-7b` of Freeze-Omni with that backbone.
     """
     from fobench.config import default_system
     from fobench.run import Run
@@ -153,13 +154,25 @@ def score(folder: Path, margin: float | None) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--reporter", "-r", "reporters", multiple=True, default=REPORTERS, help="fobench ls reporters")
-def report(folder: Path, reporters: tuple[str, ...]) -> None:
-    """Write a scored run's reports again and show its tables."""
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--reporter", "-r", "reporters", multiple=True, help="fobench ls reporters; default: all that write files."
+)
+@click.option(
+    "--output", "-o", type=NewFolder(), help="Folder for the table of several runs; default: runs/<time>-table."
+)
+def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None) -> None:
+    """Write a scored run's reports again and show its tables. Of several runs: one table, a column a run."""
     from fobench.score import load_results
 
-    _write(load_results(folder), folder, reporters)
+    if len(folders) > 1:
+        _write_several(folders, output or _new_folder("table"), reporters or SEVERAL)
+    elif output:
+        raise FobenchError(
+            f"--output is for the table of several runs; the reports of one lie in its folder, {folders[0]}."
+        )
+    else:
+        _write(load_results(folders[0]), folders[0], reporters or REPORTERS)
 
 
 @main.command()
@@ -281,6 +294,26 @@ def _write(results: Any, folder: Path, reporters: tuple[str, ...]) -> None:
 
     for name in (*reporters, "terminal"):  # the terminal's last: it names what the others wrote
         plugins.create("reporters", name).write(results, folder)
+
+
+def _write_several(folders: Sequence[Path], output: Path, reporters: tuple[str, ...]) -> None:
+    from fobench import plugins
+    from fobench.score import load_results
+    from fobench.types import SideBySide
+
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise FobenchError(f"A run is given twice: {', '.join(map(str, folders))}.")
+    if (output / "run.json").exists():
+        raise FobenchError(f"{output} holds a run, whose own report lies there: choose another --output.")
+    runs = [load_results(folder) for folder in folders]
+    made = {name: plugins.create("reporters", name) for name in (*reporters, "terminal")}
+    for name, reporter in made.items():
+        if not isinstance(reporter, SideBySide):
+            raise FobenchError(
+                f"Reporter {name!r} shows one run at a time. Those that take several: {', '.join(SEVERAL)}."
+            )
+    for reporter in made.values():
+        reporter.write_several(runs, output)
 
 
 def _summary(factory: Callable[..., Any]) -> str:

@@ -286,3 +286,10 @@ class Reporter(Protocol):
     """Writes one view of a run's results; returns the file it wrote, or None if it only printed."""
 
     def write(self, results: Results, folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class SideBySide(Protocol):
+    """A reporter that also writes one view of several runs; returns the file it wrote in `folder`, or None."""
+
+    def write_several(self, runs: Sequence[Results], folder: Path) -> Path | None: ...

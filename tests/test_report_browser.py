@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,22 @@ def test_a_recording_that_is_gone_is_told_instead_of_a_dead_player(browser, repo
     assert told.inner_text().startswith("The recording cannot be played")
     assert moved.locator(f"#{key} audio").count() == 0
     moved.close()
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_table_of_several_runs_fits(browser, report, size, scheme):
+    """Two runs stand beside each other, count and all, on a phone too; more of them scroll inside the table, not the page."""
+    results = sample(report.parent)
+    many = [replace(results, folder=report.parent / name) for name in ("a", "b", "c", "d", "e")]
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page, noise = context.new_page(), []
+    page.on("console", lambda message: noise.append(message.text))
+    for runs in (many[:2], many):
+        page.goto(HtmlReporter().write_several(runs, report.parent / "several").as_uri())
+        assert overflow(page) == 0
+        beyond = page.eval_on_selector(".scroll", "(box) => box.scrollWidth - box.clientWidth")
+        assert beyond == 0 or len(runs) > 2
+        assert page.locator("#figures th.run").count() == len(runs)
+    context.close()
+    assert noise == []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fobench.results import Results
-from fobench_plugins.reporters import catalogue, headline, method
+from fobench_plugins.reporters import catalogue, headline, likeness, method, side_by_side
 from fobench_plugins.reporters.details import Detail, details, tag_values
 from fobench_plugins.reporters.figures import chain, route_bars, strips
 from fobench_plugins.reporters.formats import legal
@@ -37,6 +40,9 @@ class HtmlReporter:
     def write(self, results: Results, folder: Path) -> Path:
         return write_text(folder / "report.html", render(results, self._audio_bytes))
 
+    def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
+        return write_text(folder / "report.html", render_several(runs, folder))
+
 
 def render(results: Results, audio_bytes: int) -> str:
     """The page. Everything that comes from a run is escaped by the template; scripts and styles are the package's own."""
@@ -55,6 +61,35 @@ def render(results: Results, audio_bytes: int) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def render_several(runs: Sequence[Results], folder: Path) -> str:
+    """The page of several runs, to be written into `folder`: from there it links to the runs' own pages."""
+    names = side_by_side.names(runs)
+    return (
+        environment()
+        .get_template("several.html.jinja")
+        .render(
+            title=side_by_side.title(runs),
+            subtitle=side_by_side.subtitle(runs),
+            headline=side_by_side.sentence(runs),
+            names=names,
+            pages=[_page(run.folder, folder) for run in runs],
+            groups=side_by_side.groups(runs),
+            caption=side_by_side.CAPTION,
+            warnings=likeness.warnings(runs),
+            parts=likeness.parts(runs),
+            ran=likeness.ran(runs),
+            commands=likeness.commands(runs),
+            style=(HERE / "report.css").read_text(encoding="utf-8"),
+        )
+    )
+
+
+def _page(run: Path, folder: Path) -> str:
+    """The run's own page as `folder` reaches it; empty where there is none."""
+    page = run / "report.html"
+    return quote(Path(os.path.relpath(page.resolve(), folder.resolve())).as_posix()) if page.is_file() else ""
 
 
 def environment() -> Environment:

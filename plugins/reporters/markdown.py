@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fobench.results import Results
-from fobench_plugins.reporters import headline, method
+from fobench_plugins.reporters import headline, likeness, method, side_by_side
 from fobench_plugins.reporters.formats import NONE, line
 from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
 from fobench_plugins.reporters.tables import Table, tables
@@ -24,6 +24,9 @@ class MarkdownReporter:
 
     def write(self, results: Results, folder: Path) -> Path:
         return write_text(folder / "summary.md", "\n".join(document(results)) + "\n")
+
+    def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
+        return write_text(folder / "summary.md", "\n".join(several(runs)) + "\n")
 
 
 def escape(text: object) -> str:
@@ -48,6 +51,31 @@ def document(results: Results) -> Iterator[str]:
     yield from _scenarios(results)
     yield from _list("To bear in mind", method.warnings(results))
     yield from _method(results)
+
+
+def several(runs: Sequence[Results]) -> Iterator[str]:
+    """The lines of a summary of several runs."""
+    yield from (
+        f"# {escape(side_by_side.title(runs))}",
+        "",
+        escape(side_by_side.subtitle(runs)),
+        "",
+        f"**{escape(side_by_side.sentence(runs))}**",
+        "",
+    )
+    names = side_by_side.names(runs)
+    yield _cells(("", *names, "Common"))
+    yield _cells((":--", *("--:" for _ in names), "--:"), raw=True)
+    for group in side_by_side.groups(runs):
+        yield _cells((f"**{escape(group.title)}**", *("" for _ in names), ""), raw=True)
+        for row in group.lines:
+            yield _cells((row.label, *(f"{cell.value} ({cell.rest})" for cell in row.cells), row.shared))
+    yield from ("", escape(side_by_side.CAPTION))
+    yield from _list("To bear in mind", likeness.warnings(runs))
+    yield from ("", "## What ran", "", _cells(("", *names)), _cells((":--", *(":--" for _ in names)), raw=True))
+    yield from (_cells((label, *(value or NONE for value in values))) for label, values in likeness.ran(runs))
+    for name, command in likeness.commands(runs):
+        yield from ("", f"{escape(name)}:", "", f"    {line(command)}")
 
 
 def _table(table: Table) -> Iterator[str]:

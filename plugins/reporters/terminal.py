@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from rich.text import Text
 from fobench.console import console as usable
 from fobench.console import visible
 from fobench.results import Results
-from fobench_plugins.reporters import headline, method
+from fobench_plugins.reporters import headline, likeness, method, side_by_side
 from fobench_plugins.reporters.formats import NONE, line
 from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.side_by_side import Cell, Group
 from fobench_plugins.reporters.tables import Table, tables
 
 WIDTH = 100  # at most: wider tables are harder to read
 FILES = ("report.html", "summary.md", "junit.xml", "scores.json", "scores.parquet", "traces.jsonl")
 MOST_FAILURES = 5  # named one by one
+LABEL, RUN, COMMON, GAP = 22, 22, 6, 2  # columns of a table of several runs; runs that do not fit beside go below
 
 
 class TerminalReporter:
@@ -39,6 +42,49 @@ class TerminalReporter:
         _scenarios(console, results)
         _bullets(console, "To bear in mind", method.warnings(results))
         _paths(console, folder)
+
+    def write_several(self, runs: Sequence[Results], folder: Path) -> None:
+        console = self._console or usable(highlight=False)
+        console.width = min(console.width, WIDTH)
+        console.print()
+        console.print(_text(side_by_side.title(runs), style="bold"))
+        console.print(_text(side_by_side.subtitle(runs), style="dim"))
+        console.print()
+        console.print(_text(side_by_side.sentence(runs)))
+        console.print()
+        each = max(1, (console.width - LABEL - GAP - COMMON) // (RUN + GAP))
+        for first in range(0, len(runs), each):
+            _side_by_side(console, runs, slice(first, first + each))
+        console.print(_text(side_by_side.CAPTION, style="dim"))
+        console.print()
+        _bullets(console, "To bear in mind", likeness.warnings(runs))
+        _paths(console, folder)
+
+
+def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> None:
+    """The runs `shown` as columns."""
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
+    made.add_column("", ratio=1)
+    for name in side_by_side.names(runs)[shown]:
+        made.add_column(_text(name), justify="right", overflow="fold", width=RUN)
+    made.add_column("Common", justify="right", no_wrap=True)
+    for label, values in likeness.parts(runs):
+        made.add_row(_text(label, style="dim"), *(_text(value or NONE, style="dim") for value in values[shown]), "")
+    for group in side_by_side.groups(runs):
+        _group(made, group, shown)
+    console.print(made)
+    console.print()
+
+
+def _group(made: RichTable, group: Group, shown: slice) -> None:
+    made.add_section()
+    made.add_row(_text(group.title, style="bold"))
+    for row in group.lines:
+        made.add_row(_text(row.label), *(_cell(cell) for cell in row.cells[shown]), _text(row.shared))
+
+
+def _cell(cell: Cell) -> Text:
+    return _text(cell.value).append("\n").append(_text(cell.rest, style="dim"))
 
 
 def _text(text: object, **settings: Any) -> Text:
