@@ -53,7 +53,7 @@ def test_the_published_batch_leaves_its_input_alone(published):
 
 
 @pytest.mark.parametrize(("kernel", "stride", "left"), [(5, 2, 4), (5, 2, None), (8, 4, None), (4, 4, None), (3, 1, 2)])
-@given(pushes=st.lists(st.integers(1, 4), min_size=1, max_size=6), seed=st.integers(0, 2**16))
+@given(pushes=st.lists(st.integers(1, 8), min_size=1, max_size=6), seed=st.integers(0, 2**16))
 @settings(max_examples=10, deadline=None)
 def test_streamed_equals_offline(kernel, stride, left, pushes, seed):
     torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -91,6 +92,10 @@ class Talk:
     def text(self, reply=0):
         return "".join(e.data["text"] for e in self.of(EventKind.TOKEN) if e.data["reply"] == reply)
 
+    def states(self):
+        """What the state head has said, over and over: a fingerprint of all that the LLM was given."""
+        return [[e.data[f"p{i}"] for i in range(3)] for e in self.of(EventKind.STATE)]
+
     def audio(self, reply=0):
         made = [e.data["audio"].samples for e in self.of(EventKind.AUDIO) if e.data["reply"] == reply]
         return np.concatenate(made) if made else np.zeros(0)
@@ -137,6 +142,7 @@ def test_how_the_audio_is_cut_changes_nothing(system, size):
     wave = np.concatenate([sound(1.0), silence(3.0)])
     whole, cut = Talk(system).hear(wave), Talk(system).hear(wave, size)
     assert cut.text() == whole.text()
+    assert np.allclose(cut.states()[-1], whole.states()[-1], atol=1.1e-4)  # they are told to four places
     assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
 
 
@@ -259,6 +265,7 @@ def test_sessions_side_by_side_are_each_as_alone():
         thread.join()
     for one, other in zip(alone, beside, strict=True):
         assert other.text() == one.text()
+        assert np.allclose(other.states(), one.states(), atol=1.1e-4)  # they are told to four places
         assert np.allclose(other.audio(), one.audio(), atol=1e-4)
 
 
@@ -273,6 +280,24 @@ def test_a_conversation_longer_than_the_llms_context_goes_on():
         assert talk.session._state.context.length <= 200
     finally:
         system.backbone.context = before
+
+
+@pytest.mark.slow  # a minute or two
+def test_ten_minutes_in_a_minute_costs_what_the_second_one_did():
+    """The encoder's caches are of one size, and the LLM's forgets: nothing that is worked on grows with the conversation."""
+    system = live()
+    system.backbone.context, before = 400, system.backbone.context
+    talk, costs = Talk(system), []
+    try:
+        for _ in range(10):
+            began = time.thread_time()
+            for seed in range(4):
+                talk.hear(sound(2.0, seed)).hear(silence(13.0))
+            costs.append(time.thread_time() - began)
+    finally:
+        system.backbone.context = before
+    assert talk.actions() == [Action.SPEAK] * 40
+    assert min(costs[-2:]) < 1.25 * max(costs[1:3])
 
 
 def test_the_backbone_is_as_it_was():

@@ -265,7 +265,9 @@ def test_on_a_gpu_with_cuda_graphs_it_says_the_same():
 
 def test_letters_follow_the_rows_of_their_token():
     torch.manual_seed(0)
-    decoder = SpeechDecoder(SpeechDecoderConfig(size=16, heads=2, ffn=32, layers=1, pre_layers=1, codes=8, characters=100))
+    decoder = SpeechDecoder(
+        SpeechDecoderConfig(size=16, heads=2, ffn=32, layers=1, pre_layers=1, codes=8, characters=100)
+    )
     vectors, pieces = torch.randn(3, 32), ["ab", "", "é"]
     rows = decoder.text_rows(vectors, pieces)[0]
     a, b, other = (decoder.letters.weight[i] for i in (97, 98, 99))
