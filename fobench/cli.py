@@ -1,4 +1,4 @@
-"""The command line: `fobench run | score | report | ls | validate | assets`.
+"""The command line: `fobench run | score | report | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
 over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench import __version__
+from fobench import __version__, training
 from fobench.console import console, counted, visible
 from fobench.errors import FobenchError, unknown
 from fobench.options import NewFolder, Positive, from_file, given, named_args, option, pairs
@@ -178,7 +178,7 @@ def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path |
 @main.command()
 @click.argument("kind", required=False)
 def ls(kind: str | None) -> None:
-    """List components: systems, backbones, codecs, recognizers, voices, suites, metrics, reporters."""
+    """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ..."""
     from fobench import plugins
 
     if kind is not None and kind not in plugins.KINDS:
@@ -210,6 +210,9 @@ def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit
     _table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
     if not all(check.ok for check in checks):
         sys.exit(1)
+
+
+main.add_command(training.command())
 
 
 @main.group()

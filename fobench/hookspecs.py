@@ -52,4 +52,9 @@ def fobench_metrics() -> Factories: ...  # type: ignore[empty-body]
 
 
 @hookspec
+def fobench_trainers() -> Factories:  # type: ignore[empty-body]
+    """Stages of training, in the order of use: each factory takes no options and returns a click command."""
+
+
+@hookspec
 def fobench_reporters() -> Factories: ...  # type: ignore[empty-body]

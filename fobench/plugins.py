@@ -16,7 +16,10 @@ from fobench import hookspecs
 from fobench.errors import FobenchError, unknown
 
 GROUP = "fobench"
-KINDS = ("systems", "backbones", "codecs", "checkpoints", "recognizers", "voices", "suites", "metrics", "reporters")
+KINDS = (
+    *("systems", "backbones", "codecs", "checkpoints", "trainers"),
+    *("recognizers", "voices", "suites", "metrics", "reporters"),
+)
 
 
 @cache

@@ -11,6 +11,7 @@ from fobench_plugins.recognizers import FACTORIES as RECOGNIZERS
 from fobench_plugins.reporters import FACTORIES as REPORTERS
 from fobench_plugins.suites import FACTORIES as SUITES
 from fobench_plugins.systems import FACTORIES as SYSTEMS
+from fobench_plugins.trainers import FACTORIES as TRAINERS
 from fobench_plugins.voices import FACTORIES as VOICES
 
 
@@ -32,6 +33,11 @@ def fobench_codecs() -> Factories:
 @hookimpl
 def fobench_checkpoints() -> Factories:
     return CHECKPOINTS
+
+
+@hookimpl
+def fobench_trainers() -> Factories:
+    return TRAINERS
 
 
 @hookimpl

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fobench.plugins import KINDS
+
 ROOT = Path(__file__).parents[1]
-KINDS = ("systems", "backbones", "codecs", "checkpoints", "recognizers", "voices", "suites", "metrics", "reporters")
 
 
 def imported(path: Path) -> set[str]:

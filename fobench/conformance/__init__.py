@@ -130,6 +130,7 @@ def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
         "backbones": models.backbone_probes,
         "codecs": models.codec_probes,
         "checkpoints": data.checkpoint_probes,
+        "trainers": data.trainer_probes,
         "recognizers": speech.recognizer_probes,
         "voices": speech.voice_probes,
         "suites": data.suite_probes,

@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import click
+
 from fobench import __version__, audio
 from fobench.conformance import Broken, Probe, need
 from fobench.results import Results
@@ -254,3 +256,21 @@ def checkpoint_probes(path: Path) -> Sequence[tuple[str, Probe]]:
         return str(path.name)
 
     return (("path", is_path),)
+
+
+# ---- Trainers --------------------------------------------------------------------------------------------------------
+
+
+def trainer_probes(command: click.Command) -> Sequence[tuple[str, Probe]]:
+    def is_command() -> str:
+        need(isinstance(command, click.Command), f"the factory must return a click command, not {command!r}")
+        return str(command.name)
+
+    def helps() -> str:
+        with click.Context(command, info_name="trainer", max_content_width=80) as context:
+            text = command.get_help(context)
+        need(command.help, "it has no help: say in its docstring what it trains")
+        need(all(len(line) <= 80 for line in text.splitlines()), "its help is wider than 80 columns")
+        return f"{len(text.splitlines())} lines"
+
+    return (("command", is_command), ("help", helps))

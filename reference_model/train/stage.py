@@ -57,7 +57,7 @@ class StageCommand(click.Command):
         try:
             return super().main(*args, **kwargs)
         except FobenchError as error:
-            click.echo(f"{self.name}: {error}", err=True)
+            click.echo(f"fobench: {error}", err=True)
             sys.exit(2)
 
 

@@ -41,7 +41,7 @@ def test_it_trains_as_it_is_told(tmp_path):
 def test_what_is_wrong_is_said_in_one_line(tmp_path, args, message):
     result = run("--out", str(tmp_path), *args)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"command: {message}")
+    assert result.stderr.startswith(f"fobench: {message}")
     assert "Traceback" not in result.output
 
 
