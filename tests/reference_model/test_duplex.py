@@ -47,8 +47,27 @@ def test_a_reply_that_ends_under_the_users_words_leaves_them_the_turn():
     assert (phase, acts[-1]) == (Phase.LISTENING, Act.CLOSE)
 
 
-def test_a_signal_that_means_nothing_changes_nothing():
-    assert transition(Phase.WAITING, Signal.DONE) == (Phase.WAITING, ())
+@pytest.mark.parametrize("nothing", [Signal.IGNORE, Signal.LOST])
+def test_what_comes_to_nothing_is_forgotten_and_a_reply_goes_on_under_it(nothing):
+    assert transition(Phase.LISTENING, nothing) == (Phase.WAITING, (Act.DROP,))
+    assert transition(Phase.OVERHEARING, nothing) == (Phase.REPLYING, (Act.DROP,))
+
+
+def test_an_interrupted_reply_stops_at_once_and_the_user_is_listened_to():
+    assert transition(Phase.OVERHEARING, Signal.INTERRUPT) == (Phase.LISTENING, (Act.STOP,))
+
+
+MEANINGS = {
+    Phase.WAITING: {Signal.ONSET},
+    Phase.LISTENING: {Signal.ANSWER, Signal.IGNORE, Signal.LOST},
+    Phase.REPLYING: {Signal.ONSET, Signal.DONE},
+    Phase.OVERHEARING: set(Signal) - {Signal.ONSET},
+}
+
+
+@pytest.mark.parametrize(("phase", "signal"), [(p, s) for p in Phase for s in Signal if s not in MEANINGS[p]])
+def test_a_signal_that_means_nothing_changes_nothing(phase, signal):
+    assert transition(phase, signal) == (phase, ())
 
 
 @given(st.lists(st.sampled_from(Signal), max_size=40))
