@@ -1,62 +1,85 @@
 """Puts what the stages have trained together into one checkpoint.
 
-    python -m reference_model.train.assemble --input runs/train/input-1 --codec runs/train/output-1 --speech runs/train/output-2 \\
-        --out runs/train/small.safetensors
+    python -m reference_model.train.assemble --input runs/train/input-1 --states runs/train/input-3 --codec runs/train/output-1 \\
+        --speech runs/train/output-3 --out runs/train/small.safetensors
 
-What no stage has trained yet keeps its random weights; the settings then do without it.
+Without --states the state head keeps its random weights, and the silence of the voice activity detector ends turns instead. Then
+`reference_model.train.ship` puts the file among the checkpoints that fobench ships.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from reference_model import checkpoints, weights
+from fobench.errors import FobenchError
+from reference_model import checkpoints
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.train import engine
-from reference_model.train.output_2 import load_codec
+from reference_model.train.earlier import Earlier
+from reference_model.train.stage import StageCommand
+from reference_model.train.trained import check_codes, load_codec, load_decoder
+
+LISTENING = ("encoder", "adapter")
+HEAD = ("state_middle", "prompts")  # sizes that input stage 3 chooses
 
 
-def newest(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """(configuration, tensors) of a stage's newest checkpoint."""
-    return weights.load(engine.checkpoints(folder)[-1] / engine.MODEL)
+def assemble(config: ModelConfig, heard: Earlier, states: Earlier | None, codec: Path, speech: Path) -> FreezeOmni:
+    """The model of `config`, of the sizes that the stages trained.
+
+    Raises FobenchError where a stage's folder holds something else, or where two stages do not fit each other.
+    """
+    model = FreezeOmni(_sizes(config, heard, states))
+    for name in LISTENING:
+        heard.give(getattr(model, name), name, getattr(model.config, name))
+    if states:
+        states.fill(model.state_head, "state_head")
+        if model.config.prompts:
+            model.prompt.data.copy_(states.tensors["prompt"])
+    model.codec, model.decoder = load_codec(codec), load_decoder(speech)
+    check_codes(model.codec, model.decoder.config)
+    model.config = replace(model.config, codec=model.codec.config, decoder=model.decoder.config)
+    return model.eval()
 
 
-def assemble(config: str, input_folder: Path, codec_folder: Path, speech_folder: Path | None) -> FreezeOmni:
-    about, heard = newest(input_folder)
-    base = ModelConfig.load(config).to_json()
-    adapter = {"kind": "spelling", **about["adapter"]}
-    duplex = {**base["settings"]["duplex"], "turn_end": "vad"}
-    encoder = {"kind": "whisper", **about["encoder"]}
-    changed = {"encoder": encoder, "adapter": adapter, "prompts": 0, "settings": {**base["settings"], "duplex": duplex}}
-    model = FreezeOmni(ModelConfig.from_json({**base, **changed}))
-    for name in ("encoder", "adapter"):
-        weights.fill(getattr(model, name), part(heard, name), input_folder)
-    model.codec = load_codec(codec_folder)
-    model.config = replace(model.config, codec=model.codec.config)
-    if speech_folder:
-        weights.fill(model.decoder, part(newest(speech_folder)[1], "decoder"), speech_folder)
-    return model
+def _sizes(config: ModelConfig, heard: Earlier, states: Earlier | None) -> ModelConfig:
+    """The configuration with the stages' own sizes; without trained states, turns end by the detector alone."""
+    data = config.to_json()
+    data |= {name: {**data[name], **(heard.about(name) or {})} for name in LISTENING}
+    if states is None:
+        data["settings"]["duplex"]["turn_end"] = "vad"
+        return ModelConfig.from_json(data)
+    if missing := [key for key in HEAD if key not in states.config]:
+        raise FobenchError(
+            f"{states.path} holds no state head: it has no {' and no '.join(missing)}. Give input stage 3's."
+        )
+    made = ModelConfig.from_json(data | {key: states.config[key] for key in HEAD})
+    for key, own in (("llm_size", made.llm_size), ("evidence", made.adapter.evidence)):
+        if states.config.get(key) != own:
+            told = f"{key}: {states.config.get(key)}, not {own}"
+            raise FobenchError(f"{states.path} was trained with another listening part ({told}). Train it again.")
+    return made
 
 
-def part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """The tensors of one part, by their names within it."""
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+def _folder(name: str, told: str, required: bool = True) -> Callable[[Any], Any]:
+    return click.option(name, type=click.Path(path_type=Path), required=required, help=told)
 
 
-@click.command()
-@click.option("--config", default="small", show_default=True)
-@click.option("--input", "input_folder", type=Path, required=True)
-@click.option("--codec", type=Path, required=True)
-@click.option("--speech", type=Path)
-@click.option("--out", type=Path, required=True)
-def main(config: str, input_folder: Path, codec: Path, speech: Path | None, out: Path) -> None:
-    checkpoints.save(assemble(config, input_folder, codec, speech), out)
+@click.command(cls=StageCommand)
+@click.option("--config", default="small", show_default=True, help="Configuration: small, tiny, or a TOML file.")
+@_folder("--input", "Folder of input stage 1 or 2: encoder and adapter.")
+@_folder("--states", "Folder of input stage 3: state head, prompts.", required=False)
+@_folder("--codec", "Folder of output stage 1.")
+@_folder("--speech", "Folder of output stage 2 or 3: speech decoder.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The checkpoint to write.")
+def main(config: str, input: Path, states: Path | None, codec: Path, speech: Path, out: Path) -> None:
+    """Puts what the stages have trained together into one checkpoint."""
+    head = Earlier.read(states) if states else None
+    checkpoints.save(assemble(ModelConfig.load(config), Earlier.read(input), head, codec, speech), out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
