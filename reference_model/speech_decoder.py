@@ -112,9 +112,9 @@ class SpeechDecoder(nn.Module):
         rows = embeddings.reshape(-1, size).to(self.embedding.weight.dtype)
         if pieces is None or not self.config.characters:
             return rows[None]
-        letters = [[min(ord(letter), self.config.characters - 1) for letter in piece] for piece in pieces]
+        letters = [letters_of(piece, self.config.characters) for piece in pieces]
         spelt = self.letters(torch.tensor([i for word in letters for i in word], dtype=torch.long, device=rows.device))
-        order = _interleaved(width // size, [len(word) for word in letters])
+        order = interleaved(width // size, [len(word) for word in letters])
         return torch.cat([rows, spelt])[order][None]
 
     # ---- saying ----------------------------------------------------------------------------------------------------------
@@ -260,7 +260,12 @@ class SpeechDecoder(nn.Module):
         return torch.cat([beginning, first[:, None] + torch.arange(steps, device=device)], 1)
 
 
-def _interleaved(rows: int, letters: Sequence[int]) -> list[int]:
+def letters_of(piece: str, characters: int) -> list[int]:
+    """A token's text by letter: their Unicode numbers, all beyond the table the last one; none where no letters are read."""
+    return [min(ord(letter), characters - 1) for letter in piece] if characters else []
+
+
+def interleaved(rows: int, letters: Sequence[int]) -> list[int]:
     """Where the rows of each token and then its letters lie, if all rows come first and then all letters."""
     order, next_letter = [], rows * len(letters)
     for token, count in enumerate(letters):

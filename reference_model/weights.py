@@ -115,3 +115,8 @@ def _shapes(key: str, given: Tensor, own: Tensor) -> str:
 def _named(what: str, keys: list[str]) -> str:
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
     return f"{what} {', '.join(keys[:NAMED])}{more}" if keys else ""
+
+
+def part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The tensors of one part, by their names within it."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

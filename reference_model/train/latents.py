@@ -1,30 +1,41 @@
 """Pairs to train the codec on: Piper's speech, and the latents that its own generator made it from.
 
     python -m reference_model.train.latents --plan runs/data/output --out runs/data/latents --hours 2
+    python -m reference_model.train.latents --plan runs/data/output --replies runs/data/replies.jsonl --out runs/data/spoken --silent
 
 Piper's graph is cut at the input of its HiFi-GAN generator, whose weights become our codec's (`piper_generator`). One
-safetensors file holds some hundred pairs: `<id>.audio` int16 [T], `<id>.latents` float16 [192, T / 256].
+safetensors file holds some hundred pairs: `<n>.audio` int16 [T], `<n>.latents` float16 [192, T / 256]; its metadata, their
+texts. `--silent`: latents alone, four times faster, for output stage 2. A killed run goes on after its last file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from fobench import assets
 from fobench.errors import FobenchError
 from reference_model.hifigan import PIPER_GENERATOR, Generator
+from reference_model.train.spelling import is_speakable, spelt
 
 ASSET, CUT, OUTPUT = "piper-joe-medium", "/Mul_7_output_0", "output"
 NOISE, NOISE_W = 0.333, 0.0  # as the replies' speech is rendered
 FILE = 200  # pairs
+LATENT_HZ = 22_050 / 256
+CUT_OFF = 0.2  # share of the longer texts that only their beginning is said of
+MOST_WORDS = 40
 
 
 def piper_graph() -> Any:
@@ -59,54 +70,132 @@ def renamed(key: str) -> str:
     return ".".join([parts[0].removeprefix("conv_"), parts[1]])
 
 
-def pairs(texts: Iterator[str], threads: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(audio [T], latents [192, F]) of each text."""
-    import onnx
-    import onnxruntime
-    import piper
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A text as the voice says it: audio int16 [T], or None, and latents float16 [192, F]."""
 
-    graph = piper_graph()
-    graph.graph.output.append(onnx.helper.make_tensor_value_info(CUT, onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    voice = piper.PiperVoice.load(_model_file())
-    scales = np.array([NOISE, 1.0, NOISE_W], np.float32)
+    text: str
+    audio: Tensor | None
+    latents: Tensor
+
+
+class Speaker:
+    """The voice with its graph cut open. `silent`: the generator is not run."""
+
+    def __init__(self, threads: int, silent: bool) -> None:
+        import onnx
+        import onnxruntime
+        import piper
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        graph = piper_graph()
+        if silent:
+            graph = onnx.utils.Extractor(graph).extract_model(["input", "input_lengths", "scales"], [CUT])
+        else:
+            graph.graph.output.append(onnx.helper.make_tensor_value_info(CUT, onnx.TensorProto.FLOAT, None))
+        serialized = graph.SerializeToString()
+        self._session = onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+        self._outputs = [CUT] if silent else [CUT, OUTPUT]
+        self._voice = piper.PiperVoice.load(_model_file())
+
+    def say(self, text: str) -> Spoken | None:
+        """The text's sentences one after the other; None where there is nothing to say."""
+        found = [self._run(phonemes) for phonemes in self._voice.phonemize(text) if phonemes]
+        if not found:
+            return None
+        latents = torch.from_numpy(np.concatenate([one[0][0] for one in found], -1).astype(np.float16))
+        if len(self._outputs) == 1:
+            return Spoken(text, None, latents)
+        audio = np.concatenate([one[1].reshape(-1) for one in found]).clip(-1, 1)
+        return Spoken(text, torch.from_numpy((audio * 32767).astype(np.int16)), latents)
+
+    def _run(self, phonemes: Sequence[str]) -> list[np.ndarray]:
+        ids = np.array([self._voice.phonemes_to_ids(phonemes)], np.int64)
+        scales = np.array([NOISE, 1.0, NOISE_W], np.float32)
+        lengths = np.array([ids.shape[1]], np.int64)
+        found: list[np.ndarray] = self._session.run(
+            self._outputs, {"input": ids, "input_lengths": lengths, "scales": scales}
+        )
+        return found
+
+
+def write(path: Path, spoken: Sequence[Spoken]) -> None:
+    """A file of pairs, whole or not at all."""
+    held = {f"{i}.latents": one.latents for i, one in enumerate(spoken)}
+    held |= {f"{i}.audio": one.audio for i, one in enumerate(spoken) if one.audio is not None}
+    temporary = path.with_name(f".{path.name}")
+    save_file(held, temporary, {"texts": json.dumps([one.text for one in spoken])})
+    temporary.replace(path)
+
+
+def read(folder: Path) -> Iterator[Spoken]:
+    """Every pair in the folder. FobenchError where there is none."""
+    paths = sorted(folder.glob("pairs-*.safetensors"))
+    if not paths:
+        raise FobenchError(
+            f"{folder} holds no pairs-*.safetensors. Make them: python -m reference_model.train.latents --help"
+        )
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            texts, names = json.loads(file.metadata()["texts"]), set(file.keys())
+            for i, text in enumerate(texts):
+                audio = file.get_tensor(f"{i}.audio") if f"{i}.audio" in names else None
+                yield Spoken(text, audio, file.get_tensor(f"{i}.latents"))
+
+
+def fragments(texts: Iterable[str], seed: int) -> Iterator[str]:
+    """The texts, some of them cut off after a comma or between two words, as the first segment of a reply may be."""
+    rng = random.Random(seed)
     for text in texts:
-        for phonemes in voice.phonemize(text):
-            ids = np.array([voice.phonemes_to_ids(phonemes)], np.int64)
-            lengths = np.array([ids.shape[1]], np.int64)
-            audio, latents = session.run([OUTPUT, CUT], {"input": ids, "input_lengths": lengths, "scales": scales})
-            yield audio.reshape(-1), latents[0]
+        words = text.split()
+        commas = [i + 1 for i, word in enumerate(words[:-1]) if word.endswith(",")]
+        if len(words) > MOST_WORDS or (len(words) > 5 and rng.random() < CUT_OFF):
+            end = rng.choice(commas) if commas and rng.random() < 0.5 else rng.randrange(4, min(len(words), MOST_WORDS))
+            yield " ".join(words[:end])
+        else:
+            yield text
+
+
+def texts_of(plan: Path, replies: Path | None, split: str, seed: int = 0) -> list[str]:
+    """What is to be said: the replies' sentences, spelt out, and the plan's texts, in an order that the seed fixes."""
+    rows = [json.loads(line) for line in (plan / "plan.jsonl").read_text().splitlines()]
+    texts = [row["text"] for row in rows if row["split"] == split]
+    lines = [json.loads(line)["reply"] for line in replies.read_text().splitlines()] if replies else []
+    said = [spelt(sentence) for reply in lines for sentence in re.split(r"(?<=[.?!]) |\n", reply)]
+    texts += [text for text in said if is_speakable(text)]
+    random.Random(seed).shuffle(texts)
+    return list(fragments(dict.fromkeys(texts), seed))
 
 
 def _model_file() -> Path:
     return next(assets.get(ASSET).rglob("*.onnx"))
 
 
-@click.command()
-@click.option("--plan", type=Path, required=True, help="Folder of the set whose texts are spoken (its train split).")
+@click.command(help=__doc__)
+@click.option("--plan", type=Path, required=True, help="Folder of the set whose texts are spoken.")
+@click.option("--replies", type=Path, help="Lines of train.replies: their sentences are spoken, too.")
+@click.option("--split", default="train", show_default=True)
 @click.option("--out", type=Path, required=True)
 @click.option("--hours", default=2.0, show_default=True)
+@click.option("--silent", is_flag=True)
 @click.option("--threads", default=1, show_default=True)
-def main(plan: Path, out: Path, hours: float, threads: int) -> None:
-    rows = [json.loads(line) for line in (plan / "plan.jsonl").read_text().splitlines()]
-    texts = [row["text"] for row in rows if row["split"] == "train"]
+def main(plan: Path, replies: Path | None, split: str, out: Path, hours: float, silent: bool, threads: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    held: dict[str, torch.Tensor] = {}
+    speaker = Speaker(threads, silent)
     seconds = 0.0
-    for number, (audio, latents) in enumerate(pairs(iter(texts), threads)):
-        held[f"{number}.audio"] = torch.from_numpy((audio * 32767).astype(np.int16))
-        held[f"{number}.latents"] = torch.from_numpy(latents.astype(np.float16))
-        seconds += len(audio) / PIPER_RATE
-        if (number + 1) % FILE == 0 or seconds > hours * 3600:
-            save_file(held, out / f"pairs-{number // FILE:04d}.safetensors")
-            held = {}
+    texts = texts_of(plan, replies, split)
+    for number in range(0, len(texts), FILE):
+        path = out / f"pairs-{number // FILE:04d}.safetensors"
+        if not path.exists():
+            write(path, [one for text in texts[number : number + FILE] if (one := speaker.say(text))])
+        with safe_open(path, "pt") as file:
+            seconds += sum(file.get_slice(k).get_shape()[1] for k in file.keys() if k.endswith(".latents")) / LATENT_HZ  # noqa: SIM118
+        print(f"{number + FILE} of {len(texts)} texts, {seconds / 3600:.2f} h", flush=True)
         if seconds > hours * 3600:
             return
 
-
-PIPER_RATE = 22_050
 
 if __name__ == "__main__":
     main()

@@ -1,30 +1,38 @@
-"""Trains output stage 1 of `small`, the codec: mel frames -> codes -> the latents that a published generator makes speech of.
+"""Trains output stage 1, the codec, in one of two ways.
 
-    python -m reference_model.train.output_1 --data runs/data/latents --out runs/train/output-1
+    python -m reference_model.train.output_1 --latents runs/data/latents --out runs/train/output-1
+    python -m reference_model.train.output_1 --config paper --data runs/data/output --adversarial --out runs/train/codec
 
-The generator is Piper's and stays as it is; encoder, quantiser and decoder learn to give it the latents that it knows. No
-gradient passes through the generator, which is why this takes minutes.
+From recordings (`--data`) all of it learns (`train.waves`), against an adversary if wanted, as the paper's codec did. From a
+published generator's latents the generator is Piper's and stays as it is; encoder, quantiser and decoder learn to give it the
+latents that it knows. No gradient passes through the generator, which is why this takes minutes. Beside the encoder of sound a
+reader of latents learns the same codes: output stage 2 has texts turned into codes by it, without any sound being made.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fobench.errors import FobenchError
 from reference_model.codec import CodecConfig, ReferenceCodec
+from reference_model.hifigan import PIPER_GENERATOR
+from reference_model.train import latents
+from reference_model.train.adversary import AdversaryConfig
 from reference_model.train.batches import Batches
-from reference_model.train.engine import Loop, Trainer, to_device
+from reference_model.train.corpus import Corpus
+from reference_model.train.engine import Loop, to_device
+from reference_model.train.stage import Order, stage_command
+from reference_model.train.trained import latents_reader
+from reference_model.train.waves import WaveLearner, WaveStage, trainable, used, valid_of
 
 FRAMES = 64  # codec frames of a crop
 CROPS = 32  # in a batch
@@ -41,12 +49,10 @@ class Pair:
 
 
 def read(folder: Path) -> list[Pair]:
-    """Every pair in the folder, of at least a crop's length."""
-    found: list[Pair] = []
-    for path in sorted(folder.glob("pairs-*.safetensors")):
-        tensors = load_file(path)
-        names = sorted({int(key.partition(".")[0]) for key in tensors})
-        found += [Pair(tensors[f"{n}.audio"], tensors[f"{n}.latents"]) for n in names]
+    """Every pair in the folder that has its sound. FobenchError where there are too few."""
+    found = [Pair(one.audio, one.latents) for one in latents.read(folder) if one.audio is not None]
+    if len(found) < 2:
+        raise FobenchError(f"{folder} holds {len(found)} pairs of sound and latents. Make them without --silent.")
     return found
 
 
@@ -58,6 +64,7 @@ class CodecLearner(nn.Module):
     def __init__(self, codec: ReferenceCodec) -> None:
         super().__init__()
         self.encoder, self.quantizer, self.decoder = codec.encoder, codec.quantizer, codec.decoder
+        self.reader = latents_reader(codec.config)
         self._mels = codec.mels
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -65,7 +72,7 @@ class CodecLearner(nn.Module):
         """Crops: audio [B, T], latents [B, C, F]."""
         audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
         with torch.autocast(audio.device.type, enabled=False):
-            hidden = self.encoder(self._mels(audio))
+            hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(wanted)])
             chance = torch.Generator().manual_seed(int(self.steps))
             if self.training and not self.steps:
                 self.quantizer.start(hidden, chance)
@@ -73,12 +80,14 @@ class CodecLearner(nn.Module):
             if self.training:
                 self.quantizer.follow(quantised, chance)
                 self.steps += 1
-            distance = functional.mse_loss(self.decoder(quantised.values), wanted) / wanted.var()
-        loss = distance + COMMITMENT * quantised.commitment
+            missed = (self.decoder(quantised.values) - wanted.repeat(2, 1, 1)).square().mean((1, 2)) / wanted.var()
+            heard, known = missed[: len(audio)].mean(), missed[len(audio) :].mean()
+        loss = heard + known + COMMITMENT * quantised.commitment
         count = torch.tensor(float(len(audio)), device=audio.device)
         return {
             "loss": loss * count,
-            "distance": distance * count,
+            "heard": heard * count,
+            "known": known * count,
             "commitment": quantised.commitment * count,
             "count": count,
         }
@@ -86,6 +95,8 @@ class CodecLearner(nn.Module):
 
 @dataclass(slots=True)
 class CodecStage:
+    """Crops of pairs."""
+
     module: CodecLearner
     pairs: list[Pair]
     valid: list[Pair]
@@ -113,13 +124,8 @@ class CodecStage:
         crops = [crop(pair, rng) for pair in self.valid]
         batch = Pair(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
         found = self.module(batch)
-        used = self.module.quantizer.counts
-        rows = used / used.sum(1, keepdim=True)
-        perplexity = torch.exp(-(rows * (rows + 1e-12).log()).sum(1))
-        return {
-            "distance": float(found["distance"] / found["count"]),
-            **{f"rows_{k}": float(p) for k, p in enumerate(perplexity)},
-        }
+        means = {name: float(found[name] / found["count"]) for name in ("heard", "known")}
+        return {**means, **used(self.module.quantizer.counts)}
 
 
 def crop(pair: Pair, rng: np.random.Generator) -> Pair:
@@ -134,21 +140,46 @@ def crop(pair: Pair, rng: np.random.Generator) -> Pair:
     return Pair(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
 
 
-@click.command()
-@click.option("--data", type=Path, required=True)
-@click.option("--out", type=Path, required=True)
-@click.option("--set", "pairs", multiple=True, help="NAME=VALUE of the loop.")
-def main(data: Path, out: Path, pairs: Sequence[str]) -> None:
-    options = {k: json.loads(v) for k, v in (p.split("=") for p in pairs)}
-    loop = Loop(**{"lr": 1e-3, "steps": 6000, "warmup": 100, "validate_every": 500, **options})
-    torch.manual_seed(loop.seed)
-    found = read(data)
-    config = CodecConfig()
-    codec = ReferenceCodec(config)
-    stage = CodecStage(CodecLearner(codec), found[VALID:], found[:VALID], about={"codec": dataclasses.asdict(config)})
-    for row in Trainer(stage, loop, out).run():
-        if row["step"] % 50 == 0:
-            print({k: round(float(v), 4) for k, v in row.items()}, flush=True)
+def from_latents(config: CodecConfig, folder: Path) -> CodecStage:
+    """FobenchError where the codec's generator is not the one that the latents are of."""
+    if config.generator != PIPER_GENERATOR:
+        raise FobenchError("--latents are of Piper's generator; this configuration's codec has another. Give --data.")
+    found = read(folder)
+    kept = min(VALID, max(1, len(found) // 10))
+    learner = CodecLearner(ReferenceCodec(config))
+    return CodecStage(learner, found[kept:], found[:kept], about={"codec": asdict(config)})
+
+
+def from_recordings(
+    config: CodecConfig, data: Sequence[Path], adversary: AdversaryConfig | None, frames: int
+) -> WaveStage:
+    """FobenchError where there is no clip to learn from, or none to validate with."""
+    corpus = Corpus.open(data, config.sample_rate_hz)
+    train, valid = valid_of(corpus, data, VALID)
+    click.echo(f"{len(train):,} clips, {train.hours:.1f} h", err=True)
+    return WaveStage(WaveLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames)
+
+
+@stage_command(config="small", steps=6000, lr=1e-3, warmup=100, validate_every=500)
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="Shards or a manifest of recordings; repeatable."
+)
+@click.option("--latents", "folder", type=click.Path(path_type=Path), help="Folder of train.latents, instead.")
+@click.option("--adversarial", is_flag=True, help="Recordings: discriminators judge the sound, too.")
+@click.option(
+    "--width", default=AdversaryConfig().width, show_default=True, help="Channels of the discriminators' first layers."
+)
+@click.option("--frames", default=FRAMES, show_default=True, help="Recordings: codec frames of a crop.")
+def main(order: Order, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int) -> None:
+    """Trains output stage 1: the codec, from recordings or from a published generator's latents."""
+    torch.manual_seed(order.loop.seed)
+    if bool(data) == bool(folder):
+        raise FobenchError("Give recordings (--data), or a published generator's latents (--latents): one of the two.")
+    config = trainable(order.config.codec)
+    if folder:
+        order.train(from_latents(config, folder))
+    else:
+        order.train(from_recordings(config, data, AdversaryConfig(width) if adversarial else None, frames))
 
 
 if __name__ == "__main__":

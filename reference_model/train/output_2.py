@@ -1,176 +1,163 @@
-"""Trains output stage 2 of `small`: text -> codec tokens, from pairs of text and speech; the LLM's embeddings stay as they are.
+"""Trains output stage 2: text -> codec tokens, from pairs of text and speech; the LLM's embeddings stay as they are.
 
-python -m reference_model.train.output_2 --data runs/data/output --codec runs/train/output-1 --out runs/train/output-2
+    python -m reference_model.train.output_2 --latents runs/data/spoken --codec runs/train/output-1 --out runs/train/output-2
+
+The pairs are latents of the voice (train.latents --silent), or recordings (`--data`), turned into codes once, at the beginning.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from accelerate import PartialState
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
 
-from fobench import plugins
-from reference_model import weights
-from reference_model.codec import CodecConfig, ReferenceCodec
-from reference_model.config import ModelConfig
+from fobench.errors import FobenchError
+from fobench.options import named_args
+from reference_model.codec import ReferenceCodec
+from reference_model.codec_nets import Encoder
 from reference_model.speech_decoder import SpeechDecoder
-from reference_model.spoken_text import normalise, pieces_of
-from reference_model.train.batches import Batches
+from reference_model.train import latents
 from reference_model.train.corpus import Corpus
-from reference_model.train.engine import MODEL, Loop, Trainer, checkpoints, to_device
-from reference_model.train.latents import piper_generator
+from reference_model.train.frozen import Frozen
+from reference_model.train.shards import Faults
+from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, embeddings_of
+from reference_model.train.stage import Order, stage_command
+from reference_model.train.trained import check_codes, fingerprint, load_codec, load_reader
+from reference_model.train.waves import valid_of
 
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """Texts as token ids and pieces, their codes [B, K, T] padded with 0, of `lengths` [B] frames."""
-
-    ids: tuple[tuple[int, ...], ...]
-    pieces: tuple[tuple[str, ...], ...]
-    codes: Tensor
-    lengths: Tensor
-
-
-class SpeakingLearner(nn.Module):
-    """The speech decoder; the LLM's embeddings [V, D] are no part of it."""
-
-    def __init__(self, decoder: SpeechDecoder, embeddings: Tensor) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self._embeddings = [embeddings]
-
-    def forward(self, batch: Spoken) -> dict[str, Tensor]:
-        rows = [self.rows(ids, pieces) for ids, pieces in zip(batch.ids, batch.pieces, strict=True)]
-        lengths = torch.tensor([row.shape[1] for row in rows], device=rows[0].device)
-        text = nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
-        codes, frames = to_device(batch.codes, self), to_device(batch.lengths, self)
-        logits, total = self.decoder(text, lengths, codes, frames)
-        _, targets = self.decoder.delayed(codes, frames)
-        counted = targets >= 0
-        right = (logits.argmax(-1) == targets) & counted
-        return {"loss": total, "count": counted.sum().float(), "right": right.sum().float()}
-
-    def rows(self, ids: Sequence[int], pieces: Sequence[str]) -> Tensor:
-        """A text as the decoder reads it [1, R, d]."""
-        vectors = self._embeddings[0][torch.tensor(ids)].to(next(self.parameters()).device)
-        return self.decoder.text_rows(vectors, pieces)
-
-
-@dataclass(slots=True)
-class SpeakingStage:
-    module: SpeakingLearner
-    train: list[tuple[tuple[int, ...], tuple[str, ...], Tensor]]
-    valid: list[tuple[tuple[int, ...], tuple[str, ...], Tensor]]
-    frame_rate_hz: float
-    about: dict[str, Any] = field(default_factory=dict)
-    name: str = "output-2"
-
-    def batches(self, loop: Loop) -> Batches:
-        return Batches(
-            [c.shape[1] / self.frame_rate_hz for _, _, c in self.train], loop.batch_s, loop.batch_most, loop.seed
-        )
-
-    def load(self, indices: Sequence[int], epoch: int) -> Spoken:
-        return collate([self.train[i] for i in indices])
-
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
-        return [{"params": [p for n, p in self.module.named_parameters() if ".prefix." not in n], "lr": loop.lr}]
-
-    def config(self) -> dict[str, Any]:
-        return self.about
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        sums = {"loss": 0.0, "right": 0.0, "count": 0.0}
-        for begin in range(0, len(self.valid), 16):
-            found = self.module(collate(self.valid[begin : begin + 16]))
-            sums = {k: v + float(found[k]) for k, v in sums.items()}
-        return {k: sums[k] / sums["count"] for k in ("loss", "right")}
-
-
-def collate(clips: Sequence[tuple[tuple[int, ...], tuple[str, ...], Tensor]]) -> Spoken:
-    ids, pieces, codes = zip(*clips, strict=True)
-    lengths = torch.tensor([c.shape[1] for c in codes])
-    padded = torch.zeros(len(codes), codes[0].shape[0], int(lengths.max()), dtype=torch.long)
-    for row, c in enumerate(codes):
-        padded[row, :, : c.shape[1]] = c
-    return Spoken(ids, pieces, padded, lengths)
-
-
-def load_codec(folder: Path) -> ReferenceCodec:
-    """The newest codec of output stage 1, with the generator that it was trained for."""
-    data, tensors = weights.load(checkpoints(folder)[-1] / MODEL)
-    codec = ReferenceCodec(CodecConfig.from_json(data["codec"]))
-    tensors.pop("steps")
-    own = {f"generator.{k}": v for k, v in piper_generator().state_dict().items()}
-    weights.fill(codec, {**tensors, **own}, folder)
-    return codec.eval()
+PATH = click.Path(path_type=Path)
+VALID = 300  # items kept aside
 
 
 @torch.no_grad()
-def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> dict[str, Tensor]:
-    """Every clip's codes [K, F] int64, kept in a file."""
-    found = load_file(cache) if cache.is_file() else {}
+def spoken(
+    codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path, device: torch.device
+) -> list[tuple[str, Tensor]]:
+    """The texts of a folder of latents with their codes [K, F], int16, kept in a file."""
+    if not cache.is_file():
+        quantizer, reads = codec.quantizer.to(device), reads.to(device)
+        texts, codes = [], []
+        for one in latents.read(folder):
+            odd = one.latents.shape[1] % codec.config.stack
+            frames = functional.pad(
+                one.latents.to(device).float()[None], (0, codec.config.stack - odd if odd else 0), "replicate"
+            )
+            texts.append(one.text)
+            codes.append(quantizer.encode(reads(frames))[0].short().cpu())
+        about = {"texts": json.dumps(texts), "codec": fingerprint(codec)}
+        save_file({str(i): c for i, c in enumerate(codes)}, cache, about)
+    with _opened(cache, codec) as file:
+        return [(text, file.get_tensor(str(i))) for i, text in enumerate(json.loads(file.metadata()["texts"]))]
+
+
+@torch.no_grad()
+def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[tuple[str, Tensor]]:
+    """Every clip's text and codes [K, F], int16, kept in a file; clips that cannot be read are left out."""
+    found: dict[str, Tensor] = {}
+    if cache.is_file():
+        with _opened(cache, codec) as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     missing = [i for i, entry in enumerate(corpus.entries) if entry.id not in found]
     for index in missing:
         samples = corpus.samples(index)
         if samples is not None:
-            found[corpus.entries[index].id] = codec.encode(torch.from_numpy(samples)[None])[0].short()
+            audio = torch.from_numpy(samples)[None].to(codec.device)
+            found[corpus.entries[index].id] = codec.encode(audio)[0].short().cpu()
     if missing:
-        save_file(found, cache)
-    return {k: v.long() for k, v in found.items()}
+        save_file(found, cache, {"codec": fingerprint(codec)})
+    return [(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
 
 
-@click.command()
-@click.option("--data", multiple=True, type=Path, required=True)
-@click.option("--codec", "codec_folder", type=Path, required=True)
-@click.option("--out", type=Path, required=True)
-@click.option("--set", "pairs", multiple=True, help="NAME=VALUE of the loop.")
-def main(data: Sequence[Path], codec_folder: Path, out: Path, pairs: Sequence[str]) -> None:
-    options = {k: json.loads(v) for k, v in (p.split("=") for p in pairs)}
-    loop = Loop(
-        **{
-            "lr": 1e-3,
-            "steps": 8000,
-            "warmup": 200,
-            "validate_every": 250,
-            "batch_s": 80.0,
-            "precision": "bf16",
-            **options,
-        }
-    )
-    torch.manual_seed(loop.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    codec = load_codec(codec_folder)
-    backbone = plugins.create("backbones", "smollm2-135m", {"device": "cpu"})
-    sets = {}
-    for split in ("train", "valid"):
-        corpus = Corpus.open(data, codec.sample_rate_hz, split)
-        codes = encoded(codec, corpus, out / f"codes-{split}.safetensors")
-        texts = {e.id: backbone.encode(normalise(e.text)) for e in corpus.entries}
-        sets[split] = [
-            (tuple(texts[e.id]), pieces_of(backbone.pieces(), texts[e.id]), codes[e.id])
-            for e in corpus.entries
-            if e.id in codes
-        ]
-        print(split, len(sets[split]), f"{corpus.hours:.1f} h", flush=True)
-    embeddings = backbone.embed(torch.arange(backbone.vocab_size)[None])[0].float().clone()
-    config = dataclasses.replace(ModelConfig.load("small").decoder, thoughts=False)  # output stage 3 adds them
-    module = SpeakingLearner(SpeechDecoder(config), embeddings)
+def _opened(cache: Path, codec: ReferenceCodec) -> Any:
+    """The file of codes; FobenchError for those of another codec."""
+    file = safe_open(cache, "pt")
+    if (file.metadata() or {}).get("codec", fingerprint(codec)) != fingerprint(codec):
+        raise FobenchError(f"{cache} was made with another codec. Remove it, or give another --out.")
+    return file
+
+
+def fit(items: Sequence[tuple[str, Tensor]], reader: Reader, longest: int, faults: Faults) -> list[Utterance]:
+    """Those that can be learnt from: with something to say, of at most so many frames; the others go to `faults`."""
+    found = []
+    for number, (text, codes) in enumerate(items):
+        if not reader(text)[0]:
+            faults.add(f"text {number}", f"nothing to say: {text!r}")
+        elif not 0 < codes.shape[1] <= longest:
+            faults.add(f"text {number}", f"{codes.shape[1]} frames, not 1 to {longest}: {text!r}")
+        else:
+            found.append(Utterance(text, codes))
+    return found
+
+
+@stage_command(
+    config="small", steps=8000, lr=1e-3, warmup=200, validate_every=250, batch_s=160.0, batch_most=96, precision="bf16"
+)
+@click.option("--data", multiple=True, type=PATH, help="Shards or a manifest of one voice's recordings; repeatable.")
+@click.option("--latents", "folder", type=PATH, help="Folder of the voice's latents, instead.")
+@click.option("--codec", "codec_folder", type=PATH, required=True, help="Folder of output stage 1.")
+@click.option(
+    "--letters/--no-letters", default=True, show_default=True, help="Letters beside tokens, if the model has them."
+)
+@click.option("--join", default=0.25, show_default=True, help="Chance that a batch's items are said in pairs.")
+@click.option("--backbone", help="The LLM.  [default: the configuration's]")
+@named_args("--backbone-args", "backbone")
+def main(
+    order: Order,
+    data: Sequence[Path],
+    folder: Path | None,
+    codec_folder: Path,
+    letters: bool,
+    join: float,
+    backbone: str | None,
+    backbone_args: Mapping[str, str],
+) -> None:
+    """Trains output stage 2: the speech decoder, without the LLM's thoughts."""
+    torch.manual_seed(order.loop.seed)
+    if bool(data) == bool(folder):
+        raise FobenchError("Give recordings (--data), or the voice's latents (--latents): one of the two.")
+    state, faults = PartialState(), Faults()
+    codec, wanted = load_codec(codec_folder), order.config.decoder
+    config = replace(wanted, thoughts=False, characters=wanted.characters if letters else 0)  # stage 3 adds thoughts
+    check_codes(codec, config)
+    frozen = Frozen.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
+    reader = Reader(frozen.backbone, order.config)
+    with state.main_process_first():
+        if folder:
+            items = spoken(codec, load_reader(codec_folder), folder, order.out / "codes.safetensors", state.device)
+            usable = fit(items, reader, config.max_frames, faults)
+            kept = min(VALID, max(1, len(usable) // 10))
+            train, valid = usable[kept:], usable[:kept]
+        else:
+            corpora = valid_of(Corpus.open(data, codec.sample_rate_hz), data, VALID)
+            train, valid = (
+                fit(
+                    encoded(codec.to(state.device), one, order.out / f"codes-{name}.safetensors"),
+                    reader,
+                    config.max_frames,
+                    faults,
+                )
+                for name, one in zip(("train", "valid"), corpora, strict=True)
+            )
+            faults.found += [fault for one in corpora for fault in one.faults.found]
+    if not train or not valid:
+        raise FobenchError(f"Too few texts to learn from and to validate with. {len(faults)} were left out:\n{faults}")
+    seconds = sum(one.codes.shape[1] for one in train) / codec.config.frame_rate_hz
+    click.echo(f"{len(train):,} texts, {seconds / 3600:.1f} h", err=True)
+    module = SpeakingLearner(SpeechDecoder(config), embeddings_of(frozen))
     stage = SpeakingStage(
-        module, sets["train"], sets["valid"], codec.config.frame_rate_hz, {"decoder": dataclasses.asdict(config)}
+        module, reader, train, valid, codec.config.frame_rate_hz, join, {"decoder": asdict(config)}, faults=faults
     )
-    for row in Trainer(stage, loop, out).run():
-        if row["step"] % 20 == 0:
-            print({k: round(float(v), 4) for k, v in row.items()}, flush=True)
+    order.train(stage)
 
 
 if __name__ == "__main__":

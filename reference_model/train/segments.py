@@ -5,7 +5,6 @@ All of it is as in a live conversation (`reference_model.live`) whose user turn 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fobench import plugins
 from fobench.audio import resample
 from fobench.errors import FobenchError
 from fobench.text import normalise as normal
@@ -22,10 +22,13 @@ from fobench.types import Backbone, Voice
 from reference_model import weights
 from reference_model.codec import ReferenceCodec
 from reference_model.config import ModelConfig
-from reference_model.spoken_text import Segment, Segmentation, Segmenter, normalise, pieces_of, published_normalise
+from reference_model.spoken_text import Segment, Segmentation, Segmenter, normalise, published_normalise
+from reference_model.train import speakers
 from reference_model.train.frozen import Frozen, padded
 from reference_model.train.shards import Faults
+from reference_model.train.spoken import Utterance
 from reference_model.train.texts import Split, split_of, text_id
+from reference_model.train.trained import fingerprint
 from reference_model.turns import TurnLayout
 
 FILE = 100  # replies
@@ -44,16 +47,6 @@ class Answered:
     def split(self) -> Split:
         """By the question alone."""
         return split_of(text_id(normal(self.question)))
-
-
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """A segment. `ids` and `pieces`: its normalised text's tokens; codes [K, F] int64; `hidden` [n, D]: of the reply's n tokens."""
-
-    ids: tuple[int, ...]
-    pieces: tuple[str, ...]
-    codes: Tensor
-    hidden: Tensor
 
 
 def read(path: Path, faults: Faults) -> list[Answered]:
@@ -110,7 +103,7 @@ class Maker:
     voice: Voice
     config: ModelConfig
 
-    def make(self, answers: Sequence[Answered], faults: Faults) -> Iterator[tuple[str, Thought]]:
+    def make(self, answers: Sequence[Answered], faults: Faults) -> Iterator[tuple[str, Utterance]]:
         """(name, segment) of every reply; what has no sound, or too much of it, goes to `faults`."""
         backbone, settings = self.frozen.backbone, self.config.settings
         layout = TurnLayout.of(backbone.chat, settings.system_prompt)
@@ -123,45 +116,50 @@ class Maker:
                 for segment in cut(backbone, ids, settings.segmentation):
                     name = f"{one.id}.{segment.tokens.start}"
                     try:
-                        yield name, self._thought(segment, hidden)
+                        yield name, self._utterance(segment, hidden)
                     except ValueError as error:
                         faults.add(name, f"{error}: {segment.text!r}")
 
-    def _thought(self, segment: Segment, hidden: Tensor) -> Thought:
+    def _utterance(self, segment: Segment, hidden: Tensor) -> Utterance:
         """Raises ValueError for what cannot be said."""
         backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
         text = (published_normalise if self.config.compat else normalise)(segment.text)
-        ids = backbone.encode(text)
         chunk = resample(self.voice.speak(text, 0), self.codec.sample_rate_hz)
-        if not ids or not len(chunk.samples):
+        if not backbone.encode(text) or not len(chunk.samples):
             raise ValueError("nothing to say")
         audio = torch.from_numpy(chunk.samples)[None].to(self.codec.device)
         codes = self.codec.encode(audio)[0].cpu()
         if codes.shape[1] > longest:
             raise ValueError(f"{codes.shape[1]} frames, more than {longest}")
         chosen = hidden[segment.tokens.start : segment.tokens.stop].cpu()
-        return Thought(tuple(ids), tuple(pieces_of(backbone.pieces(), ids)), codes, chosen)
+        return Utterance(segment.text, codes, chosen)
 
     def about(self) -> dict[str, Any]:
         """What the segments depend on."""
-        books = self.codec.quantizer.codebooks.detach().cpu().contiguous().numpy().tobytes()
         return {
             "backbone": self.frozen.backbone.name,
             "prompt": self.config.settings.system_prompt,
             "segmentation": asdict(self.config.settings.segmentation),
-            "codec": hashlib.sha256(books).hexdigest()[:12],
+            "codec": fingerprint(self.codec),
         }
+
+
+def voice_of(name: str, threads: int = 1) -> Voice:
+    """The voice of replies: Piper as it is rendered for output stage 2, any other with its defaults."""
+    options = speakers.OUTPUT.options(threads) if name == speakers.OUTPUT.voice else {}
+    voice: Voice = plugins.create("voices", name, options)
+    return voice
 
 
 # ---- kept in files ---------------------------------------------------------------------------------------------------
 
 
-def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Faults) -> list[Thought]:
+def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Faults) -> list[Utterance]:
     """All segments of the replies. They are kept in files of some replies each, so that a run that is stopped goes on.
 
     Raises FobenchError for a folder whose files were made with another LLM, codec, prompt or segmentation.
     """
-    found: list[Thought] = []
+    found: list[Utterance] = []
     for begin in range(0, len(answers), FILE):
         path = folder / f"segments-{begin // FILE:04d}.safetensors"
         batch = answers[begin : begin + FILE]
@@ -169,11 +167,16 @@ def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Fa
         about, tensors = _kept(path, maker.about())
         if about.get("replies") != ids:
             failed = Faults()
-            tensors = {f"{n}.{part}": t for n, one in maker.make(batch, failed) for part, t in _tensors(one).items()}
-            about = {**maker.about(), "replies": ids, "faults": failed.found}
+            made = dict(maker.make(batch, failed))
+            tensors = {key: value for name, one in made.items() for key, value in _tensors(name, one)}
+            texts = {name: one.text for name, one in made.items()}
+            about = {**maker.about(), "replies": ids, "texts": texts, "faults": failed.found}
             weights.save_tensors(tensors, about, path)
         faults.found.extend((where, why) for where, why in about["faults"])
-        found += _read(maker.frozen.backbone, tensors)
+        found += [
+            Utterance(text, tensors[f"{name}.codes"].long(), tensors[f"{name}.hidden"])
+            for name, text in about["texts"].items()
+        ]
     if not found:
         raise FobenchError(f"None of {len(answers)} replies has a segment that can be said:\n{faults}")
     return found
@@ -192,12 +195,7 @@ def _kept(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return about, tensors
 
 
-def _tensors(one: Thought) -> dict[str, Tensor]:
-    return {"ids": torch.tensor(one.ids), "codes": one.codes.short(), "hidden": one.hidden.half()}
-
-
-def _read(backbone: Backbone, tensors: Mapping[str, Tensor]) -> Iterator[Thought]:
-    for name in (key.removesuffix(".ids") for key in sorted(tensors) if key.endswith(".ids")):
-        ids = tuple(tensors[f"{name}.ids"].tolist())
-        pieces = tuple(pieces_of(backbone.pieces(), ids))
-        yield Thought(ids, pieces, tensors[f"{name}.codes"].long(), tensors[f"{name}.hidden"])
+def _tensors(name: str, one: Utterance) -> Iterator[tuple[str, Tensor]]:
+    assert one.hidden is not None
+    yield f"{name}.codes", one.codes.short()
+    yield f"{name}.hidden", one.hidden.half()

@@ -1,4 +1,4 @@
-"""A voice that says every letter as a tone of its own, and a recogniser that reads them: speech for tests."""
+"""A voice that says every letter as a tone of its own, all else as silence, and a recogniser that reads them: speech for tests."""
 
 import json
 
@@ -26,7 +26,7 @@ class Beeps:
         length = LENGTH * self.rate_hz // RATE
         time = np.arange(length) / self.rate_hz
         fade = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 0.5
-        signs = [SIGNS.index(sign) for sign in text.lower() if sign in SIGNS]
+        signs = [max(0, SIGNS.find(sign)) for sign in text.lower()]
         tones = [np.sin(2 * np.pi * TONES[i - 1] * time) * fade * 0.3 if i else np.zeros(length) for i in signs]
         return AudioChunk(np.concatenate([np.zeros(0), *tones]).astype(np.float32), self.rate_hz)
 
