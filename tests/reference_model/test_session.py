@@ -200,6 +200,20 @@ def test_an_interruption_may_be_judged_at_its_end():
     assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
 
 
+def test_what_is_spoken_over_a_reply_is_judged_and_answered_after_what_was_heard_of_it():
+    """At the onset the user had heard some of the reply, at their end more: each is what the LLM has of it by then."""
+    talk = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(1.2)).hear(sound(0.5, seed=1))
+    state, reply = talk.session._state, talk.session._state.reply
+    at_onset, thought = state.overheard.turns[1].length, state.context.turns[1].length
+    assert [turn.role for turn in state.overheard.turns] == [Role.USER, Role.REPLY, Role.USER]
+    assert 0 < at_onset < thought
+    talk.hear(sound(1.0, seed=2)).hear(silence(1.0))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+    assert at_onset < reply.heard_tokens() <= thought
+    assert state.context.turns[1].length == reply.heard_tokens()
+    assert [turn.role for turn in state.context.turns[:3]] == [Role.USER, Role.REPLY, Role.USER]
+
+
 def test_who_goes_on_before_anything_was_heard_goes_on_with_the_same_turn():
     talk = Talk(live(), listens=False).hear(sound(1.0)).hear(silence(0.7)).hear(sound(1.0, seed=1))
     assert talk.actions() == [Action.SPEAK, Action.YIELD]
