@@ -80,7 +80,7 @@ def test_what_is_shipped_is_what_was_saved(saved, carried):
     assert all((value == after.state_dict()[key]).all() for key, value in before.state_dict().items())
 
 
-@pytest.mark.skipif(not (SHIPPED / "smollm2-135m").is_dir(), reason="no weights are in the package")
+@pytest.mark.skipif(not parts.is_folder(SHIPPED / "smollm2-135m"), reason="no weights are in the package")
 class TestTheTrainedOne:
     """`freeze-omni/smollm2-135m`, as it lies in the repository."""
 
