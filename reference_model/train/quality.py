@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from fobench.console import counted
 from fobench.errors import FobenchError
 from fobench.results import Results
 from fobench.types import Score
@@ -124,12 +125,13 @@ def _response(found: Evidence) -> Row:
 
 def _frozen(found: Evidence) -> Row:
     """A run hashes the backbone's parameters when it begins and when it ends, and fails where the two differ."""
-    told = [((run.run.get("components") or {}).get("system") or {}).get("parameter_hash") for run in found.runs]
+    runs = [run.run.get("components") or {} for run in (found.ours, found.ours_real) if run]
+    told = [(components.get("system") or {}).get("parameter_hash") for components in runs]
     hashes = {str(value) if value else "" for value in told}
     if len(hashes) != 1 or "" in hashes:
         changed = Found(None, "the runs are of unlike backbones" if len(hashes) > 1 else "no run tells")
     else:
-        changed = Found(0.0, f"0 (SHA-256 {hashes.pop()[:12]} before and after)", f"{len(told)} runs")
+        changed = Found(0.0, f"0 (SHA-256 {hashes.pop()[:12]} before and after)", counted(len(told), "run"))
     return Row("Backbone parameters changed", "0", "0", changed, NOTHING, _at_most(changed, 0, 0))
 
 

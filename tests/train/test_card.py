@@ -137,12 +137,13 @@ def test_states_are_those_of_the_head(results):
 
 def test_the_backbone_is_unchanged_where_every_run_tells_its_hash(results):
     ours = run(results, "freeze-omni", QUESTIONS)
-    other = run(results, "cascade", QUESTIONS)
+    other = run(results, "freeze-omni", PEOPLE)
     other = replace(other, run={**other.run, "components": {"system": {"parameter_hash": "beef"}}})
     untold = replace(other, run={**other.run, "components": {}})
-    frozen = [rows(Evidence.of(given, None))[-1] for given in ([ours], [ours, other], [untold])]
-    assert frozen[0].found.text == "0 (SHA-256 c0ffeec0ffee before and after)"
-    assert [row.reached for row in frozen] == ["stretch", "not measured", "not measured"]
+    given = ([ours], [ours, other], [untold], [run(results, "cascade", QUESTIONS)])
+    frozen = [rows(Evidence.of(runs, None))[-1] for runs in given]
+    assert (frozen[0].found.text, frozen[0].found.n) == ("0 (SHA-256 c0ffeec0ffee before and after)", "1 run")
+    assert [row.reached for row in frozen] == ["stretch", *["not measured"] * 3]
 
 
 # ---- recordings --------------------------------------------------------------------------------------------------------
