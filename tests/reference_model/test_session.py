@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -147,9 +148,18 @@ def test_how_the_audio_is_cut_changes_nothing(system, size):
 
 
 @torch.no_grad()
-def said(system, text):
-    speech = system.speech(system.reply(0, 0), Segment(text, range(0)))
+def said(system, text, number=0, seed=0, start=0):
+    speech = system.speech(system.reply(number, seed), Segment(text, range(start, start)))
     return None if speech is None else speech.packet(20)
+
+
+def test_every_segment_is_drawn_in_its_own_way():
+    """By conversation, reply and place: the same text is not said the same every time, but with the same seed it is."""
+    system = live()
+    ways = [{}, {"seed": 1}, {"number": 1}, {"start": 8}]
+    made, again = ([said(system, "Oh, is it?", **way) for way in ways] for _ in range(2))
+    assert all(map(torch.equal, made, again))
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(made, 2))
 
 
 def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
@@ -232,12 +242,33 @@ def test_a_reply_heard_to_its_end_frees_the_turn():
 
 def verdict(state, **duplex):
     """A system whose state head always says `state`."""
-    system = live(turn_end="head", **duplex)
+    system = live(**{"turn_end": "head", **duplex})
     system.model = untrained("tiny").eval()
-    with torch.no_grad():
-        system.model.state_head.linear.weight.zero_()
-        system.model.state_head.linear.bias.copy_(torch.nn.functional.one_hot(torch.tensor(state), 4) * 9.0)
+    always_say(system, state)
     return system
+
+
+@torch.no_grad()
+def always_say(system, state):
+    system.model.state_head.linear.weight.zero_()
+    system.model.state_head.linear.bias.copy_(torch.nn.functional.one_hot(torch.tensor(state), 4) * 9.0)
+
+
+def test_who_is_still_owed_an_answer_gets_it_even_if_what_they_add_needs_none():
+    system = verdict(0, turn_end="either")
+    talk = Talk(system, listens=False).hear(sound(1.0)).hear(silence(0.7)).hear(sound(0.4, seed=1))
+    assert talk.actions() == [Action.SPEAK, Action.YIELD]
+    always_say(system, 2)
+    talk.hear(sound(0.4, seed=2))
+    assert talk.actions()[:3] == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+
+
+def test_a_turn_holds_the_audio_from_shortly_before_its_onset():
+    lengths = []
+    for pre_roll in (6, 0):
+        talk = Talk(live(pre_roll=pre_roll)).hear(silence(2.0)).hear(sound(1.0))
+        lengths.append(talk.session._state.context.turns[0].length)
+    assert lengths[0] - lengths[1] == 6 * 2  # rows, two a chunk
 
 
 def test_without_a_detector_the_state_head_alone_decides():
