@@ -144,6 +144,11 @@ def test_the_sentence_gives_no_verdict(cascade, ours):
     )
 
 
+def test_many_runs_are_counted_instead_of_named(cascade, tmp_path):
+    many = [replace(cascade, folder=tmp_path / str(number)) for number in range(4)]
+    assert (side_by_side.title(many), side_by_side.sentence(many)) == ("4 runs", "4 runs side by side.")
+
+
 # ---- unlike runs -----------------------------------------------------------------------------------------------------
 
 

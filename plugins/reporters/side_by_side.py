@@ -23,6 +23,7 @@ GROUPS: dict[str, Mapping[str, Figure]] = {
 }
 ROUTE_OF = {name: name.replace("parity_", "accuracy_") for name in catalogue.PARITIES}  # a parity rests on two routes
 TEXT = "accuracy_t2t"
+NAMED = 3  # runs that a title and a sentence tell of
 GLUE = "\u00a0"  # a space at which no line breaks
 CAPTION = (
     "Interval: 95 %. ↑ higher, ↓ lower is better. Common: scenarios that have a value in every run. What a figure means is "
@@ -123,7 +124,9 @@ def _valued(run: Results, metric: str) -> frozenset[str]:
 
 
 def title(runs: Sequence[Results]) -> str:
-    """The runs' names in one line."""
+    """The runs' names in one line; of many, their number."""
+    if len(runs) > NAMED:
+        return counted(len(runs), "run")
     *first, last = names(runs)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -137,6 +140,8 @@ def subtitle(runs: Sequence[Results]) -> str:
 
 def sentence(runs: Sequence[Results]) -> str:
     """What each run answers and how soon, in plain words; no verdict."""
+    if len(runs) > NAMED:
+        return f"{counted(len(runs), 'run')} side by side."
     told = [f"{name} {claim}" for name, run in zip(names(runs), runs, strict=True) if (claim := _claim(run))]
     return f"{'; '.join(told)}." if told else f"{counted(len(runs), 'run')} without a figure in common."
 

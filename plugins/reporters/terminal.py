@@ -23,7 +23,7 @@ from fobench_plugins.reporters.tables import Table, tables
 WIDTH = 100  # at most: wider tables are harder to read
 FILES = ("report.html", "summary.md", "junit.xml", "scores.json", "scores.parquet", "traces.jsonl")
 MOST_FAILURES = 5  # named one by one
-LABEL, RUN, COMMON, GAP = 22, 22, 6, 2  # columns of a table of several runs; runs that do not fit beside go below
+LABEL, RUN, COMMON, GAP = 22, 23, 6, 2  # columns of a table of several runs; runs that do not fit beside go below
 
 
 class TerminalReporter:
@@ -63,7 +63,8 @@ class TerminalReporter:
 
 def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> None:
     """The runs `shown` as columns."""
-    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
+    padding = (0, GAP - 1, 0, 0)  # the box draws a space, too
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=padding, expand=True, show_edge=False)
     made.add_column("", ratio=1)
     for name in side_by_side.names(runs)[shown]:
         made.add_column(_text(name), justify="right", overflow="fold", width=RUN)
