@@ -1,18 +1,22 @@
 """Output stage 3: thoughts tell what the text leaves open; nothing but the prefix network learns; what does not fit is refused."""
 
+import json
 from dataclasses import asdict, replace
 from functools import cache
 
 import pytest
 import torch
-from tiny_models import backbone
+from beeps import Beeps
+from click.testing import CliRunner
+from tiny_models import backbone, folder
 
 from fobench.errors import FobenchError
 from reference_model import weights
+from reference_model.codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.sampling import Sampling
 from reference_model.speech_decoder import SpeechDecoder
-from reference_model.train import saved
+from reference_model.train import journal, output_3, saved
 from reference_model.train.engine import Loop, Trainer
 from reference_model.train.frozen import Frozen
 from reference_model.train.output_3 import PrefixStage, shared
@@ -20,6 +24,7 @@ from reference_model.train.segments import Answered
 from reference_model.train.shards import Faults
 from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, embeddings_of
 from reference_model.train.trained import load_decoder, thoughtful
+from reference_model.train.waves import WaveLearner
 
 CONFIG = ModelConfig.load("tiny")
 TEXTS = ("Hello big world.", "The quick brown fox.", "It jumps over.", "A lazy dog sleeps.")
@@ -152,3 +157,65 @@ def test_a_few_replies_are_shared_somehow_and_one_is_too_few():
     assert shared(few) == (few[:7], few[7:])
     with pytest.raises(FobenchError, match="1 replies are too few"):
         shared(few[:1])
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+REPLIES = [("Why not?", "...!"), ("What is it?", "It is a fox, a quick one. It runs."), ("Who are you?", "Me.")]
+FEW = ("--set", "steps=3", "--set", "precision=no", "--set", "validate_every=3")
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    """A codec as output stage 1 leaves it, not trained."""
+    path = tmp_path_factory.mktemp("codec")
+    torch.manual_seed(0)
+    saved.write(WaveLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path, registered, codec, stage_2):
+    """Runs the command on a few replies, spoken in beeps."""
+    registered(voices=Beeps())
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text("\n".join([*(json.dumps({"question": q, "reply": r}) for q, r in REPLIES * 2), "{}"]))
+
+    def run(*options):
+        given = [
+            "--replies",
+            replies,
+            "--codec",
+            codec,
+            "--speech",
+            stage_2,
+            "--out",
+            tmp_path / "out",
+            "--voice",
+            "toy",
+        ]
+        model = ("--config", "tiny", "--backbone", f"hf:{folder('qwen2')}")
+        return CliRunner().invoke(output_3.main, [str(one) for one in (*given, *model, *FEW, *options)])
+
+    return run
+
+
+def test_the_command_speaks_replies_once_lists_what_it_leaves_out_and_goes_on(command, tmp_path):
+    done = command()
+    assert done.exit_code == 0, done.output
+    assert "5 replies, 7 segments" in done.output
+    listed = (tmp_path / "out" / journal.SKIPPED).read_text()
+    assert "replies.jsonl:7: 'question'" in listed
+    assert "1.0: nothing to say: '...!'" in listed
+    assert load_decoder(tmp_path / "out").config == replace(CONFIG.decoder, thoughts=True)
+    again = command("--set", "steps=4")
+    assert again.exit_code == 0, again.output
+    assert saved.newest(tmp_path / "out").name == "step-0000004"
+
+
+def test_another_llm_or_codec_is_refused_with_names(command, codec, stage_2):
+    assert "is for an LLM of hidden size 64" in command("--backbone", f"hf:{folder('qwen2', 128)}").output
+    assert "holds no codec" in command("--codec", stage_2).output
+    assert "holds no speech decoder" in command("--speech", codec).output
+    assert command().exit_code == 0
+    assert "was made with another backbone" in command("--backbone", f"hf:{folder('llama3')}").output
