@@ -1,201 +1,183 @@
-"""Trains input stage 3 of `small`, the state head: after every chunk, whether to listen on, answer or ignore.
+"""Trains input stage 3: after every chunk, whether to listen on, answer or ignore; and prompt embeddings, where the model has any.
 
-    python -m reference_model.train.input_3 --data runs/data/input --model runs/train/small.safetensors --out runs/train/input-3
+    python -m reference_model.train.input_3 --init runs/train/small.safetensors --data runs/data/input --out runs/train/input-3 \\
+        --real ../shared/data/librispeech_train_clean_3spk/manifest.jsonl --noises ../shared/data/noise_misc --workers 2
 
-Encoder, adapter and LLM are frozen, so each situation goes through them once, exactly as it would live; what the head is to
-judge by is kept in a file, and the head learns from it in a minute.
+Encoder, adapter and LLM are frozen. Of a model without prompts (small), what the head is to judge by is made once, kept in files,
+and the head learns from it in a minute. With --replies FILE (see replies.py) a model with prompts (paper) learns to answer what it
+hears as the LLM answers it in writing, and its states beside; for one without, they are conversations that turns go on with.
+
+In the output folder, `states.json` has the figures for texts, speakers and noises that it was not trained on, and, where --init is
+a whole model, NAME.safetensors is that model with what was learnt. `--evaluate` only judges the model of --init.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional
+from accelerate import PartialState
 
-from fobench import plugins
+from fobench.errors import FobenchError
+from fobench.options import named_args
 from reference_model import checkpoints
-from reference_model.live import Live
-from reference_model.state import Hearing
-from reference_model.state_head import State, StateHead
-from reference_model.train import situations
-from reference_model.train.augment import Sounds
-from reference_model.train.batches import Batches
-from reference_model.train.corpus import Corpus
-from reference_model.train.engine import Loop, Trainer, to_device
-from reference_model.train.situations import Situation
+from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
+from reference_model.state_head import StateHead
+from reference_model.train import verdicts
+from reference_model.train.conversing import ConversingLearner, ConversingStage
+from reference_model.train.earlier import Earlier
+from reference_model.train.frozen import Frozen
+from reference_model.train.impressions import Impression, Observer
+from reference_model.train.llm_texts import read_lines
+from reference_model.train.material import DETECTORS, Material
+from reference_model.train.observed import Store, fingerprint
+from reference_model.train.stage import Order, stage_command
+from reference_model.train.state_stage import StateLearner, StateStage, verdicts_of
 
-UNLABELLED = -100
-MARGIN_S = 0.1  # after the last word, in which both answers are right
-WEIGHTS = (1.0, 2.0, 2.0, 0.0)  # of the classes
+PASTS = 24  # conversations that turns go on with
+STATES = "states.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Situations as the head sees them: vectors [B, N, D + E], labels [B, N], `UNLABELLED` beyond their ends."""
+class Task:
+    """A model, what it is to learn from, and where to."""
 
-    vectors: Tensor
-    labels: Tensor
+    order: Order
+    model: FreezeOmni
+    frozen: Frozen
+    material: Material
+    replies: dict[str, str]  # by question
+    counts: dict[str, int]  # situations of each split
+    workers: int
 
-
-class StateLearner(nn.Module):
-    def __init__(self, head: StateHead) -> None:
-        super().__init__()
-        self.state_head = head
-
-    def forward(self, batch: Judged) -> dict[str, Tensor]:
-        logits = self.state_head(to_device(batch.vectors, self).float())
-        labels = to_device(batch.labels, self)
-        weights = torch.tensor(WEIGHTS, device=logits.device)
-        loss = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), weights, ignore_index=UNLABELLED, reduction="sum"
-        )
-        right = ((logits[..., :3].argmax(-1) == labels) & (labels >= 0)).sum().float()
-        return {"loss": loss, "right": right, "count": (labels >= 0).sum().float()}
-
-
-@torch.no_grad()
-def heard(live: Live, found: Situation) -> tuple[Tensor, Tensor]:
-    """What the head would judge a situation by, chunk by chunk [N, D + E], and the labels [N]."""
-    encoder = live.model.encoder
-    features = encoder.front.offline(torch.from_numpy(found.samples)[None])
-    context, hearing = live.opening(), Hearing.begin(live.model, [], None)
-    vectors, labels = [], []
-    chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
-    for number in range(features.shape[1] // encoder.chunk):
-        hearing.waiting.append(features[:, number * encoder.chunk : (number + 1) * encoder.chunk])
-        hearing.listen(live)
-        vectors.append(hearing.enter(context, live))
-        labels.append(label(found, (number + 1) * chunk_s))
-    return torch.stack(vectors).half(), torch.tensor(labels)
-
-
-def label(found: Situation, time_s: float) -> int:
-    """The state at a time."""
-    if found.state is State.KEEP_LISTENING or time_s <= found.end_s:
-        return int(State.KEEP_LISTENING)
-    return int(found.state) if time_s >= found.end_s + MARGIN_S else UNLABELLED
-
-
-@dataclass(slots=True)
-class StateStage:
-    module: StateLearner
-    train: list[tuple[Tensor, Tensor]]
-    valid: list[tuple[Tensor, Tensor]]
-    chunk_s: float
-    about: dict[str, Any] = field(default_factory=dict)
-    name: str = "input-3"
-
-    def batches(self, loop: Loop) -> Batches:
-        return Batches(
-            [len(labels) * self.chunk_s for _, labels in self.train], loop.batch_s, loop.batch_most, loop.seed
+    def impressions(self, split: str) -> list[Impression]:
+        """Of all situations of a split, from files where they have been made before."""
+        pasts = list(self.replies.items())[:PASTS]
+        openings = self.material.openings(self.model, split, len(pasts))
+        corpus, count = openings.pools.corpus, self.counts[split]
+        print(f"{split}: {len(corpus)} clips, {corpus.hours:.1f} h, {len(corpus.faults)} skipped", flush=True)
+        made_of = {**fingerprint(self.model, corpus), "pasts": pasts, "chances": openings.pools.chances}
+        observer, store = Observer(self.model, self.frozen, pasts), Store(self.order.out / split, made_of)
+        return store.filled(
+            observer, openings, count, self.workers, lambda done: print(f"{done} of {count} situations", flush=True)
         )
 
-    def load(self, indices: Sequence[int], epoch: int) -> Judged:
-        vectors, labels = zip(*(self.train[i] for i in indices), strict=True)
-        pad = nn.utils.rnn.pad_sequence
-        return Judged(pad(vectors, batch_first=True), pad(labels, batch_first=True, padding_value=UNLABELLED))
+    def head_alone(self) -> None:
+        """The head learns from impressions."""
+        model = self.model
+        valid, train = self.impressions("valid"), self.impressions("train")
+        chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
+        self.order.train(StateStage(StateLearner(model.state_head), train, valid, chunk_s, self.about()))
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "lr": loop.lr}]
+    def conversing(self, distil: bool) -> None:
+        """Prompts and head learn through the LLM."""
+        openings = self.material.openings(self.model, "train", asked=self.replies.__contains__)
+        unheard = self.material.openings(self.model, "valid")
+        valid = [unheard[number] for number in range(self.counts["valid"])]
+        learner = ConversingLearner(self.model, self.frozen, distil)
+        stage = ConversingStage(learner, openings, valid, self.replies, self.counts["train"], self.about())
+        replace(self.order, loop=replace(self.order.loop, workers=self.workers)).train(stage)
+        self.frozen.check_unchanged()
 
-    def config(self) -> dict[str, Any]:
-        return self.about
+    def about(self) -> dict[str, Any]:
+        """What the parts that learn depend on."""
+        config = self.model.config
+        sizes = {"llm_size": config.llm_size, "evidence": config.adapter.evidence}
+        return {**sizes, "state_middle": config.state_middle, "prompts": config.prompts}
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Macro F1 of the decisions (one a situation), and the median delay of those that are right, in ms."""
-        wanted, made, delays = [], [], []
-        for vectors, labels in self.valid:
-            p = self.module.state_head.probabilities(vectors.float())
-            number, state = decision(p)
-            wanted.append(int(labels.max()))
-            ends = (labels > 0).nonzero()
-            early = len(ends) and number < int(ends[0]) - 1
-            made.append(-1 if early else int(state))
-            if state and not early and int(state) == wanted[-1]:
-                delays.append((number - int(ends[0]) + 1) * self.chunk_s * 1000)
-        return {"f1": macro_f1(wanted, made), "delay_ms": float(np.median(delays)) if delays else float("nan")}
-
-
-def decision(p: Tensor) -> tuple[int, State]:
-    """The first chunk at which probabilities [N, 3] call for anything but listening, and what for."""
-    for number, row in enumerate(p):
-        if state := StateHead.decide(row):
-            return number, state
-    return len(p), State.KEEP_LISTENING
+    def judge(self) -> None:
+        """Writes the figures of the model's head."""
+        found = verdicts.report(verdicts_of(self.model.state_head, self.impressions("valid")))
+        (self.order.out / STATES).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(found), flush=True)
 
 
-def macro_f1(wanted: Sequence[int], made: Sequence[int]) -> float:
-    """The mean over the states 0, 1, 2 of F1; a decision of -1 is wrong for each."""
-    scores = []
-    for state in (0, 1, 2):
-        right = sum(w == m == state for w, m in zip(wanted, made, strict=True))
-        scores.append(2 * right / max(1, wanted.count(state) + list(made).count(state)))
-    return float(np.mean(scores))
+def model_of(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
+    """(a model, whether it is whole): a whole model's checkpoint, or a new one with an earlier stage's encoder and adapter."""
+    if str(path).startswith(checkpoints.UNTRAINED):
+        return checkpoints.load(path, device="cpu"), True
+    earlier = Earlier.read(path)
+    if "llm_size" in earlier.config and "encoder" in earlier.config:
+        return checkpoints.load(earlier.path, device="cpu"), True
+    data = config.to_json()
+    parts = {name: {**data[name], **(earlier.about(name) or {})} for name in ("encoder", "adapter")}
+    model = FreezeOmni(ModelConfig.from_json({**data, **parts}))
+    for name in parts:
+        earlier.give(getattr(model, name), name, getattr(model.config, name))
+    return model.eval(), False
 
 
-def prepared(
-    live: Live, corpus: Corpus, sounds: Sounds, count: int, seed: int, cache: Path
-) -> list[tuple[Tensor, Tensor]]:
-    """`count` situations as the head sees them, kept in a file."""
-    found = load_file(cache) if cache.is_file() else {}
-    by_kind = situations.indices_by_kind(corpus)
-    for number in range(count):
-        if f"{number}.labels" in found:
-            continue
-        made = situations.situation(corpus, by_kind, sounds, np.random.default_rng([seed, number]))
-        found[f"{number}.vectors"], found[f"{number}.labels"] = heard(live, made)
-        if number % 200 == 199:
-            print(f"{number + 1} of {count} situations", flush=True)
-            save_file(found, cache)
-    save_file(found, cache)
-    return [(found[f"{n}.vectors"], found[f"{n}.labels"]) for n in range(count)]
+def with_fresh_head(model: FreezeOmni, middle: int, seed: int) -> FreezeOmni:
+    """The same model, with a new state head."""
+    config = model.config
+    torch.manual_seed(seed)
+    model.config = replace(config, state_middle=middle)
+    model.state_head = StateHead(config.llm_size, config.adapter.evidence, middle)
+    return model
 
 
-@click.command()
-@click.option("--data", multiple=True, type=Path, required=True)
-@click.option("--model", type=Path, required=True, help="A checkpoint whose encoder and adapter are trained.")
-@click.option("--noises", multiple=True, type=Path)
-@click.option("--rooms", multiple=True, type=Path)
-@click.option("--out", type=Path, required=True)
-@click.option("--count", default=6000, show_default=True)
-@click.option("--set", "pairs", multiple=True, help="NAME=VALUE of the loop.")
+@stage_command("small", lr=1e-3, steps=2000, warmup=50, batch_s=200.0, validate_every=250)
+@click.option(
+    "--init", type=click.Path(path_type=Path), required=True, help="A model's checkpoint, or a folder of stage 1 or 2."
+)
+@click.option("--data", multiple=True, type=Path, required=True, help="Folder of shards, or manifest; repeatable.")
+@click.option("--real", multiple=True, type=Path, help="Manifest of people's sentences; repeatable.")
+@click.option("--noises", multiple=True, type=Path, help="Folder of recorded noises; repeatable.")
+@click.option("--rooms", multiple=True, type=Path, help="Folder of room responses; repeatable.")
+@click.option("--replies", type=Path, help="What the LLM answers to the questions in writing.")
+@click.option("--distil", is_flag=True, help="Learn its distribution over the reply, and not the reply alone.")
+@click.option("--count", default=6000, show_default=True, help="Situations (an epoch); a tenth more to validate.")
+@click.option("--workers", default=0, show_default=True, help="Processes that make the situations' sound.")
+@click.option(
+    "--vad", type=click.Choice(list(DETECTORS)), help="What opens turns. Default: what the model's settings say."
+)
+@click.option("--backbone", help="The frozen LLM.  [default: the model's]")
+@named_args("--backbone-args", "backbone")
+@click.option("--evaluate", is_flag=True, help="Only judge the model of --init, as it is.")
 def main(
+    order: Order,
+    init: Path,
     data: Sequence[Path],
-    model: Path,
+    real: Sequence[Path],
     noises: Sequence[Path],
     rooms: Sequence[Path],
-    out: Path,
+    replies: Path | None,
+    distil: bool,
     count: int,
-    pairs: Sequence[str],
+    workers: int,
+    vad: str | None,
+    backbone: str | None,
+    backbone_args: Mapping[str, str],
+    evaluate: bool,
 ) -> None:
-    options = {k: json.loads(v) for k, v in (p.split("=") for p in pairs)}
-    loop = Loop(**{"lr": 1e-3, "steps": 2000, "warmup": 50, "batch_s": 200.0, "validate_every": 500, **options})
-    out.mkdir(parents=True, exist_ok=True)
-    made = checkpoints.load(model, device="cpu")
-    live = Live(made, plugins.create("backbones", made.config.backbone, {"device": "cpu"}), made.config.settings, None)
-    sounds = Sounds.read(noises, rooms, 16_000)
-    sets = {}
-    for split, share, seed in (("train", count, 1), ("valid", count // 10, 2)):
-        corpus = Corpus.open(data, 16_000, split)
-        sets[split] = prepared(live, corpus, sounds, share, seed, out / f"{split}.safetensors")
-    torch.manual_seed(loop.seed)
-    config = made.config
-    head = StateHead(config.llm_size, config.adapter.evidence, config.state_middle)
-    chunk_s = made.encoder.chunk * made.encoder.front.hop / made.encoder.front.rate_hz
-    stage = StateStage(StateLearner(head), sets["train"], sets["valid"], chunk_s, {"state_middle": config.state_middle})
-    for row in Trainer(stage, loop, out).run():
-        if row["step"] % 100 == 0:
-            print({k: round(float(v), 4) for k, v in row.items()}, flush=True)
+    """Trains input stage 3: the state head, and prompt embeddings where the model has any."""
+    device = PartialState().device
+    model, whole = model_of(init, order.config)
+    if not evaluate:
+        model = with_fresh_head(model, order.config.state_middle, order.loop.seed)
+    frozen, model = Frozen.of_model(model.config, backbone, backbone_args, device), model.to(device)
+    material = Material(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
+    lines = read_lines(replies) if replies else []
+    known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}
+    counts = {"train": count, "valid": max(1, count // 10)}
+    task = Task(order, model, frozen, material, known, counts, workers)
+    if not evaluate:
+        if known and model.config.prompts:
+            task.conversing(distil)
+        elif distil:
+            raise FobenchError("--distil needs --replies, and a model with prompts to learn.")
+        else:
+            task.head_alone()
+    if PartialState().is_main_process:
+        task.judge()
+        if whole and not evaluate:
+            checkpoints.save(model, order.out / f"{model.config.name}.safetensors")
 
 
 if __name__ == "__main__":

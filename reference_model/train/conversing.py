@@ -1,0 +1,170 @@
+"""The paper's input stage 3: prompt embeddings learn to make spoken questions understood, and the state head learns beside them.
+
+The LLM is given a spoken turn, then the reply that it gave to the same question in writing, and is to find that reply likely: by
+cross-entropy (paper), or, with `distil`, by staying near the very distribution that it had over each token of it in writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fobench.types import Message
+from reference_model.model import FreezeOmni
+from reference_model.state_head import State
+from reference_model.train import verdicts
+from reference_model.train.batches import Batches
+from reference_model.train.frozen import Frozen, padded
+from reference_model.train.impressions import Observer
+from reference_model.train.loop import Loop
+from reference_model.train.opened import Opened, Openings
+from reference_model.train.shards import Faults
+from reference_model.train.state_stage import judged, summary, verdicts_of
+
+LATER = 3  # chunks after the turn's end within which the reply begins
+TURN_S = 6.0  # that a situation lasts, about
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A turn, and the tokens of the reply to it, the end of turn included; none where no reply is known or wanted."""
+
+    turn: Opened
+    reply: tuple[int, ...] = ()
+
+
+class ConversingLearner(nn.Module):
+    """`prompt` and `state_head` learn; encoder, adapter and LLM are frozen, and no part of it."""
+
+    def __init__(self, model: FreezeOmni, frozen: Frozen, distil: bool = False, state_weight: float = 1.0) -> None:
+        super().__init__()
+        self.prompt, self.state_head = model.prompt, model.state_head
+        self.distil, self.state_weight = distil, state_weight
+        self._apart = [Observer(model.requires_grad_(False), frozen)]  # in a list, so that it is no part of this module
+        self.requires_grad_(True)
+
+    @property
+    def observer(self) -> Observer:
+        return self._apart[0]
+
+    def forward(self, batch: Sequence[Exchange]) -> dict[str, Tensor]:
+        """Sums over exchanges: of the mean loss a reply token, and of the mean loss a labelled chunk."""
+        observer, frozen = self.observer, self.observer.frozen
+        with torch.no_grad():
+            heard = observer.heard([one.turn for one in batch])
+        before = frozen.embed(observer.layout.opening)
+        rows = [
+            torch.cat([before, self.prompt.to(before), part.to(before), frozen.embed(self._after(one))])
+            for one, part in zip(batch, heard, strict=True)
+        ]
+        hidden = frozen.hidden(padded(rows)[0])
+        begin = len(before) + len(self.prompt)
+        sums = {name: hidden.new_zeros(()) for name in ("state", "reply")}
+        for one, part, states in zip(batch, heard, hidden, strict=True):
+            self._judge(one.turn, states[begin : begin + len(part)], sums)
+            self._answer(one, states[begin + len(part) + len(observer.layout.reply_open) - 1 :], sums)
+        loss = sums["reply"] + self.state_weight * sums["state"]
+        return {"loss": loss, "count": hidden.new_tensor(float(len(batch))), **sums}
+
+    def _after(self, one: Exchange) -> list[int]:
+        """What follows the turn: the reply but for its last token, which nothing follows."""
+        return [*self.observer.layout.reply_open, *one.reply[:-1]] if one.reply else []
+
+    def _judge(self, turn: Opened, states: Tensor, sums: dict[str, Tensor]) -> None:
+        """The state head's loss; `states` [n, D] of the turn's rows."""
+        size = len(states) // len(turn.since)
+        labels = turn.labels.to(states.device)
+        found = judged(self.state_head(states[size - 1 :: size]), labels)
+        sums["state"] = sums["state"] + found["loss"] / found["count"].clamp(min=1)
+
+    def _answer(self, one: Exchange, states: Tensor, sums: dict[str, Tensor]) -> None:
+        """The reply's loss; `states` [>= n, D] are those that its n tokens follow on."""
+        if not one.reply:
+            return
+        frozen = self.observer.frozen
+        log_p = frozen.logits(states[: len(one.reply)]).log_softmax(-1)
+        target = torch.tensor(one.reply, device=log_p.device)
+        if self.distil:
+            loss = functional.kl_div(log_p, self.in_writing(one), log_target=True, reduction="batchmean")
+        else:
+            loss = functional.nll_loss(log_p, target)
+        sums["reply"] = sums["reply"] + loss
+
+    @torch.no_grad()
+    def in_writing(self, one: Exchange) -> Tensor:
+        """The LLM's log-probabilities [n, V] for the reply's tokens after the same question in writing."""
+        frozen, prompt = self.observer.frozen, self.observer.model.config.settings.system_prompt
+        system: list[Message] = [{"role": "system", "content": prompt}] if prompt else []
+        ids = frozen.backbone.chat([*system, {"role": "user", "content": one.turn.text}])
+        hidden = frozen.hidden(frozen.embed([*ids, *one.reply[:-1]])[None])[0]
+        return frozen.logits(hidden[len(ids) - 1 :]).log_softmax(-1)
+
+
+@dataclass(slots=True)
+class ConversingStage:
+    """`count` situations an epoch, other ones in each. `replies`: by the text of the question."""
+
+    module: ConversingLearner
+    openings: Openings
+    valid: Sequence[Opened]
+    replies: Mapping[str, str]
+    count: int
+    about: dict[str, Any] = field(default_factory=dict)
+    name: str = "input-3"
+
+    @property
+    def faults(self) -> Faults:
+        return self.openings.pools.corpus.faults
+
+    def batches(self, loop: Loop) -> Batches:
+        return Batches([TURN_S] * self.count, loop.batch_s, loop.batch_most, loop.seed)
+
+    def load(self, indices: Sequence[int], epoch: int) -> list[Exchange]:
+        return [
+            self._exchange(self.openings[epoch * self.count + index], epoch * self.count + index) for index in indices
+        ]
+
+    def _exchange(self, turn: Opened, number: int) -> Exchange:
+        """The reply begins some chunks after the turn's end: later than that is silence that nobody waits for."""
+        reply = self._reply(turn.text) if turn.text in self.replies else ()
+        ended = (turn.labels == int(State.ANSWER)).nonzero()[:, 0].tolist()
+        if reply and ended:
+            turn = turn.until(ended[0] + 1 + int(np.random.default_rng(number).integers(LATER)))
+        return Exchange(turn, reply if ended else ())
+
+    def _reply(self, text: str) -> tuple[int, ...]:
+        observer = self.module.observer
+        ids = observer.frozen.backbone.encode(self.replies[text])
+        whole = len(ids) < observer.model.config.settings.max_tokens  # else it was cut, and never ended
+        return (*ids, *observer.layout.user_open[: int(whole)])
+
+    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "lr": loop.lr}]
+
+    def config(self) -> dict[str, Any]:
+        return self.about
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The head's figures; the loss a reply token by ear, and, for comparison, in writing."""
+        observer = Observer(self.module.observer.model, self.module.observer.frozen)  # of the prompt as it is now
+        found = verdicts_of(self.module.state_head, observer.impressions(self.valid))
+        return {**summary(verdicts.report(found)), **self._by_ear()}
+
+    def _by_ear(self) -> dict[str, float]:
+        exchanges = [one for n, turn in enumerate(self.valid) if (one := self._exchange(turn, n)).reply]
+        if not exchanges:
+            return {}
+        heard = float(np.mean([float(self.module([one])["reply"]) for one in exchanges]))
+        if self.module.distil:
+            return {"reply_kl": heard}
+        written = [
+            float(functional.nll_loss(self.module.in_writing(one).cpu(), torch.tensor(one.reply))) for one in exchanges
+        ]
+        return {"reply": heard, "reply_in_writing": float(np.mean(written))}
