@@ -1,17 +1,16 @@
-"""Clips to train on, by number: shards and manifests of recordings, indexed once and read at random.
+"""Clips to train on, by number: shards, and recordings in the forms of `recordings`, indexed once and read at random.
 
-A manifest is a JSON lines file of {"audio": path beside it, "text": ..., "speaker": ...}, e.g. of any ASR corpus. What cannot be
-read is skipped, counted and listed.
+What cannot be read is skipped, counted and listed.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +18,15 @@ import soundfile
 import soxr
 
 from fobench.errors import FobenchError
-from reference_model.train.shards import AUDIO, INFO, Faults, decoded
+from reference_model.train import recordings
+from reference_model.train.recordings import SLACK_S, UNREADABLE, Entry, spoken, timed
+from reference_model.train.shards import AUDIO, INFO, Faults, check_end, decoded
 from reference_model.train.shards import paths as shard_paths
 
 Samples = npt.NDArray[np.float32]
 
-SECONDS = (0.15, 20.0)  # that a clip may last
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a clip lies. `offset`, `size`: of its FLAC file within a tar; both 0 for a file of its own."""
-
-    id: str
-    text: str
-    seconds: float
-    path: Path
-    offset: int = 0
-    size: int = 0
-    info: dict[str, Any] = field(default_factory=dict)
+SILENT = 1e-4  # peak below which there is nothing to hear
+LOUDEST = 8.0  # peak above which samples are not what they should be: within [-1, 1], or a little more
 
 
 @dataclass(slots=True)
@@ -50,15 +39,17 @@ class Corpus:
 
     @classmethod
     def open(cls, sources: Iterable[Path], rate_hz: int, split: str = "train") -> Corpus:
-        """`sources`: folders of shards, or manifests (for `split` "train" only, unless their lines name one).
+        """`sources`: folders of shards, or any that `recordings` reads (for `split` "train" only, unless they name another).
 
         Raises FobenchError for a source that is neither, and where nothing is left.
         """
-        faults, entries = Faults(), []
+        faults, entries, sources = Faults(), [], list(sources)
         for source in sources:
-            entries += _manifest(source, split, faults) if source.is_file() else _shards(source, split, faults)
+            is_shards = source.is_dir() and any(source.glob("*.tar"))
+            entries += _shards(source, split, faults) if is_shards else recordings.entries(source, split, faults)
         if not entries:
-            raise FobenchError(f"No clip of split {split} to train on. {len(faults)} were skipped:\n{faults}")
+            told = f" {len(faults)} were skipped:\n{faults.told()}" if len(faults) else ""
+            raise FobenchError(f"No clip of split {split} in {', '.join(map(str, sources))}.{told}")
         return cls(entries, rate_hz, faults)
 
     def __len__(self) -> int:
@@ -73,25 +64,38 @@ class Corpus:
         entry = self.entries[index]
         try:
             return _read(entry, self.rate_hz)
-        except (OSError, ValueError, soundfile.LibsndfileError) as error:
+        except UNREADABLE as error:
             self.faults.add(f"{entry.path.name}/{entry.id}", str(error))
             return None
 
 
 def _read(entry: Entry, rate_hz: int) -> Samples:
+    """Mono samples at `rate_hz`. Any of `UNREADABLE`, saying what is wrong with them."""
+    samples, rate = _sound(entry)
+    if abs(len(samples) / rate - entry.seconds) > SLACK_S:
+        raise ValueError(f"lasts {len(samples) / rate:.2f} s, and not the {entry.seconds:.2f} s that are told of it")
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise ValueError("holds values that are not finite")
+    if not SILENT <= peak <= LOUDEST:
+        raise ValueError(f"is silent, or no sound: its peak is {peak:.2g}, of 1")
+    if rate != rate_hz:
+        samples = soxr.resample(samples, rate, rate_hz)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _sound(entry: Entry) -> tuple[Samples, int]:
+    """(samples [T] of all channels together, their rate), as they are stored."""
     if entry.size:
         with entry.path.open("rb") as file:
             file.seek(entry.offset)
             chunk = decoded(file.read(entry.size))
-        samples, rate = chunk.samples, chunk.rate_hz
-    else:
-        samples, rate = soundfile.read(entry.path, dtype="float32", always_2d=True)
-        samples = samples.mean(1)
-    if rate != rate_hz:
-        samples = soxr.resample(samples, rate, rate_hz)
-    if not np.isfinite(samples).all():
-        raise ValueError("holds values that are not finite")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+        return chunk.samples, chunk.rate_hz
+    content = recordings.content(entry)
+    with soundfile.SoundFile(io.BytesIO(content) if content is not None else entry.path) as sound:
+        sound.seek(round(entry.start * sound.samplerate))
+        count = round(entry.seconds * sound.samplerate) if entry.start else -1
+        return sound.read(count, dtype="float32", always_2d=True).mean(1), sound.samplerate
 
 
 def _shards(folder: Path, split: str, faults: Faults) -> list[Entry]:
@@ -106,63 +110,51 @@ def _shard(path: Path, faults: Faults) -> list[Entry]:
         with tarfile.open(path, mode="r:") as tar:
             for member in tar:
                 if member.name.endswith(AUDIO):
+                    _lost(path, audio, faults)
                     audio = member
-                elif member.name.endswith(INFO) and audio is not None:
+                elif member.name.endswith(INFO):
+                    if audio is not None and _stem(audio) != _stem(member):
+                        _lost(path, audio, faults)
+                        audio = None
                     _append(entries, path, tar, audio, member, faults)
+                    audio = None
+            _lost(path, audio, faults)
+            check_end(path, tar.offset)
     except (tarfile.TarError, EOFError, OSError) as error:
         faults.add(path.name, f"broken tar: {error}")
     return entries
+
+
+def _lost(path: Path, audio: tarfile.TarInfo | None, faults: Faults) -> None:
+    """Tells of audio that nothing is told about."""
+    if audio is not None:
+        faults.add(f"{path.name}/{_stem(audio)}", f"has no {INFO}")
+
+
+def _stem(member: tarfile.TarInfo) -> str:
+    return member.name.removesuffix(AUDIO).removesuffix(INFO)
 
 
 def _append(
     entries: list[Entry],
     path: Path,
     tar: tarfile.TarFile,
-    audio: tarfile.TarInfo,
+    audio: tarfile.TarInfo | None,
     about: tarfile.TarInfo,
     faults: Faults,
 ) -> None:
-    name = about.name.removesuffix(INFO)
+    name = _stem(about)
     try:
+        if audio is None:
+            raise ValueError(f"has no {AUDIO}")
         file = tar.extractfile(about)
         info = json.loads(file.read()) if file else {}
-        seconds = info["samples"] / info["rate_hz"]
-        if audio.name.removesuffix(AUDIO) != name or not info["text"]:
-            raise ValueError("has no text, or no audio")
-    except (ValueError, KeyError, TypeError) as error:
-        faults.add(f"{path.name}/{name}", str(error))
+        seconds = timed(info["samples"] / info["rate_hz"])
+        spoken(info["text"])
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        faults.add(f"{path.name}/{name}", f"lacks {error}" if isinstance(error, KeyError) else str(error))
         return
-    if SECONDS[0] <= seconds <= SECONDS[1]:
-        entries.append(Entry(name, info["text"], seconds, path, audio.offset_data, audio.size, info))
-    else:
-        faults.add(f"{path.name}/{name}", f"lasts {seconds:.2f} s")
-
-
-def _manifest(path: Path, split: str, faults: Faults) -> list[Entry]:
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            audio, text = path.parent / row["audio"], row["text"]
-            found = soundfile.info(audio)
-            seconds = found.frames / found.samplerate
-            if not text or not SECONDS[0] <= seconds <= SECONDS[1]:
-                raise ValueError(f"text {text!r}, {seconds:.2f} s")
-        except (ValueError, KeyError, TypeError, OSError, soundfile.LibsndfileError) as error:
-            faults.add(f"{path.name}:{number}", str(error))
-            continue
-        if row.get("split", "train") == split:
-            entries.append(Entry(str(row.get("id", number)), written(text), seconds, audio, info=row))
-    return entries
-
-
-def written(text: str) -> str:
-    """A transcript as it would be written: ASR corpora have it all in capitals, or all small, and without a stop."""
-    text = " ".join(text.split())
-    if text.isupper() or text.islower():
-        text = text.lower()
-        text = text[0].upper() + text[1:]
-    return text if text[-1] in ".?!" else text + "."
+    entries.append(Entry(name, info["text"], seconds, path, audio.offset_data, audio.size, info))
 
 
 def subset(corpus: Corpus, indices: Sequence[int]) -> Corpus:

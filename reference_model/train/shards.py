@@ -22,6 +22,7 @@ from fobench.errors import FobenchError
 from fobench.types import AudioChunk
 
 AUDIO, INFO = ".flac", ".json"
+TOLD = 10  # faults that an error names before it only counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,14 @@ class Faults:
     found: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, where: str, reason: str) -> None:
-        self.found.append((where, reason))
+        """Takes a fault in, once: a clip that is tried in every epoch is still one."""
+        if (where, reason) not in self.found:
+            self.found.append((where, reason))
+
+    def told(self, most: int = TOLD) -> str:
+        """The first of them, and how many more there are."""
+        lines = str(self).splitlines()
+        return "\n".join([*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])])
 
     def __len__(self) -> int:
         return len(self.found)
@@ -140,10 +148,20 @@ def _grouped(path: Path, faults: Faults) -> Iterator[tuple[str, dict[str, bytes]
                         yield name, parts
                     name, parts = stem, {}
                 parts[suffix] = _content(tar, member)
-    except (tarfile.TarError, EOFError) as error:
+            check_end(path, tar.offset)
+    except (tarfile.TarError, EOFError, OSError) as error:
         faults.add(path.name, f"broken tar: {error}")
     if parts:
         yield name, parts
+
+
+def check_end(path: Path, end: int) -> None:
+    """Raises EOFError where a tar does not end as it should at its byte `end`: clips are lost then, and tarfile says nothing."""
+    with path.open("rb") as file:
+        file.seek(end)
+        rest = file.read(tarfile.RECORDSIZE + 2 * tarfile.BLOCKSIZE)
+        if len(rest) < 2 * tarfile.BLOCKSIZE or any(rest) or file.read(1):
+            raise EOFError(f"no end mark at byte {end}, so clips may be missing")
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -160,6 +178,6 @@ def _clip(name: str, parts: dict[str, bytes]) -> Clip:
         if suffix not in parts:
             raise ValueError(f"has no {suffix}")
     info = json.loads(parts[INFO])
-    if not isinstance(info, dict) or not info.get("text"):
+    if not isinstance(info, dict) or not isinstance(info.get("text"), str) or not info["text"].strip():
         raise ValueError(f"no text in its {INFO}")
     return Clip(name, decoded(parts[AUDIO]), info)
