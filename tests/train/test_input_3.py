@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from test_impressions import rows, spelling
 from test_situations import RATE, TEXTS, words
 from tiny_models import backbone, folder
 
-from reference_model import checkpoints
+from reference_model import checkpoints, weights
 from reference_model.model import FreezeOmni
 from reference_model.state_head import State
 from reference_model.train import input_3, journal, observed, saved, verdicts
@@ -98,6 +98,32 @@ def test_impressions_are_made_once(models, data, tmp_path, monkeypatch):
     monkeypatch.setattr(observed.Observer, "impressions", lambda self, turns: made.append(len(turns)))
     run(models / "spelling.safetensors", data, tmp_path, steps=4)
     assert not made
+
+
+def test_what_was_made_before_it_was_stopped_is_kept(models, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(observed, "FILE", 3)
+    run(models / "spelling.safetensors", data, tmp_path, "--evaluate")
+    files = sorted((tmp_path / "valid").glob("*.safetensors"))
+    whole = [file.read_bytes() for file in files]
+    assert len(files) == 3
+    files[1].unlink()
+    made, impressions = [], observed.Observer.impressions
+    monkeypatch.setattr(
+        observed.Observer, "impressions", lambda self, turns: made.append(len(turns)) or impressions(self, turns)
+    )
+    run(models / "spelling.safetensors", data, tmp_path, "--evaluate")
+    assert made == [3]
+    assert [file.read_bytes() for file in files] == whole
+
+
+def test_it_begins_with_an_earlier_stages_encoder_and_adapter(data, tmp_path):
+    parts = {k: v for k, v in rows().state_dict().items() if k.startswith(("encoder.", "adapter."))}
+    config = {name: asdict(getattr(rows().config, name)) for name in ("encoder", "adapter")}
+    weights.save_tensors(parts, config, tmp_path / "stage.safetensors")
+    run(tmp_path / "stage.safetensors", data, tmp_path / "out", steps=2)
+    learnt, tensors = weights.load(saved.newest(tmp_path / "out") / saved.MODEL)
+    assert learnt == {"llm_size": 64, "evidence": 0, "state_middle": 0, "prompts": 4}
+    assert set(tensors) == {"state_head.linear.weight", "state_head.linear.bias"}
 
 
 def test_impressions_of_another_model_are_not_taken(models, data, tmp_path):
