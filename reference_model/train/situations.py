@@ -236,6 +236,8 @@ def background(samples: Samples, length: int, rng: np.random.Generator) -> Sampl
         return np.zeros(length, np.float32)
     parts = samples[: len(samples) // size * size].reshape(-1, size)
     quietest = parts[(parts.astype(np.float64) ** 2).mean(1).argmin()]
+    if not quietest.any():
+        return np.zeros(length, np.float32)
     shape = np.abs(np.fft.rfft(quietest))
     white = np.fft.rfft(rng.standard_normal(length))
     noise = np.fft.irfft(white * np.interp(np.linspace(0, 1, len(white)), np.linspace(0, 1, len(shape)), shape), length)
