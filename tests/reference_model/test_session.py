@@ -20,6 +20,7 @@ from reference_model.context import Role
 from reference_model.duplex import Phase
 from reference_model.live import Live
 from reference_model.sampling import Sampling
+from reference_model.speaking import Packets
 from reference_model.speech_decoder import EOS
 from reference_model.spoken_text import Segment, Segmentation
 
@@ -118,6 +119,15 @@ def test_a_question_gets_an_answer_in_text_and_sound(system):
     assert kinds.count(EventKind.REPLY_END) == 1
 
 
+def test_the_first_packet_is_short_and_later_ones_are_longer():
+    system = live()
+    system.settings = replace(system.settings, packets=Packets(first=5, later=15))
+    talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
+    hop = system.model.codec.config.hop
+    sizes = [len(event.data["audio"].samples) // hop for event in talk.of(EventKind.AUDIO)]
+    assert sizes[:3] == [5, 15, 15]
+
+
 def test_silence_is_left_alone(system):
     talk = Talk(system).hear(silence(3.0))
     assert talk.events == []
@@ -167,6 +177,32 @@ def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
     assert torch.equal(said(system, "It costs **$5**."), said(system, "It costs five dollars."))
     assert not torch.equal(said(system, "It costs five."), said(system, "It costs five dollars."))
     assert said(system, " 😀\n") is None
+
+
+@torch.no_grad()
+def test_a_segment_is_said_with_the_hidden_states_of_its_own_tokens():
+    system, tokens = live(), range(2, 4)
+    thoughts = list(torch.randn(6, 64, generator=torch.Generator().manual_seed(0)))
+
+    def spoken(hidden):
+        reply = system.reply(0, 0)
+        reply.hidden = hidden
+        return system.speech(reply, Segment("Oh, is it?", tokens)).packet(20)
+
+    for i in range(6):
+        other = [*thoughts[:i], -thoughts[i], *thoughts[i + 1 :]]
+        assert torch.equal(spoken(other), spoken(thoughts)) is (i not in tokens)
+
+
+def test_every_user_turn_begins_with_the_prompt_vectors():
+    talk = Talk(live())
+    for seed in range(2):
+        talk.hear(sound(1.0, seed)).hear(silence(12.0))
+    turns = [turn for turn in talk.session._state.context.turns if turn.role is Role.USER]
+    assert len(turns) == 2
+    for turn in turns:
+        assert torch.equal(turn.rows[0][0, :4], model().prompt)
+        assert turn.length > 4
 
 
 def test_a_dropped_iterator_loses_nothing():
