@@ -48,6 +48,23 @@ def test_the_parameters_of_the_published_model():
     assert heard + task_embeddings == 375_961_604
 
 
+def test_the_published_habits_are_one_setting_and_ours_have_none():
+    """Lagging positions, zeros before a stream, one frame of history more, sampling without the crossing token."""
+
+    def habits(config):
+        encoder, adapter = config.encoder, config.adapter
+        return encoder.lagging_positions, encoder.zero_context, adapter.context, config.settings.text.keep_crossing
+
+    assert PAPER.compat
+    assert habits(PAPER) == (True, True, 4, False)
+    assert habits(ModelConfig.from_json({**PAPER.to_json(), "compat": True})) == habits(PAPER)
+    tiny = ModelConfig.load("tiny")
+    assert not tiny.compat
+    assert habits(tiny) == (False, False, tiny.adapter.kernel - tiny.adapter.stride, True)
+    assert (PAPER.settings.text.temperature, PAPER.settings.text.top_k, PAPER.settings.text.top_p) == (0.8, 20, 0.8)
+    assert (PAPER.settings.speech.top_k, PAPER.settings.packets.first, PAPER.settings.packets.later) == (2, 20, 40)
+
+
 def test_every_key_of_the_three_files_is_used_or_named():
     """On the meta device: names and shapes are exactly those of our model."""
     with torch.device("meta"):

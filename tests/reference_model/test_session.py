@@ -163,6 +163,14 @@ def said(system, text, number=0, seed=0, start=0):
     return None if speech is None else speech.packet(20)
 
 
+def test_the_published_model_says_what_the_published_rules_make_of_a_text():
+    ours, theirs = live(), live()
+    theirs.model = untrained("tiny").eval()
+    theirs.model.config = replace(theirs.model.config, compat=True)
+    assert torch.equal(said(theirs, "It is 3.14"), said(theirs, "It is 3:14。"))
+    assert not torch.equal(said(ours, "It is 3.14"), said(ours, "It is 3:14。"))
+
+
 def test_every_segment_is_drawn_in_its_own_way():
     """By conversation, reply and place: the same text is not said the same every time, but with the same seed it is."""
     system = live()
