@@ -25,7 +25,7 @@ class SpellingConfig:
     """Sizes, and the units as `Units.merges` has them. Output i sees `kernel` frames, the newest number stride (i + 1) - 1."""
 
     encoder_size: int
-    units: str
+    units: str = ""  # none learnt yet: letters
     kernel: int = 6  # encoder frames
     stride: int = 2  # encoder frames an output
     hidden: int = 384
@@ -48,7 +48,7 @@ class SpellingAdapter(nn.Module):
 
     def __init__(self, config: SpellingConfig) -> None:
         super().__init__()
-        self.config, self.units = config, Units(config.units)
+        self.config, self.units = config, Units(config.units) if config.units else Units.letters_only()
         self.conv = nn.Conv1d(config.encoder_size, config.hidden, config.kernel, config.stride)
         self.norm = nn.LayerNorm(config.hidden)
         self.spell = nn.Linear(config.hidden, len(self.units))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fobench import plugins
 from fobench.errors import FobenchError
 from fobench.types import Backbone
+from reference_model.config import ModelConfig
 
 CLOSE = 0.02  # that two ways to the same logits may differ by, as a share of their range: bfloat16 rounds
 
@@ -47,6 +48,22 @@ class Frozen:
         """
         dtype = "float32" if torch.device(device).type == "cpu" else "auto"
         return cls(plugins.create("backbones", name, {"device": str(device), "dtype": dtype, **(options or {})}))
+
+    @classmethod
+    def of_model(
+        cls, config: ModelConfig, name: str | None, options: Mapping[str, str], device: torch.device | str
+    ) -> Frozen:
+        """As `load`: the backbone that a model is for, or `name`. FobenchError for one that it does not fit."""
+        chosen = name or config.backbone
+        if not chosen:
+            raise FobenchError(f"Configuration {config.name} names no LLM. Give --backbone.")
+        made = cls.load(chosen, device, options)
+        if made.size != config.llm_size:
+            raise FobenchError(
+                f"Configuration {config.name} is for an LLM of hidden size {config.llm_size}; {chosen} has {made.size}. "
+                "Choose another --backbone, or --config."
+            )
+        return made
 
     def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
         """Token ids [...] -> their embeddings [..., D], float32."""

@@ -1,135 +1,124 @@
-"""Trains input stage 1 of `small`: speech -> units of writing, by CTC, from Whisper tiny.en's encoder made chunk-causal.
+"""Trains input stage 1: the encoder learns by CTC what is said, and with it an adapter that spells, if the model has one.
 
-python -m reference_model.train.input_1 --data runs/data/input --out runs/train/input-1 --steps 6000
+    python -m reference_model.train.input_1 --data runs/data/input --out runs/train/input-1
+
+An encoder of Whisper's kind starts from Whisper tiny.en, made chunk-causal, and stays near what that hears in full context; the
+paper's starts from nothing. An adapter whose outputs are rows for the LLM can learn as well: --space llm.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 
-from fobench import assets
-from reference_model.spelling import SpellingAdapter, SpellingConfig
-from reference_model.train.augment import Augmentation, Sounds
-from reference_model.train.corpus import Corpus, Entry
-from reference_model.train.engine import Loop, Trainer
-from reference_model.train.hearing import Heard, Listening
-from reference_model.train.spelling_ctc import SpellingLearner, SpellingStage
-from reference_model.units import Units
+from fobench.errors import FobenchError
+from fobench.options import named_args
+from reference_model.adapter import AdapterConfig
+from reference_model.spelling import SpellingConfig
+from reference_model.train.earlier import Earlier
+from reference_model.train.frozen import Frozen
+from reference_model.train.sources import PATH, Sources, with_sources
+from reference_model.train.spelling_ctc import CTCLearner, CTCStage, EncoderLearner, Even, SpellingLearner, TokenLearner
+from reference_model.train.stage import Order, stage_command
+from reference_model.train.start import WARM, Start, teacher_of
+from reference_model.train.token_space import Tokens
 from reference_model.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 
-UNITS = 512
-PLAIN = Augmentation(0, 0, 0, 0, 0, 0, (-25.0, -25.0), (0.3, 0.3), (0.6, 0.6), 0, 0, 0, 0)  # type: ignore[arg-type]
+HEAD_HZ = 25.0  # outputs a second of a head that is thrown away: enough for the units of fast speech
+
+Made = tuple[CTCLearner, dict[str, Any]]  # a learner, and what it is made of
 
 
-def whisper(config: WhisperConfig) -> WhisperStreamingEncoder:
-    """An encoder with the weights of Whisper tiny.en."""
-    from fobench_plugins.recognizers import ctranslate2_file
-
-    state = ctranslate2_file.whisper_state(ctranslate2_file.read(assets.get("whisper-tiny.en-ct2") / "model.bin"))
-    encoder = config.build()
-    encoder.load_whisper({k: torch.as_tensor(v).float() for k, v in state.items() if k.startswith("encoder.")})
-    return encoder
-
-
-def validation(entries: list[Entry], listening: Listening, most: int) -> list[Heard]:
-    """Clips as they are, in batches, the same ones each time."""
-    chosen = sorted(entries, key=lambda e: e.id)
-    random.Random(0).shuffle(chosen)
-    corpus = Corpus(sorted(chosen[:most], key=lambda e: e.seconds), listening.corpus.rate_hz)
-    plain = dataclasses.replace(listening, corpus=corpus, rules=PLAIN, joined=0.0)
-    return [plain.load(range(i, min(i + 16, len(corpus))), 0) for i in range(0, len(corpus), 16)]
+def unit_learner(start: Start, teacher: WhisperStreamingEncoder | None, units_file: Path) -> Made:
+    """For an adapter that spells, or for the encoder alone."""
+    encoder, units = start.encoder(), start.units(units_file)
+    if isinstance(start.config.adapter, SpellingConfig):
+        config = replace(start.config.adapter, units=units.merges)
+        adapter = config.build()
+        start.give(adapter, "adapter", config)
+        return SpellingLearner(encoder, adapter, teacher), {"adapter": asdict(config)}
+    stride = max(1, round(encoder.frame_rate_hz / HEAD_HZ))
+    config = SpellingConfig(encoder.size, units.merges, kernel=3 * stride, stride=stride, hidden=encoder.size)
+    head = config.build()
+    start.give(head, "head", config)
+    return EncoderLearner(encoder, head, teacher), {"head": asdict(config)}
 
 
-@click.command()
-@click.option("--data", multiple=True, type=Path, required=True, help="Folder of shards, or manifest; repeatable.")
-@click.option(
-    "--real", multiple=True, type=Path, help="Manifest of real recordings to train on, taken --times as often."
+def token_learner(start: Start, teacher: WhisperStreamingEncoder | None, frozen: Frozen) -> Made:
+    """For an adapter whose outputs are rows, in the space of the LLM's embeddings."""
+    config = start.config.adapter
+    if not isinstance(config, AdapterConfig):
+        raise FobenchError(f"--space llm is for adapters of kind rows; that of {start.config.name} spells.")
+    encoder, adapter = start.encoder(), config.build()
+    start.give(adapter, "adapter", config)
+    tokens = Tokens.of(frozen.backbone, [entry.text for entry in start.corpus.entries])
+    learner = TokenLearner(encoder, adapter, tokens, frozen.embed(tokens.ids), teacher)
+    if start.earlier:
+        start.earlier.fill(learner.space, "space")
+    return learner, {"adapter": asdict(config), "tokens": list(tokens.ids), "backbone": frozen.backbone.name}
+
+
+@stage_command(
+    config="small", steps=6000, lr=1e-3, warmup=300, batch_s=160.0, batch_most=96, precision="bf16", workers=1
 )
-@click.option("--times", default=5, show_default=True)
-@click.option("--noises", multiple=True, type=Path)
-@click.option("--rooms", multiple=True, type=Path)
-@click.option("--valid", "valids", multiple=True, type=Path, help="Manifest to validate on, beside the shards' own.")
-@click.option("--out", type=Path, required=True)
-@click.option("--layers", default=6, show_default=True)
-@click.option("--near/--free", default=True, show_default=True)
+@with_sources
+@click.option("--near/--free", default=None, help="Stay near Whisper's full-context features.  [default: if it can]")
+@click.option("--dynamic", is_flag=True, help="Draw the chunk size of every batch (dynamic chunk training).")
+@click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
+@click.option("--even-steps", default=600, show_default=True, help="Steps over which it falls to 0.")
+@click.option("--init", type=PATH, help="Folder or file of an earlier training to begin with.")
 @click.option(
-    "--even", default=0.0, show_default=True, help="Weight of evenly spread units: for the first few hundred steps."
+    "--space", type=click.Choice(["units", "llm"]), default="units", show_default=True, help="Of CTC: see above."
 )
-@click.option("--easy", is_flag=True, help="Short clips as they are: for the first few hundred steps.")
-@click.option("--set", "pairs", multiple=True, help="NAME=VALUE of the loop.")
+@click.option("--backbone", help="LLM of --space llm.  [default: the configuration's]")
+@named_args("--backbone-args", "backbone")
 def main(
-    data: Sequence[Path],
-    real: Sequence[Path],
-    times: int,
-    noises: Sequence[Path],
-    rooms: Sequence[Path],
-    valids: Sequence[Path],
-    out: Path,
-    layers: int,
-    near: bool,
+    order: Order,
+    sources: Sources,
+    near: bool | None,
+    dynamic: bool,
     even: float,
-    easy: bool,
-    pairs: Sequence[str],
+    even_steps: int,
+    init: Path | None,
+    space: str,
+    backbone: str | None,
+    backbone_args: Mapping[str, str],
 ) -> None:
-    loop = Loop(
-        **{
-            "lr": 1e-3,
-            "batch_s": 160.0,
-            "batch_most": 96,
-            "precision": "bf16",
-            "steps": 6000,
-            "warmup": 300,
-            "workers": 1,
-            **{k: json.loads(v) for k, v in (p.split("=") for p in pairs)},
-        }
+    """Trains input stage 1: the encoder, by CTC.
+
+    CTC reads units of writing; or, for an adapter whose outputs are rows for the LLM, tokens in the LLM's embedding space.
+    """
+    torch.manual_seed(order.loop.seed)
+    config = order.config
+    near = isinstance(config.encoder, WhisperConfig) if near is None else near
+    teacher = teacher_of(config) if near else None
+    start = Start(config, sources.corpus(config.encoder.build().front.rate_hz), Earlier.read(init) if init else None)
+    if space == "llm":
+        frozen = Frozen.of_model(config, backbone, backbone_args, "cpu")  # only its embeddings are needed
+        learner, parts = token_learner(start, teacher, frozen)
+    else:
+        learner, parts = unit_learner(start, teacher, order.out / "units.json")
+    encoder = learner.encoder
+    listening = sources.listening(
+        start.corpus,
+        encoder,
+        order.loop.seed,
+        dynamic,
+        writing=learner.writing,
+        spacing=learner.spacing,
+        clean=near,
     )
-    torch.manual_seed(loop.seed)
-    train = Corpus.open(data, 16_000)
-    if real:
-        train.entries += Corpus.open(real, 16_000).entries * times
-    units = (
-        Units.learn([e.text for e in train.entries], UNITS)
-        if not (out / "units.json").exists()
-        else Units((out / "units.json").read_text())
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "units.json").write_text(units.merges)
-    encoder = whisper(WhisperConfig(layers=layers))
-    adapter = SpellingAdapter(SpellingConfig(encoder.size, units.merges))
-    teacher = whisper(WhisperConfig()).requires_grad_(False).eval() if near else None
-    sounds = Sounds.read(noises, rooms, 16_000)
-    if easy:
-        train.entries = [entry for entry in train.entries if entry.seconds < 3.0]
-    rules, joined = (PLAIN, 0.0) if easy else (Augmentation(), 0.15)
-    listening = Listening(train, sounds, rules, encoder.front, encoder.chunk, loop.seed, joined)
-    held = Corpus.open([d for d in data if d.is_dir()], 16_000, "valid").entries
-    unseen = [e for e in held if e.info["manner"]["held_out"]]
-    seen = [e for e in held if not e.info["manner"]["held_out"]]
-    sets = [("unseen_voice", validation(unseen, listening, 200)), ("seen_voice", validation(seen, listening, 200))]
-    sets += [(v.parent.name, validation(Corpus.open([v], 16_000).entries, listening, 200)) for v in valids]
-    module = SpellingLearner(encoder, adapter, teacher)
-    module.evenness, module.dropout = even, 0.0 if easy else module.dropout
-    stage = SpellingStage(
-        module,
-        listening,
-        sets,
-        {"encoder": dataclasses.asdict(encoder.config), "adapter": dataclasses.asdict(adapter.config), "near": near},
-    )
-    print(
-        f"{len(train)} clips, {train.hours:.1f} h, {len(train.faults)} skipped; {sum(p.numel() for p in module.parameters()) / 1e6:.2f} M parameters",
-        flush=True,
-    )
-    trainer = Trainer(stage, loop, out)
-    for row in trainer.run():
-        if row["step"] % 20 == 0 or any(k.startswith("valid") for k in row):
-            print({k: round(float(v), 4) for k, v in row.items()}, trainer.place, flush=True)
+    about = {"encoder": asdict(encoder.config), **parts, "near": near}
+    valid = sources.valid_sets(listening)
+    stage = CTCStage(learner, listening, valid, about, Even(even, even_steps), WARM if start.warm else 1.0)
+    hours, count = start.corpus.hours, sum(p.numel() for p in learner.parameters())
+    click.echo(f"{len(start.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
+    order.train(stage)
 
 
 if __name__ == "__main__":

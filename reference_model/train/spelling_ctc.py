@@ -1,4 +1,4 @@
-"""Input stage 1: the encoder and the units' head learn by CTC; the encoder also stays near what full-context Whisper hears."""
+"""Input stage 1: the encoder, and what reads its frames, learn by CTC; the encoder also stays near what full-context Whisper hears."""
 
 from __future__ import annotations
 
@@ -6,112 +6,217 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jiwer
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fobench.text import normalise
+from reference_model.adapter import Adapter
 from reference_model.encoder import SpeechEncoder
 from reference_model.spelling import SpellingAdapter
 from reference_model.train.batches import Batches
-from reference_model.train.engine import Loop, to_device
-from reference_model.train.hearing import Heard, Listening
+from reference_model.train.engine import Loop
+from reference_model.train.hearing import AROUND_S, DROPOUT, Heard, Listening
+from reference_model.train.shards import Faults
+from reference_model.train.targets import Targets, Writing
+from reference_model.train.token_space import Tokens, TokenSpace
+from reference_model.train.validation import Named, word_error_rate
 from reference_model.units import BLANK, collapsed
 from reference_model.whisper_encoder import WhisperStreamingEncoder
 
 LATE = 10.0  # feature frames that a unit is expected after its middle
+NEARNESS = 1.0  # weight of staying near the teacher
+LENGTH = 0.1  # weight of rows being as long as token embeddings
 
 
-class SpellingLearner(nn.Module):
-    """Encoder and adapter as they will be used; `near` and the teacher are there for training only."""
+@dataclass(slots=True)
+class Even:
+    """Units evenly spread over the speech, a first idea of when, which CTC alone is slow to find: a weight that falls to 0."""
+
+    weight: float = 0.0
+    steps: int = 1
+
+    def at(self, step: int) -> float:
+        return self.weight * max(0.0, 1.0 - step / self.steps)
+
+
+class CTCLearner(nn.Module):
+    """Encoder and `parts` as they will be used; `near` and the teacher are there for training only."""
 
     def __init__(
-        self, encoder: SpeechEncoder, adapter: SpellingAdapter, teacher: WhisperStreamingEncoder | None
+        self,
+        encoder: SpeechEncoder,
+        parts: Mapping[str, nn.Module],
+        writing: Writing,
+        stride: int,
+        teacher: WhisperStreamingEncoder | None = None,
     ) -> None:
         super().__init__()
         assert isinstance(encoder, nn.Module)
-        self.encoder, self.adapter = encoder, adapter
+        self.encoder = encoder
+        for name, part in parts.items():
+            self.add_module(name, part)
         self.near = nn.Linear(encoder.size, teacher.size) if teacher else None
         self._teacher = [teacher] if teacher else []  # in a list, so that it is no part of this module
+        self.writing, self.stride = writing, stride
+        self.evenness = 0.0  # weight
 
-    dropout = 0.1  # of BPE merges
-    nearness = 1.0  # weight of staying near the teacher
-    evenness = (
-        0.0  # weight of units evenly spread over the speech: a first idea of when, which CTC alone is slow to find
-    )
+    @property
+    def spacing(self) -> int:
+        """Feature frames an output."""
+        return self.encoder.chunk // self.encoder.config.chunk * self.stride
+
+    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Frames [B, T, D], mask [B, T] -> (logits [B, n, U], further losses as sums over the batch)."""
+        raise NotImplementedError
 
     def forward(self, batch: Heard) -> dict[str, Tensor]:
+        """Sums over the clips of a batch."""
+        targets, lengths = (
+            batch.targets or self._targets(batch),
+            batch.lengths,
+        )  # CTC wants lengths where they are: on the CPU
+        batch, targets = batch.on(self.encoder.device), targets.on(self.encoder.device)
         frames, mask = self.frames(batch)
-        logits, _, valid = self.adapter(frames, mask)
-        sums = {"ctc": self._ctc(logits, valid.sum(1), batch.texts)}
+        logits, sums = self.read(frames, mask)
+        log_p = logits.float().log_softmax(-1)
+        sums["ctc"] = self._ctc(log_p, lengths // self.spacing, targets)
+        total = sums["ctc"] + LENGTH * sums.get("length", 0.0)
         if self._teacher:
             sums["near"] = self._nearness(batch, frames, mask)
+            total = total + NEARNESS * sums["near"]
         if self.evenness:
-            sums["even"] = self._evenness(logits, batch)
-        total = sums["ctc"] + self.nearness * sums.get("near", 0.0) + self.evenness * sums.get("even", 0.0)
-        return {"loss": total, "count": torch.tensor(float(len(batch.texts)), device=logits.device), **sums}
+            sums["even"] = self._evenness(log_p, targets)
+            total = total + self.evenness * sums["even"]
+        return {"loss": total, "count": torch.tensor(float(len(batch.texts)), device=log_p.device), **sums}
 
     def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
         """What the encoder makes of the features, chunk by chunk: (frames [B, T, D], mask [B, T])."""
         config = self.encoder.config
-        lengths = to_device(batch.lengths, self)
-        frames: tuple[Tensor, Tensor] = self.encoder(
-            to_device(batch.features, self), lengths, config.chunk, config.left_chunks
-        )
+        seen = batch.seen or (config.chunk, config.left_chunks)
+        frames: tuple[Tensor, Tensor] = self.encoder(batch.features, batch.lengths, *seen)
         return frames
 
-    def _ctc(self, logits: Tensor, lengths: Tensor, texts: Sequence[str]) -> Tensor:
-        """Sum over utterances of the loss a unit."""
-        targets = [self.adapter.units.encode(text, self.dropout if self.training else 0.0) for text in texts]
-        sizes = torch.tensor([len(target) for target in targets])
-        log_p = logits.float().log_softmax(-1).transpose(0, 1)
-        flat = torch.tensor([unit for target in targets for unit in target])
-        losses = functional.ctc_loss(log_p, flat, lengths.cpu(), sizes, BLANK, "none", zero_infinity=True)
-        return (losses / sizes.clamp(min=1).to(losses)).sum()
+    @torch.no_grad()
+    def transcripts(self, batch: Heard) -> list[str]:
+        """What is heard in each clip, the best unit of every output."""
+        batch = batch.on(self.encoder.device)
+        logits, _ = self.read(*self.frames(batch))
+        lengths = (batch.lengths // self.spacing).tolist()
+        best = logits.argmax(-1).tolist()
+        return [self.writing.decode(collapsed(row[:n])) for row, n in zip(best, lengths, strict=True)]
 
-    def _evenness(self, logits: Tensor, batch: Heard) -> Tensor:
+    def _targets(self, batch: Heard) -> Targets:
+        """Of a batch that was made without."""
+        units = [self.writing.encode(text, DROPOUT if self.training else 0.0) for text in batch.texts]
+        return Targets.of(units, batch.spans.tolist(), self.writing)
+
+    def _ctc(self, log_p: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
+        """Sum over utterances of the loss a unit."""
+        losses = functional.ctc_loss(
+            log_p.transpose(0, 1), targets.units, lengths, targets.sizes, BLANK, "none", zero_infinity=True
+        )
+        return (losses / targets.sizes.clamp(min=1)).sum()
+
+    def _evenness(self, log_p: Tensor, targets: Targets) -> Tensor:
         """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them."""
-        log_p = logits.float().log_softmax(-1)
-        rate = batch.features.shape[1] / logits.shape[1]  # feature frames an output
-        total = log_p.new_zeros(())
-        for row, (text, (begin, end)) in enumerate(zip(batch.texts, batch.spans.tolist(), strict=True)):
-            units = self.adapter.units.encode(text)
-            letters = torch.tensor([float(len(self.adapter.units.pieces[unit])) for unit in units])
-            places = (letters.cumsum(0) - letters / 2) / letters.sum() * (end - begin) + begin
-            outputs = ((places + LATE) / rate).long().clamp(max=logits.shape[1] - 1)
-            total = total - log_p[row, outputs.to(logits.device), torch.tensor(units, device=logits.device)].mean()
-        return total
+        sizes = targets.sizes
+        rows = torch.arange(len(sizes), device=sizes.device)
+        rows = rows.repeat_interleave(sizes, output_size=len(targets.units))
+        outputs = ((targets.places + LATE) / self.spacing).long().clamp(max=log_p.shape[1] - 1)
+        return -(log_p[rows, outputs, targets.units] / sizes[rows]).sum()
 
     def _nearness(self, batch: Heard, frames: Tensor, mask: Tensor) -> Tensor:
         """Sum over utterances of the mean squared distance to the teacher's frames, in units of their variance."""
-        assert self.near is not None
+        assert self.near is not None and batch.clean is not None
         teacher = self._teacher[0].to(frames.device)
         with torch.no_grad():
-            wanted, _ = teacher(to_device(batch.clean, self), to_device(batch.lengths, self))
+            wanted, _ = teacher(batch.clean, batch.lengths)
             wanted = wanted.float()
             spread = wanted[mask].var(0).mean()
         distance = ((self.near(frames).float() - wanted) ** 2).mean(-1) / spread  # [B, T]
         return ((distance * mask).sum(1) / mask.sum(1)).sum()
 
 
+class SpellingLearner(CTCLearner):
+    """For an adapter that spells, which is CTC's head itself."""
+
+    adapter: SpellingAdapter
+
+    def __init__(
+        self, encoder: SpeechEncoder, adapter: SpellingAdapter, teacher: WhisperStreamingEncoder | None = None
+    ) -> None:
+        super().__init__(encoder, {"adapter": adapter}, adapter.units, adapter.config.stride, teacher)
+
+    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.adapter(frames, mask)[0], {}
+
+
+class EncoderLearner(CTCLearner):
+    """For the encoder alone (paper, input stage 1): the head is thrown away."""
+
+    head: SpellingAdapter
+
+    def __init__(
+        self, encoder: SpeechEncoder, head: SpellingAdapter, teacher: WhisperStreamingEncoder | None = None
+    ) -> None:
+        super().__init__(encoder, {"head": head}, head.units, head.config.stride, teacher)
+
+    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.head(frames, mask)[0], {}
+
+
+class TokenLearner(CTCLearner):
+    """For an adapter whose outputs are rows, learning in the LLM's embedding space. `embeddings` [V, D]: of its tokens."""
+
+    adapter: Adapter
+    space: TokenSpace
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        adapter: Adapter,
+        tokens: Tokens,
+        embeddings: Tensor,
+        teacher: WhisperStreamingEncoder | None = None,
+    ) -> None:
+        parts = {"adapter": adapter, "space": TokenSpace(adapter.config.llm_size)}
+        super().__init__(encoder, parts, tokens, adapter.config.stride, teacher)
+        self._embeddings = [embeddings]  # in a list, as the teacher
+
+    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        rows, valid = self.adapter(frames, mask)
+        embeddings = self._embeddings[0] = self._embeddings[0].to(rows.device)
+        usual = embeddings.norm(dim=-1).mean()
+        off = (rows.float().norm(dim=-1) / usual - 1.0).square()  # [B, n]
+        return self.space(rows, embeddings), {"length": ((off * valid).sum(1) / valid.sum(1)).sum()}
+
+
 @dataclass(slots=True)
-class SpellingStage:
+class CTCStage:
     """See the module."""
 
-    module: SpellingLearner
+    module: CTCLearner
     listening: Listening
-    valid: Sequence[tuple[str, Sequence[Heard]]]  # (name, batches)
+    valid: Sequence[Named]
     about: Mapping[str, Any]
-    encoder_lr: float = 0.5  # times the rate of what starts afresh
+    even: Even
+    encoder_lr: float = 1.0  # times the rate of what starts afresh
     name: str = "input-1"
 
+    @property
+    def faults(self) -> Faults:
+        return self.listening.corpus.faults
+
     def batches(self, loop: Loop) -> Batches:
-        lengths = [entry.seconds + 0.9 for entry in self.listening.corpus.entries]
+        lengths = [entry.seconds + AROUND_S for entry in self.listening.corpus.entries]
         return Batches(lengths, loop.batch_s, loop.batch_most, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Heard:
+    def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
         return self.listening.load(indices, epoch)
+
+    def at(self, step: int) -> None:
+        """Told before every step."""
+        self.module.evenness = self.even.at(step)
 
     def groups(self, loop: Loop) -> list[dict[str, Any]]:
         warm = list(self.module.encoder.parameters())
@@ -125,24 +230,4 @@ class SpellingStage:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Word error rate of each validation set, greedy, after Whisper's normaliser."""
-        return {f"wer_{name}": word_error_rate(self.module, batches) for name, batches in self.valid}
-
-
-def word_error_rate(module: SpellingLearner, batches: Sequence[Heard]) -> float:
-    said: list[str] = []
-    heard: list[str] = []
-    for batch in batches:
-        for text, found in zip(batch.texts, transcripts(module, batch), strict=True):
-            if normalise(text):
-                said.append(normalise(text))
-                heard.append(normalise(found))
-    return float(jiwer.wer(said, heard))
-
-
-@torch.no_grad()
-def transcripts(module: SpellingLearner, batch: Heard) -> list[str]:
-    """What is heard in each clip, the best unit of every frame."""
-    logits, _, valid = module.adapter(*module.frames(batch))
-    best = logits.argmax(-1).cpu()
-    units = module.adapter.units
-    return [units.decode(collapsed(row[: int(n)].tolist())) for row, n in zip(best, valid.sum(1), strict=True)]
+        return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}

@@ -22,6 +22,7 @@ from reference_model.context import Role  # noqa: E402
 from reference_model.live import Live  # noqa: E402
 from reference_model.reply import Reply  # noqa: E402
 from reference_model.spoken_text import Segment, Segmentation, segments  # noqa: E402
+from reference_model.state import Hearing  # noqa: E402
 
 BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m" / "traces.jsonl"
 
@@ -40,17 +41,16 @@ class Listening:
 
     def __init__(self, live, seconds=SPEECH_S):
         self.live, self.context = live, live.opening()
-        self.encoder, self.adapter = live.model.encoder.begin(1), live.model.adapter.begin(1)
-        for chunk in range(int(seconds / 0.16)):
-            self.step(Role.USER if chunk == 0 else None)
+        self.hearing = Hearing.begin(live.model, [], None)
+        for _ in range(int(seconds / 0.16)):
+            self.step()
 
     @torch.no_grad()
-    def step(self, opens=None):
+    def step(self):
         """One chunk of 160 ms: encoder, adapter, LLM, state head."""
-        features = torch.randn(1, FRAMES, 80)
-        rows, self.encoder, self.adapter = self.live.hear(features, self.encoder, self.adapter)
-        hidden, _ = self.context.open(opens, rows) if opens else self.context.extend(rows)
-        return self.live.model.state_head.probabilities(hidden[0, -1])
+        self.hearing.waiting.append(torch.randn(1, FRAMES, 80))
+        self.hearing.listen(self.live)
+        return self.live.model.state_head.probabilities(self.hearing.enter(self.context, self.live))
 
 
 def test_listen_step(benchmark, live):

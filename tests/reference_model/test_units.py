@@ -1,5 +1,7 @@
 """Units of writing: text there and back, rarer merges on demand, CTC's reading of frames."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,8 +34,28 @@ def test_dropout_makes_smaller_pieces_and_goes_away():
     assert UNITS.encode(text) == before
 
 
+@pytest.mark.parametrize("text", [*TEXTS, "What is 7 %?"])
+def test_dropout_that_never_happens_makes_the_library_s_pieces(text):
+    assert UNITS.encode(text, 0.5, draw=lambda: 0.5) == UNITS.encode(text)
+
+
+def test_dropout_is_drawn_from_what_it_is_given():
+    def drawn(seed):
+        return UNITS.encode(" ".join(TEXTS), 0.5, random.Random(seed).random)
+
+    assert drawn(1) == drawn(1)
+    assert len({tuple(drawn(seed)) for seed in range(5)}) == 5
+    assert [len(piece) for piece in ("", "▁", "?")] == UNITS.letters([BLANK, *(UNITS.pieces.index(p) for p in "▁?")])
+
+
 def test_what_cannot_be_written_is_left_out():
     assert UNITS.decode(UNITS.encode("What is 7 %?")) == "What is ?"
+
+
+def test_without_any_learnt_there_are_letters():
+    letters = Units.letters_only()
+    assert letters.decode(letters.encode("Is it 7 %?")) == "Is it 7 %?"
+    assert set(letters.letters(range(1, len(letters)))) == {1}
 
 
 def test_they_are_read_from_what_they_write():
