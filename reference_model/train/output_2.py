@@ -19,7 +19,6 @@ from accelerate import PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional
 
 from fobench.errors import FobenchError
 from fobench.options import named_args
@@ -32,28 +31,20 @@ from reference_model.train.frozen import Frozen
 from reference_model.train.shards import Faults
 from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, embeddings_of
 from reference_model.train.stage import Order, stage_command
-from reference_model.train.trained import check_codes, fingerprint, load_codec, load_reader
+from reference_model.train.trained import check_codes, codes_of, fingerprint, load_codec, load_reader
 from reference_model.train.waves import valid_of
 
 PATH = click.Path(path_type=Path)
 VALID = 300  # items kept aside
 
 
-@torch.no_grad()
-def spoken(
-    codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path, device: torch.device
-) -> list[tuple[str, Tensor]]:
+def spoken(codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path) -> list[tuple[str, Tensor]]:
     """The texts of a folder of latents with their codes [K, F], int16, kept in a file."""
     if not cache.is_file():
-        quantizer, reads = codec.quantizer.to(device), reads.to(device)
         texts, codes = [], []
         for one in latents.read(folder):
-            odd = one.latents.shape[1] % codec.config.stack
-            frames = functional.pad(
-                one.latents.to(device).float()[None], (0, codec.config.stack - odd if odd else 0), "replicate"
-            )
             texts.append(one.text)
-            codes.append(quantizer.encode(reads(frames))[0].short().cpu())
+            codes.append(codes_of(codec, reads, one.latents).short().cpu())
         about = {"texts": json.dumps(texts), "codec": fingerprint(codec)}
         save_file({str(i): c for i, c in enumerate(codes)}, cache, about)
     with _opened(cache, codec) as file:
@@ -99,6 +90,19 @@ def fit(items: Sequence[tuple[str, Tensor]], reader: Reader, longest: int, fault
     return found
 
 
+def from_recordings(
+    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: Reader, longest: int, faults: Faults
+) -> tuple[list[Utterance], list[Utterance]]:
+    """(to train on, kept aside): the clips of shards and manifests, their codes kept in `out`."""
+    found = []
+    for name, corpus in zip(
+        ("train", "valid"), valid_of(Corpus.open(data, codec.sample_rate_hz), data, VALID), strict=True
+    ):
+        found.append(fit(encoded(codec, corpus, out / f"codes-{name}.safetensors"), reader, longest, faults))
+        faults.found += corpus.faults.found
+    return found[0], found[1]
+
+
 @stage_command(
     config="small", steps=8000, lr=1e-3, warmup=200, validate_every=250, batch_s=160.0, batch_most=96, precision="bf16"
 )
@@ -126,29 +130,21 @@ def main(
     if bool(data) == bool(folder):
         raise FobenchError("Give recordings (--data), or the voice's latents (--latents): one of the two.")
     state, faults = PartialState(), Faults()
-    codec, wanted = load_codec(codec_folder), order.config.decoder
+    codec, wanted = load_codec(codec_folder).to(state.device), order.config.decoder
     config = replace(wanted, thoughts=False, characters=wanted.characters if letters else 0)  # stage 3 adds thoughts
     check_codes(codec, config)
     frozen = Frozen.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
     reader = Reader(frozen.backbone, order.config)
     with state.main_process_first():
         if folder:
-            items = spoken(codec, load_reader(codec_folder), folder, order.out / "codes.safetensors", state.device)
-            usable = fit(items, reader, config.max_frames, faults)
-            kept = min(VALID, max(1, len(usable) // 10))
-            train, valid = usable[kept:], usable[:kept]
-        else:
-            corpora = valid_of(Corpus.open(data, codec.sample_rate_hz), data, VALID)
-            train, valid = (
-                fit(
-                    encoded(codec.to(state.device), one, order.out / f"codes-{name}.safetensors"),
-                    reader,
-                    config.max_frames,
-                    faults,
-                )
-                for name, one in zip(("train", "valid"), corpora, strict=True)
+            reads = load_reader(codec_folder).to(state.device)
+            texts = fit(
+                spoken(codec, reads, folder, order.out / "codes.safetensors"), reader, config.max_frames, faults
             )
-            faults.found += [fault for one in corpora for fault in one.faults.found]
+            kept = min(VALID, max(1, len(texts) // 10))
+            train, valid = texts[kept:], texts[:kept]
+        else:
+            train, valid = from_recordings(codec, data, order.out, reader, config.max_frames, faults)
     if not train or not valid:
         raise FobenchError(f"Too few texts to learn from and to validate with. {len(faults)} were left out:\n{faults}")
     seconds = sum(one.codes.shape[1] for one in train) / codec.config.frame_rate_hz

@@ -23,11 +23,12 @@ from fobench.options import named_args
 from reference_model.train import segments
 from reference_model.train.engine import Loop
 from reference_model.train.frozen import Frozen
+from reference_model.train.latents import Speaker
 from reference_model.train.segments import Answered, Maker
 from reference_model.train.shards import Faults
 from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, embeddings_of
 from reference_model.train.stage import Order, stage_command
-from reference_model.train.trained import check_codes, load_codec, load_decoder, thoughtful
+from reference_model.train.trained import check_codes, fingerprint, load_codec, load_decoder, load_reader, thoughtful
 
 PATH = click.Path(path_type=Path)
 LEARNS = "decoder.prefix."
@@ -83,6 +84,9 @@ def shared(answers: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]
 @click.option("--codec", "codec_folder", type=PATH, required=True, help="Folder of output stage 1.")
 @click.option("--speech", type=PATH, required=True, help="Folder of output stage 2.")
 @click.option("--voice", default="piper", show_default=True, help="That output stage 2 was taught to speak with.")
+@click.option(
+    "--silent", is_flag=True, help="Codes of Piper's latents, as --latents gave them to output stage 2: faster."
+)
 @click.option("--limit", type=int, help="Replies.  [default: all]")
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
@@ -92,6 +96,7 @@ def main(
     codec_folder: Path,
     speech: Path,
     voice: str,
+    silent: bool,
     limit: int | None,
     backbone: str | None,
     backbone_args: Mapping[str, str],
@@ -103,7 +108,12 @@ def main(
     check_codes(codec, decoder.config)
     config = replace(order.config, decoder=decoder.config)
     frozen = Frozen.of_model(config, backbone, backbone_args, state.device)
-    maker = Maker(frozen, codec.to(state.device), segments.voice_of(voice), config)
+    codec = codec.to(state.device)
+    if silent:
+        speak = segments.by_latents(codec, load_reader(codec_folder).to(state.device), Speaker(1, silent=True))
+    else:
+        speak = segments.by_sound(codec, segments.voice_of(voice))
+    maker = Maker(frozen, speak, config, f"{fingerprint(codec)}{' by latents' if silent else ''}")
     train, valid = shared(segments.read(replies, faults)[:limit])
     with state.main_process_first():
         sets = [

@@ -6,7 +6,7 @@ All of it is as in a live conversation (`reference_model.live`) whose user turn 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from fobench.text import normalise as normal
 from fobench.types import Backbone, Voice
 from reference_model import weights
 from reference_model.codec import ReferenceCodec
+from reference_model.codec_nets import Encoder
 from reference_model.config import ModelConfig
 from reference_model.spoken_text import Segment, Segmentation, Segmenter, normalise, published_normalise
 from reference_model.train import speakers
 from reference_model.train.frozen import Frozen, padded
+from reference_model.train.latents import Speaker
 from reference_model.train.shards import Faults
 from reference_model.train.spoken import Utterance
 from reference_model.train.texts import Split, split_of, text_id
-from reference_model.train.trained import fingerprint
+from reference_model.train.trained import codes_of
 from reference_model.turns import TurnLayout
 
 FILE = 100  # replies
@@ -96,12 +98,13 @@ def thoughts(frozen: Frozen, layout: TurnLayout, talks: Sequence[tuple[Tensor, S
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes segments of replies: the LLM thinks them, `voice` speaks them, the codec turns that to codes."""
+    """Makes segments of replies: the LLM thinks them, `speak` turns their texts to codes [K, F], or to None where there is no
+    sound."""
 
     frozen: Frozen
-    codec: ReferenceCodec
-    voice: Voice
+    speak: Callable[[str], Tensor | None]
     config: ModelConfig
+    codec: str  # what tells its codes from another's
 
     def make(self, answers: Sequence[Answered], faults: Faults) -> Iterator[tuple[str, Utterance]]:
         """(name, segment) of every reply; what has no sound, or too much of it, goes to `faults`."""
@@ -124,11 +127,9 @@ class Maker:
         """Raises ValueError for what cannot be said."""
         backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
         text = (published_normalise if self.config.compat else normalise)(segment.text)
-        chunk = resample(self.voice.speak(text, 0), self.codec.sample_rate_hz)
-        if not backbone.encode(text) or not len(chunk.samples):
+        codes = self.speak(text) if backbone.encode(text) else None
+        if codes is None:
             raise ValueError("nothing to say")
-        audio = torch.from_numpy(chunk.samples)[None].to(self.codec.device)
-        codes = self.codec.encode(audio)[0].cpu()
         if codes.shape[1] > longest:
             raise ValueError(f"{codes.shape[1]} frames, more than {longest}")
         chosen = hidden[segment.tokens.start : segment.tokens.stop].cpu()
@@ -140,7 +141,7 @@ class Maker:
             "backbone": self.frozen.backbone.name,
             "prompt": self.config.settings.system_prompt,
             "segmentation": asdict(self.config.settings.segmentation),
-            "codec": fingerprint(self.codec),
+            "codec": self.codec,
         }
 
 
@@ -149,6 +150,29 @@ def voice_of(name: str, threads: int = 1) -> Voice:
     options = speakers.OUTPUT.options(threads) if name == speakers.OUTPUT.voice else {}
     voice: Voice = plugins.create("voices", name, options)
     return voice
+
+
+def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], Tensor | None]:
+    """Text -> the codes of its sound."""
+
+    def speak(text: str) -> Tensor | None:
+        samples = resample(voice.speak(text, 0), codec.sample_rate_hz).samples
+        if not len(samples):
+            return None
+        with torch.no_grad():
+            return codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu()
+
+    return speak
+
+
+def by_latents(codec: ReferenceCodec, reads: Encoder, speaker: Speaker) -> Callable[[str], Tensor | None]:
+    """Text -> the codes of the latents that Piper would make its sound of: as output stage 2 may have learnt, and faster."""
+
+    def speak(text: str) -> Tensor | None:
+        said = speaker.say(text)
+        return None if said is None else codes_of(codec, reads, said.latents).cpu()
+
+    return speak
 
 
 # ---- kept in files ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model import weights
@@ -51,6 +53,14 @@ def load_reader(folder: Path) -> Encoder:
 def latents_reader(config: CodecConfig) -> Encoder:
     """Latents of the codec's generator [B, C, stack * F] -> what its quantiser takes, as the encoder makes it of mels."""
     return Encoder(config.generator.inputs, config.stack, config.width, config.encoder_blocks)
+
+
+@torch.no_grad()
+def codes_of(codec: ReferenceCodec, reads: Encoder, latents: Tensor) -> Tensor:
+    """The codes [K, F] of a generator's latents [C, stack * F], which may lack a few at the end; all on the codec's device."""
+    found = latents.to(codec.device).float()[None]
+    lacking = -found.shape[-1] % codec.config.stack
+    return codec.quantizer.encode(reads(functional.pad(found, (0, lacking), "replicate")))[0]
 
 
 def load_decoder(folder: Path) -> SpeechDecoder:

@@ -151,7 +151,7 @@ def test_the_command_encodes_clips_once_lists_those_that_say_nothing_and_goes_on
     data = manifest(tmp_path / "clips", [*TEXTS, "***"])
     done = command(codec, "--data", data, "--out", tmp_path / "out", *FEW)
     assert done.exit_code == 0, done.output
-    assert "nothing to say: '***" in (tmp_path / "out" / journal.SKIPPED).read_text()
+    assert "'***'" in (tmp_path / "out" / journal.SKIPPED).read_text()
     about, _ = weights.load(saved.newest(tmp_path / "out") / saved.MODEL)
     assert about == {"decoder": asdict(replace(CONFIG.decoder, thoughts=False))}
     for clip in (tmp_path / "clips").glob("*.flac"):
@@ -186,15 +186,24 @@ def test_codes_of_another_codec_are_refused(tmp_path, codec):
 def test_the_command_says_what_it_needs(tmp_path, codec):
     assert "one of the two" in command(codec, "--out", tmp_path / "out").output
     data = manifest(tmp_path / "clips", ["***", "---"])
-    assert "Too few texts" in command(codec, "--data", data, "--out", tmp_path / "out").output
+    assert "nothing to say: '---'" in command(codec, "--data", data, "--out", tmp_path / "out").output
     latents = command(codec, "--latents", tmp_path, "--out", tmp_path / "out").output
     assert "has not learnt to read latents" in latents
     nothing = command(tmp_path / "none", "--data", data, "--out", tmp_path / "out").output
     assert "holds no checkpoint of a stage" in nothing
 
 
-def test_too_long_a_clip_is_listed():
+def test_a_text_without_sound_and_too_long_a_clip_are_listed():
     faults = Faults()
-    found = output_2.fit([("One.", torch.zeros(2, 5)), ("Two.", torch.zeros(2, 6))], stage().reader, 5, faults)
-    assert [one.text for one in found] == ["One."]
-    assert "6 frames, not 1 to 5: 'Two.'" in str(faults)
+    items = [
+        ("One.", torch.zeros(2, 5)),
+        ("Two.", torch.zeros(2, 6)),
+        ("***", torch.zeros(2, 5)),
+        ("", torch.zeros(2, 0)),
+    ]
+    assert [one.text for one in output_2.fit(items, stage().reader, 5, faults)] == ["One."]
+    assert str(faults).splitlines() == [
+        "text 1: 6 frames, not 1 to 5: 'Two.'",
+        "text 2: nothing to say: '***'",
+        "text 3: nothing to say: ''",
+    ]

@@ -13,14 +13,16 @@ from fobench.errors import FobenchError
 from fobench.types import AudioChunk
 from fobench_plugins.systems.loudness import LoudnessDetector
 from reference_model import checkpoints
+from reference_model.codec import CodecConfig
 from reference_model.context import Role
 from reference_model.live import Live
 from reference_model.sampling import Sampling
 from reference_model.spoken_text import Segmentation
-from reference_model.train import segments
+from reference_model.train import latents, segments
 from reference_model.train.frozen import Frozen
-from reference_model.train.segments import Answered, Maker
+from reference_model.train.segments import Answered, Maker, by_latents, by_sound
 from reference_model.train.shards import Faults
+from reference_model.train.trained import codes_of, latents_reader
 
 RATE, WINDOW = 16_000, 512
 RULES = Segmentation(most=8)
@@ -83,7 +85,7 @@ ANSWERS = [
 def maker(voice=None, **settings):
     model = checkpoints.untrained("tiny")
     config = replace(model.config, settings=replace(model.config.settings, **settings))
-    return Maker(Frozen(backbone("qwen2")), model.codec, voice or Beeps(), config)
+    return Maker(Frozen(backbone("qwen2")), by_sound(model.codec, voice or Beeps()), config, "a codec")
 
 
 def test_a_segment_has_its_text_its_codes_and_its_own_tokens_thoughts():
@@ -100,8 +102,40 @@ def test_a_segment_has_its_text_its_codes_and_its_own_tokens_thoughts():
     assert torch.equal(torch.cat([one.hidden for one in found.values()]), whole)
     for one, text in zip(found.values(), texts, strict=True):
         assert one.codes.shape == (2, 2 * len(text.strip()))  # two frames a tone
-        assert made.codec.encode(torch.from_numpy(Beeps().speak(text.strip(), 0).samples)[None])[0].equal(one.codes)
+        assert (
+            checkpoints.untrained("tiny")
+            .codec.encode(torch.from_numpy(Beeps().speak(text.strip(), 0).samples)[None])[0]
+            .equal(one.codes)
+        )
     assert not faults
+
+
+class Silent:
+    """Says latents, three for two letters, of a generator with as many channels as Piper's."""
+
+    def say(self, text):
+        frames = torch.linspace(-1, 1, 3 * len(text) // 2)
+        return latents.Spoken(text, None, frames.expand(192, -1).half()) if text != "because" else None
+
+
+def test_codes_may_be_those_of_latents():
+    codec = CodecConfig(width=16, code_size=8, encoder_blocks=1, decoder_blocks=1).build()
+    reads = latents_reader(codec.config)
+    made, faults = replace(maker(), speak=by_latents(codec, reads, Silent())), Faults()
+    found = dict(made.make([ANSWERS[0], ANSWERS[2]], faults))
+    one = found["a.0"]
+    said = Silent().say("It is a fox,").latents.float()[None]
+    assert one.codes.shape == (2, 9)
+    assert torch.equal(one.codes, codec.quantizer.encode(reads(said))[0])
+    assert found["a.12"].codes.shape == (2, 9)  # of 18 letters, without the space before
+    assert "c.0: nothing to say: 'because'" in str(faults)
+
+
+def test_an_odd_number_of_latents_is_filled_up():
+    codec = CodecConfig(width=16, code_size=8, encoder_blocks=1, decoder_blocks=1).build()
+    reads, said = latents_reader(codec.config), torch.randn(192, 7)
+    filled = torch.cat([said, said[:, -1:]], 1)
+    assert torch.equal(codes_of(codec, reads, said), codes_of(codec, reads, filled))
 
 
 def test_what_has_no_sound_or_too_much_is_listed():
@@ -127,28 +161,26 @@ def test_what_is_made_once_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(segments, "FILE", 2)
     voice, faults = Counting(), Faults()
     first = segments.prepared(maker(voice), ANSWERS, tmp_path, faults)
-    assert (voice.said, len(first), len(faults)) == (5, 4, 1)
+    assert (voice.said, len(first), len(faults)) == (4, 4, 1)
     (tmp_path / "segments-0001.safetensors").unlink()  # as if it had been killed there
     again = Faults()
     second = segments.prepared(maker(voice), ANSWERS, tmp_path, again)
-    assert voice.said == 6
+    assert voice.said == 5
     assert again.found == faults.found
     assert [one.text for one in first] == [one.text for one in second]
     assert all(
         torch.equal(a.codes, b.codes) and torch.equal(a.hidden, b.hidden) for a, b in zip(first, second, strict=True)
     )
     segments.prepared(maker(voice), [*ANSWERS, Answered("d", "Who?", "me")], tmp_path, Faults())
-    assert voice.said == 8  # only the file that has grown is made anew
+    assert voice.said == 7  # only the file that has grown is made anew
 
 
 def test_segments_of_another_making_are_refused(tmp_path):
     segments.prepared(maker(), ANSWERS, tmp_path, Faults())
     with pytest.raises(FobenchError, match="made with another prompt"):
         segments.prepared(maker(system_prompt="Shout."), ANSWERS, tmp_path, Faults())
-    other = maker()
-    other.codec.quantizer.codebooks += 1
     with pytest.raises(FobenchError, match="made with another codec"):
-        segments.prepared(other, ANSWERS, tmp_path, Faults())
+        segments.prepared(replace(maker(), codec="other"), ANSWERS, tmp_path, Faults())
 
 
 def test_where_nothing_can_be_said_it_stops(tmp_path):
