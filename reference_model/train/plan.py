@@ -38,7 +38,7 @@ class Recipe:
 
 RECIPES = {
     "input": Recipe(
-        20000, 16000, {"question": 1, "command": 1, "talk": 1, "statement": 0.35, "made": 0.6, "sum": 0.5}, 8
+        24000, 16000, {"question": 1, "command": 1, "talk": 1, "statement": 0.35, "made": 0.6, "sum": 0.5}, 8
     ),
     "output": Recipe(
         8000, 22050, {"question": 0.3, "command": 0.1, "talk": 0.6, "statement": 1, "made": 1, "sum": 0.4}, 0
@@ -101,8 +101,11 @@ def read(folder: Path) -> tuple[list[Item], dict[str, Any]] | None:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         records = map(json.loads, (folder / PLAN).read_text(encoding="utf-8").splitlines())
-        return [_restored(record) for record in records], about
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = [_restored(record) for record in records]
+        if not {"set", "seed"} <= about.keys() or len(found) != about["items"]:
+            raise ValueError(f"{len(found)} lines, and {ABOUT} says {about!r:.80}")
+        return found, about
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FobenchError(
             f"The plan in {folder} is damaged ({error}). Remove {PLAN} and {ABOUT} to make it anew."
         ) from error

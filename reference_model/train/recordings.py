@@ -76,9 +76,9 @@ KINDS = f"a folder of shards (train-*.tar) or of *.trans.txt, a manifest ({', '.
 
 
 def spoken(text: Any) -> str:
-    """A transcript, single-spaced. ValueError where nothing is said in it."""
+    """A transcript, single-spaced. ValueError where there is nothing to say."""
     if not isinstance(text, str) or not any(map(str.isalnum, text)):
-        raise ValueError(f"nothing is said in its text, {text!r}")
+        raise ValueError(f"nothing to say: {text!r}")
     return " ".join(text.split())
 
 

@@ -38,6 +38,7 @@ from reference_model.train.shards import AUDIO, INFO, Packed
 log = logging.getLogger("render")
 SECONDS = (0.15, 30.0)  # that a clip may last
 SILENT = 0.01  # peak below which nothing was said
+MOST_FAILED = 0.5  # share of a shard's clips: with more, it is not the clips that something is wrong with
 LINE_S = 60.0  # between lines of the log
 WORK, FAILED = "work", ".failed.jsonl"
 
@@ -62,7 +63,7 @@ Notice = Callable[[int], None]  # told how many items are behind us
 def render(folder: Path, items: Sequence[Item], *, threads: int, tally: Tally, notice: Notice) -> None:
     """Renders what is missing of `items`, shard by shard, until `tally.stopped`.
 
-    Raises PrerequisiteError for a voice that is not installed, OSError for a disk that is full.
+    Raises PrerequisiteError for a voice that is not installed, FobenchError where most clips fail, OSError for a disk that is full.
     """
     behind = 0
     for shard, members in plan.by_shard(items).items():
@@ -105,7 +106,7 @@ def _shard(folder: Path, items: Sequence[Item], threads: int, tally: Tally, noti
     shard = items[0].shard
     work = folder / WORK / shard
     work.mkdir(parents=True, exist_ok=True)
-    ready = {path.stem for path in work.glob(f"*{AUDIO}")}
+    ready = {path.stem for path in work.glob(f"*{AUDIO}") if _whole(work, path.stem)}
     failures = []
     todo = sorted(
         (i for i in items if i.id not in ready), key=lambda i: (i.manner.voice, str(i.manner.options(0)), i.id)
@@ -116,6 +117,9 @@ def _shard(folder: Path, items: Sequence[Item], threads: int, tally: Tally, noti
         notice(len(items) - len(todo) + done)
         if reason := _clip(work, item, threads, tally):
             failures.append({"id": item.id, "shard": shard, "reason": reason, "text": item.text})
+    if len(failures) > MOST_FAILED * len(items):
+        told = f"{len(failures)} of {len(items)} clips of {shard} cannot be rendered, so it is not packed"
+        raise FobenchError(f"{told}; the last: {failures[-1]['reason']}. Mend that; the same command then goes on.")
     _pack(folder, items, failures)
     shutil.rmtree(work, ignore_errors=True)
 
@@ -148,6 +152,15 @@ def _pack(folder: Path, items: Sequence[Item], failures: list[dict[str, Any]]) -
         _replace(folder / (shard + FAILED), "".join(json.dumps(failure) + "\n" for failure in failures).encode())
     found = (item.id for item in items if (work / (item.id + AUDIO)).exists())
     shards.write(folder / f"{shard}.tar", (_finished(work, name) for name in found))
+
+
+def _whole(work: Path, name: str) -> bool:
+    """Whether a clip that an earlier run left is all there; a machine that lost its power may have left half of it."""
+    try:
+        packed = _finished(work, name)
+        return len(shards.decoded(packed.flac).samples) == packed.info["samples"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _finished(work: Path, name: str) -> Packed:
@@ -258,7 +271,7 @@ def _stopping_on_signals(tally: Tally) -> Iterator[None]:
 @click.option("--out", required=True, help="Folder of the shards; {set} in it stands for the set's name.")
 @click.option("--texts", "source", type=click.Path(path_type=Path), help="Folder of question sets; for a new plan.")
 @click.option("--written", type=click.Path(path_type=Path), help="Sentences that llm_texts wrote; for the set more.")
-@click.option("--items", type=int, help="Size of a new plan; default: 20000 input, 8000 output, 40000 more.")
+@click.option("--items", type=int, help="Size of a new plan; default: 24000 input, 8000 output, 40000 more.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, help="Of each voice's model.")
 def main(

@@ -49,7 +49,10 @@ def written(file: Path) -> list[Found]:
     """The sentences of a file that `llm_texts` has made. FobenchError if it cannot be read."""
     try:
         records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        return [Found(record["text"], record["kind"], WRITTEN) for record in records]
+        found = [Found(record["text"], record["kind"], WRITTEN) for record in records]
+        if odd := [one for one in found if not (isinstance(one.text, str) and isinstance(one.kind, str))]:
+            raise ValueError(f"text and kind must be strings: {odd[0]}")
+        return found
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FobenchError(
             f"{file} holds no written sentences ({error}). Make it: python -m reference_model.train.llm_texts --out {file}"
@@ -69,7 +72,8 @@ def distinct(found: Iterable[Found]) -> list[Text]:
 
 def fits(found: Found) -> bool:
     """Whether a sentence can be spoken, and is of 2 to 20 words unless of a short kind."""
-    return is_speakable(found.text) and (found.kind in SHORT or len(found.text.split()) in WORDS)
+    says = is_speakable(found.text) and any(map(str.isalpha, found.text))
+    return says and (found.kind in SHORT or len(found.text.split()) in WORDS)
 
 
 def text_id(normal: str) -> str:

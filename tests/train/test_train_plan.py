@@ -111,8 +111,24 @@ def test_a_plan_is_read_as_it_was_written(sentences: list[texts.Text], tmp_path:
     plan.write(tmp_path, items, plan.about("input", items, 0))
     found, about = plan.read(tmp_path) or ([], {})
     assert found == items and about["items"] == 50
-    (tmp_path / plan.PLAN).write_text("{")
-    with pytest.raises(FobenchError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((plan.PLAN, content) for content in ("", "{", "[]\n", '{"id": "a"}\n', "\xff")),
+        *((plan.ABOUT, content) for content in ("", "{}", "[]", '{"set": "input", "seed": 0, "items": 51}')),
+        (plan.PLAN, None),  # cut after its 49th line
+    ],
+)
+def test_a_damaged_plan_is_told_with_the_way_out(
+    sentences: list[texts.Text], tmp_path: Path, name: str, content: str | None
+) -> None:
+    items = plan.make("input", sentences, items=50)
+    plan.write(tmp_path, items, plan.about("input", items, 0))
+    lines = (tmp_path / name).read_text().splitlines(keepends=True)
+    (tmp_path / name).write_text("".join(lines[:-1]) if content is None else content, encoding="latin-1")
+    with pytest.raises(FobenchError, match=r"damaged .*Remove plan\.jsonl and plan\.json"):
         plan.read(tmp_path)
 
 

@@ -1,6 +1,10 @@
 import errno
 import json
+import resource
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from fobench.types import AudioChunk
 from reference_model.train import plan, render, shards, speakers
 from reference_model.train.plan import Item
 from reference_model.train.render import Tally
+from reference_model.train.shards import AUDIO, INFO
 from reference_model.train.speakers import Manner
 
 
@@ -185,3 +190,117 @@ def test_a_full_disk_is_told_with_the_way_on(hum: Hum, tmp_path: Path, monkeypat
     monkeypatch.setattr(render, "_replace", full)
     told = CliRunner().invoke(render.main, ["--set", "input", "--out", str(tmp_path)])
     assert told.exit_code == 1 and "No space left on device" in told.output and "goes on" in told.output
+
+
+class Bad:
+    """A voice that says `said` of every text of an odd number, and a tone of the others."""
+
+    rate_hz = 24000
+    speakers = ("joe",)
+
+    def __init__(self, said: object) -> None:
+        self.said = said
+
+    def speak(self, text: str, seed: int, speaker: str | None = None) -> AudioChunk:
+        if seed % 3 != 1:
+            return AudioChunk((0.5 * np.sin(np.arange(12000) / 9)).astype(np.float32), self.rate_hz)
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (AudioChunk(np.zeros(0, np.float32), 24000), "0.00 s long"),
+        (AudioChunk(np.zeros(12000, np.float32), 24000), "silent"),
+        (AudioChunk(np.full(12000, np.nan, np.float32), 24000), "not a sound"),
+        (AudioChunk(np.full(960000, 0.5, np.float32), 24000), "40.00 s long"),
+        (AudioChunk(np.ones((12000, 8), np.float32), 24000), ""),
+        (None, "AttributeError"),
+        (MemoryError("no room"), "MemoryError: no room"),
+        (ZeroDivisionError("inside the model"), "ZeroDivisionError: inside the model"),
+    ],
+)
+def test_whatever_a_voice_does_with_a_text_it_is_listed_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: object, reason: str
+) -> None:
+    monkeypatch.setattr(speakers, "load", lambda name, options: Bad(said))
+    assert run(tmp_path, items(3)).failed == 1
+    assert ids(tmp_path) == ["i0", "i2"]
+    (line,) = (tmp_path / "train-00000.failed.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "i1" and reason in json.loads(line)["reason"]
+
+
+def test_a_shard_of_which_most_fails_is_not_packed(monkeypatch: pytest.MonkeyPatch, hum: Hum, tmp_path: Path) -> None:
+    """A broken engine would else leave empty shards behind it, which no later run fills."""
+    broken = type("Broken", (Hum,), {"speak": lambda *given: 1 / 0})()
+    monkeypatch.setattr(speakers, "load", lambda name, options: broken)
+    plan.write(tmp_path, items(4), plan.about("input", items(4), 0))
+    told = CliRunner().invoke(render.main, ["--set", "input", "--out", str(tmp_path)])
+    assert told.exit_code == 1
+    assert "4 of 4 clips of train-00000 cannot be rendered" in told.output and "division by zero" in told.output
+    monkeypatch.setattr(speakers, "load", lambda name, options: hum)
+    run(tmp_path, items(4))
+    assert len(ids(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("spoilt", [AUDIO, INFO])
+@pytest.mark.parametrize("content", [b"", b"half"])
+def test_a_clip_that_a_lost_power_left_half_is_rendered_anew(
+    hum: Hum, tmp_path: Path, spoilt: str, content: bytes
+) -> None:
+    hum.killed_by = "clip number 2"
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, items(4))
+    (tmp_path / render.WORK / "train-00000" / f"i1{spoilt}").write_bytes(content)
+    hum.killed_by = ""
+    run(tmp_path, items(4))
+    assert ids(tmp_path) == ["i0", "i1", "i2", "i3"] and hum.said.count("clip number 1") == 2
+
+
+def test_a_disk_that_is_really_full_loses_nothing(hum: Hum, tmp_path: Path) -> None:
+    """No file may grow beyond 12 kB: the clips fit, their shard does not."""
+    plan.write(tmp_path, items(4), plan.about("input", items(4), 0))
+    command = ["--set", "input", "--out", str(tmp_path)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, before[1]))
+    try:
+        told = CliRunner().invoke(render.main, command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.exit_code == 1 and "File too large" in told.output and "goes on" in told.output
+    assert not list(tmp_path.glob("*.tar")) and not list(tmp_path.glob(".*.tar*"))
+    said = len(hum.said)
+    assert CliRunner().invoke(render.main, command).exit_code == 0
+    assert len(ids(tmp_path)) == 4 and len(hum.said) == said == 4
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from reference_model.train import plan, render, speakers
+sys.path.insert(0, str(Path(sys.argv[2])))
+from test_train_render import Hum
+class Slow(Hum):
+    def speak(self, text, seed, speaker=None):
+        time.sleep(0.05)
+        return super().speak(text, seed, speaker)
+speakers.load = lambda name, options: Slow()
+render.main(["--set", "input", "--out", sys.argv[1]])
+"""
+
+
+def test_a_render_that_is_killed_with_force_is_completed(hum: Hum, tmp_path: Path) -> None:
+    plan.write(tmp_path, items(40, 8), plan.about("input", items(40, 8), 0))
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.tar")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.17)  # into the next shard
+    process.kill()
+    process.wait()
+    work = list((tmp_path / render.WORK).glob("*/*.flac"))
+    run(tmp_path, items(40, 8))
+    assert ids(tmp_path) == [f"i{i}" for i in range(40)]
+    assert len(hum.said) <= 40 - 8 - len(work)

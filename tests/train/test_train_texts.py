@@ -84,12 +84,19 @@ def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -
     assert [(text.text, text.source) for text in found[len(without) :]] == [(text, texts.WRITTEN) for text in said[1:]]
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]", '{"kind": "talk"}'])
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"kind": "talk"}', '{"text": 5, "kind": "talk"}', "\xff"])
 def test_a_file_without_written_sentences_is_refused(tmp_path: Path, content: str | None) -> None:
     if content:
-        (tmp_path / "written.jsonl").write_text(content)
+        (tmp_path / "written.jsonl").write_text(content, encoding="latin-1")
     with pytest.raises(FobenchError, match=r"written.jsonl holds no written sentences .*llm_texts --out"):
         texts.written(tmp_path / "written.jsonl")
+
+
+def test_texts_without_a_word_are_left_out() -> None:
+    odd = ["? !", "... ...", "- -", "", " ", "100 %", "a\x00b c", "😀 😀", "word"]
+    assert texts.distinct([Found(text, "talk", "x") for text in [*odd, "Two words."]]) == texts.distinct(
+        [Found("Two words.", "talk", "x")]
+    )
 
 
 def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:
