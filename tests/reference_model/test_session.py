@@ -213,6 +213,25 @@ def test_every_user_turn_begins_with_the_prompt_vectors():
         assert turn.length > 4
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("size", [160, 512, 1000])
+def test_what_the_llm_is_given_of_a_turn_is_what_the_whole_recording_would_give(size):
+    """From the audio before the onset on, through front end, encoder and adapter, however it is pushed."""
+    murmur = np.random.default_rng(9).normal(0, 1e-4, 2 * RATE).astype(np.float32)
+    wave = np.concatenate([murmur, sound(1.0)])
+    talk = Talk(live()).hear(wave, size)
+    (turn,) = talk.session._state.context.turns
+    rows = torch.cat(turn.rows, 1)[:, 4:]  # behind the prompt
+    encoder, chunks = model().encoder, rows.shape[1] // 2
+    heard = len(wave) // size * size // WINDOW * WINDOW // 2560  # chunks in all
+    features = encoder.front.offline(torch.from_numpy(wave)[None])
+    begin = (heard - chunks) * encoder.chunk
+    assert begin * 160 < 2 * RATE - 5 * 2560
+    own, before = features[:, begin : heard * encoder.chunk], features[:, begin - encoder.context : begin]
+    frames, _ = encoder(own, None, encoder.config.chunk, encoder.config.left_chunks, before)
+    torch.testing.assert_close(rows, model().adapter(frames)[0], atol=1e-4, rtol=0)
+
+
 def test_a_dropped_iterator_loses_nothing():
     system = live()
     wave = np.concatenate([sound(1.0), silence(6.0)])
