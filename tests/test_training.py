@@ -65,7 +65,7 @@ def test_each_has_a_help_that_fits_80_columns(name):
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_takes_configuration_folder_and_settings(stage):
     said = run(stage, "--help").output
-    assert {"--config", "--out", "--set"} <= set(said.split())
+    assert {"--config", "--out", "--set", "--dry-run"} <= set(said.split())
 
 
 def test_a_stages_own_errors_are_told_like_all_others(tmp_path):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+import click
 
 from fobench.hookspecs import Factories
-
-if TYPE_CHECKING:
-    import click
 
 STEPS = {  # name: (module, what it does)
     "render": ("render", "Data: texts to spoken clips of many voices, in shards."),

@@ -30,7 +30,7 @@ from reference_model.train.loop import Loop
 from reference_model.train.saved import MODEL, TRAINER, checkpoints
 from reference_model.train.shards import Faults
 
-__all__ = ["LOG", "MODEL", "SKIPPED", "TRAINER", "Loop", "Stage", "Trainer", "checkpoints", "to_device"]
+__all__ = ["LOG", "MODEL", "SKIPPED", "TRAINER", "Loop", "Stage", "Trainer", "checkpoints", "in_full", "to_device"]
 
 WINDOW = 100  # losses that a spike is told from
 ENOUGH = 10  # of them
@@ -294,6 +294,11 @@ def faults_of(stage: Stage) -> Faults:
     """What of a stage's data could not be used; nothing for a stage that has no clips."""
     found = getattr(stage, "faults", None)
     return found if found is not None else Faults()
+
+
+def in_full(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Float32 within, whatever the training's precision. The meta device, of dry runs, has no autocast."""
+    return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def to_device(value: Tensor, module: nn.Module) -> Tensor:

@@ -29,7 +29,7 @@ from reference_model.train import latents
 from reference_model.train.adversary import AdversaryConfig
 from reference_model.train.batches import Batches
 from reference_model.train.corpus import Corpus
-from reference_model.train.engine import Loop, to_device
+from reference_model.train.engine import Loop, in_full, to_device
 from reference_model.train.stage import Order, stage_command
 from reference_model.train.trained import latents_reader
 from reference_model.train.waves import WaveLearner, WaveStage, trainable, used, valid_of
@@ -71,7 +71,7 @@ class CodecLearner(nn.Module):
     def forward(self, batch: Pair) -> dict[str, Tensor]:
         """Crops: audio [B, T], latents [B, C, F]."""
         audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
-        with torch.autocast(audio.device.type, enabled=False):
+        with in_full(audio.device):
             hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(wanted)])
             chance = torch.Generator().manual_seed(int(self.steps))
             if self.training and not self.steps:

@@ -9,9 +9,10 @@ def main(order: Order, data: ...) -> None:
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -22,7 +23,7 @@ import click
 
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
-from reference_model.train.engine import Stage, Trainer
+from reference_model.train.engine import Stage, Trainer, checkpoints
 from reference_model.train.loop import Loop, loop_of, settings
 from reference_model.train.watching import watching
 
@@ -33,7 +34,7 @@ class Order:
 
     config: ModelConfig
     loop: Loop
-    out: Path
+    out: Path  # None in a dry run where none was given
 
     def train(self, stage: Stage) -> None:
         """Trains to the end, or until SIGINT or SIGTERM: then it saves, and the same command goes on."""
@@ -50,8 +51,38 @@ class Order:
                     )
 
 
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What of a dry run is chosen: on how many devices, and, for devices that are not at hand, how fast one is."""
+
+    devices: int
+    tflops: float | None
+
+    def tell(self, stage: str, order: Order, options: Mapping[str, Any]) -> None:
+        """Prints what the training would cost. `stage`: the name of its module."""
+        from accelerate import PartialState
+
+        from reference_model.train import estimate, samples
+        from reference_model.train.shapes import META
+
+        device = META if self.tflops else PartialState().device
+        kept = checkpoints(order.out) if order.out else []
+        done = int(kept[-1].name.removeprefix("step-")) if kept else 0
+        with estimate.shapes_of(device):
+            case = samples.Case(order.config, order.loop, device, self.devices, options)
+            sample = samples.SAMPLES[stage](case)
+            found = estimate.measure(sample, order.loop, device)
+        click.echo("\n".join(estimate.report(sample, found, order.loop, done, self.devices, self.tflops)))
+
+
 class StageCommand(click.Command):
-    """A command that, run as a program of its own, tells errors as `fobench` does."""
+    """A command that, run as a program of its own, tells errors as `fobench` does. A dry run needs no data."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--dry-run" not in args:
+            return super().parse_args(ctx, args)
+        with _nothing_needed(self.params):
+            return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -69,12 +100,23 @@ def stage_command(config: str, **defaults: Any) -> Callable[[Callable[..., None]
 
     def decorate(function: Callable[..., None]) -> StageCommand:
         @wraps(function)
-        def main(config: str, out: Path, pairs: Sequence[str], **rest: Any) -> None:
+        def main(
+            config: str,
+            out: Path,
+            pairs: Sequence[str],
+            dry_run: bool,
+            devices: int,
+            tflops: float | None,
+            **rest: Any,
+        ) -> None:
             order = Order(ModelConfig.load(config), loop_of(defaults, pairs), out)
+            if dry_run:
+                DryRun(devices, tflops).tell(Path(inspect.unwrap(function).__code__.co_filename).stem, order, rest)
+                return
             out.mkdir(parents=True, exist_ok=True)
             function(order, **rest)
 
-        for option in _options(config, defaults):
+        for option in [*_dry_options(), *_options(config, defaults)]:
             main = option(main)
         context = {"help_option_names": ["-h", "--help"]}
         return click.command(cls=StageCommand, context_settings=context)(main)
@@ -101,6 +143,44 @@ def _options(config: str, defaults: dict[str, Any]) -> list[Callable[[Any], Any]
             "--config", default=config, show_default=True, help="Configuration: paper, small, tiny, or a TOML file."
         ),
     ]
+
+
+def _dry_options() -> list[Callable[[Any], Any]]:
+    return [
+        click.option(
+            "--tflops",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Dry run: for a device of this speed that is not at hand, counted and not measured.",
+        ),
+        click.option(
+            "--devices",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Dry run: how many share a batch.",
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="Only say what memory and time it takes. Needs no data, writes nothing."
+        ),
+    ]
+
+
+@contextmanager
+def _nothing_needed(parameters: Sequence[click.Parameter]) -> Iterator[None]:
+    """Within it no option has to be given, and no path has to exist."""
+    required = [one for one in parameters if one.required]
+    paths = {id(one.type): one.type for one in parameters if isinstance(one.type, click.Path) and one.type.exists}
+    try:
+        for one in required:
+            one.required = False
+        for path in paths.values():
+            path.exists = False
+        yield
+    finally:
+        for one in required:
+            one.required = True
+        for path in paths.values():
+            path.exists = True
 
 
 @contextmanager

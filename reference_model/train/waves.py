@@ -19,7 +19,7 @@ from reference_model.published_codec import PublishedCodecConfig
 from reference_model.train.adversary import AdversaryConfig, mel_distance
 from reference_model.train.batches import Batches
 from reference_model.train.corpus import Corpus, subset
-from reference_model.train.engine import Loop, to_device
+from reference_model.train.engine import Loop, in_full, to_device
 from reference_model.train.shards import Faults
 
 # HiFi-GAN's weights of being caught and of features, as shares of the spectral distance's, which is 1 here: then neither side's
@@ -44,7 +44,7 @@ class WaveLearner(nn.Module):
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
         """Crops [B, T], T a multiple of the hop -> sums over the crops."""
         audio = to_device(audio, self)
-        with torch.autocast(audio.device.type, enabled=False):
+        with in_full(audio.device):
             hidden = self.encoder(self._mels(audio))
             chance = torch.Generator().manual_seed(int(self.steps))
             if self.training and not self.steps:

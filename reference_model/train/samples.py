@@ -1,0 +1,228 @@
+"""Every stage with a batch of the shapes that it trains on, and nothing of the data: for dry runs (`estimate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fobench.errors import FobenchError
+from reference_model.config import ModelConfig
+from reference_model.encoder import SpeechEncoder
+from reference_model.hifigan import PIPER_GENERATOR
+from reference_model.model import FreezeOmni
+from reference_model.speech_decoder import SpeechDecoder
+from reference_model.state_head import State, StateHead
+from reference_model.train import input_1, input_2, output_1, spoken
+from reference_model.train.adversary import AdversaryConfig
+from reference_model.train.conversing import ConversingLearner, ConversingStage, Exchange
+from reference_model.train.corpus import Corpus
+from reference_model.train.estimate import Sample
+from reference_model.train.frozen import Frozen
+from reference_model.train.hearing import Heard, Listening
+from reference_model.train.likeness import Likeness
+from reference_model.train.loop import Loop
+from reference_model.train.opened import Opened
+from reference_model.train.output_3 import PrefixStage
+from reference_model.train.shards import Faults
+from reference_model.train.spelling_ctc import CTCStage, Even
+from reference_model.train.state_stage import Judged, StateLearner, StateStage
+from reference_model.train.transcribing import TranscribingStage
+from reference_model.train.waves import WaveLearner, WaveStage, trainable
+from reference_model.units import Units
+from reference_model.whisper_encoder import WhisperConfig
+
+CLIP_S = 4.0  # of a clip
+LETTERS_S = 15  # letters spoken a second
+REPLY = 40  # tokens of a reply
+UNITS = 512
+WORDS = "".join(chr(ord("a") + (7 * i + i // 26) % 26) + (" " if i % 5 == 4 else "") for i in range(4000))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """For which model, with which settings and options, on how many devices."""
+
+    config: ModelConfig
+    loop: Loop
+    device: torch.device
+    devices: int
+    options: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """What is said in a clip."""
+        return WORDS[: int(CLIP_S * LETTERS_S)]
+
+    def clips(self, seconds: float = CLIP_S) -> int:
+        """Of one device's share of a batch, if each lasts so long."""
+        whole = min(self.loop.batch_most, max(1, int(self.loop.batch_s / seconds)))
+        return max(1, whole // self.devices)
+
+    def said(self, seconds: float = CLIP_S, noun: str = "clips") -> str:
+        return f"{self.clips(seconds)} {noun}, {self.clips(seconds) * seconds:.0f} s"
+
+    def frozen(self) -> Frozen:
+        """The LLM's stand-in. FobenchError for one that the model does not fit."""
+        name = self.options.get("backbone") or self.config.backbone or "tiny"
+        dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        made = Likeness(name, self.device, dtype)
+        if made.hidden_size != self.config.llm_size:
+            raise FobenchError(
+                f"Configuration {self.config.name} is for an LLM of hidden size {self.config.llm_size}; {name} has "
+                f"{made.hidden_size}. Choose another --backbone, or --config."
+            )
+        return Frozen(made)  # type: ignore[arg-type] - no more than training asks for
+
+    def heard(self, encoder: SpeechEncoder, clean: bool) -> Heard:
+        front, count = encoder.front, self.clips()
+        frames = -(-round(CLIP_S * front.rate_hz / front.hop) // encoder.chunk) * encoder.chunk
+        features = torch.zeros(count, frames, front.mels, device=self.device)
+        spans = torch.tensor([[0, frames]] * count)
+        lengths = torch.full((count,), frames)
+        return Heard(features, lengths, features if clean else None, (self.text,) * count, spans)
+
+
+class Blank:
+    """Where a training begins that has no data and no earlier weights (as `start.Start`)."""
+
+    corpus = Corpus([], 16_000)
+
+    def __init__(self, case: Case) -> None:
+        self.config, self._device = case.config, case.device
+
+    def encoder(self) -> SpeechEncoder:
+        with self._device:
+            return self.config.encoder.build()
+
+    @cached_property
+    def _learnt(self) -> Units:
+        return Units.learn([WORDS[i : i + 60] for i in range(0, len(WORDS), 60)], UNITS)
+
+    def units(self, path: Path) -> Units:
+        return self._learnt
+
+    def give(self, part: nn.Module, name: str, config: Any) -> bool:
+        return False
+
+    def tensor(self, name: str, new: Tensor) -> Tensor:
+        return new.to(self._device)
+
+
+def sample_input_1(case: Case) -> Sample:
+    teacher = None
+    if isinstance(case.config.encoder, WhisperConfig) and case.options.get("near") is not False:
+        with case.device:
+            teacher = WhisperConfig().build()
+        teacher.requires_grad_(False).eval()
+    start: Any = Blank(case)
+    if case.options.get("space") == "llm":
+        learner, _ = input_1.token_learner(start, teacher, case.frozen())
+    else:
+        learner, _ = input_1.unit_learner(start, teacher, Path())
+    batch = case.heard(learner.encoder, clean=teacher is not None)
+    return Sample(CTCStage(learner, _nothing(), (), {}, Even()), batch, case.said())
+
+
+def sample_input_2(case: Case) -> Sample:
+    start: Any = Blank(case)
+    learner = input_2.learner(start, case.frozen())
+    stage = TranscribingStage(learner, _nothing(), (), {})
+    return Sample(stage, case.heard(learner.encoder, clean=False), case.said())
+
+
+def sample_input_3(case: Case) -> Sample:
+    config = case.config
+    if not config.prompts:
+        return _state_head(case)
+    with case.device:
+        model = FreezeOmni(replace(config, codec=replace(config.codec)))
+    model.codec = model.decoder = nn.Identity()  # neither is there
+    learner = ConversingLearner(model, case.frozen(), bool(case.options.get("distil")))
+    chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
+    chunks = round(CLIP_S / chunk_s)
+    features = torch.zeros(chunks * model.encoder.chunk, model.encoder.front.mels)
+    since = torch.arange(chunks) * chunk_s - CLIP_S
+    turn = Opened("question", State.ANSWER, features, None, 0, since, case.text)
+    batch = [Exchange(turn, tuple(range(8, 8 + REPLY)))] * case.clips()
+    nothing: Any = None
+    return Sample(ConversingStage(learner, nothing, (), {}, 0), batch, case.said(noun="turns"))
+
+
+def _state_head(case: Case) -> Sample:
+    """Of a model without prompts: the head learns from what was made before."""
+    config, encoder = case.config, Blank(case).encoder()
+    chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
+    chunks, evidence = round(CLIP_S / chunk_s), config.adapter.evidence
+    with case.device:
+        learner = StateLearner(StateHead(config.llm_size, evidence, config.state_middle))
+    vectors = torch.zeros(case.clips(), chunks, config.llm_size + evidence, device=case.device)
+    batch = Judged(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
+    return Sample(StateStage(learner, (), (), chunk_s), batch, case.said(noun="turns"))
+
+
+def sample_output_1(case: Case) -> Sample:
+    config, options = trainable(case.config.codec), case.options
+    frames = options.get("frames") or output_1.FRAMES
+    samples, seconds = frames * config.hop, frames * config.hop / config.sample_rate_hz
+    if config.generator == PIPER_GENERATOR and not options.get("data"):
+        with case.device:
+            learner = output_1.CodecLearner(config.build())
+        count = output_1.CROPS // case.devices
+        latents = torch.randn(count, config.generator.inputs, frames * config.stack, device=case.device)
+        pair = output_1.Pair(torch.zeros(count, samples, device=case.device), latents)
+        return Sample(output_1.CodecStage(learner, [], []), pair, f"{count} crops, {count * seconds:.0f} s", True)
+    width = options.get("width") or AdversaryConfig().width
+    adversary = AdversaryConfig(width) if options.get("adversarial") else None
+    with case.device:
+        waves = WaveLearner(config.build(), adversary)
+    stage = WaveStage(waves, Blank.corpus, Blank.corpus, config, adversary, frames)
+    audio = torch.zeros(case.clips(seconds), samples, device=case.device)
+    return Sample(stage, audio, case.said(seconds, "crops"), in_full=True)
+
+
+def sample_output_2(case: Case) -> Sample:
+    config = replace(case.config.decoder, thoughts=False)
+    if case.options.get("letters") is False:
+        config = replace(config, characters=0)
+    learner, batch, reader = _speaking(case, SpeechDecoder, config, None)
+    return Sample(spoken.SpeakingStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
+
+
+def sample_output_3(case: Case) -> Sample:
+    config = replace(case.config.decoder, thoughts=True)
+    hidden = torch.zeros(int(CLIP_S * LETTERS_S) // 4, case.config.llm_size)
+    learner, batch, reader = _speaking(case, SpeechDecoder, config, hidden)
+    return Sample(PrefixStage(learner, reader, [], [], 1.0, Faults()), batch, case.said(noun="segments"))
+
+
+def _speaking(case: Case, build: Callable[[Any], SpeechDecoder], config: Any, hidden: Tensor | None) -> Any:
+    frozen = case.frozen()
+    with case.device:
+        decoder = build(config)
+    reader = spoken.Reader(frozen.backbone, case.config)
+    frames = round(CLIP_S * trainable(case.config.codec).frame_rate_hz)
+    said = spoken.Utterance(case.text, torch.zeros(config.codebooks, frames, dtype=torch.int64), hidden)
+    learner = spoken.SpeakingLearner(decoder, spoken.embeddings_of(frozen))
+    return learner, spoken.collate(reader, [said] * case.clips()), reader
+
+
+def _nothing() -> Listening:
+    """In place of data."""
+    nothing: Any = None
+    return nothing
+
+
+SAMPLES: dict[str, Callable[[Case], Sample]] = {
+    "input_1": sample_input_1,
+    "input_2": sample_input_2,
+    "input_3": sample_input_3,
+    "output_1": sample_output_1,
+    "output_2": sample_output_2,
+    "output_3": sample_output_3,
+}
