@@ -80,7 +80,9 @@ def test_the_voice_is_understood_and_random_weights_are_not(spoken):
     assert [one["name"] for one in found] == ["top-k 1", "top-k 2", "toy", "toy by codec"]
     assert found[2]["wer"] == found[2]["cer"] == 0
     assert found[2]["heard"] == ["hello big world", "the lazy dog it sleeps"]
-    assert found[2]["speech_s"] == pytest.approx(0.05 * sum(map(len, ("hello big world", "the lazy dog.", "it sleeps."))))
+    assert found[2]["speech_s"] == pytest.approx(
+        0.05 * sum(map(len, ("hello big world", "the lazy dog.", "it sleeps.")))
+    )
     assert all(one["wer"] > 0.5 for one in found if one is not found[2])
     assert "2 texts in 3 segments" in done.output
 
