@@ -2,105 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import SHAPES, backbone
+from live_talk import RATE, WINDOW, Talk, live, model, silence, sound
+from tiny_models import SHAPES
 
-from fobench.types import Action, AudioChunk, EventKind
-from fobench_plugins.systems.loudness import LoudnessDetector
+from fobench.types import Action, EventKind
 from reference_model.checkpoints import untrained
 from reference_model.context import Role
 from reference_model.duplex import Phase
-from reference_model.live import Live
-from reference_model.sampling import Sampling
-from reference_model.speaking import Packets
-from reference_model.speech_decoder import EOS
-from reference_model.spoken_text import Segment, Segmentation
-
-RATE, WINDOW = 16_000, 512
-
-
-@cache
-def model():
-    """Random weights, but for one: a segment has always 40 frames, 1 s."""
-    made = untrained("tiny").eval()
-    made.decoder.config = replace(made.decoder.config, max_frames=40)
-    with torch.no_grad():
-        made.decoder.out.bias[made.decoder.special(EOS)] -= 99
-    return made
-
-
-def live(shape="qwen2", **duplex):
-    """A tiny model at work; turns end by rule, since random weights know no states."""
-    made = model()
-    duplex = replace(made.config.settings.duplex, **{"turn_end": "vad", **duplex})
-    saying = {"text": Sampling(temperature=99.0), "segmentation": Segmentation(most=8)}  # any token, seldom the end
-    settings = replace(made.config.settings, duplex=duplex, **saying)
-    return Live(made, backbone(shape), settings, LoudnessDetector)
-
-
-def sound(seconds, seed=0):
-    """Speech, to a loudness detector."""
-    return np.random.default_rng(seed).normal(0, 0.2, int(seconds * RATE)).astype(np.float32)
-
-
-def silence(seconds):
-    return np.zeros(int(seconds * RATE), np.float32)
-
-
-def chunks(wave, size=WINDOW):
-    for start in range(0, len(wave) - size + 1, size):
-        yield AudioChunk(wave[start : start + size], RATE, start)
-
-
-class Talk:
-    """A session, its events, and a listener who hears audio as fast as it plays."""
-
-    def __init__(self, system, seed=0, listens=True):
-        self.session, self.listens = system.open(seed), listens
-        self.rate = system.model.codec.sample_rate_hz
-        self.events, self.reply, self.made, self.heard = [], -1, 0, 0
-
-    def hear(self, wave, size=WINDOW, steps=None):
-        for chunk in chunks(wave, size):
-            if self.listens and self.reply >= 0:
-                self.heard = min(self.made, self.heard + size * self.rate // RATE)
-                self.session.heard(self.reply, self.heard)
-            work = self.session.push(chunk)
-            for _, event in zip(range(steps or 10_000), work, strict=False):
-                self.note(event)
-        return self
-
-    def note(self, event):
-        self.events.append(event)
-        if event.kind is EventKind.AUDIO:
-            if event.data["reply"] != self.reply:
-                self.reply, self.made, self.heard = event.data["reply"], 0, 0
-            self.made += len(event.data["audio"].samples)
-
-    def of(self, kind):
-        return [event for event in self.events if event.kind is kind]
-
-    def actions(self):
-        return [event.data["action"] for event in self.of(EventKind.DECISION)]
-
-    def text(self, reply=0):
-        return "".join(e.data["text"] for e in self.of(EventKind.TOKEN) if e.data["reply"] == reply)
-
-    def states(self):
-        """What the state head has said, over and over: a fingerprint of all that the LLM was given."""
-        return [[e.data[f"p{i}"] for i in range(3)] for e in self.of(EventKind.STATE)]
-
-    def audio(self, reply=0):
-        made = [e.data["audio"].samples for e in self.of(EventKind.AUDIO) if e.data["reply"] == reply]
-        return np.concatenate(made) if made else np.zeros(0)
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -117,15 +32,6 @@ def test_a_question_gets_an_answer_in_text_and_sound(system):
     assert len(talk.audio()) > 0
     assert np.isfinite(talk.audio()).all()
     assert kinds.count(EventKind.REPLY_END) == 1
-
-
-def test_the_first_packet_is_short_and_later_ones_are_longer():
-    system = live()
-    system.settings = replace(system.settings, packets=Packets(first=5, later=15))
-    talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
-    hop = system.model.codec.config.hop
-    sizes = [len(event.data["audio"].samples) // hop for event in talk.of(EventKind.AUDIO)]
-    assert sizes[:3] == [5, 15, 15]
 
 
 def test_silence_is_left_alone(system):
@@ -155,51 +61,6 @@ def test_how_the_audio_is_cut_changes_nothing(system, size):
     assert cut.text() == whole.text()
     assert np.allclose(cut.states()[-1], whole.states()[-1], atol=1.1e-4)  # they are told to four places
     assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
-
-
-@torch.no_grad()
-def said(system, text, number=0, seed=0, start=0):
-    speech = system.speech(system.reply(number, seed), Segment(text, range(start, start)))
-    return None if speech is None else speech.packet(20)
-
-
-def test_the_published_model_says_what_the_published_rules_make_of_a_text():
-    ours, theirs = live(), live()
-    theirs.model = untrained("tiny").eval()
-    theirs.model.config = replace(theirs.model.config, compat=True)
-    assert torch.equal(said(theirs, "It is 3.14"), said(theirs, "It is 3:14。"))
-    assert not torch.equal(said(ours, "It is 3.14"), said(ours, "It is 3:14。"))
-
-
-def test_every_segment_is_drawn_in_its_own_way():
-    """By conversation, reply and place: the same text is not said the same every time, but with the same seed it is."""
-    system = live()
-    ways = [{}, {"seed": 1}, {"number": 1}, {"start": 8}]
-    made, again = ([said(system, "Oh, is it?", **way) for way in ways] for _ in range(2))
-    assert all(map(torch.equal, made, again))
-    assert not any(torch.equal(one, other) for one, other in itertools.combinations(made, 2))
-
-
-def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
-    system = live()
-    assert torch.equal(said(system, "It costs **$5**."), said(system, "It costs five dollars."))
-    assert not torch.equal(said(system, "It costs five."), said(system, "It costs five dollars."))
-    assert said(system, " 😀\n") is None
-
-
-@torch.no_grad()
-def test_a_segment_is_said_with_the_hidden_states_of_its_own_tokens():
-    system, tokens = live(), range(2, 4)
-    thoughts = list(torch.randn(6, 64, generator=torch.Generator().manual_seed(0)))
-
-    def spoken(hidden):
-        reply = system.reply(0, 0)
-        reply.hidden = hidden
-        return system.speech(reply, Segment("Oh, is it?", tokens)).packet(20)
-
-    for i in range(6):
-        other = [*thoughts[:i], -thoughts[i], *thoughts[i + 1 :]]
-        assert torch.equal(spoken(other), spoken(thoughts)) is (i not in tokens)
 
 
 def test_every_user_turn_begins_with_the_prompt_vectors():
