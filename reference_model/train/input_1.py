@@ -19,6 +19,7 @@ import torch
 from fobench.errors import FobenchError
 from fobench.options import named_args
 from reference_model.adapter import AdapterConfig
+from reference_model.features import RATE_HZ
 from reference_model.spelling import SpellingConfig
 from reference_model.train.earlier import Earlier
 from reference_model.train.frozen import Frozen
@@ -97,7 +98,7 @@ def main(
     config = order.config
     near = isinstance(config.encoder, WhisperConfig) if near is None else near
     teacher = teacher_of(config) if near else None
-    start = Start(config, sources.corpus(config.encoder.build().front.rate_hz), Earlier.read(init) if init else None)
+    start = Start(config, sources.corpus(RATE_HZ), Earlier.read(init) if init else None)
     if space == "llm":
         frozen = Frozen.of_model(config, backbone, backbone_args, "cpu")  # only its embeddings are needed
         learner, parts = token_learner(start, teacher, frozen)

@@ -18,6 +18,7 @@ from accelerate import PartialState
 from fobench.errors import FobenchError
 from fobench.options import named_args
 from reference_model.adapter import AdapterConfig
+from reference_model.features import RATE_HZ
 from reference_model.train.earlier import Earlier
 from reference_model.train.frozen import Frozen
 from reference_model.train.sources import PATH, Sources, with_sources
@@ -58,7 +59,7 @@ def main(
     """Trains input stage 2: encoder, adapter and prompt, through the frozen LLM."""
     torch.manual_seed(order.loop.seed)
     config, device = order.config, PartialState().device
-    corpus = sources.corpus(config.encoder.build().front.rate_hz)
+    corpus = sources.corpus(RATE_HZ)
     start = Start(config, corpus, Earlier.read(init) if init else None)
     frozen = Frozen.of_model(config, backbone, backbone_args, device)
     module = learner(start, frozen)

@@ -71,15 +71,14 @@ class CTCLearner(nn.Module):
 
     def forward(self, batch: Heard) -> dict[str, Tensor]:
         """Sums over the clips of a batch."""
-        targets, lengths = (
-            batch.targets or self._targets(batch),
-            batch.lengths,
-        )  # CTC wants lengths where they are: on the CPU
+        targets = batch.targets or self._targets(batch)
+        lengths, sizes = batch.lengths // self.spacing, targets.sizes  # where CTC wants them: on the CPU
         batch, targets = batch.on(self.encoder.device), targets.on(self.encoder.device)
         frames, mask = self.frames(batch)
         logits, sums = self.read(frames, mask)
         log_p = logits.float().log_softmax(-1)
-        sums["ctc"] = self._ctc(log_p, lengths // self.spacing, targets)
+        losses = functional.ctc_loss(log_p.transpose(0, 1), targets.units, lengths, sizes, BLANK, "none", True)
+        sums["ctc"] = (losses / targets.sizes.clamp(min=1)).sum()  # a unit
         total = sums["ctc"] + LENGTH * sums.get("length", 0.0)
         if self._teacher:
             sums["near"] = self._nearness(batch, frames, mask)
@@ -109,13 +108,6 @@ class CTCLearner(nn.Module):
         """Of a batch that was made without."""
         units = [self.writing.encode(text, DROPOUT if self.training else 0.0) for text in batch.texts]
         return Targets.of(units, batch.spans.tolist(), self.writing)
-
-    def _ctc(self, log_p: Tensor, lengths: Tensor, targets: Targets) -> Tensor:
-        """Sum over utterances of the loss a unit."""
-        losses = functional.ctc_loss(
-            log_p.transpose(0, 1), targets.units, lengths, targets.sizes, BLANK, "none", zero_infinity=True
-        )
-        return (losses / targets.sizes.clamp(min=1)).sum()
 
     def _evenness(self, log_p: Tensor, targets: Targets) -> Tensor:
         """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them."""

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
@@ -60,8 +62,6 @@ class DryRun:
 
     def tell(self, stage: str, order: Order, options: Mapping[str, Any]) -> None:
         """Prints what the training would cost. `stage`: the name of its module."""
-        from accelerate import PartialState
-
         from reference_model.train import estimate, samples
         from reference_model.train.shapes import META
 
@@ -114,6 +114,7 @@ def stage_command(config: str, **defaults: Any) -> Callable[[Callable[..., None]
                 DryRun(devices, tflops).tell(Path(inspect.unwrap(function).__code__.co_filename).stem, order, rest)
                 return
             out.mkdir(parents=True, exist_ok=True)
+            PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # first of all: on CPUs, others find no group
             function(order, **rest)
 
         for option in [*_dry_options(), *_options(config, defaults)]:

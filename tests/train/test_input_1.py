@@ -1,6 +1,9 @@
 """Input stage 1: speech -> units or tokens by CTC; what is learnt is what will be used, streamed."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import listening_samples as samples
@@ -222,6 +225,18 @@ def test_processes_that_load_change_nothing(data, tmp_path):
     assert command(data, tmp_path / "two", "--set", "workers=2").exit_code == 0
     none, two = final(tmp_path / "none")[1], final(tmp_path / "two")[1]
     assert all(torch.equal(none[key], two[key]) for key in none)
+
+
+def test_two_processes_have_the_curve_of_one(data, tmp_path):
+    args = ["--config", "tiny", "--data", data, "--plain", "--set", "precision=no", "--set", "workers=0"]
+    args = [*map(str, args), "--set", "steps=3", "--set", "batch_most=4", "--set", "warmup=1"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [*launch, "-m", "reference_model.train.input_1", *args, "--out", str(tmp_path / "two")]
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    assert run(*args, "--out", tmp_path / "one").exit_code == 0
+    one, two = journal.read(tmp_path / "one"), journal.read(tmp_path / "two")
+    assert two["loss"] == [(step, pytest.approx(loss, rel=1e-3)) for step, loss in one["loss"]]
 
 
 def test_clips_that_cannot_be_used_are_listed(data, tmp_path):
