@@ -129,7 +129,7 @@ class Listening:
         if not parts:
             return None
         heard, clean = spoken(np.concatenate(parts), self.rules, self.sounds, rng)
-        units = self._units(" ".join(texts), len(heard), group[0], rng)
+        units = self.units(" ".join(texts), len(heard), group[0], rng)
         if units is None:
             return None
         features = self._features(heard)
@@ -138,7 +138,7 @@ class Listening:
         plain = (features if heard is clean else self._features(clean)) if self.clean else None
         return _Clip(noisy, plain, " ".join(texts), span(clean, self.front.hop), units)
 
-    def _units(self, text: str, samples: int, index: int, rng: np.random.Generator) -> list[int] | None:
+    def units(self, text: str, samples: int, index: int, rng: np.random.Generator) -> list[int] | None:
         """What is to be heard; None, and a line in the faults, where nothing is or CTC has no room for it."""
         if self.writing is None:
             return []
@@ -157,7 +157,7 @@ class Listening:
 
     def _room(self, samples: int) -> float:
         """Outputs of CTC in a clip."""
-        return self._padded(samples // self.front.hop) // self.spacing if self.spacing else math.inf
+        return self.padded(samples // self.front.hop) // self.spacing if self.spacing else math.inf
 
     def _rng(self, epoch: int, index: int) -> np.random.Generator:
         name = self.corpus.entries[index].id.encode()
@@ -166,13 +166,13 @@ class Listening:
     def _features(self, samples: Samples) -> Tensor:
         return self.front.offline(torch.from_numpy(samples)[None])[0]
 
-    def _padded(self, frames: int) -> int:
+    def padded(self, frames: int) -> int:
         """As whole chunks."""
         return -(-frames // self.chunk) * self.chunk
 
     def _collated(self, clips: Sequence[_Clip], seen: tuple[int | None, int | None] | None) -> Heard:
         """Clips as one batch, filled up with silence to whole chunks."""
-        lengths = [self._padded(len(clip.features)) for clip in clips]
+        lengths = [self.padded(len(clip.features)) for clip in clips]
         spans = [clip.span for clip in clips]
         return Heard(
             self._filled([clip.features for clip in clips], max(lengths)),

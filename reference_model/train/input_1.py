@@ -116,10 +116,11 @@ def main(
     )
     about = {"encoder": asdict(encoder.config), **parts, "near": near}
     valid = sources.valid_sets(listening)
-    stage = CTCStage(learner, listening, valid, about, Even(even, even_steps), WARM if start.warm else 1.0)
+    placed = sources.placed(listening, order.device)
+    stage = CTCStage(learner, placed, valid, about, Even(even, even_steps), WARM if start.warm else 1.0)
     hours, count = start.corpus.hours, sum(p.numel() for p in learner.parameters())
     click.echo(f"{len(start.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
-    order.train(stage)
+    (order.in_process() if sources.on_device else order).train(stage)
 
 
 if __name__ == "__main__":

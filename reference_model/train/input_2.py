@@ -70,10 +70,11 @@ def main(
         "prompts": config.prompts,
         "backbone": frozen.backbone.name,
     }
-    stage = TranscribingStage(module, listening, sources.valid_sets(listening), about, WARM if start.warm else 1.0)
+    placed = sources.placed(listening, order.device)
+    stage = TranscribingStage(module, placed, sources.valid_sets(listening), about, WARM if start.warm else 1.0)
     count = sum(p.numel() for p in module.parameters())
     click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
-    order.train(stage)
+    (order.in_process() if sources.on_device else order).train(stage)
     frozen.check_unchanged()
 
 

@@ -366,13 +366,18 @@ def _append(path: Path, lines: list[Written]) -> list[Written]:
 
 
 def read(path: Path) -> list[Written]:
-    """The lines of the file; one that a kill cut off is taken out of it."""
+    """The sentences in the file."""
+    return [Written(**line) for line in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON lines; one that a kill cut off is taken out of it."""
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         with path.open("r+b") as file:
             file.truncate(whole)
-    return [Written(**json.loads(line)) for line in data[:whole].decode().splitlines()]
+    return [json.loads(line) for line in data[:whole].decode().splitlines()]
 
 
 def names(folder: Path) -> list[str]:

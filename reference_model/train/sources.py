@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from reference_model.encoder import SpeechEncoder
 from reference_model.train.augment import Augmentation, Sounds
 from reference_model.train.corpus import Corpus
+from reference_model.train.device_hearing import DeviceListening
 from reference_model.train.hearing import PLAIN, Chunks, Listening
 from reference_model.train.validation import Named, valid_sets
 
@@ -31,6 +33,7 @@ class Sources:
     valid: tuple[Path, ...]
     most: int
     plain: bool
+    on_device: bool = False
 
     def corpus(self, rate_hz: int) -> Corpus:
         """All clips to train on. FobenchError where there is none."""
@@ -50,6 +53,10 @@ class Sources:
             corpus, sounds, front=encoder.front, chunk=encoder.chunk, seed=seed, chunks=chunks, **rules, **more
         )
 
+    def placed(self, listening: Listening, device: torch.device) -> Listening | DeviceListening:
+        """The same, its batches made on the device if that was asked for."""
+        return DeviceListening(listening, device) if self.on_device else listening
+
     def valid_sets(self, listening: Listening) -> list[Named]:
         return valid_sets(self.data, self.valid, listening, self.most)
 
@@ -67,6 +74,9 @@ def with_sources(function: Callable[..., None]) -> Callable[..., None]:
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
+        click.option(
+            "--on-device", is_flag=True, help="Keep all clips in the GPU's memory and make batches there (workers=0)."
+        ),
         click.option("--plain", is_flag=True, help="Train on clips as they are: without noise, rooms, masks, pairs."),
         click.option("--most", default=200, show_default=True, help="Clips of each set to validate on."),
         click.option(

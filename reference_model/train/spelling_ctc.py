@@ -14,6 +14,7 @@ from reference_model.adapter import Adapter
 from reference_model.encoder import SpeechEncoder
 from reference_model.spelling import SpellingAdapter
 from reference_model.train.batches import Batches
+from reference_model.train.device_hearing import DeviceListening
 from reference_model.train.engine import Loop
 from reference_model.train.hearing import AROUND_S, DROPOUT, Heard, Listening
 from reference_model.train.shards import Faults
@@ -188,7 +189,7 @@ class CTCStage:
     """See the module."""
 
     module: CTCLearner
-    listening: Listening
+    listening: Listening | DeviceListening
     valid: Sequence[Named]
     about: Mapping[str, Any]
     even: Even

@@ -14,12 +14,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
@@ -37,6 +38,15 @@ class Order:
     config: ModelConfig
     loop: Loop
     out: Path  # None in a dry run where none was given
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        return torch.device(PartialState().device)
+
+    def in_process(self) -> Order:
+        """The same, with batches made by the training process itself."""
+        return replace(self, loop=replace(self.loop, workers=0))
 
     def train(self, stage: Stage) -> None:
         """Trains to the end, or until SIGINT or SIGTERM: then it saves, and the same command goes on."""

@@ -18,6 +18,7 @@ from reference_model.adapter import Adapter
 from reference_model.context import Context, Role
 from reference_model.encoder import SpeechEncoder
 from reference_model.train.batches import Batches
+from reference_model.train.device_hearing import DeviceListening
 from reference_model.train.engine import Loop
 from reference_model.train.frozen import Frozen, padded
 from reference_model.train.hearing import AROUND_S, Heard, Listening
@@ -101,7 +102,7 @@ class TranscribingStage:
     """See the module."""
 
     module: TranscribingLearner
-    listening: Listening
+    listening: Listening | DeviceListening
     valid: Sequence[Named]
     about: Mapping[str, Any]
     encoder_lr: float = 1.0  # times the rate of the rest

@@ -200,8 +200,9 @@ def final(folder):
     return weights.load(saved.newest(folder) / saved.MODEL)
 
 
-def test_it_trains_validates_and_writes(data, tmp_path):
-    result = command(data, tmp_path, "--dynamic")
+@pytest.mark.parametrize("where", [(), ("--on-device",)])
+def test_it_trains_validates_and_writes(data, tmp_path, where):
+    result = command(data, tmp_path, "--dynamic", *where)
     assert result.exit_code == 0, result.output
     log = journal.read(tmp_path)
     assert [step for step, _ in log["valid_wer_words"]] == [2, 4]
