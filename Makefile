@@ -4,9 +4,10 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_LIMIT ?= 24
+DEMO_LIMIT ?= $(if $(TRAINED),24,36)
 DEMO_OUTPUT ?= runs/demo
-DEMO_SYSTEMS := cascade freeze-omni
+TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
+DEMO_SYSTEMS := cascade $(TRAINED)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 
 .PHONY: help install demo test check bench browser clean

@@ -22,6 +22,7 @@ from transformers import DynamicCache
 from fobench import plugins
 from fobench.types import Message
 from reference_model.config import Settings
+from reference_model.spoken_text import pieces_of
 from reference_model.train import plan
 from reference_model.train.llm_texts import read_lines
 
@@ -66,7 +67,7 @@ def answered(backbone: Any, questions: Sequence[tuple[str, str]], settings: Sett
             batch = members[begin : begin + BATCH]
             found = replies(backbone, [ids for _, _, ids in batch], settings.max_tokens)
             for (name, question, _), tokens in zip(batch, found, strict=True):
-                yield {"id": name, "question": question, "reply": backbone.tokenizer.decode(tokens)}
+                yield {"id": name, "question": question, "reply": "".join(pieces_of(backbone.pieces(), tokens))}
 
 
 def asked(folder: Path, count: int) -> list[tuple[str, str]]:
