@@ -8,13 +8,16 @@ last word is cut into tokens, the rows of that word are taken back and given ane
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from reference_model.adapter import AdapterState, Embedder
+from reference_model.beam import Beam, BeamSearch
+from reference_model.unit_lm import ORDER, UnitLM
 from reference_model.units import BLANK, Units
 
 COUNTS = 2  # of the numbers in `Evidence` that are no features
@@ -29,6 +32,7 @@ class SpellingConfig:
     kernel: int = 6  # encoder frames
     stride: int = 2  # encoder frames an output
     hidden: int = 384
+    beam: BeamSearch | None = None  # None: the best unit of every output is read
 
     @property
     def context(self) -> int:
@@ -52,10 +56,27 @@ class SpellingAdapter(nn.Module):
         self.conv = nn.Conv1d(config.encoder_size, config.hidden, config.kernel, config.stride)
         self.norm = nn.LayerNorm(config.hidden)
         self.spell = nn.Linear(config.hidden, len(self.units))
+        if config.beam:
+            self._register(*_table(config.beam.lm_entries))
+
+    def read_with(self, beam: BeamSearch, grams: torch.Tensor, scores: torch.Tensor) -> None:
+        """From now on by beam search, with the table of a `UnitLM`."""
+        self.config = replace(self.config, beam=beam)
+        self._register(grams, scores)
+        self.__dict__.pop("lm", None)
+
+    def _register(self, grams: torch.Tensor, scores: torch.Tensor) -> None:
+        self.register_buffer("lm_grams", grams)
+        self.register_buffer("lm_scores", scores)
+
+    @cached_property
+    def lm(self) -> UnitLM:
+        """The language model that its output is read with, once its weights are there."""
+        return UnitLM.of(self.lm_grams, self.lm_scores)
 
     def reader(self) -> Spelt:
         """What reads its output in one user turn."""
-        return Spelt(self.units)
+        return Spelt(self.units, Beam(self.config.beam, self.lm) if self.config.beam else None)
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""
@@ -83,16 +104,30 @@ class SpellingAdapter(nn.Module):
         return self.spell(features), features
 
 
+def _table(entries: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One of a `UnitLM`, to be filled."""
+    return torch.zeros(entries, ORDER, dtype=torch.int16), torch.zeros(entries, 2, dtype=torch.float16)
+
+
 @dataclass(slots=True)
 class Spelt:
-    """Of an adapter that spells: CTC's best units so far, and the tokens that the LLM was given of them."""
+    """Of an adapter that spells: what is read of its outputs so far, and the tokens that the LLM was given of it.
+
+    What the sound itself tells, the evidence, does not depend on how it is read: it is counted in the best unit of every output.
+    """
 
     units: Units
-    best: list[int] = field(default_factory=list)  # units, collapsed
+    beam: Beam | None = None  # None: the best unit of every output is read
+    greedy: list[int] = field(default_factory=list)  # those units, collapsed
     last: int = BLANK  # of the last frame
     given: list[int] = field(default_factory=list)  # token ids
     quiet: int = 0  # outputs since a unit was heard
     features: torch.Tensor | None = None  # [hidden] of the last output
+
+    @property
+    def best(self) -> list[int]:
+        """The units that are read."""
+        return self.beam.best if self.beam else self.greedy
 
     @property
     def text(self) -> str | None:
@@ -103,9 +138,11 @@ class Spelt:
         for unit in logits.argmax(-1).tolist():
             fresh = unit not in (BLANK, self.last)
             if fresh:
-                self.best.append(unit)
+                self.greedy.append(unit)
             self.quiet = 0 if fresh else self.quiet + 1
             self.last = unit
+        if self.beam:
+            self.beam.push(logits.float().log_softmax(-1))
 
     def rows(self, backbone: Embedder, following: bool) -> tuple[int, torch.Tensor]:
         text = self.text or ""
@@ -117,5 +154,5 @@ class Spelt:
 
     def evidence(self) -> torch.Tensor:
         assert self.features is not None
-        counts = [math.log1p(self.quiet) / 4, float(bool(self.best))]
+        counts = [math.log1p(self.quiet) / 4, float(bool(self.greedy))]
         return torch.cat([self.features, self.features.new_tensor(counts)])

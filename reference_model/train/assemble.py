@@ -1,9 +1,10 @@
 """Puts what the stages have trained together into one checkpoint.
 
     python -m reference_model.train.assemble --input runs/train/input-1 --states runs/train/input-3 --codec runs/train/output-1 \\
-        --speech runs/train/output-3 --out runs/train/small.safetensors
+        --speech runs/train/output-3 --lm runs/train/unit_lm.safetensors --out runs/train/small.safetensors
 
-Without --states the state head keeps its random weights, and the silence of the voice activity detector ends turns instead. Then
+Without --states the state head keeps its random weights, and the silence of the voice activity detector ends turns instead. With
+--lm an adapter that spells is read by beam search. Then
 `reference_model.train.ship` puts the file among the checkpoints that fobench ships.
 """
 
@@ -20,7 +21,10 @@ from fobench.errors import FobenchError
 from reference_model import checkpoints
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
+from reference_model.spelling import SpellingAdapter
+from reference_model.train import unit_lm
 from reference_model.train.earlier import Earlier
+from reference_model.train.sources import PATH
 from reference_model.train.stage import StageCommand
 from reference_model.train.trained import check_codes, load_codec, load_decoder
 
@@ -44,6 +48,14 @@ def assemble(config: ModelConfig, heard: Earlier, states: Earlier | None, codec:
     check_codes(model.codec, model.decoder.config)
     model.config = replace(model.config, codec=model.codec.config, decoder=model.decoder.config)
     return model.eval()
+
+
+def read_by_beam(model: FreezeOmni, lm: Path) -> None:
+    """Has what the adapter spells read with the language model in a file. FobenchError where the two do not fit each other."""
+    if not isinstance(model.adapter, SpellingAdapter):
+        raise FobenchError(f"The adapter of {model.config.name} does not spell: leave --lm out.")
+    model.adapter.read_with(*unit_lm.load(lm, model.adapter.units))
+    model.config = replace(model.config, adapter=model.adapter.config)
 
 
 def _sizes(config: ModelConfig, heard: Earlier, states: Earlier | None) -> ModelConfig:
@@ -75,11 +87,15 @@ def _folder(name: str, told: str, required: bool = True) -> Callable[[Any], Any]
 @_folder("--states", "Folder of input stage 3: state head, prompts.", required=False)
 @_folder("--codec", "Folder of output stage 1.")
 @_folder("--speech", "Folder of output stage 2 or 3: speech decoder.")
+@click.option("--lm", type=PATH, help="Language model of units, of reference_model.train.unit_lm.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The checkpoint to write.")
-def main(config: str, input: Path, states: Path | None, codec: Path, speech: Path, out: Path) -> None:
+def main(config: str, input: Path, states: Path | None, codec: Path, speech: Path, lm: Path | None, out: Path) -> None:
     """Puts what the stages have trained together into one checkpoint."""
     head = Earlier.read(states) if states else None
-    checkpoints.save(assemble(ModelConfig.load(config), Earlier.read(input), head, codec, speech), out)
+    model = assemble(ModelConfig.load(config), Earlier.read(input), head, codec, speech)
+    if lm:
+        read_by_beam(model, lm)
+    checkpoints.save(model, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import backbone
 
+from reference_model import checkpoints
+from reference_model.beam import BeamSearch
+from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
 from reference_model.spelling import SpellingConfig, Spelt
+from reference_model.train.unit_lm import learn
 from reference_model.units import BLANK, Units
 
 UNITS = Units.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
@@ -95,3 +103,82 @@ def test_evidence_counts_the_silence():
     assert len(before) == CONFIG.evidence
     assert after[-2] > before[-2]
     assert after[-1] == before[-1] == 1.0
+
+
+# ---- read by beam search -----------------------------------------------------------------------------------------------
+
+LM = learn([UNITS.encode("the cat sat")] * 9 + [UNITS.encode("a hat")], len(UNITS), 500)
+BEAM = BeamSearch(lm_entries=len(LM[0]))
+SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=12)
+
+
+def beaming():
+    made = adapter()
+    made.read_with(BEAM, *LM)
+    return made
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, st.integers(0, 99))
+@torch.no_grad()
+def test_by_beam_streamed_as_whole(sizes, seed):
+    heard = torch.randn(1, sum(sizes), len(UNITS) + CONFIG.hidden, generator=torch.Generator().manual_seed(seed)) * 3
+    made = beaming()
+    streamed, whole = made.reader(), made.reader()
+    for part in heard.split(sizes, 1):
+        streamed.push(part)
+    whole.push(heard)
+    assert streamed.text == whole.text
+    assert streamed.best == whole.best
+    assert torch.equal(streamed.evidence(), whole.evidence())
+
+
+def test_what_was_read_otherwise_is_taken_back():
+    """After c there has been only a, after h only t: a first letter that might be either is read anew once the second is heard."""
+    c, h, a, t = (UNITS.pieces.index(letter) for letter in "chat")
+    made, llm = adapter(), backbone("smollm2")
+    table = learn([[c, a], [h, t]] * 9, len(UNITS), 500)
+    made.read_with(BeamSearch(len(table[0])), *table)
+    reader = made.reader()
+    for chances, text, back in (({c: 0.55, h: 0.45}, "c", 0), ({a: 0.1, t: 0.9}, "ht", 1)):
+        heard = torch.full((1, 1, len(UNITS) + CONFIG.hidden), -30.0)
+        for unit, chance in chances.items():
+            heard[..., unit] = math.log(chance)
+        reader.push(heard)
+        assert reader.text == text
+        taken_back, rows = reader.rows(llm, False)
+        assert taken_back == back
+        torch.testing.assert_close(rows, llm.embed(torch.tensor([llm.encode(text)])))
+
+
+def test_evidence_is_of_the_sound_however_it_is_read():
+    greedy, beam = adapter().reader(), beaming().reader()
+    for reader in (greedy, beam):
+        reader.push(spoken(UNITS.encode("cat hat")))
+    assert torch.equal(greedy.evidence(), beam.evidence())
+
+
+def test_the_beam_and_its_language_model_travel_with_a_checkpoint(tmp_path):
+    """And a checkpoint of before has none, and is read greedily."""
+    plain, config = adapter(), asdict(CONFIG)
+    assert config["beam"] is None and plain.reader().beam is None
+    assert {key for key in plain.state_dict() if "lm_" in key} == set()
+    tiny = replace(ModelConfig.load("tiny"), adapter=replace(CONFIG, encoder_size=32))
+    model = FreezeOmni(tiny).eval()
+    model.adapter.read_with(BEAM, *LM)
+    model.config = replace(tiny, adapter=model.adapter.config)
+    checkpoints.save(model, tmp_path / "model.safetensors")
+    found = checkpoints.load(tmp_path / "model.safetensors", device="cpu")
+    assert found.config.adapter.beam == BEAM
+    heard = spoken(UNITS.encode(TEXT))
+    readers = [model.adapter.reader(), found.adapter.reader()]
+    for reader in readers:
+        reader.push(heard)
+    assert readers[0].beam.guesses == readers[1].beam.guesses
+    assert readers[1].text == TEXT
+
+
+def test_a_configuration_of_before_has_no_beam():
+    data = replace(ModelConfig.load("tiny"), adapter=CONFIG).to_json()
+    del data["adapter"]["beam"]
+    assert ModelConfig.from_json(data).adapter == CONFIG
