@@ -12,12 +12,15 @@ from click.testing import CliRunner
 
 from fobench.errors import FobenchError
 from reference_model import checkpoints
+from reference_model.beam import BeamSearch
 from reference_model.codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.hifigan import weight_normed
 from reference_model.model import FreezeOmni
-from reference_model.train import assemble, saved
+from reference_model.spelling import SpellingConfig
+from reference_model.train import assemble, saved, unit_lm
 from reference_model.train.earlier import Earlier
+from reference_model.units import Units
 
 
 def trained(seed: int, **changes) -> FreezeOmni:
@@ -129,6 +132,46 @@ def test_a_codec_that_the_decoder_has_no_room_for_is_refused(folders, tmp_path):
 def test_a_folder_without_a_training_is_told(folders, tmp_path):
     told = CliRunner().invoke(assemble.main, ["--input", str(tmp_path), *_rest(folders), "--out", str(tmp_path / "x")])
     assert told.exit_code == 2 and "holds no checkpoint of a stage" in told.output
+
+
+# ---- read by beam search -----------------------------------------------------------------------------------------------
+
+UNITS = Units.learn(["bad cab", "go high"] * 5, 30)
+SPELLS = SpellingConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory) -> Path:
+    """A language model of these units, in a file."""
+    path = tmp_path_factory.mktemp("lm") / "lm.safetensors"
+    grams, scores = unit_lm.learn([UNITS.encode("bad cab")], len(UNITS), 100)
+    unit_lm.save(UNITS, BeamSearch(len(grams), lm_weight=0.25), (grams, scores), path)
+    return path
+
+
+def test_with_a_language_model_a_checkpoint_is_read_by_beam(folders, lm, tmp_path):
+    spelling = trained(4, adapter=SPELLS)
+    about = {"encoder": asdict(spelling.config.encoder), "adapter": asdict(SPELLS)}
+    heard = stage(tmp_path / "input-1", spelling, about, "encoder", "adapter")
+    tiny = ModelConfig.load("tiny").to_json() | {"adapter": {"kind": "spelling", **asdict(SPELLS)}}
+    found = assemble.assemble(
+        ModelConfig.from_json(tiny), Earlier.read(heard), None, folders["codec"], folders["speech"]
+    )
+    assert found.adapter.reader().beam is None
+    assemble.read_by_beam(found, lm)
+    checkpoints.save(found, tmp_path / "tiny.safetensors")
+    loaded = checkpoints.load(tmp_path / "tiny.safetensors", device="cpu")
+    search, grams, scores = unit_lm.load(lm, UNITS)
+    assert loaded.config.adapter == replace(SPELLS, beam=search) and search.lm_weight == 0.25
+    assert torch.equal(loaded.adapter.lm_grams, grams) and torch.equal(loaded.adapter.lm_scores, scores)
+    assert loaded.adapter.reader().beam is not None
+
+
+def test_an_adapter_that_does_not_spell_has_no_use_for_a_language_model(folders, lm, tmp_path):
+    options = [part for name, path in folders.items() for part in (f"--{name}", str(path))]
+    out = ["--lm", str(lm), "--out", str(tmp_path / "x")]
+    told = CliRunner().invoke(assemble.main, ["--config", "tiny", *options, *out])
+    assert told.exit_code == 2 and "does not spell: leave --lm out" in told.output
 
 
 def _rest(folders) -> list[str]:

@@ -1,0 +1,168 @@
+"""How well what an adapter spells is read: greedily, and by beam search with a language model of units, which can be tuned.
+
+    python -m reference_model.train.beam_search --checkpoint runs/train/small.safetensors --lm runs/train/unit_lm.safetensors \\
+        --valid runs/data/input --tune
+
+Tuning keeps the best weights in the file of the language model, for `reference_model.train.assemble --lm`. It takes every other clip
+of each set; those between them are judged. The benchmark's questions can be judged (--spoken-qa), but nothing is tuned on them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import click
+import jiwer
+import torch
+from torch import Tensor
+
+from fobench.errors import FobenchError
+from fobench.text import normalise
+from reference_model import checkpoints
+from reference_model.beam import Beam, BeamSearch
+from reference_model.features import RATE_HZ
+from reference_model.model import FreezeOmni
+from reference_model.spelling import SpellingAdapter
+from reference_model.train import unit_lm
+from reference_model.train.augment import Sounds
+from reference_model.train.corpus import Corpus
+from reference_model.train.hearing import PLAIN, Listening
+from reference_model.train.recordings import Entry
+from reference_model.train.sources import PATH
+from reference_model.train.stage import StageCommand
+from reference_model.train.validation import batches
+from reference_model.unit_lm import UnitLM
+from reference_model.units import Units, collapsed
+
+LM_WEIGHTS = (0.3, 0.45, 0.6, 0.75)
+UNIT_BONUSES = (0.5, 1.0, 1.5, 2.0, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What was said, and what was heard: natural logs of the units' chances [n, U], `chunk` outputs to a step of the model."""
+
+    text: str
+    log_p: Tensor
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A way of reading: with a language model of the units, or greedily where there is none."""
+
+    units: Units
+    search: BeamSearch | None = None
+    lm: UnitLM | None = None
+
+    def __call__(self, clip: Clip) -> str:
+        if self.search is None or self.lm is None:
+            return self.units.decode(collapsed(clip.log_p.argmax(-1).tolist()))
+        beam = Beam(self.search, self.lm)
+        for part in clip.log_p.split(clip.chunk):
+            beam.push(part)
+        return self.units.decode(beam.best)
+
+    def wer(self, clips: Sequence[Clip]) -> float:
+        """The share of words read wrongly, after Whisper's normaliser."""
+        pairs = [(said, normalise(self(clip))) for clip in clips if (said := normalise(clip.text))]
+        return float(jiwer.wer(*map(list, zip(*pairs, strict=True))))
+
+    def chunk_ms(self, clips: Sequence[Clip]) -> float:
+        """Time of this process that a step of the model takes to be read."""
+        begin = time.process_time()
+        for clip in clips:
+            self(clip)
+        return 1000 * (time.process_time() - begin) / sum(-(-len(clip.log_p) // clip.chunk) for clip in clips)
+
+
+@torch.inference_mode()
+def heard(model: FreezeOmni, entries: Sequence[Entry], most: int) -> list[Clip]:
+    """Of at most `most` clips as they are, the same ones each time."""
+    encoder, adapter = model.encoder, model.adapter
+    assert isinstance(adapter, SpellingAdapter)
+    corpus, config = Corpus(list(entries), RATE_HZ), encoder.config
+    listening = Listening(corpus, Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False)
+    clips = []
+    for batch in batches(entries, listening, most):
+        frames, mask = encoder(batch.features, batch.lengths, config.chunk, config.left_chunks)
+        logits, _, valid = adapter(frames, mask)
+        size = len(logits[0]) // (batch.features.shape[1] // encoder.chunk)
+        rows = zip(batch.texts, logits.log_softmax(-1), valid, strict=True)
+        clips += [Clip(text, log_p[inside], size) for text, log_p, inside in rows]
+    return clips
+
+
+def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:
+    """The weights of the search that the fewest words are wrong with."""
+    assert reading.search is not None
+    tried = [
+        replace(reading.search, lm_weight=weight, unit_bonus=bonus)
+        for weight, bonus in product(LM_WEIGHTS, UNIT_BONUSES)
+    ]
+    return min(tried, key=lambda search: replace(reading, search=search).wer(clips))
+
+
+def questions() -> list[Entry]:
+    """The benchmark's, as they are shipped."""
+    from fobench_plugins.suites.spoken_qa.archive import unpacked
+    from fobench_plugins.suites.spoken_qa.questions import read
+
+    shipped = unpacked()
+    texts = {question.id: question.text for question in read()}
+    paths = {name: shipped.folder / Path(clip.file).name for name, clip in shipped.clips.items()}
+    return [Entry(name, texts[name], _seconds(path), path) for name, path in paths.items()]
+
+
+def _seconds(path: Path) -> float:
+    import soundfile
+
+    return float(soundfile.info(path).duration)
+
+
+def sets_of(sources: Sequence[Path]) -> dict[str, list[Entry]]:
+    """Of each source the validation split; of shards the clips by voices that are trained on, and by others, apart."""
+    found: dict[str, list[Entry]] = {}
+    for source in sources:
+        for entry in Corpus.open([source], RATE_HZ, "valid").entries:
+            unseen = (entry.info or {}).get("manner", {}).get("held_out")
+            name = source.stem if unseen is None else f"{source.stem} {'unseen' if unseen else 'seen'} voice"
+            found.setdefault(name, []).append(entry)
+    return found
+
+
+@click.command(cls=StageCommand)
+@click.option("--checkpoint", type=PATH, required=True, help="A model whose adapter spells.")
+@click.option("--lm", type=PATH, required=True, help="Language model of its units, of reference_model.train.unit_lm.")
+@click.option("--valid", type=PATH, multiple=True, help="Folder of shards, or manifest with a split; repeatable.")
+@click.option("--spoken-qa", is_flag=True, help="Judge the benchmark's own questions as well.")
+@click.option("--tune", is_flag=True, help="Find the best weights, and keep them in --lm.")
+@click.option("--most", default=200, show_default=True, help="Clips of each set.")
+def main(checkpoint: Path, lm: Path, valid: tuple[Path, ...], spoken_qa: bool, tune: bool, most: int) -> None:
+    """How well what an adapter spells is read: greedily, and by beam search with a language model of units."""
+    model = checkpoints.load(checkpoint, device="cpu")
+    if not isinstance(model.adapter, SpellingAdapter):
+        raise FobenchError(f"The adapter of {checkpoint} does not spell.")
+    units = model.adapter.units
+    search, *table = unit_lm.load(lm, units)
+    greedy, beam = Reading(units), Reading(units, search, UnitLM.of(*table))
+    sets = {name: heard(model, entries, most) for name, entries in sets_of(valid).items()}
+    if tune:
+        beam = replace(beam, search=tuned(beam, [clip for clips in sets.values() for clip in clips[::2]]))
+        assert beam.search is not None
+        unit_lm.save(units, beam.search, (table[0], table[1]), lm)
+        sets = {f"{name}, every other clip": clips[1::2] for name, clips in sets.items()}
+    if spoken_qa:
+        sets["spoken-qa"] = heard(model, questions(), most=len(questions()))
+    print(beam.search)
+    for name, clips in sets.items():
+        figures = f"WER {100 * greedy.wer(clips):.1f} % greedy, {100 * beam.wer(clips):.1f} % by beam"
+        print(f"{name}: {len(clips)} clips, {figures}, {beam.chunk_ms(clips):.2f} ms a chunk")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""reference_model/train/unit_lm.py and beam_search.py: from texts to a checkpoint that is read by beam search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import beeps
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fobench.errors import FobenchError
+from reference_model import checkpoints
+from reference_model.beam import BeamSearch
+from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
+from reference_model.spelling import SpellingConfig
+from reference_model.train import beam_search, plan, unit_lm
+from reference_model.train.beam_search import Clip, Reading, tuned
+from reference_model.train.plan import Item
+from reference_model.train.speakers import OUTPUT
+from reference_model.unit_lm import UnitLM
+from reference_model.units import BLANK, Units
+
+TEXTS = ("bad cab", "go high", "deaf egg", "hide a bed")
+UNITS = Units.learn(TEXTS * 5, 30)
+ADAPTER = SpellingConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
+ASKED = "Which city serves as the capital of France?"  # by the benchmark
+
+
+def item(number, text, split):
+    return Item(f"input-{number}", f"{split}-00000", text, "talk", "made", split, OUTPUT, 16000, number)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """The folder of a plan: texts to train on, one to validate on, and one that the benchmark asks."""
+    folder = tmp_path_factory.mktemp("plan")
+    items = [item(n, text, "train") for n, text in enumerate((*TEXTS, ASKED))] + [item(9, "a dead hedge", "valid")]
+    plan.write(folder, items, plan.about("input", items, 0))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return FreezeOmni(replace(ModelConfig.load("tiny"), adapter=ADAPTER)).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    checkpoints.save(model, path)
+    return path
+
+
+@pytest.fixture
+def lm(planned, checkpoint, tmp_path):
+    """A file that the command has made."""
+    out = tmp_path / "lm.safetensors"
+    called(unit_lm.main, "--units", checkpoint, "--plan", planned, "--entries", 300, "--out", out)
+    return out
+
+
+def called(command, *options):
+    told = CliRunner().invoke(command, list(map(str, options)))
+    assert told.exit_code == 0, told.output
+    return told.output
+
+
+def test_texts_are_of_the_training_split_and_not_the_benchmarks(planned):
+    assert unit_lm.sentences([planned], None, None) == sorted(TEXTS)
+
+
+def test_without_texts_it_is_refused(tmp_path):
+    with pytest.raises(FobenchError, match="There is no plan in"):
+        unit_lm.sentences([tmp_path], None, None)
+    with pytest.raises(FobenchError, match="no texts to learn from"):
+        unit_lm.sentences([], None, None)
+
+
+def test_the_command_writes_a_table_of_the_checkpoints_units(lm):
+    search, grams, scores = unit_lm.load(lm, UNITS)
+    assert search == BeamSearch(len(grams)) and len(grams) == len(scores) <= 300
+    found = UnitLM.of(grams, scores)
+    first, second = UNITS.encode("bad cab")[:2]
+    assert found.score(1 << 12 | first + 1, second) > found.score(0, second)  # after "START first"
+
+
+def test_a_table_of_other_units_is_refused(lm):
+    with pytest.raises(FobenchError, match="of other units than the adapter"):
+        unit_lm.load(lm, Units.letters_only())
+
+
+def test_another_file_is_refused(checkpoint):
+    with pytest.raises(FobenchError, match="holds no language model of units"):
+        unit_lm.load(checkpoint, UNITS)
+
+
+def clip(text, said=0.6):
+    """A text of which every unit is heard with the chance `said`, and otherwise another; blanks between."""
+    units = UNITS.encode(text)
+    log_p = torch.full((2 * len(units), len(UNITS)), 1e-6)
+    log_p[1::2, BLANK] = 1.0
+    for row, unit in zip(log_p[::2], units, strict=True):
+        row[unit], row[unit % (len(UNITS) - 1) + 1] = said, 1.0 - said
+    return Clip(text, log_p.log(), 4)
+
+
+def test_by_beam_fewer_words_are_wrong_where_sound_is_doubtful():
+    grams, scores = unit_lm.learn(map(UNITS.encode, TEXTS), len(UNITS), 300)
+    clips = [clip(text, said=0.45) for text in TEXTS]
+    beam = Reading(UNITS, BeamSearch(len(grams)), UnitLM.of(grams, scores))
+    assert Reading(UNITS).wer(clips) == 1.0
+    assert replace(beam, search=tuned(beam, clips)).wer(clips) == 0.0
+
+
+def test_the_command_judges_both_ways_and_keeps_what_it_tunes(checkpoint, lm, tmp_path):
+    path = beeps.manifest(tmp_path / "clips", TEXTS, split="valid")
+    before = lm.read_bytes()
+    told = called(beam_search.main, "--checkpoint", checkpoint, "--lm", lm, "--valid", path)
+    assert "4 clips, WER" in told and lm.read_bytes() == before
+    told = called(beam_search.main, "--checkpoint", checkpoint, "--lm", lm, "--valid", path, "--tune")
+    assert "every other clip: 2 clips, WER" in told
+    search, *_ = unit_lm.load(lm, UNITS)
+    assert search.lm_weight in beam_search.LM_WEIGHTS and search.unit_bonus in beam_search.UNIT_BONUSES
