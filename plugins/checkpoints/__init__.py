@@ -27,7 +27,7 @@ def _carried(folder: Path) -> Callable[[], Path]:
         return folder
 
     factory.__doc__ = (
-        f"Freeze-Omni trained around {folder.name}: fp16, in the package, pinned by hash (see its MODEL_CARD.md)."
+        f"Freeze-Omni as trained here, {folder.name}: fp16, in the package, pinned by hash (see its MODEL_CARD.md)."
     )
     return factory
 
