@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fobench.errors import FobenchError
-from reference_model import weights
+from reference_model import parts, weights
 from reference_model.train import saved
 
 
@@ -25,9 +25,15 @@ class Earlier:
 
     @classmethod
     def read(cls, path: Path) -> Earlier:
-        """A file, or the newest checkpoint in the folder of a training. FobenchError or PrerequisiteError where there is none."""
+        """A file, the newest checkpoint in the folder of a training, or a checkpoint in parts, as they ship.
+
+        How a spelling adapter is read (its beam) is no matter of training, and is left out. FobenchError or PrerequisiteError
+        where there is none.
+        """
+        if parts.is_folder(path):
+            return cls(path, *_unread(*parts.load(path)))
         file = saved.newest(path) / saved.MODEL if path.is_dir() else path
-        return cls(file, *weights.load(file))
+        return cls(file, *_unread(*weights.load(file)))
 
     def about(self, name: str) -> dict[str, Any] | None:
         """The configuration of a part as its own dataclass has it; None where the checkpoint has no such part."""
@@ -51,3 +57,10 @@ class Earlier:
         if found:
             weights.fill(module, found, f"{self.path} ({name})")
         return bool(found)
+
+
+def _unread(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Without what only serves to read an adapter's output."""
+    adapter = {key: value for key, value in (config.get("adapter") or {}).items() if key != "beam"}
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("adapter.lm_")}
+    return ({**config, "adapter": adapter} if adapter else config), kept
