@@ -6,15 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_LIMIT ?= $(if $(TRAINED),24,36)
 DEMO_OUTPUT ?= runs/demo
+TINY_OUTPUT ?= runs/tiny
 TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
-DEMO_SYSTEMS := cascade $(TRAINED)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 
-.PHONY: help install demo test check bench browser clean
+.PHONY: help install demo test train-tiny check bench browser clean
 
 help:
-	@echo "make demo      install, fetch the default models, run the cascade and Freeze-Omni, write one report of both"
+	@echo "make demo      install, fetch the default models, run the benchmark, write a report"
 	@echo "make test      the fast tests"
+	@echo "make train-tiny  all six stages of the trainer on a tiny model, in a few minutes"
 	@echo "make check     ruff, mypy, tests"
 	@echo "make bench     speed and size"
 	@echo "make install   .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
@@ -27,18 +28,27 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 install: $(VENV)/.installed
 
-# An exit code of 1 is a scenario that failed: the report tells it.
+# With a finished checkpoint of Freeze-Omni: it and the cascade, in one table. An exit code of 1 is a scenario that failed: the
+# report tells it.
 demo: install
 	$(BIN)/fobench assets pull
 	rm -rf $(DEMO_OUTPUT)
-	for system in $(DEMO_SYSTEMS); do \
+ifeq ($(TRAINED),)
+	$(BIN)/fobench run --limit $(DEMO_LIMIT) --output $(DEMO_OUTPUT)
+else
+	for system in cascade $(TRAINED); do \
 	  $(BIN)/fobench run --system $$system --limit $(DEMO_LIMIT) --output $(DEMO_OUTPUT)/$$system || [ $$? = 1 ] || exit; \
 	done
-	$(BIN)/fobench report $(DEMO_SYSTEMS:%=$(DEMO_OUTPUT)/%) --output $(DEMO_OUTPUT)
+	$(BIN)/fobench report $(DEMO_OUTPUT)/cascade $(DEMO_OUTPUT)/$(TRAINED) --output $(DEMO_OUTPUT)
+endif
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser."
 
 test: install
 	$(PASSIVE) $(BIN)/python -m pytest
+
+train-tiny: install
+	$(BIN)/fobench assets pull piper-joe-medium whisper-tiny.en-ct2
+	$(PASSIVE) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m reference_model.train.tiny_all --out $(TINY_OUTPUT)
 
 check: install
 	$(BIN)/ruff check .
