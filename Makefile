@@ -13,12 +13,12 @@ PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes sh
 .PHONY: help install demo test train-tiny check bench browser clean
 
 help:
-	@echo "make demo      install, fetch the default models, run the benchmark, write a report"
-	@echo "make test      the fast tests"
+	@echo "make demo        install, fetch the default models, run the benchmark, write a report"
+	@echo "make test        the fast tests"
 	@echo "make train-tiny  all six stages of the trainer on a tiny model, in a few minutes"
-	@echo "make check     ruff, mypy, tests"
-	@echo "make bench     speed and size"
-	@echo "make install   .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
+	@echo "make check       ruff, mypy, tests"
+	@echo "make bench       speed and size"
+	@echo "make install     .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -45,7 +45,7 @@ train input-1 --config small --out "$OUT/input-1" --set workers="$WORKERS" \
 
 train output-1 --config small --out "$OUT/output-1" --latents "$OUT/data/latents"
 train output-2 --config small --out "$OUT/output-2" --latents "$OUT/data/spoken" --codec "$OUT/output-1"
-train output-3 --config small --out "$OUT/output-3" --replies "$OUT/data/replies.jsonl" \
+train output-3 --config small --out "$OUT/output-3" --silent --replies "$OUT/data/replies.jsonl" \
   --codec "$OUT/output-1" --speech "$OUT/output-2"
 
 # ---- 4. when to answer: the state head, of what the trained listener and the LLM make of situations ------------------

@@ -80,9 +80,9 @@ class Spoken:
 
 
 class Speaker:
-    """The voice with its graph cut open. `silent`: the generator is not run."""
+    """The voice with its graph cut open. `silent`: the generator is not run; `noise`: how much it varies, not at all with 0."""
 
-    def __init__(self, threads: int, silent: bool) -> None:
+    def __init__(self, threads: int, silent: bool, noise: float = NOISE) -> None:
         import onnx
         import onnxruntime
         import piper
@@ -99,6 +99,7 @@ class Speaker:
         self._session = onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
         self._outputs = [CUT] if silent else [CUT, OUTPUT]
         self._voice = piper.PiperVoice.load(_model_file())
+        self._scales = np.array([noise, 1.0, NOISE_W], np.float32)
 
     def say(self, text: str) -> Spoken | None:
         """The text's sentences one after the other; None where there is nothing to say."""
@@ -113,10 +114,9 @@ class Speaker:
 
     def _run(self, phonemes: Sequence[str]) -> list[np.ndarray]:
         ids = np.array([self._voice.phonemes_to_ids(phonemes)], np.int64)
-        scales = np.array([NOISE, 1.0, NOISE_W], np.float32)
         lengths = np.array([ids.shape[1]], np.int64)
         found: list[np.ndarray] = self._session.run(
-            self._outputs, {"input": ids, "input_lengths": lengths, "scales": scales}
+            self._outputs, {"input": ids, "input_lengths": lengths, "scales": self._scales}
         )
         return found
 

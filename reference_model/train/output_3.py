@@ -23,7 +23,7 @@ from fobench.options import named_args
 from reference_model.train import segments
 from reference_model.train.engine import Loop
 from reference_model.train.frozen import Frozen
-from reference_model.train.latents import Speaker
+from reference_model.train.latents import NOISE, Speaker
 from reference_model.train.segments import Answered, Maker
 from reference_model.train.shards import Faults
 from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, embeddings_of
@@ -87,6 +87,7 @@ def shared(answers: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]
 @click.option(
     "--silent", is_flag=True, help="Codes of Piper's latents, as --latents gave them to output stage 2: faster."
 )
+@click.option("--noise", default=NOISE, show_default=True, help="Of --silent: how much the voice varies.")
 @click.option("--limit", type=int, help="Replies.  [default: all]")
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
@@ -97,6 +98,7 @@ def main(
     speech: Path,
     voice: str,
     silent: bool,
+    noise: float,
     limit: int | None,
     backbone: str | None,
     backbone_args: Mapping[str, str],
@@ -110,7 +112,7 @@ def main(
     frozen = Frozen.of_model(config, backbone, backbone_args, state.device)
     codec = codec.to(state.device)
     if silent:
-        speak = segments.by_latents(codec, load_reader(codec_folder).to(state.device), Speaker(1, silent=True))
+        speak = segments.by_latents(codec, load_reader(codec_folder).to(state.device), Speaker(1, True, noise))
     else:
         speak = segments.by_sound(codec, segments.voice_of(voice))
     maker = Maker(frozen, speak, config, f"{fingerprint(codec)}{' by latents' if silent else ''}")
