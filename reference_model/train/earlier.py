@@ -51,6 +51,14 @@ class Earlier:
             )
         self.fill(module, name)
 
+    def check_backbone(self, name: str) -> None:
+        """FobenchError where it learnt through another LLM than the backbone `name`; of some it is not known."""
+        made = self.config.get("backbone")
+        if made and made != name:
+            raise FobenchError(
+                f"{self.path} was trained for backbone {made!r}, not {name!r}. Choose another --init, or --backbone {made}."
+            )
+
     def fill(self, module: nn.Module, name: str) -> bool:
         """Fills a part by its tensors' names within it, strictly; False where the checkpoint has none of them."""
         found = weights.part(self.tensors, name)

@@ -162,6 +162,8 @@ def main(
     if not evaluate:
         model = with_fresh_head(model, order.config.state_middle, order.loop.seed)
     frozen, model = Frozen.of_model(model.config, backbone, backbone_args, device), model.to(device)
+    if not str(init).startswith(checkpoints.UNTRAINED):
+        Earlier.read(init).check_backbone(frozen.backbone.name)
     material = Material(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
     lines = read_lines(replies) if replies else []
     known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}

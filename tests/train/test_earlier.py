@@ -52,3 +52,12 @@ def test_an_encoder_comes_as_it_was(model, saved):
     encoder = model.config.encoder.build()
     Earlier.read(saved).give(encoder, "encoder", model.config.encoder)
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), model.encoder.parameters(), strict=True))
+
+
+def test_another_backbone_than_it_was_trained_for_is_refused_by_name(saved):
+    earlier = Earlier.read(saved)
+    earlier.check_backbone("a-backbone")
+    with pytest.raises(
+        FobenchError, match=r"was trained for backbone 'a-backbone', not 'another'\. Choose another --init"
+    ):
+        earlier.check_backbone("another")

@@ -105,12 +105,9 @@ def commands(script, *args):
 
 
 STAGES = ["input-1", "input-2", "input-3", "output-1", "output-2", "output-3"]
-SLOW = {"input-1", "input-3", "output-1", "output-2"}  # some seconds each
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(stage, marks=[pytest.mark.slow] if stage in SLOW else []) for stage in STAGES]
-)
+@pytest.mark.parametrize("stage", STAGES)
 def test_papers_stages_fit_gpus_of_80_gb(stage):
     lines = commands("paper.sh", "--dry-run")
     assert [line[0] for line in lines] == STAGES
