@@ -11,13 +11,15 @@ DATA=${DATA:-../shared/data/qa_text}  # folder of question sets
 CLIPS=${CLIPS:-../shared/data}        # folder of recordings: noises, rooms, people's sentences
 OUT=${OUT:-runs/small}
 WORKERS=${WORKERS:-1}                 # processes that load data
+PRECISION=${PRECISION:-no}            # bf16 on a GPU; on a CPU it is slower
 FOBENCH=${FOBENCH:-.venv/bin/fobench}
 DRY=${1:-}
 
 train() {  # a command of fobench train; a dry run passes by what is no stage
   case "$DRY $1" in
-    "--dry-run "*put-[123]) "$FOBENCH" train "$@" --dry-run; echo ;;
+    "--dry-run "*put-[123]) "$FOBENCH" train "$@" --set precision="$PRECISION" --dry-run; echo ;;
     "--dry-run "*) ;;
+    *put-[123]) echo "== $1"; "$FOBENCH" train "$@" --set precision="$PRECISION" ;;
     *) echo "== $1"; "$FOBENCH" train "$@" ;;
   esac
 }
@@ -57,7 +59,8 @@ train input-3 --config small --out "$OUT/input-3" --init "$OUT/input-1" --worker
 
 # ---- 5. one checkpoint, judged ---------------------------------------------------------------------------------------
 
-train assemble --config small --input "$OUT/input-1" --states "$OUT/input-3" --codec "$OUT/output-1" \
+[[ $DRY ]] || .venv/bin/python -m reference_model.train.unit_lm --units "$OUT/input-1" --texts "$DATA" --out "$OUT/lm.safetensors"
+train assemble --config small --lm "$OUT/lm.safetensors" --input "$OUT/input-1" --states "$OUT/input-3" --codec "$OUT/output-1" \
   --speech "$OUT/output-3" --out "$OUT/small.safetensors"
 train say --model "$OUT/small.safetensors" --texts "$OUT/data/output/plan.jsonl"
 [[ $DRY ]] || "$FOBENCH" run --checkpoint "$OUT/small.safetensors" --output "$OUT/run"

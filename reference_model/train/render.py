@@ -2,7 +2,7 @@
 
     python -m reference_model.train.render --set input --out runs/data/input --texts DATA/qa_text --threads 1
 
-Finished clips lie in `<out>/work/<shard>/` until their shard is whole; then they are packed into `<out>/<shard>.tar`.
+Finished clips lie in a folder `work` of `<out>` until their shard is whole; then they are packed into `<out>/<shard>.tar`.
 Several processes may work on one folder: each takes shards that nobody else has. What cannot be rendered is listed in
 `<out>/<shard>.failed.jsonl`.
 """
