@@ -59,7 +59,7 @@ train input-3 --config small --out "$OUT/input-3" --init "$OUT/input-1" --worker
 
 # ---- 5. one checkpoint, judged ---------------------------------------------------------------------------------------
 
-[[ $DRY ]] || .venv/bin/python -m reference_model.train.unit_lm --units "$OUT/input-1" --texts "$DATA" --out "$OUT/lm.safetensors"
+train unit-lm --units "$OUT/input-1" --texts "$DATA" --out "$OUT/lm.safetensors"
 train assemble --config small --lm "$OUT/lm.safetensors" --input "$OUT/input-1" --states "$OUT/input-3" --codec "$OUT/output-1" \
   --speech "$OUT/output-3" --out "$OUT/small.safetensors"
 train say --model "$OUT/small.safetensors" --texts "$OUT/data/output/plan.jsonl"
