@@ -32,7 +32,7 @@ from reference_model.train.corpus import Corpus
 from reference_model.train.engine import Loop, in_full, to_device
 from reference_model.train.stage import Order, stage_command
 from reference_model.train.trained import latents_reader
-from reference_model.train.waves import WaveLearner, WaveStage, trainable, used, valid_of
+from reference_model.train.waves import WaveLearner, WaveStage, learning, trainable, used, valid_of
 
 FRAMES = 64  # codec frames of a crop
 CROPS = 32  # in a batch
@@ -73,13 +73,7 @@ class CodecLearner(nn.Module):
         audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
         with in_full(audio.device):
             hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(wanted)])
-            chance = torch.Generator().manual_seed(int(self.steps))
-            if self.training and not self.steps:
-                self.quantizer.start(hidden, chance)
-            quantised = self.quantizer(hidden)
-            if self.training:
-                self.quantizer.follow(quantised, chance)
-                self.steps += 1
+            quantised = learning(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
             missed = (self.decoder(quantised.values) - wanted.repeat(2, 1, 1)).square().mean((1, 2)) / wanted.var()
             heard, known = missed[: len(audio)].mean(), missed[len(audio) :].mean()
         loss = heard + known + COMMITMENT * quantised.commitment

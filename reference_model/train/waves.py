@@ -16,6 +16,7 @@ from fobench.errors import FobenchError
 from reference_model.codec import CodecConfig, ReferenceCodec
 from reference_model.hifigan import weight_normed
 from reference_model.published_codec import PublishedCodecConfig
+from reference_model.quantizer import Quantised, ResidualVQ
 from reference_model.train.adversary import AdversaryConfig, mel_distance
 from reference_model.train.batches import Batches
 from reference_model.train.corpus import Corpus, subset
@@ -26,6 +27,17 @@ from reference_model.train.shards import Faults
 # gradient is so large that clipping both together takes the other's away.
 CAUGHT, FEATURES, COMMITMENT = 1 / 45, 2 / 45, 0.25
 BETAS = (0.8, 0.99)  # of both sides while they contend, as in HiFi-GAN
+
+
+def learning(quantizer: ResidualVQ, hidden: Tensor, steps: Tensor) -> Quantised:
+    """A training step of the codebooks on what the encoder gives [B, D, F]; the first begins them. `steps` [] is counted up."""
+    chance = torch.Generator().manual_seed(int(steps))
+    if not steps:
+        quantizer.start(hidden, chance)
+    quantised: Quantised = quantizer(hidden)
+    quantizer.follow(quantised, chance)
+    steps += 1
+    return quantised
 
 
 class WaveLearner(nn.Module):
@@ -46,13 +58,7 @@ class WaveLearner(nn.Module):
         audio = to_device(audio, self)
         with in_full(audio.device):
             hidden = self.encoder(self._mels(audio))
-            chance = torch.Generator().manual_seed(int(self.steps))
-            if self.training and not self.steps:
-                self.quantizer.start(hidden, chance)
-            quantised = self.quantizer(hidden)
-            if self.training:
-                self.quantizer.follow(quantised, chance)
-                self.steps += 1
+            quantised = learning(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
             made = self.generator(self.decoder(quantised.values))
             means = {"mel": mel_distance(audio, made, self._rate_hz), "commitment": quantised.commitment}
             loss = means["mel"] + COMMITMENT * quantised.commitment

@@ -10,7 +10,8 @@ import torch
 from fobench import plugins
 from fobench_plugins.suites.spoken_qa.questions import read as benchmark
 from reference_model.train import llm_texts, texts
-from reference_model.train.llm_texts import PATTERNS, Backbone, Collected
+from reference_model.train.llm_texts import Backbone, Collected
+from reference_model.train.patterns import EXAMPLES, PATTERNS
 
 TOPICS = [f"T{''.join(random.Random(n).choices('aeioul', k=7))}" for n in range(600)]
 
@@ -115,7 +116,7 @@ def test_every_pattern_shows_different_examples_and_ends_at_the_topic() -> None:
         prompts = {pattern.prompt(random.Random(seed)) for seed in range(20)}
         assert len(prompts) > 10
         assert all(p.startswith(pattern.intro) and p.endswith("\n\nTopic:") for p in prompts)
-        assert all(p.count(f"\n{pattern.label}: ") == llm_texts.EXAMPLES for p in prompts)
+        assert all(p.count(f"\n{pattern.label}: ") == EXAMPLES for p in prompts)
     assert sum(pattern.share for pattern in PATTERNS) == pytest.approx(1)
 
 
