@@ -38,6 +38,7 @@ class PlaybackBuffer:
         self._packets: list[Packet] = []
         self._generated: dict[int, int] = {}  # samples by reply, dropped ones included
         self._stopped_ns: dict[int, int] = {}
+        self._complete: set[int] = set()
 
     def add(self, reply: int, samples: Samples, available_ns: int) -> int:
         """Queues a packet that became available at `available_ns`; returns when its first sample plays, in ns."""
@@ -56,6 +57,15 @@ class PlaybackBuffer:
                 self._stopped_ns.setdefault(packet.reply, at_ns)
                 packet.samples = packet.samples[: max(0, cut - packet.start)]
         self._packets = [packet for packet in self._packets if len(packet.samples)]
+
+    def complete(self, reply: int) -> None:
+        """Nothing more will be added to this reply."""
+        self._complete.add(reply)
+
+    @property
+    def closing_ns(self) -> int | None:
+        """When the latest reply ends, or None while more of it may come."""
+        return self.end_ns if self._packets and self._packets[-1].reply in self._complete else None
 
     @property
     def end_ns(self) -> int:

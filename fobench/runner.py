@@ -115,6 +115,7 @@ class Replay:
                 self.texts[reply] = self.texts.get(reply, "") + str(data.get("text", ""))
             else:
                 self.ended.add(reply)
+                self.playback.complete(reply)
         if media is None:
             media = samples_to_ns(self.position, self.user.rate_hz)
         self.events.append(Event(event.kind, data, media, now, played, cost_ns))
@@ -125,6 +126,8 @@ class Replay:
         elif action == Action.YIELD:
             self.playback.flush(now)
             self.ended.update(self.generated, self.texts)
+            for reply in self.generated:
+                self.playback.complete(reply)
 
     def _check(self, event: Event | None) -> None:
         """Raises `SystemFailure` (bad_audio, bad_event) for what no loudspeaker could play and no trace could hold."""

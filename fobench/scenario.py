@@ -9,7 +9,9 @@ from typing import Any, Literal
 from fobench.errors import FobenchError
 from fobench.types import NS_PER_S
 
-AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_end"]
+AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_closing", "reply_end"]
+ROLES = ("question", "interrupt", "stop", "fragment", "backchannel", "side_talk", "background", "noise")
+CONTROL = "-control"  # ends the id and the family of a scenario that lacks what its pair tests
 ASKING_ROLES = ("question", "interrupt")  # turns that want an answer; an interrupt is a question over the reply
 
 
@@ -19,10 +21,13 @@ class Anchor:
 
     `start`: the scenario's beginning. `turn_end`: the user's previous turn ended. `reply_audible`: the system became
     audible after the user's previous turn had begun. `reply_end`: it then fell silent, for `delay_ns` at a stretch.
+    `reply_closing`: `delay_ns` *before* its reply ends, or as soon after that as the reply is made to its end: listeners
+    foresee ends. `or_after_ns`: begin so long after the previous turn's end if the reply never came to the event.
     """
 
     event: AnchorEvent = "start"
     delay_ns: int = NS_PER_S // 2
+    or_after_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Turn:
 
     `start_ns` and `end_ns` bound the speech inside the file, from the file's beginning; None means: found by level
     (`fobench.audio.speech_bounds`). `role` says what the turn is to the dialogue: question, interrupt (a question over the
-    reply), stop, backchannel, side_talk, background, noise.
+    reply), stop, fragment (the beginning of what the next turn goes on with), backchannel, side_talk, background, noise.
     """
 
     audio: str
@@ -49,7 +54,7 @@ class Expect:
     """What the scorers know and the system does not.
 
     `answers`: accepted answers, the canonical one first; empty if there is nothing to answer. `choices`: of a multiple
-    choice question. `family`: of a duplex scenario.
+    choice question. `family`: of a duplex scenario; that of a paired control ends in `CONTROL`.
     """
 
     answers: tuple[str, ...] = ()

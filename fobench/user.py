@@ -1,6 +1,7 @@
 """The simulated user: speaks the scenario's turns, some of them in reaction to what it hears of the system.
 
-It is causal: what it says in a frame depends on playback up to the frame's beginning only.
+It is causal: what it says in a frame depends on playback up to the frame's beginning only, but for turns that are anchored to
+a reply's closing: these know the end of a reply that is made and waits to be played, as a listener foresees it.
 """
 
 from __future__ import annotations
@@ -112,8 +113,13 @@ class User:
             return previous.end + delay
         heard = playback.audible_ns(samples_to_ns(previous.start, self.rate_hz), samples_to_ns(now, self.rate_hz))
         if heard is None:
-            return None
+            return (
+                None if anchor.or_after_ns is None else previous.end + ns_to_samples(anchor.or_after_ns, self.rate_hz)
+            )
         if anchor.event == "reply_audible":
             return ns_to_samples(heard[0], self.rate_hz) + delay
+        if anchor.event == "reply_closing":
+            closing = playback.closing_ns
+            return None if closing is None else max(now, ns_to_samples(closing, self.rate_hz) - delay)
         quiet_since = max(ns_to_samples(heard[1], self.rate_hz), previous.end)
         return quiet_since + delay if now >= quiet_since + delay else None

@@ -26,6 +26,17 @@ def test_a_packet_plays_when_available_and_the_next_right_behind():
     assert (reply.generated_ns, reply.heard_ns, reply.underruns) == (NS_PER_S, NS_PER_S, ())
 
 
+def test_the_end_of_a_reply_is_known_once_it_is_complete():
+    buffer = PlaybackBuffer(RATE)
+    assert buffer.closing_ns is None
+    buffer.add(0, tone(500), 0)
+    assert buffer.closing_ns is None
+    buffer.complete(0)
+    assert buffer.closing_ns == 500 * MS
+    buffer.add(1, tone(100), 0)
+    assert buffer.closing_ns is None
+
+
 def test_a_late_packet_leaves_a_gap():
     buffer = PlaybackBuffer(RATE)
     buffer.add(0, tone(100), 0)

@@ -145,6 +145,25 @@ def test_a_turn_anchored_to_the_replys_end_waits_for_silence(turn):
     assert trace.user[1].start_ns == pytest.approx(3400 * MS, abs=20 * MS)
 
 
+def test_a_turn_anchored_to_the_replys_closing_begins_before_its_end(turn):
+    last = turn(300, role="interrupt", anchor=Anchor("reply_closing", 250 * MS))
+    trace = replay(Replier(after_ms=2000, reply_ms=800), turn(1000), last).trace
+    assert trace.user[1].start_ns == 2550 * MS
+
+
+def test_the_closing_of_a_reply_that_is_shorter_is_known_at_once(turn):
+    last = turn(300, role="interrupt", anchor=Anchor("reply_closing", 900 * MS))
+    trace = replay(Replier(after_ms=2000, reply_ms=800), turn(1000), last).trace
+    assert trace.user[1].start_ns == pytest.approx(2000 * MS + 30 * MS, abs=20 * MS)  # 30 ms make it audible
+
+
+@pytest.mark.parametrize(("after_ms", "start_ms"), [(1900, 2300), (9000, 2500)])
+def test_a_turn_may_begin_without_the_reply_that_it_waits_for(turn, after_ms, start_ms):
+    resumed = turn(300, role="interrupt", anchor=Anchor("reply_audible", 400 * MS, or_after_ns=1000 * MS))
+    trace = replay(Replier(after_ms=after_ms), turn(1000, role="fragment"), resumed).trace
+    assert trace.user[1].start_ns == pytest.approx(start_ms * MS, abs=20 * MS)
+
+
 def test_turns_follow_one_another(turn):
     trace = replay(Replier(after_ms=9000), turn(1000), turn(500, anchor=Anchor("turn_end", 250 * MS))).trace
     assert trace.user[1].start_ns == 1750 * MS

@@ -18,13 +18,12 @@ import numpy as np
 
 from fobench import audio
 from fobench.errors import FobenchError
-from fobench.scenario import Anchor, AnchorEvent
+from fobench.scenario import ROLES, Anchor, AnchorEvent
 from fobench.text import whole
 from fobench.types import NS_PER_S
 
 MANIFEST = "manifest.jsonl"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
-ROLES = ("question", "interrupt", "stop", "backchannel", "side_talk", "background", "noise")
 FOLLOWING = Anchor("reply_end", NS_PER_S)  # where a conversation's later turns begin if they do not say
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("audio", "text", "question", "role", "family"), (str,)),
