@@ -19,8 +19,8 @@ ASKING_ROLES = ("question", "interrupt")  # turns that want an answer; an interr
 class Anchor:
     """When a turn of the user begins: `delay_ns` after an event.
 
-    `start`: the scenario's beginning. `turn_end`: the user's previous turn ended. `reply_audible`: the system became
-    audible after the user's previous turn had begun. `reply_end`: it then fell silent, for `delay_ns` at a stretch.
+    `start`: the scenario's beginning. `turn_end`: the user's previous turn ended. `reply_audible`: after that the system
+    was audible. `reply_end`: it fell silent after the previous turn had begun, for `delay_ns` at a stretch.
     `reply_closing`: `delay_ns` *before* its reply ends, or as soon after that as the reply is made to its end: listeners
     foresee ends. `or_after_ns`: begin so long after the previous turn's end if the reply never came to the event.
     """

@@ -111,7 +111,8 @@ class User:
             return None
         if anchor.event == "turn_end":
             return previous.end + delay
-        heard = playback.audible_ns(samples_to_ns(previous.start, self.rate_hz), samples_to_ns(now, self.rate_hz))
+        since = previous.start if anchor.event == "reply_end" else previous.end
+        heard = playback.audible_ns(samples_to_ns(since, self.rate_hz), samples_to_ns(now, self.rate_hz))
         if heard is None:
             return (
                 None if anchor.or_after_ns is None else previous.end + ns_to_samples(anchor.or_after_ns, self.rate_hz)

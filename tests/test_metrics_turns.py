@@ -1,9 +1,12 @@
 """Turn taking on hand-made timelines."""
 
+from dataclasses import replace
+
 import pytest
 from traces import duplex_trace, qa_trace
 
 from fobench import plugins
+from fobench.scenario import Anchor
 
 ASKED = ("question", 500, 2000)
 
@@ -59,15 +62,93 @@ def test_speaking_over_a_backchannel_is_no_interruption():
 
 
 def test_noise_alone_holds_no_floor():
-    trace = duplex_trace([("noise", 500, 2000)])
-    assert score("interrupts_user_rate", trace).reason == "the user never holds the floor"
+    assert (
+        score("interrupts_user_rate", duplex_trace([("noise", 500, 2000)])).reason == "the user never holds the floor"
+    )
+
+
+@pytest.mark.parametrize(("replies", "success"), [([], True), ([(2500, 3000)], True), ([(2500, 3600)], False)])
+def test_where_nothing_is_asked_the_floor_is_not_taken(replies, success):
+    assert score("turn_success", duplex_trace([("noise", 500, 2000)], replies)).value == float(success)
+
+
+def test_a_question_that_was_not_reached_is_no_success():
+    trace = duplex_trace([ASKED])
+    trace = replace(trace, user=())
     assert score("turn_success", trace).reason == "no question was asked"
+
+
+@pytest.mark.parametrize(
+    ("replies", "success"),
+    [
+        ([(2700, 4400)], True),  # yields
+        ([(2700, 4400), (6500, 7000)], True),  # and says "okay"
+        ([(2700, 4400), (6500, 8000)], False),  # and takes the floor again
+        ([(2700, 6100)], False),  # goes on for more than 2 s
+    ],
+)
+def test_after_stop_the_floor_is_the_users(replies, success):
+    trace = duplex_trace([ASKED, ("stop", 4000, 4500)], replies, yields=[4200])
+    assert score("turn_success", trace).value == float(success)
+
+
+@pytest.mark.parametrize(("end", "success"), [(5900, True), (6100, False)])
+def test_an_interrupted_reply_ends_in_time(end, success):
+    trace = duplex_trace([ASKED, ("interrupt", 4000, 5500)], [(2700, end), (7000, 8000)])
+    assert score("turn_success", trace).value == float(success)
+
+
+PAUSED = [("fragment", 500, 1500), ("question", 2700, 4000)]
+
+
+@pytest.mark.parametrize(
+    ("replies", "taken", "over", "success"),
+    [
+        ([(4700, 6000)], False, False, True),
+        ([(2200, 3300), (4700, 6000)], True, True, False),  # from the pause on, for more than a second
+        ([(2200, 2600), (4700, 6000)], False, True, False),  # a murmur takes no floor, and is heard all the same
+        ([(1400, 2500), (4700, 6000)], False, True, False),  # over the fragment: not in the pause
+    ],
+)
+def test_a_pause_inside_a_turn(replies, taken, over, success):
+    trace = paused(duplex_trace(PAUSED, replies))
+    assert score("pause_takeover_rate", trace).value == float(taken)
+    assert score("interrupts_user_rate", trace).value == float(over)
+    assert score("turn_success", trace).value == float(success)
+
+
+def test_in_a_pause_four_heard_words_take_the_floor():
+    def said(text):
+        trace = paused(duplex_trace(PAUSED, [(2200, 2600)]))
+        return replace(trace, replies=(replace(trace.replies[0], text=text),))
+
+    assert score("pause_takeover_rate", said("What is it you want?")).value == 1.0
+    assert score("pause_takeover_rate", said("Yes, go on?")).value == 0.0
+
+
+def test_a_fragment_that_waits_for_the_system_has_no_pause():
+    trace = duplex_trace([("fragment", 500, 1500), ("interrupt", 3500, 5000)], [(2700, 3900), (5700, 7000)])
+    assert score("pause_takeover_rate", trace).reason == "no pause inside a turn"
+    assert score("interrupts_user_rate", trace).value == 0.0
+    assert score("turn_success", trace).value == 1.0
+
+
+def paused(trace):
+    """The trace with its second turn following by the clock."""
+    first, second = trace.scenario.turns
+    turns = (first, replace(second, anchor=Anchor("turn_end", 1200 * 10**6)))
+    return replace(trace, scenario=replace(trace.scenario, turns=turns))
 
 
 @pytest.mark.parametrize(("at", "yielded"), [(4200, True), (6000, True), (6001, False), (None, False)])
 def test_yield_within_two_seconds(at, yielded):
     trace = duplex_trace([ASKED, ("stop", 4000, 4500)], [(2700, 9000)], yields=[at] if at else [])
     assert score("yield_rate", trace).value == float(yielded)
+
+
+def test_a_reply_that_ends_by_itself_leaves_nothing_to_yield():
+    trace = duplex_trace([ASKED, ("interrupt", 4000, 5500)], [(2700, 5900)])
+    assert score("yield_rate", trace).reason == "the reply ended by itself"
 
 
 def test_there_is_nothing_to_yield_in_silence():
@@ -103,3 +184,30 @@ def test_rates_of_a_run():
     found = total("turn_success", traces)
     assert (found.value, found.n, found.detail["n_failed"]) == (0.5, 2, 1)
     assert found.ci[0] < 0.5 < found.ci[1]
+
+
+@pytest.mark.parametrize(
+    ("replies", "yields", "kept"),
+    [
+        ([(2700, 9000)], [], 1.0),
+        ([(2700, 4400)], [], 1.0),  # it ended by itself
+        ([(2700, 4400)], [4300], 0.0),
+        ([(2700, 4400), (5000, 9000)], [4300], 0.0),  # another reply is not the same
+        ([(2700, 9000)], [4300], 1.0),  # the same reply, heard after the stop
+    ],
+)
+def test_a_reply_is_kept_or_resumed(replies, yields, kept):
+    trace = duplex_trace([ASKED, ("backchannel", 4000, 4300)], replies, yields=yields)
+    assert score("resume_rate", trace).value == kept
+    assert score("turn_success", trace).value == kept
+
+
+@pytest.mark.parametrize(("heard", "right"), [("It is Paris.", 1.0), ("It is Rome.", 0.0), ("", 0.0)])
+def test_the_new_question_is_answered(heard, right):
+    user = [ASKED, ("interrupt", 4000, 5500)]
+    trace = duplex_trace(user, [(2700, 4400), (6300, 7000)], heard=heard)
+    assert score("response_after_interrupt", trace).value == right
+
+
+def test_without_a_new_question_there_is_no_answer_to_it():
+    assert score("response_after_interrupt", duplex_trace([ASKED])).reason == "no interruption by a question"

@@ -146,32 +146,74 @@ def takeover_rate() -> Metric:
     return turns.Rate("takeover_rate", "none", turns.takes_over)
 
 
+def pause_takeover_rate() -> Metric:
+    """Share of scenarios with a pause inside the user's turn in which the system takes the floor there."""
+    from fobench_plugins.metrics import turns
+
+    return turns.Rate("pause_takeover_rate", "lower", turns.takes_over_in_pause)
+
+
 def turn_success() -> Metric:
     """Share of scenarios in which the system is silent in the user's span and speaks in its own."""
     from fobench_plugins.metrics import turns
 
-    return turns.Rate("turn_success", "higher", turns.succeeds)
+    return turns.Rate("turn_success", "higher", turns.succeeds, version=2)
 
 
 def interrupts_user_rate() -> Metric:
     """Share of scenarios in which the system becomes audible while the user still holds the turn."""
     from fobench_plugins.metrics import turns
 
-    return turns.Rate("interrupts_user_rate", "lower", turns.speaks_over)
+    return turns.Rate("interrupts_user_rate", "lower", turns.speaks_over, version=2)
+
+
+def response_after_interrupt() -> Metric:
+    """Share of interruptions by a new question that are answered correctly."""
+    from fobench_plugins.metrics import turns
+
+    return turns.Rate("response_after_interrupt", "higher", turns.answers_interrupt)
 
 
 def yield_rate() -> Metric:
     """Share of interruptions to which the system yields within 2.0 s."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics import moments, yields
 
-    return turns.YieldRate("yield_rate", "higher", false=False)
+    return yields.SoundRate("yield_rate", "higher", moments.interruptions, yields.yields, version=2)
 
 
 def false_yield_rate() -> Metric:
     """Share of backchannels, side talk, background speech and noises for which the system stops."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics import moments, yields
 
-    return turns.YieldRate("false_yield_rate", "lower", false=True)
+    return yields.SoundRate("false_yield_rate", "lower", moments.bystanders, yields.stops)
+
+
+def resume_rate() -> Metric:
+    """Share of backchannels, side talk, background speech and noises through which the system keeps or resumes its reply."""
+    from fobench_plugins.metrics import moments, yields
+
+    return yields.SoundRate("resume_rate", "higher", moments.bystanders, yields.keeps)
+
+
+def state_f1() -> Metric:
+    """Macro F1 of the states 0 / 1 / 2 that the system predicts, a user's turn a case; the confusion matrix in detail."""
+    from fobench_plugins.metrics.states import StateF1
+
+    return StateF1("state_f1", "states")
+
+
+def decision_f1() -> Metric:
+    """The same of what the system did: decided to speak (1), to ignore (2), or nothing (0)."""
+    from fobench_plugins.metrics.states import StateF1
+
+    return StateF1("decision_f1", "decisions")
+
+
+def state_delay_chunks() -> Metric:
+    """Chunks that the state head judges after the true end of the user's turn until it tells the turn's end."""
+    from fobench_plugins.metrics.states import StateDelay
+
+    return StateDelay()
 
 
 def dnsmos() -> Metric:
@@ -185,7 +227,9 @@ NAMED = (
     *(accuracy_t2t, accuracy_a2t2t, accuracy_s2t, accuracy_s2s, parity),
     *(understanding_wer, speech_text_wer, speech_text_cer, judge_floor_wer),
     *(endpoint_ms, ttft_ms, ttfa_ms, response_ms, yield_decision_ms, audible_stop_ms),
-    *(takeover_rate, turn_success, interrupts_user_rate, yield_rate, false_yield_rate),
+    *(takeover_rate, pause_takeover_rate, turn_success, interrupts_user_rate),
+    *(yield_rate, false_yield_rate, resume_rate, response_after_interrupt),
+    *(state_f1, decision_f1, state_delay_chunks),
     *(rtf_input, rtf_output, underruns, underrun_ms, dnsmos),
 )
 FACTORIES: Factories = {factory.__name__: factory for factory in NAMED}

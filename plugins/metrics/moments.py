@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from fobench.trace import Reply, Trace, Utterance
-from fobench.types import Action, Event, EventKind
+from fobench.types import NS_PER_S, Action, Event, EventKind
 
 INTERRUPTING = ("interrupt", "stop")  # roles of turns that claim the floor from the system
 BYSTANDING = ("backchannel", "side_talk", "background", "noise")  # roles of sounds that claim no floor
+
+TAKEOVER_NS = NS_PER_S  # audible speech of this length takes the floor ...
+TAKEOVER_WORDS = 3  # ... and so do more words than this
+YIELD_NS = 2 * NS_PER_S  # a yield later than this after the interruption's start is none
 
 NOTHING_AUDIBLE = "nothing was audible then"
 
@@ -31,6 +36,42 @@ def bystanders(trace: Trace) -> list[Utterance]:
 def claims(trace: Trace) -> list[Utterance]:
     """The user's utterances that hold the floor while they last: all but the bystanding ones."""
     return [utterance for utterance in trace.user if role(trace, utterance) not in BYSTANDING]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A span in which the floor is the user's; `over`: taken from the system by an interruption."""
+
+    start_ns: int
+    end_ns: int
+    over: bool = False
+
+
+def holds(trace: Trace) -> list[Hold]:
+    """Where the user holds the floor: in claiming utterances, and between a fragment and what goes on with it by the clock.
+
+    A fragment that the user left standing (what follows waits for the system) holds it no longer than it lasts.
+    """
+    found: list[Hold] = []
+    goes_on = False
+    for utterance in claims(trace):
+        turn = trace.scenario.turns[utterance.turn]
+        if goes_on and turn.anchor.event == "turn_end":
+            found[-1] = replace(found[-1], end_ns=utterance.end_ns)
+        else:
+            found.append(Hold(utterance.start_ns, utterance.end_ns, turn.role in INTERRUPTING))
+        goes_on = turn.role == "fragment"
+    return found
+
+
+def pauses(trace: Trace) -> list[Hold]:
+    """The pauses inside the user's turns: from a fragment to the end of what goes on with it by the clock."""
+    own = claims(trace)
+    return [
+        Hold(fragment.end_ns, rest.end_ns)
+        for fragment, rest in pairwise(own)
+        if role(trace, fragment) == "fragment" and trace.scenario.turns[rest.turn].anchor.event == "turn_end"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

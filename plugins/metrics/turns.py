@@ -1,4 +1,4 @@
-"""Turn taking: `takeover_rate`, `turn_success`, `interrupts_user_rate`, `yield_rate`, `false_yield_rate`."""
+"""Turn taking: `takeover_rate`, `pause_takeover_rate`, `turn_success`, `interrupts_user_rate`, `response_after_interrupt`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from fobench.scenario import Scenario
-from fobench.stats import wilson
 from fobench.text import normalise
-from fobench.trace import Trace, Utterance
-from fobench.types import NS_PER_S, Action, Score
+from fobench.trace import Trace
+from fobench.types import Score
 from fobench_plugins.metrics import moments
-from fobench_plugins.metrics.scores import failed, given, known, missing, no_total, share
-
-TAKEOVER_NS = NS_PER_S  # audible speech of this length takes the floor ...
-TAKEOVER_WORDS = 3  # ... and so do more words than this
-YIELD_NS = 2 * NS_PER_S  # a yield later than this after the interruption's start is none
+from fobench_plugins.metrics.answers import verdict
+from fobench_plugins.metrics.moments import TAKEOVER_NS, TAKEOVER_WORDS, YIELD_NS, Sound
+from fobench_plugins.metrics.scores import failed, given, known, missing, share
+from fobench_plugins.metrics.yields import keeps
 
 Outcome = bool | str  # or why there is none
 
@@ -23,13 +21,16 @@ Outcome = bool | str  # or why there is none
 class Rate:
     """Share of scenarios in which something happened, with Wilson's 95 % interval."""
 
-    version = 1
     unit = "share"
 
     def __init__(
-        self, name: str, better: Literal["higher", "lower", "none"], happened: Callable[[Trace], Outcome]
+        self,
+        name: str,
+        better: Literal["higher", "lower", "none"],
+        happened: Callable[[Trace], Outcome],
+        version: int = 1,
     ) -> None:
-        self.name, self.better, self.happened = name, better, happened
+        self.name, self.better, self.happened, self.version = name, better, happened, version
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         if trace.failure:
@@ -45,71 +46,77 @@ class Rate:
 def takes_over(trace: Trace) -> Outcome:
     """`takeover_rate`: a reply is audible for at least 1 s, or of more than 3 words (as the judge heard them)."""
     heard = moments.sounds(trace)
-    if any(sound.end_ns - sound.start_ns >= TAKEOVER_NS for sound in heard):
+    if any(_long(sound) for sound in heard):
         return True
     return bool(heard) and len(normalise(trace.judge.get("reply") or "").split()) > TAKEOVER_WORDS
 
 
+def takes_over_in_pause(trace: Trace) -> Outcome:
+    """`pause_takeover_rate`: a reply that began in a pause of the user's turn, or in what followed, takes the floor.
+
+    Its words are those that the system wrote, as far as they were heard: the judge hears the answer only.
+    """
+    pauses = moments.pauses(trace)
+    if not pauses:
+        return "no pause inside a turn"
+    inside = [s for s in moments.sounds(trace) if any(p.start_ns <= s.start_ns < p.end_ns for p in pauses)]
+    return any(_long(sound) or _words_heard(sound) > TAKEOVER_WORDS for sound in inside)
+
+
+def _long(sound: Sound) -> bool:
+    return sound.end_ns - sound.start_ns >= TAKEOVER_NS
+
+
+def _words_heard(sound: Sound) -> float:
+    reply = sound.reply
+    return len(normalise(reply.text).split()) * reply.heard_ns / max(1, reply.generated_ns)
+
+
 def succeeds(trace: Trace) -> Outcome:
-    """`turn_success`: silent while the user speaks (but for what an interruption interrupts), audible after the question."""
-    question = trace.question
-    if not question:
+    """`turn_success`: silent in the user's span, speaks in its own.
+
+    Silent: it never becomes audible while the user holds the floor, what an interruption interrupts ends within 2.0 s, and
+    after "stop", or where nothing was asked, it does not take the floor. Speaks: audible after the question, and it keeps
+    (or resumes) its reply through what claims no floor.
+    """
+    asked = trace.question
+    if trace.scenario.question and not asked:
         return "no question was asked"
-    interrupting = moments.interruptions(trace)
-    held = [utterance for utterance in moments.claims(trace) if utterance not in interrupting]
-    silent = not any(overlaps(trace, utterance) for utterance in held) and not speaks_over(trace)
-    return silent and any(sound.start_ns >= question.end_ns for sound in moments.sounds(trace))
+    overlaps = any(_overlaps(trace, hold) for hold in moments.holds(trace) if not hold.over)
+    silent = not overlaps and speaks_over(trace) is not True and not _overrun(trace)
+    if not asked:
+        return silent and not takes_over(trace)
+    stops = [u for u in trace.user if moments.role(trace, u) == "stop" and u.start_ns > asked.start_ns]
+    if stops:
+        limit = stops[-1].start_ns + YIELD_NS
+        return silent and not any(_long(s) for s in moments.sounds(trace) if s.start_ns >= limit)
+    speaks = any(sound.start_ns >= asked.end_ns for sound in moments.sounds(trace))
+    return silent and speaks and all(keeps(trace, u) is not False for u in moments.bystanders(trace))
+
+
+def _overlaps(trace: Trace, hold: moments.Hold) -> bool:
+    return any(s.start_ns < hold.end_ns and s.end_ns > hold.start_ns for s in moments.sounds(trace))
+
+
+def _overrun(trace: Trace) -> bool:
+    """Whether it went on for more than 2.0 s into an interruption."""
+    met = [(u, moments.audible_at(trace, u.start_ns)) for u in moments.interruptions(trace)]
+    return any(sound.end_ns > u.start_ns + YIELD_NS for u, sound in met if sound)
 
 
 def speaks_over(trace: Trace) -> Outcome:
-    """`interrupts_user_rate`: the system becomes audible inside an utterance that holds the floor."""
-    claims = moments.claims(trace)
-    if not claims:
+    """`interrupts_user_rate`: the system becomes audible while the user holds the floor, pauses inside a turn included."""
+    holds = moments.holds(trace)
+    if not holds:
         return "the user never holds the floor"
-    return any(u.start_ns <= sound.start_ns < u.end_ns for u in claims for sound in moments.sounds(trace))
+    return any(hold.start_ns <= sound.start_ns < hold.end_ns for hold in holds for sound in moments.sounds(trace))
 
 
-def overlaps(trace: Trace, utterance: Utterance) -> bool:
-    return any(s.start_ns < utterance.end_ns and s.end_ns > utterance.start_ns for s in moments.sounds(trace))
-
-
-class YieldRate:
-    """Share of sounds, made while the system is audible, for which it decides to stop; Wilson's 95 % interval.
-
-    `yield_rate`: of interruptions, within 2.0 s of their start. `false_yield_rate`: of backchannels, side talk, background
-    speech and noise, until 2.0 s after their end. The total counts single sounds; `by_role` has each role apart.
-    """
-
-    version = 1
-    unit = "share"
-
-    def __init__(self, name: str, better: Literal["higher", "lower"], false: bool) -> None:
-        self.name, self.false = name, false
-        self.better: Literal["higher", "lower", "none"] = better
-
-    def score(self, trace: Trace, scenario: Scenario) -> Score:
-        if trace.failure:
-            return failed(self, trace)
-        sounds = moments.bystanders(trace) if self.false else moments.interruptions(trace)
-        tried = [u for u in sounds if moments.audible_at(trace, u.start_ns)]
-        if not tried:
-            return missing(self, moments.NOTHING_AUDIBLE if sounds else "no such sound", scenario)
-        events = [{"role": moments.role(trace, u), "yielded": self.yields(trace, u)} for u in tried]
-        return given(self, sum(e["yielded"] is True for e in events) / len(events), scenario, sounds=events)
-
-    def yields(self, trace: Trace, sound: Utterance) -> bool:
-        until = (sound.end_ns if self.false else sound.start_ns) + YIELD_NS
-        claim = moments.next_claim_ns(trace, sound)
-        end = until + 1 if claim is None else min(until + 1, claim)
-        return moments.first(trace.decisions(Action.YIELD), sound.start_ns, end) is not None
-
-    def aggregate(self, scores: Sequence[Score]) -> list[Score]:
-        sounds = [sound for score in known(scores) for sound in score.detail["sounds"]]
-        if not sounds:
-            return [no_total(self, scores)]
-        by_role = {}
-        for role in sorted({sound["role"] for sound in sounds}):
-            of_role = [sound["yielded"] for sound in sounds if sound["role"] == role]
-            hits, n = sum(of_role), len(of_role)
-            by_role[role] = {"value": hits / n, "n": n, "hits": hits, "ci": wilson(hits, n)}
-        return [share(self, sum(sound["yielded"] for sound in sounds), len(sounds), scores, by_role=by_role)]
+def answers_interrupt(trace: Trace) -> Outcome:
+    """`response_after_interrupt`: the new question is answered correctly, as spoken (as written, if there was no judge)."""
+    asked = trace.scenario.question
+    if asked is None or asked.role != "interrupt":
+        return "no interruption by a question"
+    spoken = verdict(trace, "s2s")
+    found = verdict(trace, "s2t") if spoken.unavailable else spoken
+    return found.reason if found.right is None else found.right

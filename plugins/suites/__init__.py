@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fobench.hookspecs import Factories
 from fobench.types import Suite
 
@@ -16,6 +18,23 @@ def controls(
     from fobench_plugins.suites.controls import Controls
 
     return Controls(count, families, text, answer)
+
+
+def duplex(
+    families: str | None = None,
+    count: int = 20,
+    controls: bool = True,
+    sound: Literal["speech", "tones"] = "speech",
+    voice: str = "kokoro",
+    speakers: str | None = None,
+) -> Suite:
+    """Interruptions, backchannels, pauses, noises: 13 families of `count` scenarios, each with its paired control. `families`:
+    only these, parted by commas. `sound`: tones of known length instead of speech, for the scripted systems. Another `voice`
+    or `speakers` of it (parted by commas) are spoken at first use and kept.
+    """
+    from fobench_plugins.suites.duplex.suite import Duplex
+
+    return Duplex(families, count, controls, sound, voice, speakers)
 
 
 def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
@@ -58,4 +77,10 @@ def hub(
     return Hub(name, where, Path(path).expanduser() if path else None, columns)
 
 
-FACTORIES: Factories = {"spoken-qa": spoken_qa, "controls": controls, "manifest:": manifest, "hub:": hub}
+FACTORIES: Factories = {
+    "spoken-qa": spoken_qa,
+    "controls": controls,
+    "duplex": duplex,
+    "manifest:": manifest,
+    "hub:": hub,
+}

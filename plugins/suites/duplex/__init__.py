@@ -1,0 +1,1 @@
+"""`duplex`: who speaks when, tested family by family, each with a paired control."""
