@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fobench.audio import audible_bounds
+from fobench.audio import FRAME_NS, audible_bounds
 from fobench.trace import Reply, Underrun
 from fobench.types import Samples, ns_to_samples, samples_to_ns
 
@@ -93,11 +93,20 @@ class PlaybackBuffer:
 
     def audible_ns(self, from_ns: int, to_ns: int) -> tuple[int, int] | None:
         """(start, end) of what is audible to a listener within the span, in ns, or None."""
-        first, last = ns_to_samples(from_ns, self.rate_hz), ns_to_samples(to_ns, self.rate_hz)
+        first, last = self._sounding(ns_to_samples(from_ns, self.rate_hz), ns_to_samples(to_ns, self.rate_hz))
         bounds = audible_bounds(self.render(first, last), self.rate_hz)
         if bounds is None:
             return None
         return samples_to_ns(first + bounds[0], self.rate_hz), samples_to_ns(first + bounds[1], self.rate_hz)
+
+    def _sounding(self, first: int, last: int) -> tuple[int, int]:
+        """[first, last) without the silence around what plays there, by whole frames of level: `audible_ns` is asked often."""
+        frame = ns_to_samples(FRAME_NS, self.rate_hz)
+        within = [packet for packet in self._packets if packet.end > first and packet.start < last]
+        if not within:
+            return first, first
+        skipped = max(0, within[0].start - first) // frame * frame
+        return first + skipped, min(last, first + -(-(within[-1].end - first) // frame) * frame)
 
     def render(self, first: int, last: int) -> Samples:
         """What is heard in samples [first, last): float32 [last - first], zeros where nothing plays."""
