@@ -19,6 +19,7 @@ from reference_model.codec import CodecConfig
 from reference_model.conv_transformer import ConvTransformerConfig
 from reference_model.published_codec import PublishedCodecConfig
 from reference_model.quiet_cut import QuietCut
+from reference_model.rereading import RereaderConfig
 from reference_model.sampling import Sampling
 from reference_model.speaking import Packets
 from reference_model.speech_decoder import SpeechDecoderConfig
@@ -45,6 +46,7 @@ class Duplex:
     pre_roll: int = 6  # chunks from before the onset that belong to the turn (published: 6)
     turn_end: Literal["head", "vad", "either"] = "either"  # who says that the user's turn is over
     end: int = 19  # windows of silence that end a turn by rule
+    reread: int = 8  # windows of silence after which a second pass, if there is one, reads the turn: it may be over
     barge_in_at: Literal["onset", "end"] = "onset"  # stop a reply once the user really speaks, or once they have ended
     barge_in: int = 8  # windows of speech that are really speech
 
@@ -79,6 +81,7 @@ class ModelConfig:
     adapter: AdapterConfig | SpellingConfig
     decoder: SpeechDecoderConfig
     codec: CodecConfig | PublishedCodecConfig
+    rereader: RereaderConfig | None = None  # a second pass over a turn that has ended, of an adapter that spells
     prompts: int = 25  # learnt vectors before a user turn's audio
     state_middle: int = 0  # units of the state head's middle layer; 0: it has none, as published
     compat: bool = False  # the published weights' habits (see `compatible`)

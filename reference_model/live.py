@@ -14,12 +14,13 @@ from reference_model.config import Settings
 from reference_model.context import Context
 from reference_model.encoder import stack, unstack
 from reference_model.model import FreezeOmni
+from reference_model.pronunciation import pieces
 from reference_model.quiet_cut import QuietCutter
 from reference_model.reply import Reply
 from reference_model.sampling import generator
 from reference_model.session import FreezeOmniSession
 from reference_model.speaking import Saying, Speech
-from reference_model.spoken_text import Segment, Segmenter, normalise, pieces_of, published_normalise
+from reference_model.spoken_text import Segment, Segmenter, normalise, published_normalise
 from reference_model.together import SharedBackbone, Together
 from reference_model.turns import TurnLayout
 
@@ -85,11 +86,13 @@ class Live:
 
     def speech(self, reply: Reply, segment: Segment) -> Speech | None:
         """A segment of the reply, ready to be spoken: its normalised text's embeddings and its tokens' hidden states, prefilled."""
-        ids = self.backbone.encode((published_normalise if self.model.config.compat else normalise)(segment.text))
+        said = (published_normalise if self.model.config.compat else normalise)(segment.text)
+        ids = self.backbone.encode(said)
         if not ids:
             return None
         decoder = self.model.decoder
-        text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], pieces_of(self.backbone.pieces(), ids))
+        beside = pieces(ids, said, self.backbone.pieces(), phonetic=decoder.config.phonetic)
+        text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], beside)
         thought = [reply.hidden[i] for i in segment.tokens]
         prefix = decoder.text_rows(torch.stack(thought)) if thought and decoder.config.thoughts else None
         cutter = QuietCutter(self.settings.quiet) if self.settings.quiet else None

@@ -10,6 +10,7 @@ from torch import nn
 from reference_model.config import ModelConfig
 from reference_model.encoder import SpeechEncoder
 from reference_model.speech_decoder import SpeechDecoder
+from reference_model.spelling import SpellingAdapter
 from reference_model.state_head import StateHead
 
 
@@ -24,6 +25,10 @@ class FreezeOmni(nn.Module):
         self.config = config
         self.encoder = config.encoder.build()
         self.adapter = config.adapter.build()
+        known = (
+            config.rereader is not None and config.rereader.units > 0
+        )  # else there is none, or it is not trained yet
+        self.rereader = config.rereader.build() if config.rereader and known else None
         self.prompt = nn.Parameter(torch.randn(config.prompts, config.llm_size) * 0.02)
         self.state_head = StateHead(config.llm_size, config.adapter.evidence, config.state_middle)
         self.decoder = SpeechDecoder(config.decoder)
@@ -34,6 +39,11 @@ class FreezeOmni(nn.Module):
         frames, encoder = self.encoder.step(features, encoder)
         heard, adapter = self.adapter.step(frames, adapter)
         return heard, encoder, adapter
+
+    def reread(self, features: torch.Tensor) -> list[int]:
+        """All the features [1, N, mels] of a user turn -> what the second pass spells, as units."""
+        assert self.rereader is not None and isinstance(self.adapter, SpellingAdapter)
+        return self.adapter.whole(self.rereader.read(features)[0], self.rereader.config.beam)
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

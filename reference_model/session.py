@@ -73,6 +73,8 @@ class FreezeOmniSession:
         """One window of the voice activity detector."""
         activity, duplex = self._state.activity, self._duplex
         activity.push(speech)
+        if speech and self._state.hearing is not None:
+            self._state.hearing.speak_on()
         if speech and activity.speech == duplex.onset:
             self._signal(Signal.ONSET)
         elif speech and activity.speech >= duplex.barge_in and duplex.barge_in_at == "onset":
@@ -112,12 +114,16 @@ class FreezeOmniSession:
             act, hearing = self._acts[0]
             if act is Act.REPLY and hearing is not None and hearing.waiting:
                 return self._hear(hearing)  # what was said before the turn's end comes first
+            if act is Act.REPLY and hearing is not None and self._unread(hearing):
+                return self._reread(hearing)
             self._acts.popleft()
             if (work := self._do(act, hearing)) is not None:
                 return Event(EventKind.BUSY, {"work": work, "path": "input"})
         hearing, reply = self._state.hearing, self._state.reply
         if hearing is not None and hearing.waiting:
             return self._hear(hearing)
+        if hearing is not None and self._unread(hearing) and self._state.activity.silence >= self._duplex.reread:
+            return self._reread(hearing)  # should the turn be over, it is understood by then
         if reply is not None and not reply.ended:
             return self._work_on(reply)
         return None
@@ -148,6 +154,16 @@ class FreezeOmniSession:
         if not rehearsed and self._duplex.turn_end != "vad" and not self._acts:
             self._judge(live.model.state_head.decide(p), hearing.length)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
+
+    def _unread(self, hearing: Hearing) -> bool:
+        """Whether there is a second pass, and something that it has not read."""
+        return self._live.model.rereader is not None and not hearing.reread and bool(hearing.heard)
+
+    def _reread(self, hearing: Hearing) -> Event:
+        """The second pass over a user turn."""
+        state = self._state
+        hearing.read_again(state.overheard or state.context, self._live)
+        return Event(EventKind.BUSY, {"work": "reread", "path": "input"})
 
     def _judge(self, verdict: State, length: int) -> None:
         if verdict in VERDICTS:

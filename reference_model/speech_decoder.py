@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fobench.errors import FobenchError
 from reference_model.llama import KVCache, LlamaConfig, Pairs, Stack, Turn, turned
+from reference_model.pace import Pace
 from reference_model.sampling import Sampling
 
 BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of speech, end of speech, padding
@@ -42,6 +43,8 @@ class SpeechDecoderConfig:
     allow_special: bool = False  # ids that are no codes may be drawn, as published
     thoughts: bool = True  # the LLM's hidden states are read too, by the prefix network
     characters: int = 0  # letters are read beside the LLM's vectors: how many, by Unicode number; 0: none
+    phonetic: bool = False  # phonemes are read in place of letters, see `pronunciation`
+    paced: bool = False  # every sound has a duration, see `pace`
 
     def stack(self, layers: int) -> LlamaConfig:
         return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
@@ -57,10 +60,11 @@ class DecoderState:
     rows: list[list[int]] = field(default_factory=list)  # what was drawn, [K] a step, codebook k late by k steps
     given: int = 0  # frames that have been returned
     end: int | None = None  # the number of frames, once the first codebook has ended
+    pace: torch.Tensor | None = None  # [end, d], of a paced decoder: what each frame is drawn with
 
     def fork(self) -> DecoderState:
         rows = [list(row) for row in self.rows]
-        return DecoderState(self.cache.fork(), self.position, list(self.last), rows, self.given, self.end)
+        return DecoderState(self.cache.fork(), self.position, list(self.last), rows, self.given, self.end, self.pace)
 
     @property
     def over(self) -> bool:
@@ -91,6 +95,7 @@ class SpeechDecoder(nn.Module):
         if config.thoughts:
             self.prefix = Stack(config.stack(config.layers))
         self.layers = Stack(config.stack(config.layers))
+        self.pace = Pace(config.size) if config.paced else None
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
         if config.characters:
@@ -124,9 +129,15 @@ class SpeechDecoder(nn.Module):
         """Text rows [1, H, d] and, where the decoder reads thoughts, hidden-state rows [1, P, d] -> the state in which the
         first code is drawn."""
         past = None if prefix is None else self.prefix(prefix, self._turn(prefix.shape[1]))[1]
-        _, pairs = self.layers(self._beginning(text), self._turn(text.shape[1] + 1), past)
+        beginning = self._beginning(text)
+        _, pairs = self.layers(beginning, self._turn(text.shape[1] + 1), past)
         start = [self.special(SOS)] * self.config.codebooks
-        return DecoderState(KVCache.of(pairs, ROOM), text.shape[1] + 1, start)
+        state = DecoderState(KVCache.of(pairs, ROOM), text.shape[1] + 1, start)
+        if self.pace is not None:
+            durations = self.pace.durations(beginning[:, 1:])
+            state.end = min(max(1, round(float(durations.sum()))), self.config.max_frames)
+            state.pace = self.pace.read(beginning[:, 1:], durations, state.end)[0]
+        return state
 
     def step(self, state: DecoderState, sampling: Sampling, generator: torch.Generator) -> torch.Tensor | None:
         """The next frame's codes [K], int64, or None at the segment's end."""
@@ -146,6 +157,8 @@ class SpeechDecoder(nn.Module):
         """Feeds the last tokens of S segments; logits [S, K, V + 4] of the next ones."""
         device = self.embedding.weight.device
         x = self._embed(torch.tensor([state.last for state in states], device=device)[..., None])  # [S, 1, d]
+        if self.pace is not None:
+            x = x + torch.stack([_at(state.pace, len(state.rows)) for state in states])[:, None]
         positions = torch.tensor([[state.position] for state in states], device=device)
         x = self.layers.step_many(x, turned(self.layers.config, positions), [state.cache for state in states])
         for state in states:
@@ -160,20 +173,21 @@ class SpeechDecoder(nn.Module):
                 drawn.append(self.special(PAD))  # this codebook has not begun, or has said all
                 continue
             history = [self.special(SOS), *(row[k] for row in state.rows[k:])]
-            drawn.append(sampling.sample(self._allowed(logits[k].float(), first=k == 0), generator, history))
+            ends = k == 0 and state.end is None
+            drawn.append(sampling.sample(self._allowed(logits[k].float(), ends), generator, history))
         if state.end is None and (drawn[0] == self.special(EOS) or step >= self.config.max_frames):
             state.end, drawn[0] = step, self.special(PAD)
         state.rows.append(drawn)
         state.last = drawn
 
-    def _allowed(self, logits: torch.Tensor, first: bool) -> torch.Tensor:
-        """Logits [V + 4] without what may not be drawn: only the first codebook ends a segment."""
+    def _allowed(self, logits: torch.Tensor, ends: bool) -> torch.Tensor:
+        """Logits [V + 4] without what may not be drawn; `ends`: the segment may end now, which only the first codebook says."""
         if self.config.allow_special:
             return logits
         logits = logits.clone()
         end = logits[self.special(EOS)].clone()
         logits[self.config.codes :] = -torch.inf
-        if first:
+        if ends:
             logits[self.special(EOS)] = end
         return logits
 
@@ -188,25 +202,33 @@ class SpeechDecoder(nn.Module):
         prefix: torch.Tensor | None = None,
         prefix_lengths: torch.Tensor | None = None,
         *,
+        durations: torch.Tensor | None = None,
         compact: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing. Text rows [B, H, d], codes [B, K, T], prefix rows [B, P, d], each padded, with lengths [B].
 
-        Returns logits [B, K, T + K, V + 4] and the sum of the cross-entropies of all codes and ends. `compact`: positions
-        count a segment's own rows, as when it is said; else (as published) those of the padded layout.
+        Returns logits [B, K, T + K, V + 4] and the sum of the cross-entropies of all codes and ends; of a paced decoder, which
+        needs each text row's `durations` [B, H] in frames, with those durations' losses. `compact`: positions count a segment's
+        own rows, as when it is said; else (as published) those of the padded layout.
         """
         inputs, targets = self.delayed(codes, code_lengths)  # [B, K, T + K] each
         past, seen = self._prefixed(text, prefix, prefix_lengths)
         text_seen = _within(text_lengths + 1, text.shape[1] + 1)  # [B, H + 1]
-        x = torch.cat([self._beginning(text, text_seen[:, 1:]), self._embed(inputs)], 1)
+        beginning, said = self._beginning(text, text_seen[:, 1:]), self._embed(inputs)
+        lateness = said.new_zeros(())
+        if self.pace is not None:
+            if durations is None:
+                raise ValueError("A paced decoder learns from durations.")
+            said = said + self.pace.read(beginning[:, 1:], durations, inputs.shape[-1])
+            lateness = self.pace.loss(beginning[:, 1:], durations, text_seen[:, 1:])
+        x = torch.cat([beginning, said], 1)
         turn = turned(self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact))
         mask = _visible(seen, text_seen, inputs.shape[-1])
         hidden, _ = self.layers(x, turn, past, mask)
         logits = self.out(self.norm(hidden[:, text.shape[1] + 1 :]))  # [B, T + K, K * (V + 4)]
         logits = logits.unflatten(-1, (self.config.codebooks, -1)).transpose(1, 2)
-        return logits, F.cross_entropy(
-            logits.flatten(0, 2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        total = F.cross_entropy(logits.flatten(0, 2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        return logits, total + lateness
 
     def delayed(self, codes: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes [B, K, T] of `lengths` [B] -> inputs and targets [B, K, T + K], codebook k late by k steps.
@@ -258,6 +280,12 @@ class SpeechDecoder(nn.Module):
         first = lengths + 1 if compact else torch.full_like(lengths, text + 1)  # position of the first token
         beginning = torch.arange(text + 1, device=device).expand(len(lengths), -1)
         return torch.cat([beginning, first[:, None] + torch.arange(steps, device=device)], 1)
+
+
+def _at(pace: torch.Tensor | None, step: int) -> torch.Tensor:
+    """Row `step` of a state's `pace`, or its last."""
+    assert pace is not None
+    return pace[min(step, len(pace) - 1)]
 
 
 def letters_of(piece: str, characters: int) -> list[int]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from reference_model.adapter import AdapterState, Embedder
 from reference_model.beam import Beam, BeamSearch
 from reference_model.unit_lm import ORDER, UnitLM
-from reference_model.units import BLANK, Units
+from reference_model.units import BLANK, Units, collapsed
 
 COUNTS = 2  # of the numbers in `Evidence` that are no features
 
@@ -76,7 +76,15 @@ class SpellingAdapter(nn.Module):
 
     def reader(self) -> Spelt:
         """What reads its output in one user turn."""
-        return Spelt(self.units, Beam(self.config.beam, self.lm) if self.config.beam else None)
+        return Spelt(self.units, self.config.beam and Beam(self.config.beam, self.lm))
+
+    def whole(self, log_p: torch.Tensor, search: BeamSearch | None) -> list[int]:
+        """The units of a whole turn, of natural logs of their chances [n, U]; `search`: how, if not as its own output."""
+        if (search := search or self.config.beam) is None:
+            return collapsed(log_p.argmax(-1).tolist())
+        beam = Beam(search, self.lm)
+        beam.push(log_p)
+        return beam.best
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""
@@ -123,10 +131,13 @@ class Spelt:
     given: list[int] = field(default_factory=list)  # token ids
     quiet: int = 0  # outputs since a unit was heard
     features: torch.Tensor | None = None  # [hidden] of the last output
+    again: list[int] | None = None  # the units of a second pass, which count as long as it does
 
     @property
     def best(self) -> list[int]:
         """The units that are read."""
+        if self.again is not None:
+            return self.again
         return self.beam.best if self.beam else self.greedy
 
     @property

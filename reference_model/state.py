@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +33,8 @@ class Hearing:
     rows: torch.Tensor | None = None  # [1, n, D]: what the LLM was given of it; None: nothing yet
     base: int = 0  # how long the LLM's context was before
     continued: int = 0  # length of the user turn that it goes on with, if it does not begin one
+    heard: list[torch.Tensor] = field(default_factory=list)  # the chunks that have been encoded, for a second pass
+    reread: bool = False  # whether a second pass has read all that was said
 
     @classmethod
     def begin(cls, model: FreezeOmni, chunks: list[torch.Tensor], before: torch.Tensor | None) -> Hearing:
@@ -56,16 +58,33 @@ class Hearing:
         """Hear everything that waits."""
         self.rehearsal = max(0, self.rehearsal - len(self.waiting))
         while self.waiting:
-            heard, self.encoder, self.adapter = live.hear(self.waiting.popleft(), self.encoder, self.adapter)
+            chunk = self.waiting.popleft()
+            heard, self.encoder, self.adapter = live.hear(chunk, self.encoder, self.adapter)
             self.reader.push(heard)
+            if live.model.rereader is not None:
+                self.heard.append(chunk)
+
+    def speak_on(self) -> None:
+        """More is being said: what a second pass has read is no longer all."""
+        if self.reread:
+            self.reread, self.reader.again = False, None
+
+    def read_again(self, context: Context, live: Live) -> None:
+        """The second pass: the LLM is given what all that was heard, read as a whole, turns out to be."""
+        self.reader.again, self.reread = live.model.reread(torch.cat(self.heard, 1)), True
+        self._understand(context, live)
 
     def enter(self, context: Context, live: Live) -> torch.Tensor:
         """Give the LLM what has been understood; returns what the state head judges it by [D + E]."""
+        self._understand(context, live)
+        return torch.cat([self.hidden, self.reader.evidence().to(self.hidden)])
+
+    def _understand(self, context: Context, live: Live) -> None:
+        """Bring what the LLM was given of it up to date."""
         if self.rows is None:
             self._follow(context)
         back, rows = self.reader.rows(live.backbone, following=self.continued > 0)
         self._give(context, back, rows, live.model.prompt)
-        return torch.cat([self.hidden, self.reader.evidence().to(self.hidden)])
 
     def enter_again(self, context: Context, prompt: torch.Tensor) -> None:
         """Give another context all that the LLM was given of it so far."""

@@ -56,6 +56,7 @@ def freeze_omni(
     turn_end: Literal["head", "vad", "either"] | None = None,
     barge_in_at: Literal["onset", "end"] | None = None,
     first_after: int | None = None,
+    reread: bool = True,
     compile: bool = False,
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
@@ -63,7 +64,8 @@ def freeze_omni(
     `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, which is SmolLM2-135M if not
     given. `vad`: the voice activity detector that opens turns; with "none" it listens always. `turn_end`: whether the state
     head, the detector's silence or either ends the user's turn. `barge_in_at`: a reply stops at the onset of real speech, or
-    at its end. `first_after`: tokens after which the first segment may be spoken without waiting for a comma. `compile`: the
+    at its end. `first_after`: tokens after which the first segment may be spoken without waiting for a comma. `reread`: whether a checkpoint's
+    second pass, if it has one, reads a turn again at its end. `compile`: the
     speech decoder's steps through torch.compile (CUDA graphs on a GPU; the first reply waits for the compiler). Options left
     out are the checkpoint's own.
     """
@@ -75,12 +77,20 @@ def freeze_omni(
     model = checkpoints.load(path, device=place)
     trained = not str(path).startswith(checkpoints.UNTRAINED)
     checkpoints.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
+    if not reread:
+        model.rereader = None
+    elif model.rereader is not None:
+        model.rereader.encoder()  # now, rather than in the first turn
     if compile:
         model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
     live = Live(model, llm, settings, _detectors(settings.duplex.vad))
-    which = {"checkpoint": checkpoint or f"freeze-omni/{path.name}", "checkpoint_sha256": checkpoints.digest(path)}
+    which = {
+        "checkpoint": checkpoint or f"freeze-omni/{path.name}",
+        "second_pass": model.rereader is not None,
+        "checkpoint_sha256": checkpoints.digest(path),
+    }
     return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
 
 

@@ -14,6 +14,8 @@ STEPS = {  # name: (module, what it does)
     "latents": ("latents", "Data: the codec voice's speech, with its latents."),
     "replies": ("replies", "Data: the frozen LLM's own answers to questions."),
     "input-1": ("input_1", "Encoder: what is said, by CTC."),
+    "frames": ("frames", "Data: what Whisper's frozen encoder makes of clips, for reread."),
+    "reread": ("reread", "Second pass: whole turns, spelt from those frames."),
     "input-2": ("input_2", "Encoder and adapter: transcripts through the frozen LLM."),
     "input-3": ("input_3", "Prompts and state head: when to answer, and what."),
     "output-1": ("output_1", "Codec: speech to codes and back."),

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from reference_model.config import ModelConfig
+from reference_model.pronunciation import pieces
 from reference_model.sampling import Sampling, generator
 from reference_model.speech_decoder import DecoderState, SpeechDecoder
-from reference_model.spoken_text import normalise, pieces_of, published_normalise
+from reference_model.spoken_text import normalise, published_normalise
 from reference_model.train.frozen import Frozen
 from reference_model.train.segments import cut, thoughts
 from reference_model.turns import TurnLayout
@@ -51,10 +52,12 @@ def parts(
         if thinking and line.question and decoder.config.thoughts:
             hidden = thoughts(frozen, layout, [(frozen.embed(backbone.encode(line.question)), tokens)])[0].to(device)
         for segment in cut(backbone, tokens, settings.segmentation):
-            ids = backbone.encode((published_normalise if config.compat else normalise)(segment.text))
+            said = (published_normalise if config.compat else normalise)(segment.text)
+            ids = backbone.encode(said)
             if not ids:
                 continue
-            rows = decoder.text_rows(frozen.embed(ids).to(device), pieces_of(backbone.pieces(), ids))
+            beside = pieces(ids, said, backbone.pieces(), phonetic=decoder.config.phonetic)
+            rows = decoder.text_rows(frozen.embed(ids).to(device), beside)
             own = segment.tokens
             thought = None if hidden is None else decoder.text_rows(hidden[own.start : own.stop])
             found.append(Part(number, segment.text, rows, thought, (seed, number, own.start)))

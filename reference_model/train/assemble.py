@@ -58,10 +58,26 @@ def read_by_beam(model: FreezeOmni, lm: Path) -> None:
     model.config = replace(model.config, adapter=model.adapter.config)
 
 
+def read_twice(model: FreezeOmni, second: Earlier) -> None:
+    """Gives a model its second pass. FobenchError where that writes with other units than the adapter."""
+    about = second.about("rereader")
+    if about is None or not isinstance(model.adapter, SpellingAdapter):
+        raise FobenchError(f"{second.path} holds no second pass, or the adapter of {model.config.name} does not spell.")
+    if second.config.get("writing") != model.adapter.units.merges:
+        raise FobenchError(
+            f"{second.path} writes with other units than the adapter. Train it with --adapter of this --input."
+        )
+    config = ModelConfig.from_json(model.config.to_json() | {"rereader": about}).rereader
+    assert config is not None
+    model.rereader = config.build()
+    second.fill(model.rereader, "rereader")
+    model.config = replace(model.config, rereader=config)
+
+
 def _sizes(config: ModelConfig, heard: Earlier, states: Earlier | None) -> ModelConfig:
     """The configuration with the stages' own sizes; without trained states, turns end by the detector alone."""
     data = config.to_json()
-    data |= {name: {**data[name], **(heard.about(name) or {})} for name in LISTENING}
+    data |= {name: {**data[name], **(heard.about(name) or {})} for name in LISTENING} | {"rereader": None}
     if states is None:
         data["settings"]["duplex"]["turn_end"] = "vad"
         return ModelConfig.from_json(data)
@@ -87,12 +103,24 @@ def _folder(name: str, told: str, required: bool = True) -> Callable[[Any], Any]
 @_folder("--states", "Folder of input stage 3: state head, prompts.", required=False)
 @_folder("--codec", "Folder of output stage 1.")
 @_folder("--speech", "Folder of output stage 2 or 3: speech decoder.")
+@_folder("--reread", "Folder of train.reread: the second pass.", required=False)
 @click.option("--lm", type=PATH, help="Language model of units, of reference_model.train.unit_lm.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The checkpoint to write.")
-def main(config: str, input: Path, states: Path | None, codec: Path, speech: Path, lm: Path | None, out: Path) -> None:
+def main(
+    config: str,
+    input: Path,
+    states: Path | None,
+    codec: Path,
+    speech: Path,
+    reread: Path | None,
+    lm: Path | None,
+    out: Path,
+) -> None:
     """Puts what the stages have trained together into one checkpoint."""
     head = Earlier.read(states) if states else None
     model = assemble(ModelConfig.load(config), Earlier.read(input), head, codec, speech)
+    if reread:
+        read_twice(model, Earlier.read(reread))
     if lm:
         read_by_beam(model, lm)
     checkpoints.save(model, out)

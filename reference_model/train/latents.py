@@ -4,8 +4,9 @@
     python -m reference_model.train.latents --plan runs/data/output --replies runs/data/replies.jsonl --out runs/data/spoken --silent
 
 Piper's graph is cut at the input of its HiFi-GAN generator, whose weights become our codec's (`piper_generator`). One
-safetensors file holds some hundred pairs: `<n>.audio` int16 [T], `<n>.latents` float16 [192, T / 256]; its metadata, their
-texts. `--silent`: latents alone, four times faster, for output stage 2. A killed run goes on after its last file.
+safetensors file holds some hundred pairs: `<n>.audio` int16 [T], `<n>.latents` float16 [192, T / 256], `<n>.durations` int16
+[P] of the phonemes that were said, in latents; its metadata, their texts and phonemes. `--silent`: without audio, four times
+faster, for output stage 2. A killed run goes on after its last file.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from reference_model.hifigan import PIPER_GENERATOR, Generator
 from reference_model.train.spelling import is_speakable, spelt
 
 ASSET, CUT, OUTPUT = "piper-joe-medium", "/Mul_7_output_0", "output"
+FRAMES = "/Ceil_output_0"  # of every id
 NOISE, NOISE_W = 0.333, 0.0  # as the replies' speech is rendered
 FILE = 200  # pairs
 LATENT_HZ = 22_050 / 256
@@ -72,11 +74,16 @@ def renamed(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A text as the voice says it: audio int16 [T], or None, and latents float16 [192, F]."""
+    """A text as the voice says it: audio int16 [T], or None, and latents float16 [192, F].
+
+    `phonemes`: what is said, a character each; `durations` [P]: how many latents each lasts, F together.
+    """
 
     text: str
     audio: Tensor | None
     latents: Tensor
+    phonemes: str = ""
+    durations: Tensor | None = None
 
 
 class Speaker:
@@ -92,28 +99,44 @@ class Speaker:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         graph = piper_graph()
         if silent:
-            graph = onnx.utils.Extractor(graph).extract_model(["input", "input_lengths", "scales"], [CUT])
+            graph = onnx.utils.Extractor(graph).extract_model(["input", "input_lengths", "scales"], [CUT, FRAMES])
         else:
-            graph.graph.output.append(onnx.helper.make_tensor_value_info(CUT, onnx.TensorProto.FLOAT, None))
+            told = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in (CUT, FRAMES)]
+            graph.graph.output.extend(told)
         serialized = graph.SerializeToString()
         self._session = onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
-        self._outputs = [CUT] if silent else [CUT, OUTPUT]
+        self._outputs = [CUT, FRAMES] if silent else [CUT, FRAMES, OUTPUT]
         self._voice = piper.PiperVoice.load(_model_file())
         self._scales = np.array([noise, 1.0, NOISE_W], np.float32)
 
     def say(self, text: str) -> Spoken | None:
         """The text's sentences one after the other; None where there is nothing to say."""
-        found = [self._run(phonemes) for phonemes in self._voice.phonemize(text) if phonemes]
-        if not found:
+        known = self._voice.config.phoneme_id_map
+        sentences = [[p for p in phonemes if p in known] for phonemes in self._voice.phonemize(text)]
+        sentences = [phonemes for phonemes in sentences if phonemes]
+        if not sentences:
             return None
+        found = [self._run(phonemes) for phonemes in sentences]
         latents = torch.from_numpy(np.concatenate([one[0][0] for one in found], -1).astype(np.float16))
-        if len(self._outputs) == 1:
-            return Spoken(text, None, latents)
-        audio = np.concatenate([one[1].reshape(-1) for one in found]).clip(-1, 1)
-        return Spoken(text, torch.from_numpy((audio * 32767).astype(np.int16)), latents)
+        durations = torch.cat([self._durations(p, one[1]) for p, one in zip(sentences, found, strict=True)])
+        phonemes = "".join(p for sentence in sentences for p in sentence)
+        audio = None
+        if OUTPUT in self._outputs:
+            samples = np.concatenate([one[2].reshape(-1) for one in found]).clip(-1, 1)
+            audio = torch.from_numpy((samples * 32767).astype(np.int16))
+        return Spoken(text, audio, latents, phonemes, durations)
+
+    def _durations(self, phonemes: Sequence[str], frames: np.ndarray) -> Tensor:
+        """Latents of each phoneme, int16 [P]: the pads after it are its own, what begins and ends the sentence the outermost's."""
+        counts = [len(self._voice.config.phoneme_id_map[p]) + 1 for p in phonemes]
+        counts[0] += 2  # the start and its pad
+        counts[-1] += 1  # the end
+        ends = np.cumsum(counts)
+        sums = np.add.reduceat(frames.reshape(-1), np.concatenate([[0], ends[:-1]]))
+        return torch.from_numpy(sums.astype(np.int16))
 
     def _run(self, phonemes: Sequence[str]) -> list[np.ndarray]:
-        ids = np.array([self._voice.phonemes_to_ids(phonemes)], np.int64)
+        ids = np.array([self._voice.phonemes_to_ids(list(phonemes))], np.int64)
         lengths = np.array([ids.shape[1]], np.int64)
         found: list[np.ndarray] = self._session.run(
             self._outputs, {"input": ids, "input_lengths": lengths, "scales": self._scales}
@@ -125,8 +148,10 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
     """A file of pairs, whole or not at all."""
     held = {f"{i}.latents": one.latents for i, one in enumerate(spoken)}
     held |= {f"{i}.audio": one.audio for i, one in enumerate(spoken) if one.audio is not None}
+    held |= {f"{i}.durations": one.durations for i, one in enumerate(spoken) if one.durations is not None}
     temporary = path.with_name(f".{path.name}")
-    save_file(held, temporary, {"texts": json.dumps([one.text for one in spoken])})
+    told = {"texts": [one.text for one in spoken], "phonemes": [one.phonemes for one in spoken]}
+    save_file(held, temporary, {key: json.dumps(value) for key, value in told.items()})
     temporary.replace(path)
 
 
@@ -139,10 +164,14 @@ def read(folder: Path) -> Iterator[Spoken]:
         )
     for path in paths:
         with safe_open(path, "pt") as file:
-            texts, names = json.loads(file.metadata()["texts"]), set(file.keys())
-            for i, text in enumerate(texts):
-                audio = file.get_tensor(f"{i}.audio") if f"{i}.audio" in names else None
-                yield Spoken(text, audio, file.get_tensor(f"{i}.latents"))
+            told, names = file.metadata(), set(file.keys())
+            texts = json.loads(told["texts"])
+            phonemes = json.loads(told.get("phonemes", json.dumps([""] * len(texts))))
+            for i, (text, said) in enumerate(zip(texts, phonemes, strict=True)):
+                audio, durations = (
+                    file.get_tensor(key) if key in names else None for key in (f"{i}.audio", f"{i}.durations")
+                )
+                yield Spoken(text, audio, file.get_tensor(f"{i}.latents"), said, durations)
 
 
 def fragments(texts: Iterable[str], seed: int) -> Iterator[str]:
@@ -180,10 +209,13 @@ def _model_file() -> Path:
 @click.option("--out", type=Path, required=True)
 @click.option("--hours", default=2.0, show_default=True)
 @click.option("--silent", is_flag=True)
+@click.option("--noise", default=NOISE, show_default=True, help="How much the voice varies, not at all with 0.")
 @click.option("--threads", default=1, show_default=True)
-def main(plan: Path, replies: Path | None, split: str, out: Path, hours: float, silent: bool, threads: int) -> None:
+def main(
+    plan: Path, replies: Path | None, split: str, out: Path, hours: float, silent: bool, noise: float, threads: int
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    speaker = Speaker(threads, silent)
+    speaker = Speaker(threads, silent, noise)
     seconds = 0.0
     texts = texts_of(plan, replies, split)
     for number in range(0, len(texts), FILE):

@@ -38,21 +38,29 @@ PATH = click.Path(path_type=Path)
 VALID = 300  # items kept aside
 
 
-def spoken(codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path) -> list[tuple[str, Tensor]]:
-    """The texts of a folder of latents with their codes [K, F], int16, kept in a file."""
+def spoken(codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path) -> list[Utterance]:
+    """The texts of a folder of latents with their codes [K, F], int16, phonemes and durations, kept in a file."""
     if not cache.is_file():
-        texts, codes = [], []
-        for one in latents.read(folder):
-            texts.append(one.text)
-            codes.append(codes_of(codec, reads, one.latents).short().cpu())
-        about = {"texts": json.dumps(texts), "codec": fingerprint(codec)}
-        save_file({str(i): c for i, c in enumerate(codes)}, cache, about)
+        told: dict[str, list[str]] = {"texts": [], "phonemes": []}
+        tensors = {}
+        for i, one in enumerate(latents.read(folder)):
+            told["texts"].append(one.text)
+            told["phonemes"].append(one.phonemes)
+            tensors[str(i)] = codes_of(codec, reads, one.latents).short().cpu()
+            if one.durations is not None:
+                tensors[f"{i}.durations"] = one.durations / codec.config.stack  # in frames
+        save_file(
+            tensors, cache, {key: json.dumps(value) for key, value in told.items()} | {"codec": fingerprint(codec)}
+        )
     with _opened(cache, codec) as file:
-        return [(text, file.get_tensor(str(i))) for i, text in enumerate(json.loads(file.metadata()["texts"]))]
+        texts, phonemes = (json.loads(file.metadata()[key]) for key in ("texts", "phonemes"))
+        durations = [file.get_tensor(f"{i}.durations") if said else None for i, said in enumerate(phonemes)]
+        codes = [file.get_tensor(str(i)) for i in range(len(texts))]
+        return [Utterance(t, c, None, p, d) for t, c, p, d in zip(texts, codes, phonemes, durations, strict=True)]
 
 
 @torch.no_grad()
-def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[tuple[str, Tensor]]:
+def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[Utterance]:
     """Every clip's text and codes [K, F], int16, kept in a file; clips that cannot be read are left out."""
     found: dict[str, Tensor] = {}
     if cache.is_file():
@@ -66,7 +74,7 @@ def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[tuple[st
             found[corpus.entries[index].id] = codec.encode(audio)[0].short().cpu()
     if missing:
         save_file(found, cache, {"codec": fingerprint(codec)})
-    return [(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
+    return [Utterance(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
 
 
 def _opened(cache: Path, codec: ReferenceCodec) -> Any:
@@ -77,16 +85,16 @@ def _opened(cache: Path, codec: ReferenceCodec) -> Any:
     return file
 
 
-def fit(items: Sequence[tuple[str, Tensor]], reader: Reader, longest: int, faults: Faults) -> list[Utterance]:
+def fit(items: Sequence[Utterance], reader: Reader, longest: int, faults: Faults) -> list[Utterance]:
     """Those that can be learnt from: with something to say, of at most so many frames; the others go to `faults`."""
     found = []
-    for number, (text, codes) in enumerate(items):
-        if not reader(text)[0]:
-            faults.add(f"text {number}", f"nothing to say: {text!r}")
-        elif not 0 < codes.shape[1] <= longest:
-            faults.add(f"text {number}", f"{codes.shape[1]} frames, not 1 to {longest}: {text!r}")
+    for number, one in enumerate(items):
+        if not reader(one.text, one.phonemes)[0]:
+            faults.add(f"text {number}", f"nothing to say: {one.text!r}")
+        elif not 0 < one.codes.shape[1] <= longest:
+            faults.add(f"text {number}", f"{one.codes.shape[1]} frames, not 1 to {longest}: {one.text!r}")
         else:
-            found.append(Utterance(text, codes))
+            found.append(one)
     return found
 
 
@@ -112,6 +120,9 @@ def from_recordings(
 @click.option(
     "--letters/--no-letters", default=True, show_default=True, help="Letters beside tokens, if the model has them."
 )
+@click.option(
+    "--phonemes/--spelt", default=True, show_default=True, help="Phonemes and their durations, if the model has them."
+)
 @click.option("--join", default=0.25, show_default=True, help="Chance that a batch's items are said in pairs.")
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
@@ -121,6 +132,7 @@ def main(
     folder: Path | None,
     codec_folder: Path,
     letters: bool,
+    phonemes: bool,
     join: float,
     backbone: str | None,
     backbone_args: Mapping[str, str],
@@ -132,9 +144,13 @@ def main(
     state, faults = PartialState(), Faults()
     codec, wanted = load_codec(codec_folder).to(state.device), order.config.decoder
     config = replace(wanted, thoughts=False, characters=wanted.characters if letters else 0)  # stage 3 adds thoughts
+    timed = phonemes and letters
+    config = replace(config, phonetic=config.phonetic and timed, paced=config.paced and timed)
+    if config.paced and not folder:
+        raise FobenchError("Recordings do not tell how long each phoneme lasts: give --latents, or --spelt.")
     check_codes(codec, config)
     frozen = Frozen.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
-    reader = Reader(frozen.backbone, order.config)
+    reader = Reader(frozen.backbone, order.config, phonetic=config.phonetic)
     with state.main_process_first():
         if folder:
             reads = load_reader(codec_folder).to(state.device)

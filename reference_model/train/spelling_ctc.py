@@ -85,7 +85,7 @@ class CTCLearner(nn.Module):
             sums["near"] = self._nearness(batch, frames, mask)
             total = total + NEARNESS * sums["near"]
         if self.evenness:
-            sums["even"] = self._evenness(log_p, targets)
+            sums["even"] = evenness(log_p, targets, self.spacing)
             total = total + self.evenness * sums["even"]
         return {"loss": total, "count": torch.tensor(float(len(batch.texts)), device=log_p.device), **sums}
 
@@ -109,14 +109,6 @@ class CTCLearner(nn.Module):
         """Of a batch that was made without."""
         units = [self.writing.encode(text, DROPOUT if self.training else 0.0) for text in batch.texts]
         return Targets.of(units, batch.spans.tolist(), self.writing)
-
-    def _evenness(self, log_p: Tensor, targets: Targets) -> Tensor:
-        """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them."""
-        sizes = targets.sizes
-        rows = torch.arange(len(sizes), device=sizes.device)
-        rows = rows.repeat_interleave(sizes, output_size=len(targets.units))
-        outputs = ((targets.places + LATE) / self.spacing).long().clamp(max=log_p.shape[1] - 1)
-        return -(log_p[rows, outputs, targets.units] / sizes[rows]).sum()
 
     def _nearness(self, batch: Heard, frames: Tensor, mask: Tensor) -> Tensor:
         """Sum over utterances of the mean squared distance to the teacher's frames, in units of their variance."""
@@ -182,6 +174,18 @@ class TokenLearner(CTCLearner):
         usual = embeddings.norm(dim=-1).mean()
         off = (rows.float().norm(dim=-1) / usual - 1.0).square()  # [B, n]
         return self.space(rows, embeddings), {"length": ((off * valid).sum(1) / valid.sum(1)).sum()}
+
+
+def evenness(log_p: Tensor, targets: Targets, spacing: int) -> Tensor:
+    """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them.
+
+    `log_p` [B, n, U], an output every `spacing` feature frames.
+    """
+    sizes = targets.sizes
+    rows = torch.arange(len(sizes), device=sizes.device)
+    rows = rows.repeat_interleave(sizes, output_size=len(targets.units))
+    outputs = ((targets.places + LATE) / spacing).long().clamp(max=log_p.shape[1] - 1)
+    return -(log_p[rows, outputs, targets.units] / sizes[rows]).sum()
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_model.config import ModelConfig
+from reference_model.pronunciation import phonemes, sounding
 from reference_model.speech_decoder import SpeechDecoder, interleaved, letters_of
 from reference_model.spoken_text import normalise, pieces_of, published_normalise
 from reference_model.train.batches import Batches
@@ -23,11 +24,16 @@ VALIDATED = 16  # items at once
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A text and its codes [K, F]. `hidden` [n, D]: of the n tokens that the LLM wrote it in, where it is known."""
+    """A text and its codes [K, F]. `hidden` [n, D]: of the n tokens that the LLM wrote it in, where it is known.
+
+    `phonemes`: as it was said; `durations` [P]: how many frames each of them lasts, where that is known.
+    """
 
     text: str
     codes: Tensor
     hidden: Tensor | None = None
+    phonemes: str = ""
+    durations: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +45,26 @@ class Spoken:
     codes: Tensor
     lengths: Tensor
     hidden: tuple[Tensor, ...] = ()
+    durations: tuple[Tensor, ...] = ()  # of each text's phonemes, its last rows
 
 
 class Reader:
-    """Text as a backbone's tokens and each one's letters, normalised as when it is said live."""
+    """Text as a backbone's tokens and each one's letters, or all's phonemes, normalised as when it is said live."""
 
-    def __init__(self, backbone: Any, config: ModelConfig) -> None:
-        self._backbone = backbone
+    def __init__(self, backbone: Any, config: ModelConfig, *, phonetic: bool = False) -> None:
+        self._backbone, self.phonetic = backbone, phonetic
         self._normalise = published_normalise if config.compat else normalise
         self._alone: dict[int, str] = {}
 
-    def __call__(self, text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """A token alone nearly always is what it is among others, which is fast to know; else all are decoded together."""
+    def __call__(self, text: str, sounds: str = "") -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """The tokens of a text, and what is read beside each. `sounds`: its phonemes, if they are known.
+
+        A token alone nearly always is what it is among others, which is fast to know; else all are decoded together.
+        """
         said = self._normalise(text)
         ids = tuple(self._backbone.encode(said))
+        if self.phonetic:
+            return ids, tuple(sounding(ids, sounds or phonemes(said)))
         for i in ids:
             if i not in self._alone:
                 self._alone[i] = self._backbone.tokenizer.decode([i])
@@ -74,7 +86,8 @@ class SpeakingLearner(nn.Module):
         text, lengths = self.rows(batch)
         codes, frames = to_device(batch.codes, self), to_device(batch.lengths, self)
         prefix, known = self.thoughts(batch.hidden) if batch.hidden else (None, None)
-        logits, total = self.decoder(text, lengths, codes, frames, prefix, known)
+        lasting = self.lasting(batch, text, lengths) if batch.durations else None
+        logits, total = self.decoder(text, lengths, codes, frames, prefix, known, durations=lasting)
         _, targets = self.decoder.delayed(codes, frames)
         counted = targets >= 0
         right = (logits.argmax(-1) == targets) & counted
@@ -85,6 +98,13 @@ class SpeakingLearner(nn.Module):
         rows = [self.decoder.text_rows(to_device(one, self))[0] for one in hidden]
         lengths = torch.tensor([len(one) for one in rows], device=rows[0].device)
         return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
+
+    def lasting(self, batch: Spoken, text: Tensor, lengths: Tensor) -> Tensor:
+        """The durations [B, H] of text rows [B, H, d] of `lengths` [B]: those of phonemes, 0 of all others."""
+        found = text.new_zeros(text.shape[:2], dtype=torch.float32)
+        for row, end, one in zip(found, lengths.tolist(), batch.durations, strict=True):
+            row[end - len(one) : end] = one.to(found)
+        return found
 
     def rows(self, batch: Spoken) -> tuple[Tensor, Tensor]:
         """The texts as the decoder reads them: `SpeechDecoder.text_rows` of all at once, [B, H, d] padded with 0, and lengths [B]."""
@@ -156,15 +176,20 @@ class SpeakingStage:
 
 
 def collate(reader: Reader, items: Sequence[Utterance]) -> Spoken:
-    ids, pieces = zip(*(reader(one.text) for one in items), strict=True)
+    ids, pieces = zip(*(reader(one.text, one.phonemes) for one in items), strict=True)
     codes = nn.utils.rnn.pad_sequence([one.codes.T for one in items], batch_first=True).transpose(1, 2)  # [B, K, T]
     hidden = tuple(one.hidden for one in items if one.hidden is not None)
-    return Spoken(ids, pieces, codes.long(), torch.tensor([one.codes.shape[1] for one in items]), hidden)
+    durations = tuple(one.durations for one in items if one.durations is not None) if reader.phonetic else ()
+    return Spoken(ids, pieces, codes.long(), torch.tensor([one.codes.shape[1] for one in items]), hidden, durations)
 
 
 def joined(first: Utterance, second: Utterance) -> Utterance:
     """Two said one after the other."""
-    return Utterance(f"{first.text} {second.text}", torch.cat([first.codes, second.codes], 1))
+    durations = (
+        None if first.durations is None or second.durations is None else torch.cat([first.durations, second.durations])
+    )
+    codes = torch.cat([first.codes, second.codes], 1)
+    return Utterance(f"{first.text} {second.text}", codes, None, first.phonemes + second.phonemes, durations)
 
 
 def embeddings_of(frozen: Frozen) -> Tensor:

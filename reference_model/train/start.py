@@ -11,7 +11,6 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from fobench import assets
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 from reference_model.conv_transformer import ConvTransformerEncoder
@@ -20,6 +19,7 @@ from reference_model.train.corpus import Corpus
 from reference_model.train.earlier import Earlier
 from reference_model.units import Units
 from reference_model.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
+from reference_model.whisper_weights import full_context, whisper
 
 UNITS = 512
 WARM = 0.5  # times the rate of what starts afresh: for an encoder that has learnt before
@@ -85,17 +85,7 @@ def teacher_of(config: ModelConfig) -> WhisperStreamingEncoder:
         raise FobenchError(
             f"--near is for encoders of kind whisper; that of {config.name} is of another kind. Use --free."
         )
-    teacher = WhisperConfig().build()
-    teacher.load_whisper(whisper())
-    return teacher.requires_grad_(False).eval()
-
-
-def whisper() -> dict[str, torch.Tensor]:
-    """Whisper tiny.en's encoder, by OpenAI's names."""
-    from fobench_plugins.recognizers import ctranslate2_file
-
-    state = ctranslate2_file.whisper_state(ctranslate2_file.read(assets.get("whisper-tiny.en-ct2") / "model.bin"))
-    return {key: torch.tensor(value).float() for key, value in state.items() if key.startswith("encoder.")}
+    return full_context()
 
 
 def fits_whisper(config: Any) -> bool:

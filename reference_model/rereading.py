@@ -1,0 +1,81 @@
+"""A second pass over a user turn that has ended: all of it, read again by Whisper's own encoder, which then sees it whole.
+
+While the user speaks, the streaming encoder hears without a look ahead: enough to tell when a turn ends, but words are mistaken
+that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a CTC head spells
+it with the units and the language model of the adapter (two passes, arXiv 1908.10992; cascaded encoders, arXiv 2010.14606).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reference_model.beam import BeamSearch
+from reference_model.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
+from reference_model.whisper_weights import full_context, ranged
+
+SHORTEST = 32  # feature frames: what is shorter is filled up with silence
+
+
+@dataclass(frozen=True, slots=True)
+class RereaderConfig:
+    """Sizes. An output sees `kernel` of the encoder's frames around its own `stride`, and through `layers` all outputs."""
+
+    units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
+    encoder_size: int = 384
+    size: int = 288
+    heads: int = 6
+    layers: int = 3
+    kernel: int = 6
+    stride: int = 2
+    dropout: float = 0.1
+    beam: BeamSearch | None = None  # how it is read; None: as the adapter is
+
+    def build(self) -> Rereader:
+        return Rereader(self)
+
+
+class Rereader(nn.Module):
+    """Frames of the frozen encoder [B, T, 384] -> logits of units [B, T / stride, U]; the encoder is no part of its weights."""
+
+    def __init__(self, config: RereaderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conv = nn.Conv1d(config.encoder_size, config.size, config.kernel, config.stride)
+        self.norm = nn.LayerNorm(config.size)
+        block = WhisperConfig(config.size, config.layers, config.heads, dropout=config.dropout)
+        self.blocks = nn.ModuleList(WhisperBlock(block) for _ in range(config.layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.spell = nn.Linear(config.size, config.units)
+        self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [B, T, 384], mask [B, T] -> (logits [B, n, U], mask [B, n])."""
+        config, around = self.config, self.config.kernel - self.config.stride
+        frames = functional.pad(frames.masked_fill(~mask[..., None], 0.0), (0, 0, around // 2, around - around // 2))
+        x = self.dropout(functional.gelu(self.norm(self.conv(frames.transpose(1, 2)).transpose(1, 2))))
+        valid = mask[:, config.stride - 1 :: config.stride]
+        for block in self.blocks:
+            x, _ = block(x, valid[:, None, None], None)
+        return self.spell(x), valid
+
+    @torch.no_grad()
+    def read(self, features: Tensor) -> Tensor:
+        """Log-mel features [1, N, mels] of a whole turn -> natural logs of the units' chances [1, n, U]."""
+        device = self.conv.weight.device
+        encoder = self.encoder().to(device)
+        features = features.to(device)
+        lacking = max(SHORTEST - features.shape[1], -features.shape[1] % encoder.chunk)
+        features = functional.pad(features, (0, 0, 0, lacking), value=encoder.front.silence)
+        frames, mask = encoder(ranged(features))
+        logits, _ = self(frames.to(self.conv.weight.dtype), mask)
+        return logits.float().log_softmax(-1)
+
+    def encoder(self) -> WhisperStreamingEncoder:
+        """Whisper tiny.en's, from the pinned model file, once it is needed."""
+        if not self._encoder:
+            self._encoder.append(full_context())
+        return self._encoder[0]

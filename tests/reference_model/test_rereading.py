@@ -1,0 +1,77 @@
+"""The second pass: it reads whole turns, does not mind the silence that fills up a batch, and counts until more is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch.nn.functional import pad
+
+from reference_model.rereading import RereaderConfig
+from reference_model.spelling import SpellingConfig, Spelt
+from reference_model.units import Units
+from reference_model.whisper_encoder import WhisperConfig
+from reference_model.whisper_weights import ranged
+
+CONFIG = RereaderConfig(units=20, encoder_size=12, size=16, heads=2, layers=2, dropout=0.0)
+
+
+def rereader():
+    torch.manual_seed(0)
+    return CONFIG.build().eval()
+
+
+@torch.no_grad()
+def test_frames_beyond_the_end_of_a_clip_change_nothing():
+    made, frames = rereader(), torch.randn(1, 40, 12)
+    alone, valid = made(frames, torch.ones(1, 40, dtype=torch.bool))
+    beside, seen = made(pad(frames, (0, 0, 0, 10), value=3.0), torch.arange(50)[None] < 40)
+    assert alone.shape == (1, 20, 20) and valid.all()
+    assert torch.allclose(alone, beside[:, :20], atol=1e-5) and seen.sum() == 20
+
+
+@torch.no_grad()
+def test_all_of_a_turn_is_seen_by_each_of_its_outputs():
+    made, frames = rereader(), torch.randn(1, 40, 12)
+    mask = torch.ones(1, 40, dtype=torch.bool)
+    changed = frames.clone()
+    changed[:, -1] += 1.0
+    assert (made(frames, mask)[0] != made(changed, mask)[0]).any(-1).all()
+
+
+def test_a_turn_of_any_length_is_read_and_the_encoder_is_no_part_of_the_weights():
+    made = replace(CONFIG, encoder_size=384).build().eval()
+    torch.manual_seed(0)
+    made._encoder.append(WhisperConfig(layers=1).build().eval())  # random: what it hears is not the point
+    assert made.encoder() is made._encoder[0]
+    for length in (1, 31, 57):
+        log_p = made.read(torch.randn(1, length, 80))
+        assert log_p.shape[-1] == 20 and log_p.shape[1] >= length // 4
+        assert torch.allclose(log_p.exp().sum(-1), torch.ones(log_p.shape[:2]), atol=1e-5)
+    assert not any("_encoder" in name for name in made.state_dict())
+
+
+def test_features_have_whisper_s_range_each_recording_its_own():
+    features = torch.tensor([[[1.0, -3.0]], [[0.0, -1.5]]])
+    assert ranged(features).tolist() == [[[1.0, -1.0]], [[0.0, -1.5]]]
+
+
+def test_what_was_read_again_counts_until_it_is_taken_back():
+    adapter = SpellingConfig(12).build()
+    units: Units = adapter.units
+    reader: Spelt = adapter.reader()
+    reader.greedy = units.encode("cat")
+    assert reader.text == "cat"
+    reader.again = units.encode("cart")
+    assert reader.text == "cart"
+    reader.again = None
+    assert reader.text == "cat"
+
+
+def test_a_whole_turn_is_read_greedily_without_a_language_model():
+    adapter = SpellingConfig(12).build()
+    ids = adapter.units.encode("on")
+    heard = [unit for i in ids for unit in (0, i, i)]  # each for two frames, after a blank
+    log_p = torch.full((len(heard), len(adapter.units)), -9.0)
+    log_p[range(len(heard)), heard] = 0.0
+    assert adapter.units.decode(adapter.whole(log_p, None)) == "on"
