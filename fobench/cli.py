@@ -177,12 +177,23 @@ def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path |
 
 @main.command()
 @click.argument("kind", required=False)
-def ls(kind: str | None) -> None:
-    """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ..."""
+@click.option(
+    "--suite", "-s", "suites", multiple=True, default=["duplex"], help="Of `ls scenarios`: which suites' they are."
+)
+@named_args("--suite-args", "suites")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="Of `ls scenarios`: at most this many of each suite.")
+def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None) -> None:
+    """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ...
+
+    `fobench ls scenarios --suite NAME` lists a suite's scenarios: who says what when, and what is expected.
+    """
     from fobench import plugins
 
+    if kind == "scenarios":
+        _list_scenarios(_config({"suites": suites, "suite_args": suite_args, "limit": limit}))
+        return
     if kind is not None and kind not in plugins.KINDS:
-        raise unknown("kind of component", kind, plugins.KINDS)
+        raise unknown("kind of component", kind, (*plugins.KINDS, "scenarios"))
     for each in [kind] if kind else plugins.KINDS:
         rows = [(name, _summary(factory)) for name, factory in sorted(plugins.factories(each).items())]
         _table(each, ("name", "what"), rows)
@@ -202,9 +213,11 @@ def ls(kind: str | None) -> None:
     help="Seconds that making the component, or one check of it, may take.",
 )
 def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit: float) -> None:
-    """Check that a component keeps its contract (the conformance suite)."""
+    """Check that a component keeps its contract (the conformance suite); or a scenario file or manifest, by its path."""
     from fobench import conformance
 
+    if kind is None and Path(name).suffix in (".toml", ".jsonl") and Path(name).is_file():
+        kind, name = "suites", f"manifest:{name}"
     kind = kind or conformance.find_kind(name)
     checks = conformance.check_apart(kind, name, options, time_limit_s=time_limit)
     _table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
@@ -259,6 +272,19 @@ def _config(options: Mapping[str, Any]) -> Config:
     from fobench.config import Config
 
     return Config.from_json(options)
+
+
+def _list_scenarios(config: Config) -> None:
+    """A row a turn; a scenario's id and family stand in its first."""
+    from fobench.run import select
+
+    found = select(config)
+    rows = [
+        (s.id if i == 0 else "", s.expect.family if i == 0 else "", turn.told())
+        for s in found
+        for i, turn in enumerate(s.turns)
+    ]
+    _table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
 
 
 def _new_folder(system: str) -> Path:

@@ -29,6 +29,12 @@ class Anchor:
     delay_ns: int = NS_PER_S // 2
     or_after_ns: int | None = None
 
+    def told(self) -> str:
+        """The anchor in words, e.g. "1.2 s after reply_audible"."""
+        side = "before" if self.event == "reply_closing" else "after"
+        least = "" if self.or_after_ns is None else f" (or {self.or_after_ns / NS_PER_S:g} s after the last turn)"
+        return f"{self.delay_ns / NS_PER_S:g} s {side} {self.event}{least}"
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -47,6 +53,11 @@ class Turn:
     anchor: Anchor = field(default_factory=Anchor)
     start_ns: int | None = None
     end_ns: int | None = None
+
+    def told(self) -> str:
+        """The turn in one line: when, as what, and what is said."""
+        words = f": {self.text!r}" if self.text else ""
+        return f"{self.anchor.told()}, {self.role}{words}"
 
 
 @dataclass(frozen=True, slots=True)

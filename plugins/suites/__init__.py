@@ -38,7 +38,9 @@ def duplex(
 
 
 def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
-    """Own recordings: a JSON-lines manifest, its folder, or a folder of audio files. `skip_bad`: leave out what is broken."""
+    """Own recordings and scenarios: a JSON-lines manifest, a scenario file (TOML), a folder of audio files. `skip_bad`: leave
+    out what is broken.
+    """
     from fobench_plugins.suites.manifest import Manifest
 
     return Manifest(path, skip_bad, shuffle)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fobench.errors import FobenchError
-from fobench.scenario import Expect, Scenario
-from fobench_plugins.suites.clips import item_seed, turn
-from fobench_plugins.suites.manifest_lines import Item, read
+from fobench.scenario import Scenario
+from fobench_plugins.suites.manifest_lines import read
+from fobench_plugins.suites.stage import scenario as staged
 
 SHOWN = 10  # problems listed; the rest is counted
 
@@ -42,29 +42,13 @@ class Manifest:
         for index in order:
             item = self.items[int(index)]
             try:
-                scenario = self._scenario(item, seed)
+                scenario = staged(item, self.name, seed)
             except FobenchError as error:  # what the header did not tell
                 if not self.skip_bad:
                     raise FobenchError(f"{item.where}: {error}") from error
                 print(f"{item.where}: skipped: {error}", file=sys.stderr)
             else:
                 yield scenario
-
-    def _scenario(self, item: Item, seed: int) -> Scenario:
-        turns = tuple(
-            turn(
-                spoken.path.absolute(),
-                text=spoken.text,
-                speaker=spoken.speaker,
-                role=spoken.role,
-                anchor=spoken.anchor,
-                start_ns=spoken.start_ns,
-                end_ns=spoken.end_ns,
-            )
-            for spoken in item.turns
-        )
-        expect = Expect(item.answers, item.choices, item.family)
-        return Scenario(item.id, self.name, item_seed(seed, item.id), turns, expect, item.tags)
 
 
 def _count(n: int, noun: str) -> str:
