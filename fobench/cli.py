@@ -102,6 +102,8 @@ def main() -> None:
 @option(
     "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
 )
+@option("--echo", "echo_db", type=float, help="Leak the playback into the user's channel: level in dB, e.g. -30.")
+@option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="How late the echo comes, ms.")
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
 @option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
 @option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder.")

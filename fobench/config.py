@@ -10,13 +10,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fobench import plugins
 from fobench.clock import CostTable
+from fobench.echo import DEFAULT_DELAY_MS, Echo
 from fobench.errors import FobenchError, unknown
+from fobench.types import NS_PER_MS
 
 FLAGS = {  # options whose flag is not their name
     "suites": "--suite",
     "sample_ids": "--sample-id",
     "time_limit_s": "--time-limit",
     "playback_delay_ms": "--playback-delay",
+    "echo_db": "--echo",
+    "echo_delay_ms": "--echo-delay",
 }
 DEFAULT_BACKBONE = "smollm2-135m"
 FREE = ("workers",)  # options that may change when a run is resumed: they change no result
@@ -48,6 +52,8 @@ class Config:
     workers: int = 1
     time_limit_s: float = 120.0  # of one step of the system
     playback_delay_ms: int = 0  # the listener's own audio buffer
+    echo_db: float | None = None  # what leaks of the playback into the user's channel, dB; None: nothing
+    echo_delay_ms: int = DEFAULT_DELAY_MS
     text_routes: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +109,10 @@ class Config:
             if _belongs(suite, owner):
                 options[key] = value
         return options
+
+    def echo(self) -> Echo | None:
+        """What leaks of the playback. Raises `FobenchError` for what no room does."""
+        return None if self.echo_db is None else Echo(self.echo_db, self.echo_delay_ms * NS_PER_MS)
 
     def cost_table(self) -> CostTable | None:
         """The declared costs, or None for measured ones."""

@@ -68,6 +68,7 @@ class Run:
         """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
         config.system_options()
         config.cost_table()
+        config.echo()
         if config.judge != NO_JUDGE:
             plugins.checked("recognizers", config.judge, config.judge_args)
         scenarios = select(config)

@@ -16,6 +16,7 @@ import numpy as np
 from fobench import audio
 from fobench.clock import Clock
 from fobench.driver import Driving, Step
+from fobench.echo import Echo
 from fobench.errors import SystemFailure
 from fobench.playback import PlaybackBuffer
 from fobench.scenario import ASKING_ROLES, Scenario
@@ -179,11 +180,13 @@ def replay(
     clock_name: Literal["virtual", "wall"] = "virtual",
     costs_name: str = "measured",
     playback_delay_ns: int = 0,
+    echo: Echo | None = None,
     until_audio: bool = False,
 ) -> Recording:
     """Replays `scenario` to the system behind `driver`; a `SystemFailure` ends it and is part of the trace."""
     input_rate, output_rate, chunk = driver.rates()
-    state = Replay(scenario, driver, clock, User(scenario, input_rate), PlaybackBuffer(output_rate, playback_delay_ns))
+    user, playback = User(scenario, input_rate, echo), PlaybackBuffer(output_rate, playback_delay_ns)
+    state = Replay(scenario, driver, clock, user, playback)
     failure = None
     try:
         driver.open(scenario.seed)

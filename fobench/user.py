@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fobench import audio
+from fobench.echo import Echo
 from fobench.errors import FobenchError
 from fobench.playback import PlaybackBuffer
 from fobench.scenario import Scenario, Turn
@@ -51,12 +52,12 @@ def line(turn: Turn, rate_hz: int) -> Line:
 
 
 class User:
-    """Plays a scenario at `rate_hz`. `read` gives the audio of consecutive frames."""
+    """Plays a scenario at `rate_hz`. `read` gives the audio of consecutive frames, as a microphone near the user hears it."""
 
-    def __init__(self, scenario: Scenario, rate_hz: int) -> None:
+    def __init__(self, scenario: Scenario, rate_hz: int, echo: Echo | None = None) -> None:
         if len(scenario.turns) > TURN_LIMIT:
             raise FobenchError(f"Scenario {scenario.id} has {len(scenario.turns)} turns; the limit is {TURN_LIMIT}.")
-        self.rate_hz = rate_hz
+        self.rate_hz, self._echo = rate_hz, echo
         self.lines = [line(turn, rate_hz) for turn in scenario.turns]
         self._said: list[Samples] = []
 
@@ -70,6 +71,8 @@ class User:
             first, last = max(spoken.start, start), min(spoken.end, start + count)
             if first < last:
                 frame[first - start : last - start] += spoken.chunk.samples[first - spoken.start : last - spoken.start]
+        if self._echo is not None:
+            frame += self._echo.of(playback, start, count, self.rate_hz)
         np.clip(frame, -1.0, 1.0, out=frame)
         self._said.append(frame)
         return frame

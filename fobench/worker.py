@@ -80,6 +80,7 @@ class Worker:
             clock_name=self._config.clock,
             costs_name="measured" if self._costs is None else f"declared:{self._costs.digest}",
             playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
+            echo=self._config.echo(),
         )
         trace, answer_ns = self._routes(recording.trace)
         trace, judge_ns = self._judged(trace, runner.reply_audio(recording))

@@ -38,6 +38,7 @@ MUST_BE_LIKE: dict[str, Told] = {  # else the figures do not mean the same
     "Clock": _config("clock"),
     "Costs": _config("costs"),
     "Listener's buffer (ms)": _config("playback_delay_ms"),
+    "Echo (dB)": _config("echo_db"),
     "Workers": _config("workers"),
     "Device": _config("device"),
     "Machine": _machine,
