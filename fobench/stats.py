@@ -59,6 +59,34 @@ def mcnemar(b: int, c: int) -> float:
     return float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
 
 
+def sign_test(ups: int, downs: int) -> float:
+    """Exact one-sided p of McNemar's test: so many `ups`, or more, among the discordant pairs by chance (1 for none)."""
+    from scipy.stats import binom
+
+    return float(binom.sf(ups - 1, ups + downs, 0.5)) if ups + downs else 1.0
+
+
+def paired_shares(lost: int, gained: int, n: int, confidence: float = 0.95) -> Interval:
+    """Interval of the difference of two paired shares of `n` (Bonett and Price 2012), within -1 and 1.
+
+    Wald's with a lost and a gained pair added: it keeps its level also where hardly a pair differs, as a bootstrap does not.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    down, up = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
+    spread = z * math.sqrt((down + up - (up - down) ** 2) / (n + 2))
+    return max(-1.0, up - down - spread), min(1.0, up - down + spread)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) corrected p of each hypothesis of a family, in the given order: below alpha, family-wise, is rejected."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[i]))
+        corrected[i] = least
+    return corrected
+
+
 def needed_pairs(margin: float) -> int:
     """Pairs below which a loss of `margin` points could go unseen with a chance over 5 % (99 for 3 points)."""
     if not 0 < margin < 100:
@@ -252,24 +280,24 @@ def resampled_percentiles(
     for drawn in draws(parts.count, seed, resamples):
         rows = max(1, CHUNK_CELLS // len(values))
         for start in range(0, len(drawn), rows):
-            counts = np.take(drawn[start : start + rows], codes, axis=1)  # [r, n]
-            through = np.cumsum(counts, axis=1, dtype=np.int64)  # [r, n]: items up to each
-            found.append(np.stack([_at_share(ranked, through, share) for share in shares], axis=1))
+            found.append(_at_shares(ranked, np.take(drawn[start : start + rows], codes, axis=1), shares))
     return np.concatenate(found)
 
 
-def _at_share(ranked: Floats, through: Ints, share: float) -> Floats:
-    at = (through[:, -1] - 1) * share  # [r]: fractional rank
-    low = np.floor(at).astype(np.int64)
-    below, above = _at_rank(ranked, through, low), _at_rank(ranked, through, np.ceil(at).astype(np.int64))
-    interpolated: Floats = below + (above - below) * (at - low)
-    return interpolated
+def _at_shares(ranked: Floats, counts: Counts, shares: Sequence[float]) -> Floats:
+    """[r, shares]: each share's percentile of `ranked` [n], of which each resample holds `counts` [r, n]."""
+    through = np.cumsum(counts, axis=1, dtype=np.int64)  # [r, n]: items up to each
+    last = through[:, -1].copy()
+    offset = np.arange(len(through)) * (int(last.max()) + 1)
+    through += offset[:, None]  # rows are laid end to end, so that one search serves all
+    at = (last - 1) * np.asarray(shares)[:, None]  # [shares, r]: fractional rank
+    low, high = (ranked[_places(through, ranks.astype(np.int64) + offset)] for ranks in (np.floor(at), np.ceil(at)))
+    found: Floats = (low + (high - low) * (at - np.floor(at))).T
+    return found
 
 
-def _at_rank(ranked: Floats, through: Ints, rank: Ints) -> Floats:
-    """The value at 0-based `rank` [r] of each resample: rows are laid end to end, so that one search serves all."""
+def _places(through: Ints, ranks: Ints) -> Ints:
+    """The column in which each row's count reaches a rank [shares, r] of its own."""
     rows, n = through.shape
-    offset = np.arange(rows) * (int(through[:, -1].max()) + 1)
-    places = np.searchsorted((through + offset[:, None]).ravel(), rank + offset, side="right")
-    values: Floats = ranked[places - np.arange(rows) * n]
-    return values
+    places: Ints = np.searchsorted(through.ravel(), ranks, side="right") - np.arange(rows) * n
+    return places

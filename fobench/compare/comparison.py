@@ -1,0 +1,146 @@
+"""A comparison of a run with another: their likeness, all changes, the gates' rulings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fobench.compare.change import Change, changes
+from fobench.compare.pairs import Pairs, common, paired
+from fobench.compare.ruling import ALPHA, Ruling, Verdict, rulings
+from fobench.compare.unlike import Mismatch, mismatches, notes
+from fobench.console import counted
+from fobench.errors import FobenchError
+from fobench.gates import Gate
+from fobench.snapshot import Snapshot
+from fobench.stats import RESAMPLES, SEED, holm
+
+VERSION = 1
+TIMED_UNITS = ("ms",)
+TIMED = ("rtf_", "underrun")  # metrics that are times without a unit of time
+EXIT = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3, Verdict.OK: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`new` against `base`, over their common items. `pairs` are by metric; `warnings` are to be borne in mind."""
+
+    base: Snapshot
+    new: Snapshot
+    ids: Sequence[str]
+    pairs: Mapping[str, Pairs]
+    changes: Sequence[Change]
+    rulings: Sequence[Ruling]
+    warnings: Sequence[str]
+    alpha: float
+
+    @property
+    def exit_code(self) -> int:
+        """1 if any gate tells a regression, else 3 if any is inconclusive, else 0."""
+        found = {ruling.verdict for ruling in self.rulings}
+        return next((EXIT[verdict] for verdict in Verdict if verdict in found), 0)
+
+    def corrected(self) -> list[float]:
+        """Holm-corrected two-sided p of each change: all that are shown are one family."""
+        return holm([change.p for change in self.changes])
+
+    def of(self, verdict: Verdict) -> list[Ruling]:
+        return [ruling for ruling in self.rulings if ruling.verdict == verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        found = zip(self.changes, self.corrected(), strict=True)
+        return {
+            "version": VERSION,
+            "base": _told(self.base),
+            "new": _told(self.new),
+            "items": len(self.ids),
+            "alpha": self.alpha,
+            "exit_code": self.exit_code,
+            "gates": [ruling.to_json() for ruling in self.rulings],
+            "changes": [{**change.to_json(), "p_holm": p} for change, p in found],
+            "warnings": list(self.warnings),
+        }
+
+    def dumps(self) -> str:
+        """comparison.json: what is not finite is null, so that any parser reads it."""
+        return json.dumps(_finite(self.to_json()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def compare(
+    base: Snapshot,
+    new: Snapshot,
+    gates: Iterable[Gate] = (),
+    *,
+    allow_mismatch: bool = False,
+    alpha: float = ALPHA,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compares two runs by item. Raises `FobenchError` for unlike ones, and for a gate on what they do not both have.
+
+    Where only times are unlike (another machine, other costs) and no gate is on a time, the times are left out instead.
+    """
+    gates = list(gates)
+    found = {pairs.metric: pairs for pairs in paired(base, new)}
+    unlike = mismatches(base, new)
+    refused = [] if allow_mismatch else _refused(unlike, gates, found)
+    if refused:
+        raise FobenchError(_refusal(base, new, refused))
+    untimed = bool(unlike) and not allow_mismatch
+    if untimed:
+        found = {metric: pairs for metric, pairs in found.items() if not timed(pairs)}
+    if not found:
+        raise FobenchError(f"{base.name} and {new.name} have no figure in common: {_nothing_common(base, new)}.")
+    ids = common(base, new)
+    made = changes(list(found.values()), len(ids), seed, resamples)
+    by_name = {change.figure: change for change in made}
+    known = {name: (change.unit, change.better) for name, change in by_name.items()}
+    resolved = [gate.resolved(known) for gate in gates]
+    ruled = rulings([(gate, by_name[gate.figure]) for gate in resolved], alpha)
+    told = [f"Unlike: {mismatch}." + (" Times are left out." if untimed else "") for mismatch in unlike]
+    return Comparison(base, new, ids, found, made, ruled, [*told, *notes(base, new)], alpha)
+
+
+def timed(pairs: Pairs) -> bool:
+    """Whether a metric is a time, or made of times."""
+    return pairs.new.unit in TIMED_UNITS or pairs.metric.startswith(TIMED)
+
+
+def _refused(unlike: Sequence[Mismatch], gates: Sequence[Gate], found: Mapping[str, Pairs]) -> list[Mismatch]:
+    gated = [found.get(gate.figure.partition(".")[0]) for gate in gates]
+    times_matter = not gates or any(pairs is not None and timed(pairs) for pairs in gated)
+    return [mismatch for mismatch in unlike if times_matter or not mismatch.times]
+
+
+def _refusal(base: Snapshot, new: Snapshot, refused: Sequence[Mismatch]) -> str:
+    told = "".join(f"\n  - {mismatch}" for mismatch in refused)
+    ways = ["Make them alike, or say --allow-mismatch to compare them all the same"]
+    if all(mismatch.times for mismatch in refused):
+        ways.append("gates on anything but times (--fail-on) leave times out; declared costs are alike on any machine")
+    return f"{base.name} and {new.name} are unlike:{told}\n{'; '.join(ways)}."
+
+
+def _nothing_common(base: Snapshot, new: Snapshot) -> str:
+    return f"{counted(len(base.items), 'scenario')} there, {len(new.items):,} here, {len(common(base, new)):,} in both"
+
+
+def _told(run: Snapshot) -> dict[str, Any]:
+    about = {key: run.run.get(key) for key in ("config", "components", "machine", "git", "costs", "started", "fobench")}
+    return {"name": run.name, "scenarios": len(run.items), **about}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load(path: Path) -> Snapshot:
+    """The snapshot of a run's folder."""
+    return Snapshot.of_run(path)

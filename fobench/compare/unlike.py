@@ -1,0 +1,133 @@
+"""In what two runs are unlike, though a difference between them only means something where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fobench.console import counted
+from fobench.snapshot import Snapshot
+
+Told = Callable[[Snapshot], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """`what` differs: it is `base` there and `new` here. `times`: only times are of no use then, the rest may be compared."""
+
+    what: str
+    base: str
+    new: str
+    times: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.base or 'none'} in the first, {self.new or 'none'} in the second"
+
+
+def _option(key: str) -> Told:
+    return lambda run: run.config.get(key)
+
+
+def _judge(run: Snapshot) -> Any:
+    """The judge as it tells of itself; of what carries a version or a hash, too."""
+    about = dict((run.run.get("components") or {}).get("judge") or {})
+    about.pop("device", None)
+    return about or run.config.get("judge")
+
+
+def _machine(run: Snapshot) -> Any:
+    about = run.run.get("machine") or {}
+    return [about.get(key) for key in ("cpu", "cores", "gpu") if about.get(key) is not None]
+
+
+def _scoring(run: Snapshot) -> Any:
+    """The packages whose version can change a score of the same sound."""
+    packages = run.run.get("packages") or {}
+    return {name: packages[name] for name in ("jiwer", "whisper-normalizer", "speechmos") if name in packages}
+
+
+ALL: dict[str, Told] = {  # else no figure means the same
+    "suites": _option("suites"),
+    "suites' options": _option("suite_args"),
+    "seed": _option("seed"),
+    "judge": _judge,
+    "judge's options": _option("judge_args"),
+    "scoring packages": _scoring,
+    "clock": _option("clock"),
+}
+TIMES: dict[str, Told] = {  # else no time means the same
+    "costs": lambda run: run.run.get("costs"),
+    "listener's buffer, ms": _option("playback_delay_ms"),
+    "workers": _option("workers"),
+}
+NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench")}
+
+
+def mismatches(base: Snapshot, new: Snapshot) -> list[Mismatch]:
+    """What forbids a comparison."""
+    found = [*_differing(ALL, base, new), *_differing(TIMES, base, new, times=True)]
+    if any(_real(run) for run in (base, new)):
+        found += _differing({"machine": _machine}, base, new, times=True)
+    return [*found, *_changed_assets(base, new), *_changed_items(base, new), *_versions(base, new)]
+
+
+def notes(base: Snapshot, new: Snapshot) -> list[str]:
+    """What does not forbid it but has to be borne in mind."""
+    found = [f"Unlike: {mismatch}." for mismatch in _differing(NOTED, base, new)]
+    for run in (base, new):
+        if run.run.get("status") not in (None, "complete"):
+            found.append(f"{run.name} is {run.run.get('status')}, not complete.")
+        if (run.run.get("git") or {}).get("dirty"):
+            found.append(f"{run.name} was made by a checkout with uncommitted changes.")
+    apart = [len({i.id for i in one.items} - {i.id for i in other.items}) for one, other in ((base, new), (new, base))]
+    for run, more in zip((base, new), apart, strict=True):
+        if more:
+            found.append(f"{counted(more, 'scenario')} of {run.name} only; the pairs are of those that both have.")
+    return found
+
+
+def _real(run: Snapshot) -> bool:
+    """Whether its times are those of a machine."""
+    return run.config.get("clock") == "wall" or not str(run.run.get("costs", "")).startswith("declared")
+
+
+def _differing(told: Mapping[str, Told], base: Snapshot, new: Snapshot, times: bool = False) -> list[Mismatch]:
+    pairs = [(what, _words(tell(base)), _words(tell(new))) for what, tell in told.items()]
+    return [Mismatch(what, first, second, times) for what, first, second in pairs if first != second]
+
+
+def _changed_assets(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+    """Files of one name and another hash, where both runs tell of it."""
+    first, second = base.run.get("assets") or {}, new.run.get("assets") or {}
+    for name in sorted(first.keys() & second.keys()):
+        if first[name] != second[name]:
+            yield Mismatch(f"asset {name}", _words(first[name]), _words(second[name]))
+
+
+def _changed_items(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+    """Scenarios of one name but of other audio, text or answers; without traces, the hash of all of them."""
+    asked = {item.id: item.asked for item in base.items if item.asked}
+    common = [item for item in new.items if item.asked and item.id in asked]
+    changed = [item.id for item in common if item.asked != asked[item.id]]
+    if changed:
+        yield Mismatch(f"{counted(len(changed), 'scenario')} of one name, e.g. {changed[0]}", "one", "another")
+    whole = [str(run.run.get("scenarios_sha256") or "") for run in (base, new)]
+    same_ids = [i.id for i in base.items] == [i.id for i in new.items]
+    if not common and same_ids and all(whole) and whole[0] != whole[1]:
+        yield Mismatch("scenarios", whole[0][:12], whole[1][:12])
+
+
+def _versions(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+    for metric in base.columns.keys() & new.columns.keys():
+        first, second = base.columns[metric].version, new.columns[metric].version
+        if first != second:
+            yield Mismatch(f"metric {metric}", f"version {first}", f"version {second} (fobench score mends it)")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_words(item)}" for key, item in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return "" if value is None else str(value)
