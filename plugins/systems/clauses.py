@@ -63,12 +63,23 @@ class SpokenText:
 
     def heard(self, samples: int) -> str:
         """The text of the first `samples` of audio: whole clauses, and of the last one as many words as its share."""
-        text = ""
+        return self._parted(samples)[0].strip()
+
+    def unheard(self, samples: int) -> str:
+        """The rest of the text, from the first word that was not heard whole."""
+        return self._parted(samples)[1]
+
+    def _parted(self, samples: int) -> tuple[str, str]:
+        heard, rest = "", ""
         for clause, count in self.clauses:
             if samples >= count:
-                text += clause
+                heard += clause
             elif samples > 0:
                 words = clause.split()
-                text += " ".join(words[: len(words) * samples // count])
+                kept = len(words) * samples // count
+                heard += " ".join(words[:kept])
+                rest += " ".join(words[kept:]) + " "
+            else:
+                rest += clause
             samples -= count
-        return text.strip()
+        return heard, rest

@@ -1,0 +1,275 @@
+"""A conversation with the cascade: who has the turn, and what is heard, thought and said.
+
+Whose turn it is, by rules alone:
+- The user's turn ends after a silence, a longer one if the words so far leave a sentence open; transcription begins before.
+- Sustained speech, as near as the user, stops a reply. What it was for is known when it ends: if its words were only those of
+  a listener, the same reply goes on where it was last heard; if they ask for silence, there is silence; else they are answered.
+- Shorter sounds over a reply do not stop it, unless their words ask for that. Speech further away than the user is ignored.
+- The conversation's history keeps of a reply what was heard of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples
+from fobench_plugins.systems import manners
+from fobench_plugins.systems.clauses import ClauseCutter, SpokenText, speakable
+from fobench_plugins.systems.silero import RATE_HZ
+
+if TYPE_CHECKING:
+    from fobench_plugins.systems.cascade import Cascade
+
+SPEECH_PROBABILITY = 0.5
+PRE_ROLL = 10  # windows kept from before the onset, 320 ms
+NEARBY = 12  # windows of speech over which loudness is measured
+
+
+class Detector(Protocol):
+    """Voice activity of one stream: each full window with its probability of speech."""
+
+    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When the cascade acts, in windows of 32 ms."""
+
+    onset: int  # speech that opens a turn
+    eager: int  # silence after which transcription starts, in case the turn has ended
+    end: int  # silence that ends the turn
+    unfinished: int  # ... whose words leave a sentence open
+    barge_in: int  # speech that stops a reply
+    near_db: float  # how much softer than the user what is still the user may be
+
+
+@dataclass(slots=True)
+class Turn:
+    """What is being heard of the user: windows since shortly before the onset."""
+
+    windows: list[Samples] = field(default_factory=list)
+    speech: int = 0  # windows of speech in it
+    silence: int = 0  # windows of silence at its end
+    loudest_db: float = -math.inf  # of any `NEARBY` windows of speech in a row
+    transcript: str | None = None  # of everything so far; None once more was said
+    ended: bool = False
+    _powers: deque[float] = field(default_factory=lambda: deque(maxlen=NEARBY))
+
+    def hear(self, window: Samples, speech: bool) -> None:
+        self.windows.append(window)
+        if not speech:
+            self.silence += 1
+            return
+        self.speech, self.silence, self.transcript, self.ended = self.speech + 1, 0, None, False
+        self._powers.append(float(np.mean(np.square(window, dtype=np.float64))))
+        power = sum(self._powers) / len(self._powers)
+        self.loudest_db = max(self.loudest_db, 10 * math.log10(max(power, 1e-12)))
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is being said: the text stream, and what has been voiced and heard of it."""
+
+    number: int
+    tokens: Iterator[str]
+    cutter: ClauseCutter = field(default_factory=ClauseCutter)
+    spoken: SpokenText = field(default_factory=SpokenText)
+    clause: str | None = None  # whole, to be voiced next
+    begun: bool = False  # a token has been generated
+    generated: bool = False  # the text is complete
+    ended: bool = False  # ... and voiced
+    heard: int = 0  # samples
+
+    def go_back(self) -> None:
+        """Takes back what was made and not heard: it is to be voiced again."""
+        text, rest = self.spoken.heard(self.heard), self.spoken.unheard(self.heard) + (self.clause or "")
+        self.spoken = SpokenText([(text + " ", self.heard)])
+        self.clause = rest if rest.strip() else None
+        self.ended = False
+
+
+class CascadeSession:
+    """One conversation."""
+
+    def __init__(self, system: Cascade, seed: int) -> None:
+        self._system, self._seed = system, seed
+        self._detector = system.detector()
+        self._before: deque[Samples] = deque(maxlen=PRE_ROLL)
+        self._history: list[Message] = []
+        self._turn: Turn | None = None
+        self._reply: Reply | None = None
+        self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
+        self._level_db: float | None = None  # of the user, in turns that were answered
+        self._replies = 0
+        self._events: deque[Event] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._reply = self._stopped = self._turn = None
+
+    def heard(self, reply: int, samples: int) -> None:
+        for own in (self._reply, self._stopped):
+            if own is not None and own.number == reply:
+                own.heard = samples
+
+    def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        for window, probability in self._detector.push(chunk.samples):
+            self._listen(window, probability >= SPEECH_PROBABILITY)
+        yield from self._work()
+
+    def finish(self) -> Iterator[Event]:
+        return iter(())
+
+    # ---- listening ---------------------------------------------------------------------------------------------------
+
+    def _listen(self, window: Samples, speech: bool) -> None:
+        if self._turn is None:
+            if not speech:
+                self._before.append(window)
+                return
+            self._turn = Turn(list(self._before))
+        turn = self._turn
+        turn.hear(window, speech)
+        if speech and turn.speech == self._system.timing.onset:
+            self._events.append(Event(EventKind.SPEECH_START))
+        self._decide(turn)
+
+    def _decide(self, turn: Turn) -> None:
+        timing = self._system.timing
+        if self._speaking() and turn.speech >= timing.barge_in and self._near(turn):
+            self._stop_reply()
+        if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
+            if turn.silence >= timing.eager:  # it was a click, or others
+                self._drop_turn()
+        elif turn.silence >= (timing.eager if self._speaking() else self._patience(turn)) and not turn.ended:
+            turn.ended = True
+            self._events.append(Event(EventKind.SPEECH_END))
+
+    def _patience(self, turn: Turn) -> int:
+        """The silence, in windows, that ends the turn."""
+        open_ended = turn.transcript is not None and manners.unfinished(turn.transcript)
+        return self._system.timing.unfinished if open_ended else self._system.timing.end
+
+    def _near(self, turn: Turn) -> bool:
+        """Whether it may be the user who speaks: about as loud as the user was."""
+        return self._level_db is None or turn.loudest_db >= self._level_db - self._system.timing.near_db
+
+    def _speaking(self) -> bool:
+        """Whether a reply is under way: being made, or not heard to its end."""
+        reply = self._reply
+        return reply is not None and not (reply.ended and reply.heard >= reply.spoken.samples)
+
+    def _drop_turn(self) -> None:
+        assert self._turn is not None
+        self._before.extend(self._turn.windows[-PRE_ROLL:])
+        self._turn = None
+
+    # ---- working: one unit a step, the most urgent first -------------------------------------------------------------
+
+    def _work(self) -> Iterator[Event]:
+        while (event := self._unit()) is not None:
+            yield event
+
+    def _unit(self) -> Event | None:
+        if self._events:
+            return self._events.popleft()
+        if self._turn is not None and self._to_transcribe(self._turn):
+            return self._transcribe(self._turn)
+        if self._turn is not None and self._turn.ended:
+            return self._take_turn(self._turn)
+        if self._reply is not None and not self._reply.ended:
+            return self._speak(self._reply)
+        return None
+
+    def _to_transcribe(self, turn: Turn) -> bool:
+        timing = self._system.timing
+        paused = turn.silence >= timing.eager and turn.speech >= timing.onset and not self._speaking()
+        return turn.transcript is None and (paused or turn.ended)
+
+    def _transcribe(self, turn: Turn) -> Event:
+        heard = AudioChunk(np.concatenate(turn.windows), RATE_HZ)
+        turn.transcript = self._system.recognizer.transcribe(heard).text.strip()
+        turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
+        return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
+
+    def _take_turn(self, turn: Turn) -> Event:
+        """The turn is over: what was understood, and the decision to answer, or not to."""
+        text, over = turn.transcript or "", self._speaking()
+        self._drop_turn()
+        if manners.stopping(text) and (over or self._stopped):
+            if over:
+                self._stop_reply()
+            self._remember(self._stopped)
+            return self._told(text, Action.IGNORE)
+        if over:
+            return Event(EventKind.DECISION, {"action": Action.IGNORE})
+        if not text or not self._near(turn) or (self._stopped and manners.listening(text)):
+            self._go_on()
+            return Event(EventKind.DECISION, {"action": Action.IGNORE})
+        level = turn.loudest_db if self._level_db is None else (self._level_db + turn.loudest_db) / 2
+        self._level_db = level
+        return self._answer(text)
+
+    def _answer(self, text: str) -> Event:
+        self._remember(self._stopped)
+        self._remember(self._reply)
+        self._history.append({"role": "user", "content": text})
+        self._reply = Reply(self._replies, self._system.stream(self._history, self._seed))
+        self._replies += 1
+        return self._told(text, Action.SPEAK)
+
+    def _told(self, text: str, action: Action) -> Event:
+        self._events.append(Event(EventKind.DECISION, {"action": action}))
+        return Event(EventKind.TRANSCRIPT, {"text": text})
+
+    def _speak(self, reply: Reply) -> Event:
+        if reply.clause is not None:
+            return self._voice(reply, reply.clause)
+        if reply.generated:
+            reply.ended = True
+            return Event(EventKind.REPLY_END, {"reply": reply.number})
+        token = next(reply.tokens, None)
+        if token is None:
+            reply.generated = True
+            reply.clause = reply.cutter.rest()
+            return Event(EventKind.BUSY, {"work": "last_token"})
+        reply.clause = reply.cutter.push(token)
+        work, reply.begun = ("token" if reply.begun else "first_token"), True
+        return Event(EventKind.TOKEN, {"text": token, "reply": reply.number, "work": work})
+
+    def _voice(self, reply: Reply, clause: str) -> Event:
+        reply.clause = reply.cutter.push("")
+        audio = self._system.voice.speak(speakable(clause), self._seed)
+        reply.spoken.add(clause, len(audio.samples))
+        return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
+
+    # ---- stopping, and what is kept of a reply -----------------------------------------------------------------------
+
+    def _stop_reply(self) -> None:
+        self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
+        self._stopped, self._reply = self._reply, None
+
+    def _go_on(self) -> None:
+        """The stopped reply, if there is one, goes on where it was last heard."""
+        if self._stopped is not None:
+            self._stopped.go_back()
+            self._reply, self._stopped = self._stopped, None
+
+    def _remember(self, reply: Reply | None) -> None:
+        """The reply is over, said or stopped: the history keeps what was heard of it."""
+        if reply is None:
+            return
+        if text := reply.spoken.heard(reply.heard):
+            self._history.append({"role": "assistant", "content": text})
+        if reply is self._reply:
+            self._reply = None
+        else:
+            self._stopped = None

@@ -1,0 +1,62 @@
+"""What a turn's words say about whose turn it is: rules on a transcript, where no trained head decides.
+
+English, and deliberately small: what listeners say while they listen, how talkers are stopped, how sentences stay open.
+"""
+
+from __future__ import annotations
+
+import re
+
+WORD = re.compile(r"[a-z']+")
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LISTENING = _set(
+    "ah aha alright exactly good great hm hmm huh i interesting mhm mm mmm mmhmm nice nope oh ok okay really right see so "
+    "sure true uh uhhuh um wow yeah yep yes yup cool no"
+)  # said to go on listening
+STOPPING = re.compile(
+    r"\b(stop|quiet|shush|shut up|enough|wait|hold on|hang on|never ?mind|that(?:'ll| will) do|one (?:moment|second))\b"
+)
+POLITE = _set(
+    "a an alright and be can could do enough for hang hold hush i'll it just me mind moment never no now ok okay on one "
+    "please quiet right second shush shut so stop talking thank thanks that that's that'll the there up us wait will "
+    "would you is"
+)  # words beside it that ask for nothing else
+OPEN_WORDS = _set(
+    "a about an and as at because but by can could did do does for from how i if in is like my of on or say so tell that "
+    "the their then there this to uh uhm um was we were what when where which who why will with would your"
+)  # a sentence does not end with these
+OPEN_PHRASES = re.compile(
+    r"(let me (?:think|see)|(?:wonder|wondering)|(?:tell|ask)(?: you| me)?|(?:like|want|wanted|love) to (?:know|ask)(?: is| was)?"
+    r"|a question(?: for you)?|(?:put|say) (?:this|it)|well|okay|you know|i mean|the thing is|and then|oh yes)$"
+)
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.lower().replace("-", "").replace("\u2019", "'"))
+
+
+def listening(text: str) -> bool:
+    """Whether the words are a backchannel: up to three, all of the kind that keeps a talker going."""
+    said = words(text)
+    return 0 < len(said) <= 3 and all(word in LISTENING for word in said)
+
+
+def stopping(text: str) -> bool:
+    """Whether the words ask for silence and for nothing else."""
+    said = words(text)
+    return bool(said) and bool(STOPPING.search(" ".join(said))) and all(word in POLITE for word in said)
+
+
+def unfinished(text: str) -> bool:
+    """Whether the words leave a sentence open: broken off, ending with a word or phrase that something follows."""
+    said = words(text)
+    if not said:
+        return False
+    if text.rstrip().endswith(("...", "\u2026", ",", "-", "\u2013", "\u2014")) or OPEN_PHRASES.search(" ".join(said)):
+        return True
+    return said[-1] in OPEN_WORDS and not text.rstrip().endswith("?")  # a question may end with its preposition
