@@ -123,7 +123,8 @@ def main(
             for name, answers in (("train", train), ("valid", valid))
         ]
     module = SpeakingLearner(decoder, embeddings_of(frozen))
-    stage = PrefixStage(module, Reader(frozen.backbone, config), *sets, codec.config.frame_rate_hz, faults)
+    reader = Reader(frozen.backbone, config, phonetic=decoder.config.phonetic)
+    stage = PrefixStage(module, reader, *sets, codec.config.frame_rate_hz, faults)
     seconds = sum(one.codes.shape[1] for one in sets[0]) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} replies, {len(sets[0]):,} segments, {seconds / 3600:.1f} h", err=True)
     order.train(stage)

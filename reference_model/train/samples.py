@@ -18,7 +18,7 @@ from reference_model.hifigan import PIPER_GENERATOR
 from reference_model.model import FreezeOmni
 from reference_model.speech_decoder import SpeechDecoder
 from reference_model.state_head import State, StateHead
-from reference_model.train import input_1, input_2, output_1, spoken
+from reference_model.train import input_1, input_2, output_1, reread, spoken
 from reference_model.train.adversary import AdversaryConfig
 from reference_model.train.conversing import ConversingLearner, ConversingStage, Exchange
 from reference_model.train.corpus import Corpus
@@ -129,6 +129,18 @@ def sample_input_1(case: Case) -> Sample:
     return Sample(CTCStage(learner, _nothing(), (), {}, Even()), batch, case.said())
 
 
+def sample_reread(case: Case) -> Sample:
+    if case.config.rereader is None:
+        raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
+    units = Blank(case).units(Path())
+    with case.device:
+        learner = reread.RereadLearner(replace(case.config.rereader, units=len(units)).build(), units)
+    frames = torch.zeros(round(CLIP_S * reread.FRAMES_HZ), case.config.rereader.encoder_size)
+    batch = reread.collate([(case.text, frames, units.encode(case.text))] * case.clips(), units)
+    stage = reread.RereadStage(learner, (), (), {}, Even(), Faults())
+    return Sample(stage, batch, case.said())
+
+
 def sample_input_2(case: Case) -> Sample:
     start: Any = Blank(case)
     learner = input_2.learner(start, case.frozen())
@@ -190,6 +202,8 @@ def sample_output_2(case: Case) -> Sample:
     config = replace(case.config.decoder, thoughts=False)
     if case.options.get("letters") is False:
         config = replace(config, characters=0)
+    if False in (case.options.get("letters"), case.options.get("phonemes")):
+        config = replace(config, phonetic=False, paced=False)
     learner, batch, reader = _speaking(case, SpeechDecoder, config, None)
     return Sample(spoken.SpeakingStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
 
@@ -205,9 +219,11 @@ def _speaking(case: Case, build: Callable[[Any], SpeechDecoder], config: Any, hi
     frozen = case.frozen()
     with case.device:
         decoder = build(config)
-    reader = spoken.Reader(frozen.backbone, case.config)
+    reader = spoken.Reader(frozen.backbone, case.config, phonetic=config.phonetic)
     frames = round(CLIP_S * trainable(case.config.codec).frame_rate_hz)
-    said = spoken.Utterance(case.text, torch.zeros(config.codebooks, frames, dtype=torch.int64), hidden)
+    codes = torch.zeros(config.codebooks, frames, dtype=torch.int64)
+    lasting = torch.full((len(case.text),), frames / len(case.text))
+    said = spoken.Utterance(case.text, codes, hidden, case.text, lasting)
     learner = spoken.SpeakingLearner(decoder, spoken.embeddings_of(frozen))
     return learner, spoken.collate(reader, [said] * case.clips()), reader
 
@@ -220,6 +236,7 @@ def _nothing() -> Listening:
 
 SAMPLES: dict[str, Callable[[Case], Sample]] = {
     "input_1": sample_input_1,
+    "reread": sample_reread,
     "input_2": sample_input_2,
     "input_3": sample_input_3,
     "output_1": sample_output_1,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,10 @@ def thoughts(frozen: Frozen, layout: TurnLayout, talks: Sequence[tuple[Tensor, S
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes segments of replies: the LLM thinks them, `speak` turns their texts to codes [K, F], or to None where there is no
-    sound."""
+    """Makes segments of replies: the LLM thinks them, `speak` turns their texts to codes, or to None where there is no sound."""
 
     frozen: Frozen
-    speak: Callable[[str], Tensor | None]
+    speak: Callable[[str], Utterance | None]
     config: ModelConfig
     codec: str  # what tells its codes from another's
 
@@ -127,13 +126,14 @@ class Maker:
         """Raises ValueError for what cannot be said."""
         backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
         text = (published_normalise if self.config.compat else normalise)(segment.text)
-        codes = self.speak(text) if backbone.encode(text) else None
-        if codes is None:
+        said = self.speak(text) if backbone.encode(text) else None
+        if said is None:
             raise ValueError("nothing to say")
-        if codes.shape[1] > longest:
-            raise ValueError(f"{codes.shape[1]} frames, more than {longest}")
-        chosen = hidden[segment.tokens.start : segment.tokens.stop].cpu()
-        return Utterance(segment.text, codes, chosen)
+        if said.codes.shape[1] > longest:
+            raise ValueError(f"{said.codes.shape[1]} frames, more than {longest}")
+        if self.config.decoder.paced and said.durations is None:
+            raise ValueError("it is not known how long each phoneme lasts")
+        return replace(said, text=segment.text, hidden=hidden[segment.tokens.start : segment.tokens.stop].cpu())
 
     def about(self) -> dict[str, Any]:
         """What the segments depend on."""
@@ -152,25 +152,31 @@ def voice_of(name: str, threads: int = 1) -> Voice:
     return voice
 
 
-def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], Tensor | None]:
+def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], Utterance | None]:
     """Text -> the codes of its sound."""
 
-    def speak(text: str) -> Tensor | None:
+    def speak(text: str) -> Utterance | None:
         samples = resample(voice.speak(text, 0), codec.sample_rate_hz).samples
         if not len(samples):
             return None
         with torch.no_grad():
-            return codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu()
+            return Utterance(text, codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu())
 
     return speak
 
 
-def by_latents(codec: ReferenceCodec, reads: Encoder, speaker: Speaker) -> Callable[[str], Tensor | None]:
-    """Text -> the codes of the latents that Piper would make its sound of: as output stage 2 may have learnt, and faster."""
+def by_latents(codec: ReferenceCodec, reads: Encoder, speaker: Speaker) -> Callable[[str], Utterance | None]:
+    """Text -> the codes of the latents that Piper would make its sound of, with its phonemes and their durations.
 
-    def speak(text: str) -> Tensor | None:
+    As output stage 2 may have learnt, and faster than by sound.
+    """
+
+    def speak(text: str) -> Utterance | None:
         said = speaker.say(text)
-        return None if said is None else codes_of(codec, reads, said.latents).cpu()
+        if said is None:
+            return None
+        durations = None if said.durations is None else said.durations / codec.config.stack
+        return Utterance(text, codes_of(codec, reads, said.latents).cpu(), None, said.phonemes, durations)
 
     return speak
 
@@ -193,13 +199,19 @@ def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Fa
             failed = Faults()
             made = dict(maker.make(batch, failed))
             tensors = {key: value for name, one in made.items() for key, value in _tensors(name, one)}
-            texts = {name: one.text for name, one in made.items()}
+            texts = {name: (one.text, one.phonemes) for name, one in made.items()}
             about = {**maker.about(), "replies": ids, "texts": texts, "faults": failed.found}
             weights.save_tensors(tensors, about, path)
         faults.found.extend((where, why) for where, why in about["faults"])
         found += [
-            Utterance(text, tensors[f"{name}.codes"].long(), tensors[f"{name}.hidden"])
-            for name, text in about["texts"].items()
+            Utterance(
+                text,
+                tensors[f"{name}.codes"].long(),
+                tensors[f"{name}.hidden"],
+                phonemes,
+                tensors.get(f"{name}.durations"),
+            )
+            for name, (text, phonemes) in about["texts"].items()
         ]
     if not found:
         raise FobenchError(f"None of {len(answers)} replies has a segment that can be said:\n{faults}")
@@ -223,3 +235,5 @@ def _tensors(name: str, one: Utterance) -> Iterator[tuple[str, Tensor]]:
     assert one.hidden is not None
     yield f"{name}.codes", one.codes.short()
     yield f"{name}.hidden", one.hidden.half()
+    if one.durations is not None:
+        yield f"{name}.durations", one.durations.float()

@@ -1,5 +1,6 @@
 """Output stage 2: what is taught is said, live, to the code; longer segments by joining; what cannot be learnt from is listed."""
 
+import difflib
 from dataclasses import asdict, replace
 from functools import cache
 
@@ -12,15 +13,25 @@ from tiny_models import backbone, folder
 from reference_model import weights
 from reference_model.codec import ReferenceCodec
 from reference_model.config import ModelConfig
+from reference_model.pronunciation import phonemes
 from reference_model.sampling import Sampling
 from reference_model.speech_decoder import SpeechDecoder
+from reference_model.spoken_text import normalise
 from reference_model.train import aloud, journal, output_2, saved
 from reference_model.train.aloud import Line
 from reference_model.train.corpus import Corpus
 from reference_model.train.engine import Loop, Trainer
 from reference_model.train.frozen import Frozen
 from reference_model.train.shards import Faults
-from reference_model.train.spoken import Reader, SpeakingLearner, SpeakingStage, Utterance, collate, embeddings_of
+from reference_model.train.spoken import (
+    Reader,
+    SpeakingLearner,
+    SpeakingStage,
+    Utterance,
+    collate,
+    embeddings_of,
+    joined,
+)
 from reference_model.train.trained import load_codec, load_decoder
 from reference_model.train.waves import WaveLearner
 
@@ -101,6 +112,53 @@ def test_texts_of_a_batch_are_read_as_one_by_one():
         assert not row[length:].any()
 
 
+# ---- phonemes and their durations --------------------------------------------------------------------------------------
+
+PACED = replace(LETTERS, characters=1024, phonetic=True, paced=True)
+
+
+def timed():
+    """What is to be learnt: each phoneme has codes of its own, and lasts one to three frames."""
+    found = []
+    for text in TEXTS:
+        said = phonemes(normalise(text))
+        durations = torch.tensor([1 + ord(p) % 3 for p in said])
+        codes = torch.tensor([[ord(p) * factor % 32 for p in said] for factor in (7, 11)])
+        found.append(Utterance(text, codes.repeat_interleave(durations, 1), None, said, durations))
+    return found
+
+
+def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_path):
+    torch.manual_seed(0)
+    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
+    module = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    made = SpeakingStage(module, reader, items, items, 40.0, about={"decoder": asdict(PACED)})
+    rows = list(Trainer(made, replace(LOOP, steps=150), tmp_path).run())
+    assert rows[-1]["valid_right"] == 1.0
+    decoder = load_decoder(tmp_path)
+    parts = aloud.parts(decoder, frozen(), replace(CONFIG, decoder=PACED), [Line(t) for t in TEXTS], thinking=False)
+    found = aloud.say(decoder, parts, Sampling(top_k=1))
+    for (codes, ended), one in zip(found, items, strict=True):
+        assert ended and abs(codes.shape[1] - one.codes.shape[1]) <= 3
+        said, taught = (torch.unique_consecutive(found[0]).tolist() for found in (codes, one.codes))
+        assert difflib.SequenceMatcher(None, said, taught).ratio() > 0.9  # each sound in its turn
+
+
+def test_durations_are_those_of_the_phonemes_which_are_a_text_s_last_rows():
+    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
+    learner = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    batch = collate(reader, [items[0], joined(items[1], items[2])])
+    text, lengths = learner.rows(batch)
+    lasting = learner.lasting(batch, text, lengths)
+    ids = reader(items[0].text)[0]
+    own = len(ids) * 64 // PACED.size
+    assert lengths[0] == own + len(items[0].phonemes)
+    assert lasting[0].tolist()[own : int(lengths[0])] == items[0].durations.tolist()
+    assert not lasting[0, :own].any()
+    assert torch.equal(lasting.sum(1), torch.tensor([float(one.sum()) for one in batch.durations]))
+    assert batch.pieces[1][-1] == items[1].phonemes + items[2].phonemes
+
+
 # ---- joining ---------------------------------------------------------------------------------------------------------
 
 
@@ -165,8 +223,8 @@ def test_a_clip_of_another_rate_has_as_many_codes(tmp_path, codec):
     made = load_codec(codec)
     for rate_hz in (16_000, 44_100):
         corpus = Corpus.open([manifest(tmp_path / str(rate_hz), TEXTS[:1], rate_hz=rate_hz)], made.sample_rate_hz)
-        [(text, codes)] = output_2.encoded(made, corpus, tmp_path / f"{rate_hz}.safetensors")
-        assert (text, codes.shape) == (TEXTS[0], (2, 2 * len(TEXTS[0])))
+        [one] = output_2.encoded(made, corpus, tmp_path / f"{rate_hz}.safetensors")
+        assert (one.text, one.codes.shape) == (TEXTS[0], (2, 2 * len(TEXTS[0])))
 
 
 def test_codes_beyond_the_decoders_are_refused(tmp_path, codec):
@@ -195,12 +253,7 @@ def test_the_command_says_what_it_needs(tmp_path, codec):
 
 def test_a_text_without_sound_and_too_long_a_clip_are_listed():
     faults = Faults()
-    items = [
-        ("One.", torch.zeros(2, 5)),
-        ("Two.", torch.zeros(2, 6)),
-        ("***", torch.zeros(2, 5)),
-        ("", torch.zeros(2, 0)),
-    ]
+    items = [Utterance(text, torch.zeros(2, n)) for text, n in (("One.", 5), ("Two.", 6), ("***", 5), ("", 0))]
     assert [one.text for one in output_2.fit(items, stage().reader, 5, faults)] == ["One."]
     assert str(faults).splitlines() == [
         "text 1: 6 frames, not 1 to 5: 'Two.'",

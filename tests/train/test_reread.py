@@ -1,0 +1,93 @@
+"""The second pass's training: frames are made once and kept; words are learnt from them; what cannot be is listed."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from beeps import RATE
+from listening_samples import WORDS, manifest, sources
+
+from fobench.errors import FobenchError
+from reference_model import weights
+from reference_model.rereading import RereaderConfig
+from reference_model.train import frames, reread
+from reference_model.train.corpus import Corpus
+from reference_model.train.engine import Trainer
+from reference_model.train.loop import Loop
+from reference_model.train.shards import Faults
+from reference_model.train.spelling_ctc import Even
+from reference_model.units import Units
+from reference_model.whisper_encoder import WhisperConfig
+
+SIZE = 24
+LOOP = Loop(steps=150, lr=5e-3, warmup=10, batch_s=100.0, validate_every=150, save_every_s=9e9)
+CONFIG = RereaderConfig(encoder_size=SIZE, size=32, heads=2, layers=1, dropout=0.0)
+
+
+def encoder():
+    """Not Whisper's, but of its kind, and as frozen."""
+    torch.manual_seed(0)
+    return WhisperConfig(SIZE, 1, 2).build().requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames")
+    corpus = Corpus.open([manifest(path / "clips", WORDS, slower=2)], RATE)
+    listening = sources(path).listening(corpus, encoder(), 0, False, clean=False)
+    found = frames.framed(listening, range(len(corpus)), 0, encoder())
+    about = {"clips": [(text, len(one)) for text, one in found]}
+    weights.save_tensors({str(i): one for i, (_, one) in enumerate(found)}, about, path / "frames-0000.safetensors")
+    return path
+
+
+def stage(clips, faults=None):
+    units = Units.letters_only()
+    torch.manual_seed(0)
+    config = replace(CONFIG, units=len(units))
+    learner = reread.RereadLearner(config.build(), units)
+    made = reread.RereadStage(
+        learner, clips, [], {"rereader": asdict(config)}, Even(1.0, 60), Faults() if faults is None else faults
+    )
+    whole = [(one.text, one.load().float(), units.encode(one.text)) for one in clips]
+    made.valid = [("train", [reread.collate(whole, units)])] if clips else []
+    return made
+
+
+def test_kept_frames_are_those_of_the_clips(folder):
+    clips = frames.read(folder)
+    assert sorted(clip.text.lower().strip(".") for clip in clips) == sorted(WORDS)
+    assert all(clip.load().shape == (clip.frames, SIZE) for clip in clips)
+    assert all(clip.load().dtype == torch.float16 for clip in clips)
+    with pytest.raises(FobenchError, match="holds no frames"):
+        frames.read(folder / "clips")
+
+
+def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(reread, "MASKS", 0)  # so few clips are learnt as they are
+    rows = list(Trainer(stage(frames.read(folder)), LOOP, tmp_path).run())
+    assert rows[-1]["ctc"] < 0.1 * rows[0]["ctc"]
+    assert rows[-1]["valid_wer_train"] == 0.0
+    assert "even" in rows[0] and "even" not in rows[-1]
+
+
+def test_batches_are_the_same_in_every_run_and_change_with_the_epoch(folder):
+    one, same, other = (stage(frames.read(folder)).load([0, 1], epoch) for epoch in (0, 0, 1))
+    assert torch.equal(one.frames, same.frames)
+    assert not torch.equal(one.frames, other.frames)
+
+
+def test_a_text_too_long_for_its_sound_is_listed(folder):
+    [clip, *_] = frames.read(folder)
+    faults = Faults()
+    made = stage([replace(clip, text="far too many words for this " * 9)], faults)
+    assert made.load([0], 0) is None
+    assert "its text needs" in str(faults)
+
+
+def test_a_configuration_without_a_second_pass_is_refused():
+    with pytest.raises(FobenchError, match="has no second pass"):
+        from reference_model.config import ModelConfig
+        from reference_model.train.samples import Case, sample_reread
+
+        sample_reread(Case(ModelConfig.load("tiny"), LOOP, torch.device("cpu"), 1, {}))
