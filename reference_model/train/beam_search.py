@@ -5,6 +5,7 @@
 
 Tuning keeps the best weights in the file of the language model, for `reference_model.train.assemble --lm`. It takes every other clip
 of each set; those between them are judged. The benchmark's questions can be judged (--spoken-qa), but nothing is tuned on them.
+With --second-pass it is the second pass that is read, and tuning keeps its weights in the checkpoint.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from reference_model.spelling import SpellingAdapter
 from reference_model.train import unit_lm
 from reference_model.train.augment import Sounds
 from reference_model.train.corpus import Corpus
-from reference_model.train.hearing import PLAIN, Listening
+from reference_model.train.hearing import PLAIN, Heard, Listening
 from reference_model.train.recordings import Entry
 from reference_model.train.sources import PATH
 from reference_model.train.stage import StageCommand
 from reference_model.train.validation import batches
 from reference_model.unit_lm import UnitLM
 from reference_model.units import Units, collapsed
+from reference_model.whisper_weights import ranged
 
 LM_WEIGHTS = (0.3, 0.45, 0.6, 0.75)
 UNIT_BONUSES = (0.5, 1.0, 1.5, 2.0, 2.5)
@@ -81,20 +83,32 @@ class Reading:
 
 
 @torch.inference_mode()
-def heard(model: FreezeOmni, entries: Sequence[Entry], most: int) -> list[Clip]:
-    """Of at most `most` clips as they are, the same ones each time."""
-    encoder, adapter = model.encoder, model.adapter
-    assert isinstance(adapter, SpellingAdapter)
-    corpus, config = Corpus(list(entries), RATE_HZ), encoder.config
+def heard(model: FreezeOmni, entries: Sequence[Entry], most: int, *, again: bool = False) -> list[Clip]:
+    """Of at most `most` clips as they are, the same ones each time; `again`: by the second pass."""
+    encoder = model.encoder
+    corpus = Corpus(list(entries), RATE_HZ)
     listening = Listening(corpus, Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False)
     clips = []
     for batch in batches(entries, listening, most):
-        frames, mask = encoder(batch.features, batch.lengths, config.chunk, config.left_chunks)
-        logits, _, valid = adapter(frames, mask)
+        logits, valid = (_again if again else _streamed)(model, batch)
         size = len(logits[0]) // (batch.features.shape[1] // encoder.chunk)
         rows = zip(batch.texts, logits.log_softmax(-1), valid, strict=True)
         clips += [Clip(text, log_p[inside], size) for text, log_p, inside in rows]
     return clips
+
+
+def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
+    """Logits [B, n, U] and mask [B, n], chunk by chunk."""
+    config = model.encoder.config
+    logits, _, valid = model.adapter(*model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks))
+    return logits, valid
+
+
+def _again(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
+    """The same of the second pass."""
+    assert model.rereader is not None
+    found: tuple[Tensor, Tensor] = model.rereader(*model.rereader.encoder()(ranged(batch.features), batch.lengths))
+    return found
 
 
 def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:
@@ -135,29 +149,45 @@ def sets_of(sources: Sequence[Path]) -> dict[str, list[Entry]]:
     return found
 
 
+def read_second(model: FreezeOmni, search: BeamSearch, checkpoint: Path) -> None:
+    """Has the second pass of the checkpoint read in this way from now on."""
+    assert model.rereader is not None
+    config = replace(model.rereader.config, beam=search)
+    model.config = replace(model.config, rereader=config)
+    checkpoints.save(model, checkpoint)
+
+
 @click.command(cls=StageCommand)
 @click.option("--checkpoint", type=PATH, required=True, help="A model whose adapter spells.")
 @click.option("--lm", type=PATH, required=True, help="Language model of its units, of reference_model.train.unit_lm.")
 @click.option("--valid", type=PATH, multiple=True, help="Folder of shards, or manifest with a split; repeatable.")
 @click.option("--spoken-qa", is_flag=True, help="Judge the benchmark's own questions as well.")
-@click.option("--tune", is_flag=True, help="Find the best weights, and keep them in --lm.")
+@click.option("--second-pass", "again", is_flag=True, help="Of the second pass.")
+@click.option("--tune", is_flag=True, help="Find the best weights, and keep them: see above.")
 @click.option("--most", default=200, show_default=True, help="Clips of each set.")
-def main(checkpoint: Path, lm: Path, valid: tuple[Path, ...], spoken_qa: bool, tune: bool, most: int) -> None:
+def main(
+    checkpoint: Path, lm: Path, valid: tuple[Path, ...], spoken_qa: bool, again: bool, tune: bool, most: int
+) -> None:
     """How well what an adapter spells is read: greedily, and by beam search with a language model of units."""
     model = checkpoints.load(checkpoint, device="cpu")
     if not isinstance(model.adapter, SpellingAdapter):
         raise FobenchError(f"The adapter of {checkpoint} does not spell.")
+    if again and model.rereader is None:
+        raise FobenchError(f"{checkpoint} has no second pass: leave --second-pass out.")
     units = model.adapter.units
     search, *table = unit_lm.load(lm, units)
     greedy, beam = Reading(units), Reading(units, search, UnitLM.of(*table))
-    sets = {name: heard(model, entries, most) for name, entries in sets_of(valid).items()}
+    sets = {name: heard(model, entries, most, again=again) for name, entries in sets_of(valid).items()}
     if tune:
         beam = replace(beam, search=tuned(beam, [clip for clips in sets.values() for clip in clips[::2]]))
         assert beam.search is not None
-        unit_lm.save(units, beam.search, (table[0], table[1]), lm)
+        if again:
+            read_second(model, beam.search, checkpoint)
+        else:
+            unit_lm.save(units, beam.search, (table[0], table[1]), lm)
         sets = {f"{name}, every other clip": clips[1::2] for name, clips in sets.items()}
     if spoken_qa:
-        sets["spoken-qa"] = heard(model, questions(), most=len(questions()))
+        sets["spoken-qa"] = heard(model, questions(), most=len(questions()), again=again)
     print(beam.search)
     for name, clips in sets.items():
         figures = f"WER {100 * greedy.wer(clips):.1f} % greedy, {100 * beam.wer(clips):.1f} % by beam"
