@@ -15,7 +15,8 @@ from fobench.types import Score
 class Results:
     """`run` is run.json; `traces` are in suite order; `scores[i]` are those of `traces[i]`; `totals` the aggregates.
 
-    `by_tag`: the accuracies apart by tag, {tag: {value: {metric: {"value", "n"}}}}.
+    `by_tag`: the accuracies apart by tag, {tag: {value: {metric: {"value", "n"}}}}. `by_family`: rates and latencies of each
+    duplex family, {family: {metric: {"value", "n", "ci"}}}; empty where there is but one.
     """
 
     folder: Path
@@ -24,6 +25,7 @@ class Results:
     scores: Sequence[Sequence[Score]]
     totals: Sequence[Score]
     by_tag: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = field(default_factory=dict)
+    by_family: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:

@@ -27,6 +27,7 @@ SCORE_FIELDS = tuple(field.name for field in fields(Score))
 ACCURACY = "accuracy_"  # metrics of this prefix are also broken down by tag
 
 Options = Mapping[str, Mapping[str, Any]]
+FAMILY_UNITS = ("share", "ms", "chunks")  # metrics of these units are also broken down by family
 ByTag = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
@@ -48,6 +49,7 @@ def score_run(folder: Path, metrics: Options | None = None) -> Results:
         "totals": totals,
         "scenarios": {trace.id: [_plain(score) for score in row] for trace, row in zip(traces, scores, strict=True)},
         "by_tag": _rounded(by_tag(made, traces, by_metric)),
+        **_families(made, traces, by_metric),
         **_incomplete(run, traces),
     }
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -113,6 +115,24 @@ def by_tag(metrics: Sequence[Metric], traces: Sequence[Trace], scores: Mapping[s
     return found
 
 
+def _families(
+    metrics: Sequence[Metric], traces: Sequence[Trace], scores: Mapping[str, Sequence[Score]]
+) -> dict[str, Any]:
+    """What scores.json says of each family by itself, {family: {metric: {"value", "n", "ci"}}}; nothing of a single one."""
+    members: dict[str, list[int]] = {}
+    for i, trace in enumerate(traces):
+        members.setdefault(trace.scenario.expect.family, []).append(i)
+    if len(members) < 2:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for family, indices in members.items():
+        for metric in (m for m in metrics if m.unit in FAMILY_UNITS):
+            for total in _totals(metric, [scores[metric.name][i] for i in indices]):
+                if total.value is not None:
+                    found.setdefault(family, {})[total.metric] = {"value": total.value, "n": total.n, "ci": total.ci}
+    return {"by_family": _rounded(found)}
+
+
 def _incomplete(run: Mapping[str, Any], traces: Sequence[Trace]) -> dict[str, Any]:
     """What scores.json says of a run that is not complete; nothing of one that is."""
     planned = len(run.get("scenarios", ()))
@@ -164,7 +184,8 @@ def _totals(metric: Metric, scores: Sequence[Score]) -> list[Score]:
 
 def _results(folder: Path, run: Mapping[str, Any], traces: Sequence[Trace], data: Mapping[str, Any]) -> Results:
     scores = [[_score(item) for item in data["scenarios"][trace.id]] for trace in traces]
-    return Results(folder, run, traces, scores, [_score(item) for item in data["totals"]], data["by_tag"])
+    totals = [_score(item) for item in data["totals"]]
+    return Results(folder, run, traces, scores, totals, data["by_tag"], data.get("by_family", {}))
 
 
 def _plain(score: Score) -> dict[str, Any]:

@@ -67,6 +67,13 @@ STOP_LATENCIES = {
         "Falls silent", "ms", "Start of the user's interruption to the last audible sample, playback buffer included."
     ),
 }
+STATE_DELAY = {
+    "state_delay_chunks": Figure(
+        "Tells the turn's end after",
+        "plain",
+        "Chunks judged from the true end of the user's turn until its end is told.",
+    ),
+}
 LATENCIES = {**REPLY_LATENCIES, **STOP_LATENCIES}
 TURN_TAKING = {
     "takeover_rate": Figure(
@@ -85,6 +92,10 @@ TURN_TAKING = {
     ),
     "resume_rate": Figure("Resumes its reply", "rate", "Keeps or resumes its reply after those."),
     "response_after_interrupt": Figure("Answers the new question", "rate", "Answers correctly after an interruption."),
+    "state_f1": Figure(
+        "States, F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore), a user's turn a case."
+    ),
+    "decision_f1": Figure("Decisions, F1", "rate", "The same of what it did: decided to speak, to ignore, or nothing."),
 }
 PLAYBACK = {
     "rtf_input": Figure("Compute per second heard", "factor", "Compute time over media time, input path."),
@@ -102,6 +113,7 @@ FIGURES: dict[str, Figure] = {
     **WERS,
     **LATENCIES,
     **TURN_TAKING,
+    **STATE_DELAY,
     **PLAYBACK,
     **QUALITY,
 }

@@ -105,7 +105,8 @@ def _texts(trace: Trace) -> list[Text]:
 
 
 def _said(turn: Turn, trace: Trace) -> Text:
-    label = "The user asks" if turn.role == "question" else f"The user ({line(turn.role)})"
+    plain = turn.role == "question" and turn.anchor.event == "start"
+    label = "The user asks" if plain else f"The user ({line(turn.role)}, {turn.anchor.told()})"
     return _text(label, turn.text, "no reference text")
 
 

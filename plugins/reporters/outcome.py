@@ -14,7 +14,7 @@ from fobench_plugins.reporters.formats import given, line
 
 ANSWERS = ("accuracy_s2s", "accuracy_s2t")  # the first that has a value decides
 # In duplex scenarios all of these count.
-BEHAVIOURS = ("turn_success", "yield_rate", "false_yield_rate", "interrupts_user_rate")
+BEHAVIOURS = ("turn_success", "yield_rate", "false_yield_rate", "pause_takeover_rate", "interrupts_user_rate")
 PLAIN = "question"  # the family of scenarios that are judged by their answer alone
 
 

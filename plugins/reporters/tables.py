@@ -10,6 +10,9 @@ from fobench.results import Results
 from fobench.types import Score
 from fobench_plugins.reporters import catalogue
 from fobench_plugins.reporters.catalogue import Figure
+from fobench_plugins.reporters.families import cells as family_cells
+from fobench_plugins.reporters.families import names as family_names
+from fobench_plugins.reporters.families import remark as family_remark
 from fobench_plugins.reporters.formats import NONE, given, interval, line, plain, reason, score_interval, score_value
 from fobench_plugins.reporters.formats import shown as shown_as
 
@@ -64,6 +67,7 @@ def tables(results: Results) -> dict[str, Table]:
         "wer": wers(results),
         "latency": latencies(results),
         "turns": turn_taking(results),
+        "families": families(results),
         "playback": playback(results),
         "quality": quality(results),
         "other": others(results),
@@ -109,8 +113,9 @@ def latencies(results: Results) -> Table:
 
 def turn_taking(results: Results) -> Table:
     caption = "Rates with 95 % interval; ↑ higher, ↓ lower is better."
-    optional = ("pause_takeover_rate", "resume_rate", "response_after_interrupt")
-    table = _plain_table(results, "Turn-taking", caption, "Rate", catalogue.TURN_TAKING, optional)
+    optional = ("pause_takeover_rate", "resume_rate", "response_after_interrupt", "state_f1", "decision_f1")
+    figures = {**catalogue.TURN_TAKING, **catalogue.STATE_DELAY}
+    table = _plain_table(results, "Turn-taking", caption, "Rate", figures, (*optional, *catalogue.STATE_DELAY))
     return replace(table, rows=tuple(row for whole in table.rows for row in (whole, *_by_role(results, whole.name))))
 
 
@@ -128,6 +133,21 @@ def _role(name: str, role: str, part: Mapping[str, Any]) -> Row:
     ci = interval(tuple(low_high), "rate") if low_high else NONE
     cells = (shown_as(part.get("value"), "rate"), ci, f"{part.get('n', 0):,}")
     return Row(f"{name}_{role}", f"… {role.replace('_', ' ')}", cells)
+
+
+def families(results: Results) -> Table:
+    """A row a duplex family, its paired controls beside it."""
+    rows = tuple(
+        Row(name, line(name).replace("_", " "), family_cells(results, name), family_remark(results, name))
+        for name in family_names(results)
+    )
+    caption = (
+        "Kept: silent in the user's span, speaks in its own; control: the same of the paired scenarios. Stops: of sounds over "
+        "its reply, those it stopped for (to interruptions it should, to all else it should not). Medians in ms: from the "
+        "interruption's start to the decision and to silence, from the user's end to the reply."
+    )
+    columns = ("Family", "Kept", "95 % interval", "Control", "Stops", "Decides", "Silent", "Replies", "n")
+    return Table("By family", caption, columns, rows)
 
 
 def playback(results: Results) -> Table:

@@ -43,7 +43,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """From the user's last word to the first audible sample; `label` stands at its middle."""
+    """From the user's last word to the first audible sample, or from an interruption's start to the last; `label`: how long."""
 
     x: float
     width: float
@@ -62,6 +62,7 @@ class Timeline:
     marks: list[Mark]
     ticks: list[tuple[float, str]]
     response: Bracket | None
+    stops: list[Bracket]
     moments: list[tuple[str, str]] = field(default_factory=list)  # (time, what happened), the same for a screen reader
 
 
@@ -91,6 +92,7 @@ def timeline(trace: Trace) -> Timeline:
         marks=_marks(trace, scale),
         ticks=_ticks(scale),
         response=_response(trace, scale),
+        stops=list(_stops(trace, scale)),
         moments=_moments(trace),
     )
 
@@ -184,6 +186,18 @@ def _response(trace: Trace, scale: Scale) -> Bracket | None:
     span = scale.span(min(start, end), max(start, end), "", "")
     early = end < start
     return Bracket(span.x, span.width, seconds(abs(end - start)) + (" early" if early else ""), early)
+
+
+def _stops(trace: Trace, scale: Scale) -> Iterator[Bracket]:
+    """From each interruption over a reply to the end of what is audible of it."""
+    for said in trace.user:
+        if trace.scenario.turns[said.turn].role not in ("interrupt", "stop"):
+            continue
+        for reply in trace.replies:
+            start, end = reply.audible_start_ns, reply.audible_end_ns
+            if start is not None and end is not None and start <= said.start_ns < end:
+                span = scale.span(said.start_ns, end, "", "")
+                yield Bracket(span.x, span.width, f"silent after {seconds(end - said.start_ns)}", early=False)
 
 
 def _moments(trace: Trace) -> list[tuple[str, str]]:
