@@ -107,7 +107,7 @@ class WhisperStreamingEncoder(nn.Module):
         self.front = WhisperMel(config.mels)
         self.conv1 = nn.Conv1d(config.mels, config.size, 3)
         self.conv2 = nn.Conv1d(config.size, config.size, 3, 2)
-        self.register_buffer("positional_embedding", sinusoids(config.positions, config.size))
+        self.register_buffer("positional_embedding", sinusoids(config.positions, config.size), persistent=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(WhisperBlock(config) for _ in range(config.layers))
         self.ln_post = nn.LayerNorm(config.size)
@@ -138,6 +138,7 @@ class WhisperStreamingEncoder(nn.Module):
         Layers beyond Whisper's own begin as identities. Raises `FobenchError` where a name or a shape differs.
         """
         own = {key.removeprefix("encoder."): value for key, value in weights.items() if not key.startswith("decoder.")}
+        own.pop("positional_embedding", None)  # as `sinusoids` makes it
         own |= self._identities(
             1 + max((int(key.split(".")[1]) for key in own if key.startswith("blocks.")), default=-1)
         )
