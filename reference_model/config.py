@@ -46,6 +46,7 @@ class Duplex:
     pre_roll: int = 6  # chunks from before the onset that belong to the turn (published: 6)
     turn_end: Literal["head", "vad", "either"] = "either"  # who says that the user's turn is over
     end: int = 19  # windows of silence that end a turn by rule
+    heed: int = 0  # windows of silence before which the state head's verdict is not heeded (published: 0)
     reread: int = 8  # windows of silence after which a second pass, if there is one, reads the turn: it may be over
     barge_in_at: Literal["onset", "end"] = "onset"  # stop a reply once the user really speaks, or once they have ended
     barge_in: int = 8  # windows of speech that are really speech

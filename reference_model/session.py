@@ -166,7 +166,8 @@ class FreezeOmniSession:
         return Event(EventKind.BUSY, {"work": "reread", "path": "input"})
 
     def _judge(self, verdict: State, length: int) -> None:
-        if verdict in VERDICTS:
+        heed = 0 if self._state.detector is None else self._duplex.heed
+        if verdict in VERDICTS and self._state.activity.silence >= heed:
             self._signal(VERDICTS[verdict])
         elif length >= self._live.settings.max_turn_rows:
             self._signal(Signal.LOST)

@@ -213,6 +213,16 @@ def test_with_a_detector_the_state_head_judges_no_audio_from_before_the_onset():
     assert talk.actions() == [Action.SPEAK]
 
 
+@pytest.mark.parametrize("state", [1, 2])
+def test_a_verdict_that_comes_while_the_user_speaks_is_not_heeded_where_so_chosen(state):
+    system = verdict(state)
+    system.settings = replace(system.settings, duplex=replace(system.settings.duplex, heed=5))
+    talk = Talk(system).hear(sound(1.0))
+    assert talk.actions() == []
+    talk.hear(silence(0.4))
+    assert talk.actions() == [Action.SPEAK if state == 1 else Action.IGNORE]
+
+
 def test_a_turn_that_never_ends_is_given_up():
     system = verdict(0)
     system.settings = replace(system.settings, max_turn_rows=30)
