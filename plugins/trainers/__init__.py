@@ -22,6 +22,7 @@ STEPS = {  # name: (module, what it does)
     "output-2": ("output_2", "Speech decoder: text to codes."),
     "output-3": ("output_3", "Prefix network: the LLM's thoughts shape how its reply is said."),
     "unit-lm": ("unit_lm", "Language model of units, which a spelling adapter is read with."),
+    "beam-search": ("beam_search", "How well what is spelt is read; finds the best weights of the search."),
     "say": ("say", "Judges the speaking side by a recogniser."),
     "assemble": ("assemble", "What the stages have trained, as one checkpoint."),
     "curves": ("curves", "Losses and scores over steps, of one run or several, as a picture."),

@@ -17,9 +17,9 @@ DRY=${1:-}
 
 train() {  # a command of fobench train; a dry run passes by what is no stage
   case "$DRY $1" in
-    "--dry-run "*put-[123]) "$FOBENCH" train "$@" --set precision="$PRECISION" --dry-run; echo ;;
+    "--dry-run "*put-[123]|"--dry-run reread") "$FOBENCH" train "$@" --set precision="$PRECISION" --dry-run; echo ;;
     "--dry-run "*) ;;
-    *put-[123]) echo "== $1"; "$FOBENCH" train "$@" --set precision="$PRECISION" ;;
+    *put-[123]|*reread) echo "== $1"; "$FOBENCH" train "$@" --set precision="$PRECISION" ;;
     *) echo "== $1"; "$FOBENCH" train "$@" ;;
   esac
 }
@@ -35,7 +35,7 @@ train render --set input --set output --out "$OUT/data/{set}" --texts "$DATA"
 once "$OUT/data/replies.jsonl" train replies --plan "$OUT/data/input" --out "$OUT/data/replies.jsonl"
 once "$OUT/data/latents" train latents --plan "$OUT/data/output" --out "$OUT/data/latents" --hours 2
 once "$OUT/data/spoken" train latents --plan "$OUT/data/output" --replies "$OUT/data/replies.jsonl" \
-  --out "$OUT/data/spoken" --hours 20 --silent
+  --out "$OUT/data/spoken" --hours 20 --silent --noise 0
 
 # ---- 2. listening: units of writing by CTC, from Whisper tiny.en made chunk-causal ------------------------------------
 
@@ -43,11 +43,17 @@ train input-1 --config small --out "$OUT/input-1" --set workers="$WORKERS" \
   --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" --times 5 \
   --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small"
 
+# ... and all of a turn again, once it is over: from what Whisper's own encoder makes of it, which is worked out once
+
+train frames --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" --times 3 \
+  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --out "$OUT/data/frames"
+train reread --config small --out "$OUT/reread" --frames "$OUT/data/frames" --adapter "$OUT/input-1" --data "$OUT/data/input"
+
 # ---- 3. speaking: codec, then speech decoder, then the network that reads the LLM's thoughts --------------------------
 
 train output-1 --config small --out "$OUT/output-1" --latents "$OUT/data/latents"
 train output-2 --config small --out "$OUT/output-2" --latents "$OUT/data/spoken" --codec "$OUT/output-1"
-train output-3 --config small --out "$OUT/output-3" --silent --replies "$OUT/data/replies.jsonl" \
+train output-3 --config small --out "$OUT/output-3" --silent --noise 0 --replies "$OUT/data/replies.jsonl" \
   --codec "$OUT/output-1" --speech "$OUT/output-2"
 
 # ---- 4. when to answer: the state head, of what the trained listener and the LLM make of situations ------------------
@@ -61,6 +67,7 @@ train input-3 --config small --out "$OUT/input-3" --init "$OUT/input-1" --worker
 
 train unit-lm --units "$OUT/input-1" --texts "$DATA" --out "$OUT/lm.safetensors"
 train assemble --config small --lm "$OUT/lm.safetensors" --input "$OUT/input-1" --states "$OUT/input-3" --codec "$OUT/output-1" \
-  --speech "$OUT/output-3" --out "$OUT/small.safetensors"
+  --reread "$OUT/reread" --speech "$OUT/output-3" --out "$OUT/small.safetensors"
+train beam-search --second-pass --tune --valid "$OUT/data/input" --checkpoint "$OUT/small.safetensors" --lm "$OUT/lm.safetensors"
 train say --model "$OUT/small.safetensors" --texts "$OUT/data/output/plan.jsonl"
 [[ $DRY ]] || "$FOBENCH" run --checkpoint "$OUT/small.safetensors" --output "$OUT/run"
