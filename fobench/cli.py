@@ -1,8 +1,8 @@
-"""The command line: `fobench run | score | report | ls | validate | train | assets`.
+"""The command line: `fobench run | score | report | compare | baseline | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
 over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a
-missing prerequisite, 130 interrupted, 141 the reader of the output has gone.
+missing prerequisite, 3 a gate is inconclusive, 130 interrupted, 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench import __version__, training
-from fobench.console import console, counted, visible
+from fobench import __version__, comparing, training
+from fobench.console import counted, table
 from fobench.errors import FobenchError, unknown
 from fobench.options import NewFolder, Positive, from_file, given, named_args, option, pairs
 
@@ -105,6 +105,9 @@ def main() -> None:
 @option("--echo", "echo_db", type=float, help="Leak the playback into the user's channel: level in dB, e.g. -30.")
 @option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="How late the echo comes, ms.")
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
+@option("--baseline", metavar="RUN|STORE[#NAME]", help="Compare with this run or baseline when done (fobench compare).")
+@comparing.fail_on
+@comparing.allow_mismatch
 @option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
 @option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder.")
 @option(
@@ -116,7 +119,16 @@ def main() -> None:
     help="TOML file of options.",
 )
 @click.pass_context
-def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **options: Any) -> None:
+def run(
+    ctx: click.Context,
+    /,
+    output: Path | None,
+    resume: Path | None,
+    baseline: str | None,
+    gates: tuple[str, ...],
+    allow_mismatch: bool,
+    **options: Any,
+) -> None:
     """Run a system on suites and report.
 
     The default asks the built-in questions of Freeze-Omni, as trained here around a small frozen LLM. `--system cascade` asks
@@ -125,8 +137,9 @@ def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **optio
     from fobench.config import default_system
     from fobench.run import Run
 
+    base = comparing.base_of(baseline, gates)
     if resume:
-        started = Run.resume(resume, given(ctx))
+        started = Run.resume(resume, {k: v for k, v in given(ctx).items() if k not in comparing.OPTIONS})
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
         started = Run.begin(_config(options), output or _new_folder(options["system"]))
@@ -136,12 +149,14 @@ def run(ctx: click.Context, /, output: Path | None, resume: Path | None, **optio
         click.echo(f"\nInterrupted. Nothing is lost: fobench run --resume {started.folder.path}", err=True)
         sys.exit(130)
     _report(started.folder.path, started.config.margin, REPORTERS)
+    code = comparing.gate(base, started.folder.path, gates, allow_mismatch) if base else 0
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
         click.echo(
             f"{failed} of {counted(len(started.scenarios), 'scenario')} failed: see the report and run.log.", err=True
         )
-        sys.exit(1)
+    if failed or code:
+        sys.exit(1 if failed else code)
 
 
 @main.command()
@@ -198,7 +213,7 @@ def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str],
         raise unknown("kind of component", kind, (*plugins.KINDS, "scenarios"))
     for each in [kind] if kind else plugins.KINDS:
         rows = [(name, _summary(factory)) for name, factory in sorted(plugins.factories(each).items())]
-        _table(each, ("name", "what"), rows)
+        table(each, ("name", "what"), rows)
 
 
 @main.command()
@@ -222,12 +237,14 @@ def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit
         kind, name = "suites", f"manifest:{name}"
     kind = kind or conformance.find_kind(name)
     checks = conformance.check_apart(kind, name, options, time_limit_s=time_limit)
-    _table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
+    table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
     if not all(check.ok for check in checks):
         sys.exit(1)
 
 
 main.add_command(training.command())
+main.add_command(comparing.compare)
+main.add_command(comparing.baseline)
 
 
 @main.group()
@@ -242,7 +259,7 @@ def assets_ls() -> None:
 
     columns = ("name", "MB", "licence", "state", "what")
     rows = [(r["name"], f"{r['size'] / 1e6:.1f}", r["licence"], r["state"], r["what"]) for r in store.ls_rows()]
-    _table(f"assets in {store.home()}", columns, rows)
+    table(f"assets in {store.home()}", columns, rows)
 
 
 @assets.command("pull")
@@ -286,7 +303,7 @@ def _list_scenarios(config: Config) -> None:
         for s in found
         for i, turn in enumerate(s.turns)
     ]
-    _table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
+    table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
 
 
 def _new_folder(system: str) -> Path:
@@ -351,15 +368,3 @@ def _summary(factory: Callable[..., Any]) -> str:
     import inspect
 
     return (inspect.getdoc(factory) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    console().print(table, "")

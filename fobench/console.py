@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def console(**settings: Any) -> Console:
 def visible(text: object) -> str:
     r"""`text` in one line, with everything that would act on a terminal escaped, e.g. `\x1b`."""
     return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table of texts."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(visible(cell)) for cell in row))
+    console().print(made, "")
 
 
 def counted(n: int, noun: str) -> str:

@@ -41,10 +41,10 @@ def packages() -> dict[str, str]:
     return found
 
 
-def git() -> dict[str, Any]:
-    """Commit of the source checkout that fobench runs from, and whether it has changes; empty where there is none."""
-    root = Path(__file__).parents[1]
-    commit = _output("git", "-C", str(root), "rev-parse", "HEAD") if (root / ".git").exists() else None
+def git(within: Path | None = None) -> dict[str, Any]:
+    """Commit of a checkout, and whether it has changes; empty where there is none. Default: the one that fobench runs from."""
+    root = within or Path(__file__).parents[1]
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD") if within or (root / ".git").exists() else None
     if not commit:
         return {}
     return {"commit": commit, "dirty": bool(_output("git", "-C", str(root), "status", "--porcelain"))}
@@ -64,4 +64,4 @@ def _output(*command: str) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return None if done.returncode else done.stdout.strip() or None

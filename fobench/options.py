@@ -59,14 +59,22 @@ def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) ->
     return dict(value.split("=", 1) for value in values)
 
 
-def from_file(ctx: click.Context, own: click.Parameter, path: Path | None) -> Path | None:
-    """Takes the options of a TOML file as defaults; its keys are the options' long names, with `-` or `_`."""
+def from_file(
+    ctx: click.Context, own: click.Parameter, path: Path | None, shared: click.Command | None = None
+) -> Path | None:
+    """Takes the options of a TOML file as defaults; its keys are the options' long names, with `-` or `_`.
+
+    `shared`: a command whose options may stand in the same file; they are let be.
+    """
     if path is None:
         return None
     known = {_long(p): p for p in ctx.command.params if isinstance(p, click.Option) and p is not own}
+    others = {_long(p) for p in shared.params if isinstance(p, click.Option)} - known.keys() if shared else set()
     defaults: dict[str, Any] = {}
     for key, value in _read(path).items():
         name = key.replace("_", "-")
+        if name in others:
+            continue
         if name not in known:
             raise unknown(f"option in {path}", key, known)
         defaults[str(known[name].name)] = _default(ctx, known[name], value, f"{path}: {key} = {value!r}")

@@ -61,9 +61,9 @@ def mcnemar(b: int, c: int) -> float:
 
 def sign_test(ups: int, downs: int) -> float:
     """Exact one-sided p of McNemar's test: so many `ups`, or more, among the discordant pairs by chance (1 for none)."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
-    return float(binom.sf(ups - 1, ups + downs, 0.5)) if ups + downs else 1.0
+    return float(bdtr(downs, ups + downs, 0.5)) if ups + downs else 1.0
 
 
 def paired_shares(lost: int, gained: int, n: int, confidence: float = 0.95) -> Interval:

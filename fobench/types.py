@@ -16,9 +16,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fobench.compare import Comparison
     from fobench.results import Results
     from fobench.scenario import Scenario
     from fobench.trace import Trace
+    from fobench.trend import Trend
 
 Samples = npt.NDArray[np.float32]
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
@@ -293,3 +295,20 @@ class SideBySide(Protocol):
     """A reporter that also writes one view of several runs; returns the file it wrote in `folder`, or None."""
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A reporter that also writes a comparison of two runs; returns the file it wrote in `folder`, or None.
+
+    `folder` is None where nothing is to be written: only those that print are asked then.
+    """
+
+    def write_comparison(self, comparison: Comparison, folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class Trending(Protocol):
+    """A reporter that also draws figures over many runs; returns the file it wrote in `folder`, or None."""
+
+    def write_trend(self, trend: Trend, folder: Path) -> Path | None: ...

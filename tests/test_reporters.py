@@ -21,7 +21,7 @@ from fobench.types import Score
 from fobench_plugins.reporters import catalogue, formats, headline, method
 from fobench_plugins.reporters.details import details
 from fobench_plugins.reporters.html import render
-from fobench_plugins.reporters.markdown import escape
+from fobench_plugins.reporters.markup import escape
 from fobench_plugins.reporters.outcome import Outcome, verdict, verdicts
 from fobench_plugins.reporters.player import players
 from fobench_plugins.reporters.tables import tables

@@ -13,6 +13,7 @@ import numpy as np
 from fobench import stats
 from fobench.compare.pairs import Pairs
 from fobench.compare.resample import Statistic, interval, p_above, quantile, quantiles, resample, sums
+from fobench.snapshot import Snapshot
 from fobench.stats import P90_MIN_N, P99_MIN_N, RESAMPLES, SEED, Floats, Interval
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -125,6 +126,12 @@ class Change:
         for name, relative in (("difference", False), ("relative", True)):
             found |= {name: self.effect(relative), f"{name}_ci": self.ci(relative)}
         return {**found, "bootstrap_ci": self.bootstrap_ci()}
+
+
+def figures(run: Snapshot) -> dict[str, tuple[str, str]]:
+    """{name: (unit, better)} of every figure that a run has."""
+    named = {m: [f"{m}.{share}" for share in SHARES] if c.spread else [m] for m, c in run.columns.items()}
+    return {name: (run.columns[m].unit, run.columns[m].better) for m, names in named.items() for name in names}
 
 
 def changes(found: Sequence[Pairs], items: int, seed: int = SEED, resamples: int = RESAMPLES) -> list[Change]:

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fobench.compare.change import Change, changes
 from fobench.compare.pairs import Pairs, common, paired
@@ -63,7 +64,17 @@ class Comparison:
             "gates": [ruling.to_json() for ruling in self.rulings],
             "changes": [{**change.to_json(), "p_holm": p} for change, p in found],
             "warnings": list(self.warnings),
+            "changed": self.changed_values(),
         }
+
+    def changed_values(self) -> dict[str, dict[str, list[float]]]:
+        """{item: {metric: [before, now]}} of all that is not the same."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for metric, pairs in self.pairs.items():
+            values = pairs.values(len(self.ids))
+            for index in np.flatnonzero(np.isfinite(values).all(axis=1) & (values[:, 0] != values[:, 1])):
+                found.setdefault(self.ids[int(index)], {})[metric] = values[index].tolist()
+        return found
 
     def dumps(self) -> str:
         """comparison.json: what is not finite is null, so that any parser reads it."""
@@ -139,8 +150,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def load(path: Path) -> Snapshot:
-    """The snapshot of a run's folder."""
-    return Snapshot.of_run(path)

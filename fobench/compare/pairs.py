@@ -50,6 +50,12 @@ class Pairs:
         arrays = [(column.items, part) for column in (self.base, self.new) for part in (column.tops, column.bottoms)]
         return np.stack([np.bincount(codes, part, items) for codes, part in arrays], axis=1)
 
+    def values(self, items: int) -> Floats:
+        """Each item's value in both runs (of several, their mean), [items, 2]; NaN where it is not paired."""
+        table = self.table(items)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(table[:, [0, 2]] / table[:, [1, 3]])
+
     def by_block(self, items: int) -> Floats:
         """`table` added up by block, [blocks, 4]."""
         rows = self.table(items)[self.paired]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -102,13 +103,15 @@ def p_above(effects: Floats, blocks: int) -> float:
 
 def widened(tail: float, blocks: int) -> float:
     """The tail of the normal distribution that is as far out as Student's `tail` for `blocks`."""
-    from scipy.stats import norm, t
+    from scipy.special import stdtrit
 
-    return float(norm.sf(t.isf(tail, blocks - 1) * math.sqrt(blocks / (blocks - 1))))
+    return NormalDist().cdf(float(stdtrit(blocks - 1, tail)) * math.sqrt(blocks / (blocks - 1)))
 
 
 def narrowed(tail: float, blocks: int) -> float:
     """The inverse of `widened`."""
-    from scipy.stats import norm, t
+    from scipy.special import stdtr
 
-    return 1.0 if tail >= 1 else float(t.sf(norm.isf(tail) * math.sqrt((blocks - 1) / blocks), blocks - 1))
+    if tail >= 1:
+        return 1.0
+    return float(stdtr(blocks - 1, NormalDist().inv_cdf(tail) * math.sqrt((blocks - 1) / blocks)))

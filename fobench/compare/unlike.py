@@ -36,6 +36,12 @@ def _judge(run: Snapshot) -> Any:
     return about or run.config.get("judge")
 
 
+def _echo(run: Snapshot) -> Any:
+    """The playback that leaks into the user's channel, dB and ms."""
+    level = run.config.get("echo_db")
+    return None if level is None else [level, run.config.get("echo_delay_ms")]
+
+
 def _machine(run: Snapshot) -> Any:
     about = run.run.get("machine") or {}
     return [about.get(key) for key in ("cpu", "cores", "gpu") if about.get(key) is not None]
@@ -55,11 +61,12 @@ ALL: dict[str, Told] = {  # else no figure means the same
     "judge's options": _option("judge_args"),
     "scoring packages": _scoring,
     "clock": _option("clock"),
+    "echo": _echo,
 }
 TIMES: dict[str, Told] = {  # else no time means the same
     "costs": lambda run: run.run.get("costs"),
-    "listener's buffer, ms": _option("playback_delay_ms"),
-    "workers": _option("workers"),
+    "listener's buffer, ms": lambda run: run.config.get("playback_delay_ms") or 0,
+    "workers": lambda run: run.config.get("workers") or 1,
 }
 NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench")}
 

@@ -13,8 +13,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fobench.compare import Comparison
 from fobench.results import Results
-from fobench_plugins.reporters import catalogue, headline, likeness, method, side_by_side
+from fobench.trend import Trend
+from fobench_plugins.reporters import catalogue, changed, curves, headline, likeness, method, side_by_side
+from fobench_plugins.reporters.changed_items import changed_items, heard
 from fobench_plugins.reporters.details import Detail, details, tag_values
 from fobench_plugins.reporters.figures import chain, route_bars, strips
 from fobench_plugins.reporters.formats import legal
@@ -29,10 +32,11 @@ from fobench_plugins.reporters.writing import write_text
 HERE = Path(__file__).parent
 UNIT = re.compile(r"(\d|=) (%|s|ms|points|\d)")
 MEGABYTE = 1_000_000
+MOST_ITEMS = 60  # of a comparison's changed scenarios
 
 
 class HtmlReporter:
-    """Writes report.html. `audio_mb`: how many megabytes of it may be embedded audio."""
+    """Writes report.html; of a comparison, comparison.html. `audio_mb`: how many megabytes of it may be embedded audio."""
 
     def __init__(self, audio_mb: float = 6.0) -> None:
         self._audio_bytes = round(audio_mb * MEGABYTE)
@@ -42,6 +46,12 @@ class HtmlReporter:
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
         return write_text(folder / "report.html", render_several(runs, folder))
+
+    def write_comparison(self, comparison: Comparison, folder: Path) -> Path:
+        return write_text(folder / "comparison.html", render_comparison(comparison, self._audio_bytes))
+
+    def write_trend(self, trend: Trend, folder: Path) -> Path:
+        return write_text(folder / "trend.html", render_trend(trend))
 
 
 def render(results: Results, audio_bytes: int) -> str:
@@ -83,6 +93,37 @@ def render_several(runs: Sequence[Results], folder: Path) -> str:
             commands=likeness.commands(runs),
             style=(HERE / "report.css").read_text(encoding="utf-8"),
         )
+    )
+
+
+def render_comparison(comparison: Comparison, audio_bytes: int) -> str:
+    """The page of a comparison: gates, changes, and the scenarios that changed, to listen to before and after."""
+    items = changed_items(comparison)
+    page = environment().get_template("comparison.html.jinja")
+    return page.render(
+        title=changed.title(comparison),
+        subtitle=changed.subtitle(comparison),
+        headline=changed.sentence(comparison),
+        names=(comparison.base.name, comparison.new.name),
+        gates=changed.gate_rows(comparison),
+        rows=changed.rows(comparison),
+        caption=changed.CAPTION,
+        items=heard(items[:MOST_ITEMS], comparison, audio_bytes),
+        more=max(0, len(items) - MOST_ITEMS),
+        warnings=comparison.warnings,
+        style=(HERE / "report.css").read_text(encoding="utf-8"),
+    )
+
+
+def render_trend(trend: Trend) -> str:
+    """The page of a trend: a picture a figure, those that changed first."""
+    page = environment().get_template("trend.html.jinja")
+    return page.render(
+        title=curves.title(trend),
+        headline=curves.sentence(trend),
+        runs=curves.runs(trend),
+        curves=curves.curves(trend),
+        style=(HERE / "report.css").read_text(encoding="utf-8"),
     )
 
 

@@ -6,25 +6,34 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
+from fobench.compare import Comparison
 from fobench.results import Results
 from fobench.trace import Trace
 from fobench.types import NS_PER_S
-from fobench_plugins.reporters import headline
+from fobench_plugins.reporters import changed, headline
+from fobench_plugins.reporters.changed import GateRow
 from fobench_plugins.reporters.formats import given, legal, line
 from fobench_plugins.reporters.outcome import Outcome, Verdict, verdicts
 from fobench_plugins.reporters.writing import write_text
 
+GATED = {"regression": "failure", "inconclusive": "error"}
 RESULTS = {Outcome.FAILED: "error", Outcome.WRONG: "failure", Outcome.UNSCORED: "skipped"}
 
 
 class JunitReporter:
-    """Writes junit.xml."""
+    """Writes junit.xml; of a comparison, comparison.xml."""
 
     def write(self, results: Results, folder: Path) -> Path:
-        tree = document(results)
-        ET.indent(tree)
-        text = ET.tostring(tree, encoding="unicode")
-        return write_text(folder / "junit.xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
+        return _write(document(results), folder / "junit.xml")
+
+    def write_comparison(self, comparison: Comparison, folder: Path) -> Path:
+        return _write(gates(comparison), folder / "comparison.xml")
+
+
+def _write(tree: ET.Element, path: Path) -> Path:
+    ET.indent(tree)
+    text = ET.tostring(tree, encoding="unicode")
+    return write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
 
 
 def document(results: Results) -> ET.Element:
@@ -89,6 +98,33 @@ def _account(trace: Trace) -> str:
         "failure": trace.failure.message if trace.failure else None,
     }
     return legal("\n".join(f"{name}: {text}" for name, text in told.items() if text))
+
+
+def gates(comparison: Comparison) -> ET.Element:
+    """<testsuites> with the gates as test cases: a regression is a failure, an inconclusive gate an error. Changes are properties."""
+    rows, count = changed.gate_rows(comparison), str(len(comparison.rulings))
+    found = [row.verdict for row in rows]
+    told = {"failures": str(found.count("regression")), "errors": str(found.count("inconclusive"))}
+    root = _element("testsuites", {"name": f"fobench: {changed.title(comparison)}", "tests": count, **told})
+    suite = _element("testsuite", {"name": "gates", "tests": count, **told})
+    properties = _element("properties", {})
+    for row in changed.rows(comparison):
+        properties.append(
+            _element("property", {"name": row.figure, "value": f"{row.base} -> {row.new} ({row.change})"})
+        )
+    suite.append(properties)
+    suite.extend([_gate(row) for row in rows])
+    root.append(suite)
+    return root
+
+
+def _gate(row: GateRow) -> ET.Element:
+    case = _element("testcase", {"classname": "gates", "name": row.gate})
+    if kind := GATED.get(row.verdict):
+        result = _element(kind, {"type": row.verdict, "message": f"{row.label}: {row.change}; {row.why}"})
+        result.text = legal(f"change: {row.change} ({row.interval})\np: {row.p}\npairs: {row.n}")
+        case.append(result)
+    return case
 
 
 def _element(tag: str, attributes: Mapping[str, str]) -> ET.Element:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fobench.compare import Comparison
 from fobench.results import Results
-from fobench_plugins.reporters import headline, likeness, method, side_by_side
+from fobench_plugins.reporters import changed_markdown, headline, likeness, method, side_by_side
 from fobench_plugins.reporters.formats import NONE, line
+from fobench_plugins.reporters.markup import cells, escape, points
 from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
 from fobench_plugins.reporters.tables import Table, tables
 from fobench_plugins.reporters.writing import write_text
 
 MOST_FAILURES = 20  # failed and wrong scenarios listed
 BAD = (Outcome.FAILED, Outcome.WRONG)
-SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
-HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 class MarkdownReporter:
-    """Writes summary.md."""
+    """Writes summary.md; of a comparison, comparison.md."""
 
     def write(self, results: Results, folder: Path) -> Path:
         return write_text(folder / "summary.md", "\n".join(document(results)) + "\n")
@@ -28,11 +27,8 @@ class MarkdownReporter:
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
         return write_text(folder / "summary.md", "\n".join(several(runs)) + "\n")
 
-
-def escape(text: object) -> str:
-    """`text` in one line, with nothing in it that Markdown or HTML would act on; `@name` notifies nobody."""
-    safe = "".join(HTML.get(letter, letter) for letter in line(text))
-    return SPECIAL.sub(r"\\\1", safe).replace("@", "@\u200b")
+    def write_comparison(self, comparison: Comparison, folder: Path) -> Path:
+        return write_text(folder / "comparison.md", "\n".join(changed_markdown.document(comparison)) + "\n")
 
 
 def document(results: Results) -> Iterator[str]:
@@ -49,7 +45,7 @@ def document(results: Results) -> Iterator[str]:
         if table.present:
             yield from _table(table)
     yield from _scenarios(results)
-    yield from _list("To bear in mind", method.warnings(results))
+    yield from points("To bear in mind", method.warnings(results))
     yield from _method(results)
 
 
@@ -64,16 +60,16 @@ def several(runs: Sequence[Results]) -> Iterator[str]:
         "",
     )
     names = side_by_side.names(runs)
-    yield _cells(("", *names, "Common"))
-    yield _cells((":--", *("--:" for _ in names), "--:"), raw=True)
+    yield cells(("", *names, "Common"))
+    yield cells((":--", *("--:" for _ in names), "--:"), raw=True)
     for group in side_by_side.groups(runs):
-        yield _cells((f"**{escape(group.title)}**", *("" for _ in names), ""), raw=True)
+        yield cells((f"**{escape(group.title)}**", *("" for _ in names), ""), raw=True)
         for row in group.lines:
-            yield _cells((row.label, *(f"{cell.value} ({cell.rest})" for cell in row.cells), row.shared))
+            yield cells((row.label, *(f"{cell.value} ({cell.rest})" for cell in row.cells), row.shared))
     yield from ("", escape(side_by_side.CAPTION))
-    yield from _list("To bear in mind", likeness.warnings(runs))
-    yield from ("", "## What ran", "", _cells(("", *names)), _cells((":--", *(":--" for _ in names)), raw=True))
-    yield from (_cells((label, *(value or NONE for value in values))) for label, values in likeness.ran(runs))
+    yield from points("To bear in mind", likeness.warnings(runs))
+    yield from ("", "## What ran", "", cells(("", *names)), cells((":--", *(":--" for _ in names)), raw=True))
+    yield from (cells((label, *(value or NONE for value in values))) for label, values in likeness.ran(runs))
     for name, command in likeness.commands(runs):
         yield from ("", f"{escape(name)}:", "", f"    {line(command)}")
 
@@ -81,15 +77,11 @@ def several(runs: Sequence[Results]) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     yield from ("", f"## {escape(table.title)}", "", escape(table.caption), "")
     columns = (*table.columns, "Note") if any(row.note for row in table.present) else table.columns
-    yield _cells(columns)
-    yield _cells([":--", *("--:" for _ in table.columns[1:]), *("--" for _ in columns[len(table.columns) :])], raw=True)
+    yield cells(columns)
+    yield cells([":--", *("--:" for _ in table.columns[1:]), *("--" for _ in columns[len(table.columns) :])], raw=True)
     for row in table.present:
         note = (row.note,) if len(columns) > len(table.columns) else ()
-        yield _cells((row.label, *(cell or NONE for cell in row.cells), *note))
-
-
-def _cells(cells: Sequence[str], raw: bool = False) -> str:
-    return "| " + " | ".join(cell if raw else escape(cell) for cell in cells) + " |"
+        yield cells((row.label, *(cell or NONE for cell in row.cells), *note))
 
 
 def _scenarios(results: Results) -> Iterator[str]:
@@ -100,17 +92,12 @@ def _scenarios(results: Results) -> Iterator[str]:
     bad = sorted((item for item in named if item[1].outcome in BAD), key=lambda item: BAD.index(item[1].outcome))
     if not bad:
         return
-    yield _cells(("Scenario", "Outcome", "Why"))
-    yield _cells((":--", ":--", ":--"), raw=True)
+    yield cells(("Scenario", "Outcome", "Why"))
+    yield cells((":--", ":--", ":--"), raw=True)
     for name, verdict in bad[:MOST_FAILURES]:
-        yield _cells((name, verdict.outcome, verdict.why))
+        yield cells((name, verdict.outcome, verdict.why))
     if len(bad) > MOST_FAILURES:
         yield from ("", f"and {len(bad) - MOST_FAILURES} more: see report.html.")
-
-
-def _list(title: str, points: Sequence[str]) -> Iterator[str]:
-    if points:
-        yield from ("", f"## {title}", "", *(f"- {escape(point)}" for point in points))
 
 
 def _method(results: Results) -> Iterator[str]:

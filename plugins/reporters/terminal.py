@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fobench.compare import Comparison
 from fobench.console import console as usable
 from fobench.console import visible
 from fobench.results import Results
-from fobench_plugins.reporters import headline, likeness, method, side_by_side
+from fobench.trend import Trend
+from fobench_plugins.reporters import changed_terminal, curves, headline, likeness, method, side_by_side
 from fobench_plugins.reporters.formats import NONE, line
 from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
 from fobench_plugins.reporters.side_by_side import Cell, Group
@@ -22,6 +24,7 @@ from fobench_plugins.reporters.tables import Table, tables
 
 WIDTH = 100  # at most: wider tables are harder to read
 FILES = ("report.html", "summary.md", "junit.xml", "scores.json", "scores.parquet", "traces.jsonl")
+COMPARISONS = ("comparison.html", "comparison.md", "comparison.xml", "comparison.json")
 MOST_FAILURES = 5  # named one by one
 LABEL, RUN, COMMON, GAP = 22, 23, 6, 2  # columns of a table of several runs; runs that do not fit beside go below
 
@@ -59,6 +62,22 @@ class TerminalReporter:
         console.print()
         _bullets(console, "To bear in mind", likeness.warnings(runs))
         _paths(console, folder)
+
+    def write_comparison(self, comparison: Comparison, folder: Path | None) -> None:
+        console = self._console or usable(highlight=False)
+        console.width = min(console.width, WIDTH)
+        changed_terminal.show(console, comparison)
+        _bullets(console, "To bear in mind", list(comparison.warnings))
+        written = [folder / name for name in COMPARISONS if (folder / name).is_file()] if folder else []
+        for path in written:
+            console.print(_text(str(path)), soft_wrap=True)
+
+    def write_trend(self, trend: Trend, folder: Path) -> None:
+        console = self._console or usable(highlight=False)
+        console.print(_text(curves.sentence(trend)))
+        _bullets(console, "", [f"{told.run}: {told.label} {told.what}" for told in curves.steps(trend)])
+        if (folder / "trend.html").is_file():
+            console.print(_text(str(folder / "trend.html")), soft_wrap=True)
 
 
 def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> None:
