@@ -40,10 +40,10 @@ class FreezeOmni(nn.Module):
         heard, adapter = self.adapter.step(frames, adapter)
         return heard, encoder, adapter
 
-    def reread(self, features: torch.Tensor) -> list[int]:
-        """All the features [1, N, mels] of a user turn -> what the second pass spells, as units."""
+    def reread(self, features: torch.Tensor, heard: torch.Tensor) -> list[int]:
+        """All the features [1, N, mels] of a user turn, and the adapter's output of it -> what the second pass spells, as units."""
         assert self.rereader is not None and isinstance(self.adapter, SpellingAdapter)
-        return self.adapter.whole(self.rereader.read(features)[0], self.rereader.config.beam)
+        return self.adapter.whole(self.rereader.read(features, heard)[0], self.rereader.config.beam)
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

@@ -1,8 +1,9 @@
-"""A second pass over a user turn that has ended: all of it, read again by Whisper's own encoder, which then sees it whole.
+"""A second pass over a user turn that has ended: all of it, read again with Whisper's own encoder, which then sees it whole.
 
 While the user speaks, the streaming encoder hears without a look ahead: enough to tell when a turn ends, but words are mistaken
-that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a CTC head spells
-it with the units and the language model of the adapter (two passes, arXiv 1908.10992; cascaded encoders, arXiv 2010.14606).
+that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a network that sees
+both its frames and what the adapter heard corrects what the adapter spelt (two passes, arXiv 1908.10992; cascaded encoders,
+arXiv 2010.14606). Its output is read as the adapter's is.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ from reference_model.beam import BeamSearch
 from reference_model.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.whisper_weights import full_context, ranged
 
-SHORTEST = 32  # feature frames: what is shorter is filled up with silence
-
 
 @dataclass(frozen=True, slots=True)
 class RereaderConfig:
     """Sizes. An output sees `kernel` of the encoder's frames around its own `stride`, and through `layers` all outputs."""
 
     units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
+    features: int = 384  # size of the adapter's own
     encoder_size: int = 384
     size: int = 288
     heads: int = 6
@@ -39,12 +39,16 @@ class RereaderConfig:
 
 
 class Rereader(nn.Module):
-    """Frames of the frozen encoder [B, T, 384] -> logits of units [B, T / stride, U]; the encoder is no part of its weights."""
+    """Frames of the frozen encoder [B, T, 384] and what the adapter heard [B, n, F] -> what is to be added to its logits [B, n, U].
+
+    n = T / stride. The encoder is no part of its weights.
+    """
 
     def __init__(self, config: RereaderConfig) -> None:
         super().__init__()
         self.config = config
         self.conv = nn.Conv1d(config.encoder_size, config.size, config.kernel, config.stride)
+        self.first = nn.Linear(config.features, config.size)
         self.norm = nn.LayerNorm(config.size)
         block = WhisperConfig(config.size, config.layers, config.heads, dropout=config.dropout)
         self.blocks = nn.ModuleList(WhisperBlock(block) for _ in range(config.layers))
@@ -52,27 +56,27 @@ class Rereader(nn.Module):
         self.spell = nn.Linear(config.size, config.units)
         self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
 
-    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames [B, T, 384], mask [B, T] -> (logits [B, n, U], mask [B, n])."""
+    def forward(self, frames: Tensor, mask: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [B, T, 384], mask [B, T], the adapter's features [B, n, F] -> (logits to be added [B, n, U], mask [B, n])."""
         config, around = self.config, self.config.kernel - self.config.stride
         frames = functional.pad(frames.masked_fill(~mask[..., None], 0.0), (0, 0, around // 2, around - around // 2))
-        x = self.dropout(functional.gelu(self.norm(self.conv(frames.transpose(1, 2)).transpose(1, 2))))
+        x = self.conv(frames.transpose(1, 2)).transpose(1, 2) + self.first(heard.to(frames.dtype))
+        x = self.dropout(functional.gelu(self.norm(x)))
         valid = mask[:, config.stride - 1 :: config.stride]
         for block in self.blocks:
             x, _ = block(x, valid[:, None, None], None)
         return self.spell(x), valid
 
     @torch.no_grad()
-    def read(self, features: Tensor) -> Tensor:
-        """Log-mel features [1, N, mels] of a whole turn -> natural logs of the units' chances [1, n, U]."""
-        device = self.conv.weight.device
-        encoder = self.encoder().to(device)
-        features = features.to(device)
-        lacking = max(SHORTEST - features.shape[1], -features.shape[1] % encoder.chunk)
-        features = functional.pad(features, (0, 0, 0, lacking), value=encoder.front.silence)
-        frames, mask = encoder(ranged(features))
-        logits, _ = self(frames.to(self.conv.weight.dtype), mask)
-        return logits.float().log_softmax(-1)
+    def read(self, features: Tensor, heard: Tensor) -> Tensor:
+        """A whole turn -> natural logs of the units' chances [1, n, U].
+
+        Log-mel features [1, N, mels], of whole chunks, and all of the adapter's output [1, n, U + F] (`SpellingAdapter.step`).
+        """
+        device, dtype = self.conv.weight.device, self.conv.weight.dtype
+        frames, mask = self.encoder().to(device)(ranged(features.to(device)))
+        logits, own = heard.to(device, dtype).split([self.config.units, self.config.features], -1)
+        return (logits + self(frames.to(dtype), mask, own)[0]).float().log_softmax(-1)
 
     def encoder(self) -> WhisperStreamingEncoder:
         """Whisper tiny.en's, from the pinned model file, once it is needed."""

@@ -33,7 +33,9 @@ class Hearing:
     rows: torch.Tensor | None = None  # [1, n, D]: what the LLM was given of it; None: nothing yet
     base: int = 0  # how long the LLM's context was before
     continued: int = 0  # length of the user turn that it goes on with, if it does not begin one
-    heard: list[torch.Tensor] = field(default_factory=list)  # the chunks that have been encoded, for a second pass
+    heard: list[tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=list
+    )  # for a second pass: (chunk, adapter's output)
     reread: bool = False  # whether a second pass has read all that was said
 
     @classmethod
@@ -62,7 +64,7 @@ class Hearing:
             heard, self.encoder, self.adapter = live.hear(chunk, self.encoder, self.adapter)
             self.reader.push(heard)
             if live.model.rereader is not None:
-                self.heard.append(chunk)
+                self.heard.append((chunk, heard))
 
     def speak_on(self) -> None:
         """More is being said: what a second pass has read is no longer all."""
@@ -71,7 +73,8 @@ class Hearing:
 
     def read_again(self, context: Context, live: Live) -> None:
         """The second pass: the LLM is given what all that was heard, read as a whole, turns out to be."""
-        self.reader.again, self.reread = live.model.reread(torch.cat(self.heard, 1)), True
+        chunks, heard = (torch.cat(side, 1) for side in zip(*self.heard, strict=True))
+        self.reader.again, self.reread = live.model.reread(chunks, heard), True
         self._understand(context, live)
 
     def enter(self, context: Context, live: Live) -> torch.Tensor:

@@ -107,8 +107,11 @@ def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
 def _again(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
     """The same of the second pass."""
     assert model.rereader is not None
-    found: tuple[Tensor, Tensor] = model.rereader(*model.rereader.encoder()(ranged(batch.features), batch.lengths))
-    return found
+    config = model.encoder.config
+    frames, mask = model.rereader.encoder()(ranged(batch.features), batch.lengths)
+    logits, heard, _ = model.adapter(*model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks))
+    added, valid = model.rereader(frames, mask, heard)
+    return logits + added, valid
 
 
 def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:

@@ -1,9 +1,10 @@
-"""What Whisper's frozen encoder makes of clips in full context, kept in files: to learn from them again and again costs little.
+"""What the second pass sees of clips, kept in files, so that to learn from them again and again costs little.
 
-    python -m reference_model.train.frames --data runs/data/input --real MANIFEST --out runs/data/frames --times 4
+    python -m reference_model.train.frames --data runs/data/input --init runs/train/input-1 --out runs/data/frames
 
-One safetensors file holds some hundred clips, made harder as for input stage 1: `<n>` float16 [T, 384], 50 frames a second; its
-metadata, their texts. A killed run goes on after its last file. A clip that cannot be used is left out, and listed.
+One safetensors file holds some hundred clips, made harder as for input stage 1: `<n>` float16 [T, 384], what Whisper's frozen encoder
+makes of a clip in full context, 50 frames a second; `<n>.heard` float16 [n, F], what the adapter of input stage 1 hears of it, chunk
+by chunk; in the metadata, the texts. A killed run goes on after its last file. A clip that cannot be used is left out, and listed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from torch import Tensor
 from fobench.errors import FobenchError
 from reference_model import weights
 from reference_model.features import RATE_HZ
-from reference_model.train.hearing import Listening
-from reference_model.train.sources import Sources, with_sources
+from reference_model.spelling import SpellingAdapter, SpellingConfig
+from reference_model.train.earlier import Earlier
+from reference_model.train.hearing import Heard, Listening
+from reference_model.train.sources import PATH, Sources, with_sources
 from reference_model.train.stage import StageCommand
-from reference_model.whisper_encoder import WhisperStreamingEncoder
+from reference_model.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 from reference_model.whisper_weights import full_context, ranged
 
 FILE = 320  # clips
@@ -33,18 +36,47 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """A clip: what is said, and the file and name that its frames are kept under; `frames` of them."""
+    """A clip: what is said, and the file and name that it is kept under; `frames` of Whisper's encoder."""
 
     text: str
     path: Path
     key: str
     frames: int
 
-    def load(self) -> Tensor:
-        """[T, D] float16"""
+    def load(self) -> tuple[Tensor, Tensor]:
+        """(frames [T, 384], the adapter's features [n, F]), float16"""
         with safe_open(self.path, "pt") as file:
-            found: Tensor = file.get_tensor(self.key)
-            return found
+            return file.get_tensor(self.key), file.get_tensor(f"{self.key}.heard")
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """What hears the clips: Whisper's encoder in full context; encoder and adapter of input stage 1, chunk by chunk."""
+
+    whisper: WhisperStreamingEncoder
+    encoder: WhisperStreamingEncoder
+    adapter: SpellingAdapter
+
+    @classmethod
+    def of(cls, earlier: Earlier) -> Ears:
+        """FobenchError where the earlier training was of another kind."""
+        encoder, adapter = earlier.about("encoder"), earlier.about("adapter")
+        if not encoder or not adapter or "units" not in adapter or "mels" not in encoder:
+            raise FobenchError(f"{earlier.path} holds no encoder of Whisper's kind with an adapter that spells.")
+        made = cls(full_context(), WhisperConfig(**encoder).build().eval(), SpellingConfig(**adapter).build().eval())
+        earlier.give(made.encoder, "encoder", made.encoder.config)
+        earlier.give(made.adapter, "adapter", made.adapter.config)
+        return made
+
+    @torch.inference_mode()
+    def hear(self, batch: Heard) -> Iterator[tuple[Tensor, Tensor]]:
+        """(frames [T, 384], the adapter's features [n, F]) of each clip."""
+        config = self.encoder.config
+        frames, mask = self.whisper(ranged(batch.features), batch.lengths)
+        streamed = self.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks)
+        _, heard, valid = self.adapter(*streamed)
+        for one, inside, own, known in zip(frames, mask, heard, valid, strict=True):
+            yield one[inside].half(), own[known].half()
 
 
 def read(folder: Path) -> list[Framed]:
@@ -61,39 +93,40 @@ def _told(path: Path) -> Iterator[Framed]:
     return (Framed(text, path, str(i), frames) for i, (text, frames) in enumerate(clips))
 
 
-@torch.inference_mode()
-def framed(
-    listening: Listening, indices: Sequence[int], epoch: int, whisper: WhisperStreamingEncoder
-) -> list[tuple[str, Tensor]]:
-    """(text, frames [T, D] float16) of clips, as they are in an epoch."""
+def framed(listening: Listening, indices: Sequence[int], epoch: int, ears: Ears) -> list[tuple[str, Tensor, Tensor]]:
+    """(text, frames, the adapter's features) of clips, as they are in an epoch."""
     found = []
     order = sorted(indices, key=lambda i: listening.corpus.entries[i].seconds)
     for begin in range(0, len(order), BATCH):
         batch = listening.load(order[begin : begin + BATCH], epoch)
-        if batch is None:
-            continue
-        frames, mask = whisper(ranged(batch.features), batch.lengths)
-        found += [(text, one[inside].half()) for text, one, inside in zip(batch.texts, frames, mask, strict=True)]
+        if batch is not None:
+            found += [(text, *one) for text, one in zip(batch.texts, ears.hear(batch), strict=True)]
     return found
+
+
+def write(clips: Sequence[tuple[str, Tensor, Tensor]], path: Path) -> None:
+    """A file of clips."""
+    tensors = {str(i): frames for i, (_, frames, _) in enumerate(clips)}
+    tensors |= {f"{i}.heard": heard for i, (_, _, heard) in enumerate(clips)}
+    weights.save_tensors(tensors, {"clips": [(text, len(frames)) for text, frames, _ in clips]}, path)
 
 
 @click.command(cls=StageCommand, help=__doc__)
 @with_sources
+@click.option("--init", type=PATH, required=True, help="Folder or file of input stage 1: encoder and adapter.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(sources: Sources, out: Path, seed: int, threads: int) -> None:
+def main(sources: Sources, init: Path, out: Path, seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    whisper, corpus = full_context(), sources.corpus(RATE_HZ)
-    listening = sources.listening(corpus, whisper, seed, False, clean=False)
+    ears, corpus = Ears.of(Earlier.read(init)), sources.corpus(RATE_HZ)
+    listening = sources.listening(corpus, ears.encoder, seed, False, clean=False)
     order = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed)).tolist()
     for number, begin in enumerate(range(0, len(order), FILE)):
         path = out / f"frames-{number:04d}.safetensors"
         if not path.exists():
-            found = framed(listening, order[begin : begin + FILE], number, whisper)
-            about = {"clips": [(text, len(frames)) for text, frames in found]}
-            weights.save_tensors({str(i): frames for i, (_, frames) in enumerate(found)}, about, path)
+            write(framed(listening, order[begin : begin + FILE], number, ears), path)
         print(f"{min(begin + FILE, len(order))} of {len(order)} clips", flush=True)
     if len(corpus.faults):
         print(f"{len(corpus.faults)} left out:\n{corpus.faults.told()}")

@@ -1,8 +1,8 @@
-"""Trains the second pass: a CTC head that spells whole turns from what Whisper's frozen encoder makes of them.
+"""Trains the second pass, by CTC: to correct what the adapter spelt, once a turn can be seen whole.
 
     python -m reference_model.train.reread --frames runs/data/frames --adapter runs/train/input-1 --valid MANIFEST --out runs/train/reread
 
-The units are those of the adapter, so that both are read with one language model. Frames are made once, by `train.frames`.
+What it sees of the clips is made once, by `train.frames`, with the same adapter. It begins with what that spells.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch.nn import functional
 from fobench.errors import FobenchError
 from reference_model.features import RATE_HZ
 from reference_model.rereading import Rereader
-from reference_model.spelling import SpellingConfig
+from reference_model.spelling import SpellingAdapter, SpellingConfig
 from reference_model.train import frames as kept
 from reference_model.train.augment import Sounds
 from reference_model.train.batches import Batches
 from reference_model.train.corpus import Corpus
 from reference_model.train.earlier import Earlier
 from reference_model.train.engine import Loop
-from reference_model.train.frames import Framed
-from reference_model.train.hearing import DROPOUT, PLAIN, Listening
+from reference_model.train.frames import Ears, Framed
+from reference_model.train.hearing import PLAIN, Listening
 from reference_model.train.shards import Faults
 from reference_model.train.sources import PATH
 from reference_model.train.spelling_ctc import Even, evenness
@@ -37,19 +37,19 @@ from reference_model.train.stage import Order, stage_command
 from reference_model.train.targets import Targets, mapped, needed
 from reference_model.train.validation import valid_sets, word_error_rate
 from reference_model.units import BLANK, Units, collapsed
-from reference_model.whisper_weights import full_context, ranged
 
 FRAMES_HZ, FEATURES = 50.0, 2  # the encoder's frames a second; feature frames a frame
 AROUND = (25, 50)  # feature frames of silence before and after the speech of a clip, about
-MASKS, MASK = 2, 12  # spans of a clip's frames that are not shown, and how long they are at most
+MASKS, MASK = 2, 8  # spans of a clip's frames that are not shown, and how long they are at most
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Clips as the encoder's frames [B, T, 384], `lengths` [B], and what is to be read in them."""
+    """Clips as the encoder's frames [B, T, 384] of `lengths` [B], the adapter's features [B, n, F], and what is to be read."""
 
     frames: Tensor
     lengths: Tensor
+    heard: Tensor
     texts: tuple[str, ...]
     targets: Targets | None = None
 
@@ -59,9 +59,12 @@ class Whole:
 
 
 class RereadLearner(nn.Module):
-    def __init__(self, rereader: Rereader, units: Units) -> None:
+    """The second pass; the adapter's own reading, which it corrects, is no part of it."""
+
+    def __init__(self, rereader: Rereader, adapter: SpellingAdapter) -> None:
         super().__init__()
-        self.rereader, self.units = rereader, units
+        self.rereader, self.units = rereader, adapter.units
+        self._spell = [adapter.spell.requires_grad_(False)]
         self.evenness = 0.0  # weight
 
     @property
@@ -85,9 +88,10 @@ class RereadLearner(nn.Module):
         return sums
 
     def logits(self, batch: Whole) -> Tensor:
-        frames = batch.frames.to(self.rereader.conv.weight.dtype)
+        frames, heard = (side.to(self.rereader.conv.weight.dtype) for side in (batch.frames, batch.heard))
         inside = torch.arange(frames.shape[1], device=frames.device) < batch.lengths[:, None].to(frames.device)
-        logits: Tensor = self.rereader(frames, inside)[0]
+        spell = self._spell[0] = self._spell[0].to(frames.device)
+        logits: Tensor = spell(heard) + self.rereader(frames, inside, heard)[0]
         return logits
 
     @torch.no_grad()
@@ -95,6 +99,16 @@ class RereadLearner(nn.Module):
         best = self.logits(batch.on(self.rereader.conv.weight.device)).argmax(-1).tolist()
         ends = (batch.lengths // self.stride).tolist()
         return [self.units.decode(collapsed(row[:n])) for row, n in zip(best, ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One clip of a batch: what is said, frames [T, 384], the adapter's features [n, F], the units of the text."""
+
+    text: str
+    frames: Tensor
+    heard: Tensor
+    units: list[int]
 
 
 @dataclass(slots=True)
@@ -118,19 +132,17 @@ class RereadStage:
         found = [one for i in indices if (one := self._clip(self.clips[i], rng)) is not None]
         return collate(found, self.module.units) if found else None
 
-    def _clip(self, clip: Framed, rng: np.random.Generator) -> tuple[str, Tensor, list[int]] | None:
-        """(text, frames, units): with some frames not shown, and some merges of units not made."""
-        units = self.module.units.encode(clip.text, DROPOUT, rng.random)
-        room = clip.frames // self.module.stride
-        units = units if needed(units) <= room else self.module.units.encode(clip.text)
+    def _clip(self, clip: Framed, rng: np.random.Generator) -> Part | None:
+        """With some frames not shown."""
+        units, room = self.module.units.encode(clip.text), clip.frames // self.module.stride
         if not units or needed(units) > room:
             self.faults.add(f"{clip.path.name}/{clip.key}", f"its text needs {needed(units)} outputs, of {room}")
             return None
-        frames = clip.load().float()
+        frames, heard = (side.float() for side in clip.load())
         for _ in range(MASKS):
-            begin = int(rng.integers(0, len(frames)))
-            frames[begin : begin + int(rng.integers(0, MASK))] = 0.0
-        return clip.text, frames, units
+            begin, length = int(rng.integers(0, len(frames))), int(rng.integers(0, MASK))
+            frames[begin : begin + length] = 0.0
+        return Part(clip.text, frames, heard, units)
 
     def at(self, step: int) -> None:
         self.module.evenness = self.even.at(step)
@@ -147,29 +159,25 @@ class RereadStage:
         return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}
 
 
-def collate(clips: Sequence[tuple[str, Tensor, list[int]]], units: Units) -> Whole:
-    """Clips of (text, frames [T, D], units), filled up to the longest."""
-    texts, frames, written = zip(*clips, strict=True)
-    spans = [(AROUND[0], max(AROUND[0] + 1, FEATURES * len(one) - AROUND[1])) for one in frames]
-    lengths = torch.tensor([len(one) for one in frames])
-    return Whole(
-        nn.utils.rnn.pad_sequence(list(frames), batch_first=True),
-        lengths,
-        tuple(texts),
-        Targets.of(written, spans, units),
+def collate(clips: Sequence[Part], units: Units) -> Whole:
+    """Clips, filled up to the longest."""
+    spans = [(AROUND[0], max(AROUND[0] + 1, FEATURES * len(one.frames) - AROUND[1])) for one in clips]
+    frames, heard = (
+        nn.utils.rnn.pad_sequence(list(side), batch_first=True)
+        for side in zip(*((one.frames, one.heard) for one in clips), strict=True)
     )
+    lengths, texts = torch.tensor([len(one.frames) for one in clips]), tuple(one.text for one in clips)
+    return Whole(frames, lengths, heard, texts, Targets.of([one.units for one in clips], spans, units))
 
 
-@torch.inference_mode()
-def validation(data: Sequence[Path], manifests: Sequence[Path], most: int) -> list[tuple[str, list[Whole]]]:
-    """The sets' clips as they are, read by Whisper's encoder: (name, batches)."""
-    whisper = full_context()
-    listening = Listening(Corpus([], RATE_HZ), Sounds(RATE_HZ), PLAIN, whisper.front, whisper.chunk, clean=False)
+def validation(ears: Ears, data: Sequence[Path], manifests: Sequence[Path], most: int) -> list[tuple[str, list[Whole]]]:
+    """The sets' clips as they are: (name, batches)."""
+    front, chunk = ears.encoder.front, ears.encoder.chunk
+    listening = Listening(Corpus([], RATE_HZ), Sounds(RATE_HZ), PLAIN, front, chunk, clean=False)
     found = []
     for name, batches in valid_sets(data, manifests, listening, most):
-        read = [whisper(ranged(batch.features), batch.lengths)[0].half() for batch in batches]
-        whole = [Whole(f, b.lengths // FEATURES, b.texts) for f, b in zip(read, batches, strict=True)]
-        found.append((name, whole))
+        parts = [[Part(t, *one, []) for t, one in zip(b.texts, ears.hear(b), strict=True)] for b in batches]
+        found.append((name, [collate(some, ears.adapter.units) for some in parts]))
     return found
 
 
@@ -179,7 +187,8 @@ def validation(data: Sequence[Path], manifests: Sequence[Path], most: int) -> li
 @click.option("--data", type=PATH, multiple=True, help="Shards whose validation split it is judged by.")
 @click.option("--valid", type=PATH, multiple=True, help="Manifest to validate on; repeatable.")
 @click.option("--most", default=200, show_default=True, help="Clips of each set to validate on.")
-@click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
+@click.option("--init", type=PATH, help="Folder or file of an earlier training of it to begin with.")
+@click.option("--even", default=0.0, show_default=True, help="Weight of evenly spread units, at first.")
 @click.option("--even-steps", default=300, show_default=True, help="Steps over which it falls to 0.")
 def main(
     order: Order,
@@ -188,6 +197,7 @@ def main(
     data: Sequence[Path],
     valid: Sequence[Path],
     most: int,
+    init: Path | None,
     even: float,
     even_steps: int,
 ) -> None:
@@ -198,12 +208,18 @@ def main(
         raise FobenchError(
             f"Configuration {order.config.name} has no second pass: it needs a [rereader], and an adapter that spells."
         )
-    units = Units((earlier.about("adapter") or {})["units"])
-    config = replace(config, units=len(units))
+    ears = Ears.of(earlier)
+    units = ears.adapter.units
+    config = replace(config, units=len(units), features=ears.adapter.config.hidden)
     clips = [clip for one in folder for clip in kept.read(one)]
     about = {"rereader": asdict(config), "writing": units.merges}
-    learner, faults = RereadLearner(config.build(), units), Faults()
-    sets = validation(data, valid, most)
+    learner, faults = RereadLearner(config.build(), ears.adapter), Faults()
+    if init:
+        Earlier.read(init).fill(learner.rereader, "rereader")
+    else:
+        nn.init.zeros_(learner.rereader.spell.weight)  # it begins with what the adapter spells
+        nn.init.zeros_(learner.rereader.spell.bias)
+    sets = validation(ears, data, valid, most)
     hours, count = sum(c.frames for c in clips) / FRAMES_HZ / 3600, sum(p.numel() for p in learner.parameters())
     click.echo(f"{len(clips):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
     order.train(RereadStage(learner, clips, sets, about, Even(even, even_steps), faults, order.loop.seed))

@@ -17,6 +17,7 @@ from reference_model.encoder import SpeechEncoder
 from reference_model.hifigan import PIPER_GENERATOR
 from reference_model.model import FreezeOmni
 from reference_model.speech_decoder import SpeechDecoder
+from reference_model.spelling import SpellingConfig
 from reference_model.state_head import State, StateHead
 from reference_model.train import input_1, input_2, output_1, reread, spoken
 from reference_model.train.adversary import AdversaryConfig
@@ -133,10 +134,13 @@ def sample_reread(case: Case) -> Sample:
     if case.config.rereader is None:
         raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
     units = Blank(case).units(Path())
+    config = replace(case.config.rereader, units=len(units))
     with case.device:
-        learner = reread.RereadLearner(replace(case.config.rereader, units=len(units)).build(), units)
-    frames = torch.zeros(round(CLIP_S * reread.FRAMES_HZ), case.config.rereader.encoder_size)
-    batch = reread.collate([(case.text, frames, units.encode(case.text))] * case.clips(), units)
+        adapter = SpellingConfig(config.encoder_size, units.merges, hidden=config.features).build()
+        learner = reread.RereadLearner(config.build(), adapter)
+    frames = torch.zeros(round(CLIP_S * reread.FRAMES_HZ), config.encoder_size)
+    heard = torch.zeros(len(frames) // config.stride, config.features)
+    batch = reread.collate([reread.Part(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
     stage = reread.RereadStage(learner, (), (), {}, Even(), Faults())
     return Sample(stage, batch, case.said())
 

@@ -13,7 +13,7 @@ from reference_model.units import Units
 from reference_model.whisper_encoder import WhisperConfig
 from reference_model.whisper_weights import ranged
 
-CONFIG = RereaderConfig(units=20, encoder_size=12, size=16, heads=2, layers=2, dropout=0.0)
+CONFIG = RereaderConfig(units=20, features=6, encoder_size=12, size=16, heads=2, layers=2, dropout=0.0)
 
 
 def rereader():
@@ -23,31 +23,38 @@ def rereader():
 
 @torch.no_grad()
 def test_frames_beyond_the_end_of_a_clip_change_nothing():
-    made, frames = rereader(), torch.randn(1, 40, 12)
-    alone, valid = made(frames, torch.ones(1, 40, dtype=torch.bool))
-    beside, seen = made(pad(frames, (0, 0, 0, 10), value=3.0), torch.arange(50)[None] < 40)
+    made, frames, heard = rereader(), torch.randn(1, 40, 12), torch.randn(1, 20, 6)
+    alone, valid = made(frames, torch.ones(1, 40, dtype=torch.bool), heard)
+    wide = pad(frames, (0, 0, 0, 10), value=3.0)
+    beside, seen = made(wide, torch.arange(50)[None] < 40, pad(heard, (0, 0, 0, 5), value=3.0))
     assert alone.shape == (1, 20, 20) and valid.all()
     assert torch.allclose(alone, beside[:, :20], atol=1e-5) and seen.sum() == 20
 
 
 @torch.no_grad()
 def test_all_of_a_turn_is_seen_by_each_of_its_outputs():
-    made, frames = rereader(), torch.randn(1, 40, 12)
+    made, frames, heard = rereader(), torch.randn(1, 40, 12), torch.randn(1, 20, 6)
     mask = torch.ones(1, 40, dtype=torch.bool)
-    changed = frames.clone()
-    changed[:, -1] += 1.0
-    assert (made(frames, mask)[0] != made(changed, mask)[0]).any(-1).all()
+    before = made(frames, mask, heard)[0]
+    for one in (frames, heard):
+        one[:, -1] += 1.0
+        assert (made(frames, mask, heard)[0] != before).any(-1).all()
+        one[:, -1] -= 1.0
 
 
-def test_a_turn_of_any_length_is_read_and_the_encoder_is_no_part_of_the_weights():
+def test_what_the_adapter_spelt_is_corrected_and_the_encoder_is_no_part_of_the_weights():
     made = replace(CONFIG, encoder_size=384).build().eval()
     torch.manual_seed(0)
     made._encoder.append(WhisperConfig(layers=1).build().eval())  # random: what it hears is not the point
     assert made.encoder() is made._encoder[0]
-    for length in (1, 31, 57):
-        log_p = made.read(torch.randn(1, length, 80))
-        assert log_p.shape[-1] == 20 and log_p.shape[1] >= length // 4
+    for chunks in (1, 2, 9):
+        features, heard = torch.randn(1, 16 * chunks, 80), torch.randn(1, 4 * chunks, 20 + 6)
+        log_p = made.read(features, heard)
+        assert log_p.shape == (1, 4 * chunks, 20)
         assert torch.allclose(log_p.exp().sum(-1), torch.ones(log_p.shape[:2]), atol=1e-5)
+    torch.nn.init.zeros_(made.spell.weight)
+    torch.nn.init.zeros_(made.spell.bias)
+    assert torch.allclose(made.read(features, heard), heard[..., :20].log_softmax(-1), atol=1e-5)
     assert not any("_encoder" in name for name in made.state_dict())
 
 

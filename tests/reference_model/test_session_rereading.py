@@ -30,7 +30,7 @@ def twice():
             ModelConfig.load("tiny"),
             encoder=encoder,
             adapter=SpellingConfig(32, UNITS.merges, hidden=32),
-            rereader=RereaderConfig(len(UNITS), encoder_size=32, size=32, heads=2, layers=1),
+            rereader=RereaderConfig(len(UNITS), 32, 32, size=32, heads=2, layers=1),
             prompts=0,
             state_middle=0,
         )
@@ -61,8 +61,9 @@ def test_a_turn_is_read_again_once_it_may_be_over_and_the_reply_is_to_that(twice
     assert len(rereads(talk)) == 1  # nothing more was said
     [told] = [event.data["text"] for event in talk.events if event.kind is EventKind.TRANSCRIPT]
     assert told == UNITS.decode(hearing.reader.again) != UNITS.decode(hearing.reader.greedy)
-    heard = [torch.cat(hearing.heard[:n], 1) for n in range(1, len(hearing.heard) + 1)]
-    assert any(twice.model.reread(features) == hearing.reader.again for features in heard)
+    parts = [zip(*hearing.heard[:n], strict=True) for n in range(1, len(hearing.heard) + 1)]
+    read = [twice.model.reread(*(torch.cat(side, 1) for side in part)) for part in parts]
+    assert hearing.reader.again in read
     [turn] = [turn for turn in talk.session._state.context.turns if turn.role is Role.USER]
     wanted = twice.backbone.embed(torch.tensor([twice.backbone.encode(told)]))
     assert torch.equal(torch.cat(turn.rows, 1), wanted)

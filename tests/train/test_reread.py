@@ -8,8 +8,8 @@ from beeps import RATE
 from listening_samples import WORDS, manifest, sources
 
 from fobench.errors import FobenchError
-from reference_model import weights
 from reference_model.rereading import RereaderConfig
+from reference_model.spelling import SpellingConfig
 from reference_model.train import frames, reread
 from reference_model.train.corpus import Corpus
 from reference_model.train.engine import Trainer
@@ -21,44 +21,44 @@ from reference_model.whisper_encoder import WhisperConfig
 
 SIZE = 24
 LOOP = Loop(steps=150, lr=5e-3, warmup=10, batch_s=100.0, validate_every=150, save_every_s=9e9)
-CONFIG = RereaderConfig(encoder_size=SIZE, size=32, heads=2, layers=1, dropout=0.0)
+CONFIG = RereaderConfig(features=16, encoder_size=SIZE, size=32, heads=2, layers=1, dropout=0.0)
 
 
-def encoder():
-    """Not Whisper's, but of its kind, and as frozen."""
+def ears():
+    """Neither Whisper's nor trained, but of their kind, and as frozen."""
     torch.manual_seed(0)
-    return WhisperConfig(SIZE, 1, 2).build().requires_grad_(False).eval()
+    whisper, encoder = (WhisperConfig(SIZE, 1, 2).build().requires_grad_(False).eval() for _ in range(2))
+    adapter = SpellingConfig(SIZE, Units.letters_only().merges, hidden=16).build().requires_grad_(False).eval()
+    return frames.Ears(whisper, encoder, adapter)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("frames")
     corpus = Corpus.open([manifest(path / "clips", WORDS, slower=2)], RATE)
-    listening = sources(path).listening(corpus, encoder(), 0, False, clean=False)
-    found = frames.framed(listening, range(len(corpus)), 0, encoder())
-    about = {"clips": [(text, len(one)) for text, one in found]}
-    weights.save_tensors({str(i): one for i, (_, one) in enumerate(found)}, about, path / "frames-0000.safetensors")
+    heard = ears()
+    listening = sources(path).listening(corpus, heard.encoder, 0, False, clean=False)
+    frames.write(frames.framed(listening, range(len(corpus)), 0, heard), path / "frames-0000.safetensors")
     return path
 
 
 def stage(clips, faults=None):
-    units = Units.letters_only()
-    torch.manual_seed(0)
-    config = replace(CONFIG, units=len(units))
-    learner = reread.RereadLearner(config.build(), units)
-    made = reread.RereadStage(
-        learner, clips, [], {"rereader": asdict(config)}, Even(1.0, 60), Faults() if faults is None else faults
-    )
-    whole = [(one.text, one.load().float(), units.encode(one.text)) for one in clips]
-    made.valid = [("train", [reread.collate(whole, units)])] if clips else []
-    return made
+    adapter = ears().adapter
+    config = replace(CONFIG, units=len(adapter.units))
+    learner = reread.RereadLearner(config.build(), adapter)
+    whole = [reread.Part(one.text, *one.load(), adapter.units.encode(one.text)) for one in clips]
+    valid = [("train", [reread.collate(whole, adapter.units)])]
+    found = Faults() if faults is None else faults
+    return reread.RereadStage(learner, clips, valid, {"rereader": asdict(config)}, Even(1.0, 60), found)
 
 
 def test_kept_frames_are_those_of_the_clips(folder):
     clips = frames.read(folder)
     assert sorted(clip.text.lower().strip(".") for clip in clips) == sorted(WORDS)
-    assert all(clip.load().shape == (clip.frames, SIZE) for clip in clips)
-    assert all(clip.load().dtype == torch.float16 for clip in clips)
+    for clip in clips:
+        seen, heard = clip.load()
+        assert seen.shape == (clip.frames, SIZE) and heard.shape == (clip.frames // 2, 16)
+        assert seen.dtype == heard.dtype == torch.float16
     with pytest.raises(FobenchError, match="holds no frames"):
         frames.read(folder / "clips")
 
