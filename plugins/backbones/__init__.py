@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fobench import assets
+from fobench import hub as places
 from fobench.hookspecs import Factories
+from fobench.hub import GB, Weights
 from fobench_plugins.backbones import hub, load
 from fobench_plugins.backbones.load import Dtype
 
@@ -29,9 +31,9 @@ def hf(
     """`hf:` any causal model with a chat template: a repository of the hub, or a local folder."""
     path = Path(target).expanduser()
     if path.is_dir() or target.startswith((".", "/", "~")):
-        folder = hub.local(path)
+        folder = places.local(path)
     else:
-        folder = _folder(hub.Weights(target, revision=revision), device, dtype, offline)
+        folder = _folder(Weights(target, revision=revision), device, dtype, offline)
     return load.backbone(folder, name=f"hf:{target}", device=device, dtype=dtype, threads=threads)
 
 
@@ -41,7 +43,7 @@ def gguf(target: str, *, device: str = "auto", dtype: Dtype = "auto", threads: i
     return load.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
 
 
-def _named(name: str, weights: hub.Weights) -> Callable[..., Any]:
+def _named(name: str, weights: Weights) -> Callable[..., Any]:
     def factory(
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
     ) -> Any:
@@ -64,12 +66,12 @@ def _from_asset(name: str, asset: str) -> Callable[..., Any]:
     return factory
 
 
-def _folder(weights: hub.Weights, device: str, dtype: str, offline: bool) -> Path:
+def _folder(weights: Weights, device: str, dtype: str, offline: bool) -> Path:
     lacks = hub.device_lack(device)
     if weights.parameters and not lacks:
         bytes_each = load.BYTES.get(dtype, 2)
-        lacks = hub.memory_lack(weights.parameters * hub.GB * bytes_each, device)
-    return hub.folder(weights, offline=offline, lacks=lacks)
+        lacks = hub.memory_lack(weights.parameters * GB * bytes_each, device)
+    return places.folder(weights, offline=offline, lacks=lacks)
 
 
 FACTORIES: Factories = {

@@ -1,92 +1,41 @@
-"""Where a backbone's weights lie, and what a machine lacks for them: found out before anything heavy is imported."""
+"""The named backbones on the hub, and what a machine lacks to hold one: found out before anything heavy is imported."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.hub import GB, Weights
 
-ANSWER_S = 15.0  # longest wait for the hub's answer
 HEADROOM = 1.2  # memory beyond the weights: cache, activations
-FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab*")
-GB = 1e9
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A model on the hub. `parameters` in 1e9 (None: not known)."""
-
-    repo: str
-    parameters: float | None = None
-    licence: str = ""
-    gated: bool = False
-    revision: str = "main"
-
-    @property
-    def size_gb(self) -> float | None:
-        """The files' size: two bytes a parameter."""
-        return None if self.parameters is None else 2 * self.parameters
-
 
 LLAMA_32 = "Llama 3.2 Community Licence"
+GEMMA = "Gemma Terms of Use"
 NAMES = {
+    "qwen2-0.5b": Weights("Qwen/Qwen2-0.5B-Instruct", 0.49, "Apache-2.0"),
+    "qwen2-1.5b": Weights("Qwen/Qwen2-1.5B-Instruct", 1.54, "Apache-2.0"),
     "qwen2-7b": Weights("Qwen/Qwen2-7B-Instruct", 7.62, "Apache-2.0"),
     "qwen2.5-0.5b": Weights("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "Apache-2.0"),
     "qwen2.5-1.5b": Weights("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "Apache-2.0"),
     "qwen2.5-3b": Weights("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research Licence, non-commercial"),
     "qwen2.5-7b": Weights("Qwen/Qwen2.5-7B-Instruct", 7.62, "Apache-2.0"),
+    "qwen3-0.6b": Weights("Qwen/Qwen3-0.6B", 0.6, "Apache-2.0"),
+    "qwen3-1.7b": Weights("Qwen/Qwen3-1.7B", 1.72, "Apache-2.0"),
+    "qwen3-4b": Weights("Qwen/Qwen3-4B", 4.02, "Apache-2.0"),
+    "qwen3-8b": Weights("Qwen/Qwen3-8B", 8.19, "Apache-2.0"),
+    "llama-3-8b": Weights("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community Licence", gated=True),
+    "llama-3.1-8b": Weights("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
     "llama-3.2-1b": Weights("meta-llama/Llama-3.2-1B-Instruct", 1.24, LLAMA_32, gated=True),
     "llama-3.2-3b": Weights("meta-llama/Llama-3.2-3B-Instruct", 3.21, LLAMA_32, gated=True),
-    "llama-3.1-8b": Weights("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
+    "smollm2-360m": Weights("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "Apache-2.0"),
+    "smollm2-1.7b": Weights("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.71, "Apache-2.0"),
+    "smollm3-3b": Weights("HuggingFaceTB/SmolLM3-3B", 3.08, "Apache-2.0"),
+    "gemma-3-270m": Weights("google/gemma-3-270m-it", 0.27, GEMMA, gated=True),
+    "gemma-3-1b": Weights("google/gemma-3-1b-it", 1.0, GEMMA, gated=True),
+    "mistral-7b": Weights("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "Apache-2.0"),
+    "phi-3.5-mini": Weights("microsoft/Phi-3.5-mini-instruct", 3.82, "MIT"),
+    "phi-4-mini": Weights("microsoft/Phi-4-mini-instruct", 3.84, "MIT"),
 }
-
-
-def folder(weights: Weights, *, offline: bool, lacks: list[str]) -> Path:
-    """The folder with the weights, downloaded if the hub answers.
-
-    `lacks` is what else the machine lacks; PrerequisiteError says all of it at once, before anything is downloaded.
-    """
-    found = cached(weights)
-    reason = None if found or lacks else _unavailable(weights, offline)
-    if not found:
-        lacks = ([_weights_lack(weights, reason)] if reason or lacks else []) + lacks
-        lacks += _disk_lack(weights)
-    if lacks:
-        raise PrerequisiteError(f"{weights.repo} cannot run here.\n" + "\n".join(f"- {lack}" for lack in lacks))
-    return found or _download(weights)
-
-
-def cached(weights: Weights, cache: str | None = None) -> Path | None:
-    """The snapshot in the local hub cache (`cache`: another one than usual) if its safetensors are complete, else None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    def find(name: str) -> Path | None:
-        path = try_to_load_from_cache(weights.repo, name, cache, weights.revision)
-        return Path(path) if isinstance(path, str) else None
-
-    config = find("config.json")
-    if config is None or not find("tokenizer_config.json"):
-        return None
-    index = find("model.safetensors.index.json")
-    names = set(json.loads(index.read_text())["weight_map"].values()) if index else {"model.safetensors"}
-    return config.parent if all(find(name) for name in names) else None
-
-
-def local(path: Path) -> Path:
-    """A local folder that holds a model. Raises FobenchError saying what it lacks."""
-    if not (path / "config.json").is_file():
-        raise FobenchError(f"{path} holds no config.json, so it is no folder of a transformers model.")
-    if not any(path.glob("*.safetensors")):
-        raise FobenchError(
-            f"{path} holds no .safetensors; other formats can carry code and are not read. Convert it first."
-        )
-    return path
 
 
 def file_bytes(path: Path) -> int:
@@ -132,77 +81,3 @@ def _free(device: str) -> tuple[int | None, str]:
     import psutil
 
     return psutil.virtual_memory().available, "RAM"
-
-
-def _weights_lack(weights: Weights, reason: str | None) -> str:
-    size = f"{weights.size_gb:.1f} GB" if weights.size_gb else "size not known"
-    lines = [
-        f"Weights: {weights.repo} ({size}{', ' + weights.licence if weights.licence else ''}) is not in the local cache"
-    ]
-    lines[0] += f"; {reason}." if reason else "."
-    if weights.gated:
-        lines.append(
-            f"  It is gated: accept its licence at https://huggingface.co/{weights.repo}, then `hf auth login`."
-        )
-    lines.append(f"  Get it, on a machine that reaches the hub: `hf download {weights.repo} --exclude 'original/*'`")
-    lines.append("  (copied from elsewhere: `--backbone hf:FOLDER`).")
-    return "\n".join(lines)
-
-
-def _disk_lack(weights: Weights) -> list[str]:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    place = next(p for p in (Path(HF_HUB_CACHE), *Path(HF_HUB_CACHE).parents) if p.exists())
-    free = shutil.disk_usage(place).free / GB
-    if weights.size_gb is None or free > weights.size_gb * 1.05:
-        return []
-    return [
-        f"Disk: the download needs {weights.size_gb:.1f} GB, {free:.1f} GB are free under {place}. Set HF_HOME elsewhere."
-    ]
-
-
-def _unavailable(weights: Weights, offline: bool) -> str | None:
-    """Why the hub will not give it now; None if it will."""
-    if offline or any(
-        os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "FOBENCH_OFFLINE")
-    ):
-        return "offline by request"
-    answer: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: answer.append(_ask(weights)), daemon=True
-    )  # a name look-up obeys no time-out
-    thread.start()
-    thread.join(ANSWER_S)
-    return answer[0] if answer else f"the hub gave no answer within {ANSWER_S:.0f} s"
-
-
-def _ask(weights: Weights) -> str | None:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-
-    try:
-        HfApi().auth_check(weights.repo)
-    except GatedRepoError:
-        return "it is gated and this machine's account has no access"
-    except RepositoryNotFoundError:
-        return "the hub knows no such repository, or hides it from this machine's account"
-    except HfHubHTTPError as error:
-        return f"the hub answers {error}"
-    except Exception as error:  # whatever the HTTP client raises when there is no network
-        return f"the hub cannot be reached ({type(error).__name__})"
-    return None
-
-
-def _download(weights: Weights) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                weights.repo, revision=weights.revision, allow_patterns=list(FILES), ignore_patterns=["original/*"]
-            )
-        )
-    except OSError as error:
-        raise PrerequisiteError(
-            f"{weights.repo} could not be downloaded: {error}\nTry again: what has arrived is kept."
-        ) from error
