@@ -22,7 +22,7 @@ help:
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[train,piper,hub,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[train,piper,hub,codecs,dev]"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "openai-whisper>=20240930"
 	touch $@
 

@@ -2,7 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fobench.hookspecs import Factories
+from fobench_plugins.codecs.codec2 import codec2
+from fobench_plugins.codecs.pretrained import Family, Model, factory, weights, windowed
 from fobench_plugins.codecs.reference import reference
 
-FACTORIES: Factories = {"reference": reference}
+
+def _streaming(model: Model) -> Any:
+    from fobench_plugins.codecs.mimi import Mimi
+
+    return Mimi(model)
+
+
+FAMILIES = (
+    Family(
+        "mimi",
+        weights("kyutai/mimi", "mimi", 0.096, "CC-BY-4.0"),
+        "Mimi at 24 kHz, 12.5 frames/s: the codec of Moshi; streams frame by frame.",
+        8,
+        _streaming,
+    ),
+    Family(
+        "encodec",
+        weights("facebook/encodec_24khz", "encodec", 0.023, ""),
+        "EnCodec at 24 kHz, 75 frames/s (8 codebooks: 6 kbit/s); transformers cannot stream it, so windows overlap.",
+        8,
+        windowed,
+    ),
+    Family(
+        "dac",
+        weights("descript/dac_44khz", "dac", 0.077, "MIT"),
+        "Descript audio codec at 44.1 kHz, 86 frames/s (also model=descript/dac_24khz, dac_16khz); windows overlap.",
+        None,
+        windowed,
+    ),
+    Family(
+        "xcodec",
+        weights("hf-audio/xcodec-hubert-librispeech", "xcodec", None, "MIT"),
+        "X-Codec at 16 kHz, 50 frames/s, with HuBERT inside; windows overlap.",
+        None,
+        windowed,
+    ),
+)
+
+FACTORIES: Factories = {
+    "reference": reference,
+    "codec2": codec2,
+    **{family.kind: factory(family) for family in FAMILIES},
+}
