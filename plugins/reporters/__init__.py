@@ -34,4 +34,17 @@ def _junit() -> Reporter:
     return JunitReporter()
 
 
-FACTORIES: Factories = {"terminal": _terminal, "markdown": _markdown, "html": _html, "junit": _junit}
+def _full_duplex_bench() -> Reporter:
+    """Writes full-duplex-bench/: the run as that benchmark's scripts read it, with TOR and latency by its definitions."""
+    from fobench_plugins.reporters.full_duplex_bench import FullDuplexBenchReporter
+
+    return FullDuplexBenchReporter()
+
+
+FACTORIES: Factories = {
+    "terminal": _terminal,
+    "markdown": _markdown,
+    "html": _html,
+    "junit": _junit,
+    "full-duplex-bench": _full_duplex_bench,
+}

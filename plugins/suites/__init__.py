@@ -79,10 +79,18 @@ def hub(
     return Hub(name, where, Path(path).expanduser() if path else None, columns)
 
 
+def full_duplex_bench(path: str) -> Suite:
+    """The user audio of Full-Duplex-Bench (v1, v1.5) in a folder of its layout; its users do not react."""
+    from fobench_plugins.suites.full_duplex_bench import FullDuplexBench
+
+    return FullDuplexBench(path)
+
+
 FACTORIES: Factories = {
     "spoken-qa": spoken_qa,
     "controls": controls,
     "duplex": duplex,
     "manifest:": manifest,
+    "full-duplex-bench:": full_duplex_bench,
     "hub:": hub,
 }

@@ -1,0 +1,110 @@
+"""A run as Full-Duplex-Bench keeps its outputs, so that its own scripts can score it; and its TOR and latency, by its definitions.
+
+`full-duplex-bench/TASK/SAMPLE/`: `input.wav`, `output.wav` (the system as heard, as long as the scenario) and `output.json`:
+{"text", "chunks": [{"text": word, "timestamp": [start, end]}]}, seconds. The words are those that the system says it voiced,
+spread evenly over the sound that each event of it was heard with; for words as a recogniser hears them run theirs on output.wav.
+
+`summary.json` holds, by task, what their scripts make of the chunks (arXiv 2503.04721, section 4):
+- TOR: a sample counts if its chunks last 1 s or more from the first to the last, or are more than 3.
+- latency: first chunk - the end of the user's turn, of samples that count, **clamped at 0**: an answer that comes too early looks
+  perfect. `early` counts those; our `response_ms` keeps the negative value. Where several user turns are in a sample, their
+  scripts keep what they found for the last one only (each overwrites the one before), and so does this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from fobench.results import Results
+from fobench.trace import Trace
+from fobench.types import NS_PER_S, EventKind
+
+FOLDER = "full-duplex-bench"
+SECONDS, WORDS = 1.0, 3  # a take-over lasts so long, or has more words
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A word and when it was heard, in seconds."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"text": self.text, "timestamp": [round(self.start_s, 3), round(self.end_s, 3)]}
+
+
+class FullDuplexBenchReporter:
+    """Writes the folder of samples and its summary; returns the summary's path."""
+
+    def write(self, results: Results, folder: Path) -> Path:
+        by_task: dict[str, list[Trace]] = {}
+        for trace in results.traces:
+            task = trace.scenario.tags.get("task", trace.scenario.expect.family)
+            by_task.setdefault(task, []).append(trace)
+            _write_sample(results.folder, trace, folder / FOLDER / task / trace.id.rpartition("/")[2])
+        summary = folder / FOLDER / "summary.json"
+        found = {task: figures(traces) for task, traces in sorted(by_task.items())}
+        summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return summary
+
+
+def figures(traces: Sequence[Trace]) -> dict[str, Any]:
+    """TOR, mean latency (s) and how many answers it took for immediate though they came early."""
+    taken = [(trace, heard) for trace in traces if takes_over(heard := list(chunks(trace)))]
+    delays = [delay for trace, heard in taken if (delay := delay_s(trace, heard)) is not None]
+    clamped = [max(0.0, delay) for delay in delays]
+    return {
+        "n": len(traces),
+        "tor": round(len(taken) / len(traces), 4) if traces else None,
+        "latency_s": round(sum(clamped) / len(clamped), 4) if clamped else None,
+        "early": sum(delay < 0 for delay in delays),
+    }
+
+
+def takes_over(heard: Sequence[Chunk]) -> bool:
+    """Their TO of a sample."""
+    return bool(heard) and (heard[-1].end_s - heard[0].start_s >= SECONDS or len(heard) > WORDS)
+
+
+def delay_s(trace: Trace, heard: Sequence[Chunk]) -> float | None:
+    """From the end of the user's last turn that wants an answer to the first chunk heard since it began."""
+    asked = trace.question
+    if asked is None:
+        return None
+    first = next((c.start_s for c in heard if c.start_s * NS_PER_S >= asked.start_ns), None)
+    return None if first is None else first - asked.end_ns / NS_PER_S
+
+
+def chunks(trace: Trace) -> Iterator[Chunk]:
+    """The words that were heard, each where it was heard; of what a stop cut off, those that began before it."""
+    stops = {reply.reply: reply for reply in trace.replies}
+    for event in trace.of(EventKind.AUDIO):
+        reply, words = stops.get(int(event.data.get("reply", 0))), str(event.data.get("text", "")).split()
+        if not words or event.playback_ns is None or reply is None or reply.audible_end_ns is None:
+            continue
+        each = int(event.data.get("duration_ns", 0)) / len(words)
+        for index, word in enumerate(words):
+            start, end = event.playback_ns + index * each, event.playback_ns + (index + 1) * each
+            if start < reply.audible_end_ns:
+                yield Chunk(word, start / NS_PER_S, min(end, reply.audible_end_ns) / NS_PER_S)
+
+
+def _write_sample(run: Path, trace: Trace, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    heard = list(chunks(trace))
+    text = " ".join(chunk.text for chunk in heard)
+    output = {"text": text, "chunks": [chunk.to_json() for chunk in heard]}
+    (folder / "output.json").write_text(json.dumps(output, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    source = run / trace.audio if trace.audio else None
+    if source is not None and source.is_file():
+        both, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        soundfile.write(folder / "input.wav", both[:, 0], rate)
+        soundfile.write(folder / "output.wav", both[:, -1], rate)
