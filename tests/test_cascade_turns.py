@@ -24,7 +24,7 @@ LINES = {
     800: "",
 }
 PITCH = {line: hz for hz, line in LINES.items()}
-TIMING = Timing(onset=3, eager=6, end=19, unfinished=62, barge_in=12, near_db=5.0)
+TIMING = Timing(onset=3, eager=6, end=19, unfinished=62, looks=(8, 16, 24), barge_in=40, near_db=5.0)
 
 
 class Ears:
@@ -136,8 +136,13 @@ def test_a_short_sound_does_not_stop_it(asked):
     assert len(asked.mind.told) == 1
 
 
-def test_a_longer_backchannel_stops_it_and_the_reply_goes_on(asked):
-    asked.hear(say("Oh, really?", 600), quiet(3500))
+def test_a_longer_backchannel_does_not_stop_it(asked):
+    asked.hear(say("Oh, really?", 900), quiet(2000))
+    assert asked.did() == ["speak", "ignore"]
+
+
+def test_a_reply_that_a_listeners_words_stopped_goes_on(asked):
+    asked.hear(say("Oh, really?", 1400), quiet(3500))
     assert asked.did() == ["speak", "yield", "ignore"]
     words = asked.voiced().replace(".", "").split()
     assert set(words) == {f"word{i}" for i in range(12)}  # each was voiced, and what was not heard again
@@ -167,7 +172,7 @@ def test_softer_speech_is_that_of_others(asked):
 
 
 def test_noise_without_a_word_lets_the_reply_go_on(asked):
-    asked.hear(say("", 900), quiet(3500))
+    asked.hear(say("", 1400), quiet(3500))
     assert asked.did() == ["speak", "yield", "ignore"]
     assert asked.voiced().replace(".", "").split()[-1] == "word11"
 
@@ -186,6 +191,24 @@ def test_an_open_sentence_is_not_waited_for_without_end():
 
 def test_silence_is_left_alone():
     assert Listener().hear(quiet(5000)).events == []
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),  # the look from which on it claims the floor
+    [
+        ("Which", 1),
+        ("How many", 1),
+        ("Stop", 1),
+        ("Help me", 1),
+        ("In which", 1),
+        ("English", 3),
+        ("In it", 2),
+        ("Uh", 9),
+        ("", 9),
+    ],
+)
+def test_what_is_still_being_said_is_judged_with_care(text, since):
+    assert [manners.claiming(text, look) for look in (1, 2, 3)] == [look >= since for look in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

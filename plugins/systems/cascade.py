@@ -85,13 +85,15 @@ def cascade(
     eager_ms: int = 192,
     end_ms: int = 608,
     unfinished_ms: int = 2000,
-    barge_in_ms: int = 384,
+    look_ms: int = 256,
+    barge_in_ms: int = 1280,
     near_db: float = 5.0,
 ) -> Cascade:
     """Recogniser -> frozen LLM -> voice.
 
     `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: silence that ends
-    the turn; `unfinished_ms`: the same after words that leave a sentence open. `barge_in_ms`: speech that stops a reply.
+    the turn; `unfinished_ms`: the same after words that leave a sentence open. `look_ms`: speech over a reply after
+    which its words are first looked at; `barge_in_ms`: speech that stops a reply whatever its words are.
     `near_db`: what is softer than the user was by more than this is not the user. Times are rounded to windows of 32 ms.
     """
     chosen = {key: value for key, value in {"device": device, "dtype": dtype}.items() if value}
@@ -102,12 +104,12 @@ def cascade(
         "voice": plugins.create("voices", voice),
     }
     network = Silero(next(assets.get("silero-vad").glob("*.onnx")))
-    spans = (onset_ms, eager_ms, end_ms, unfinished_ms, barge_in_ms)
-    windows = [max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans]
+    spans = (onset_ms, eager_ms, end_ms, unfinished_ms, look_ms, barge_in_ms)
+    *silences, look, barge_in = (max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans)
     return Cascade(
         **made,
         detector=lambda: SpeechDetector(network),
-        timing=Timing(*windows, near_db),
+        timing=Timing(*silences, looks=(look, 2 * look, 3 * look), barge_in=barge_in, near_db=near_db),
         about={**parts, "duplex": DUPLEX},
         system_prompt=system_prompt,
         max_tokens=max_tokens,

@@ -2,9 +2,10 @@
 
 Whose turn it is, by rules alone:
 - The user's turn ends after a silence, a longer one if the words so far leave a sentence open; transcription begins before.
-- Sustained speech, as near as the user, stops a reply. What it was for is known when it ends: if its words were only those of
-  a listener, the same reply goes on where it was last heard; if they ask for silence, there is silence; else they are answered.
-- Shorter sounds over a reply do not stop it, unless their words ask for that. Speech further away than the user is ignored.
+- Speech over a reply, as near as the user's, is looked at while it lasts: words that claim the floor stop the reply, those of a
+  listener do not, unless they go on for long. Speech further away than the user is ignored.
+- What stopped a reply is known when it ends: if its words were a listener's after all, the same reply goes on where it was last
+  heard; if they ask for silence, there is silence; else they are answered.
 - The conversation's history keeps of a reply what was heard of it.
 """
 
@@ -14,11 +15,11 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples
+from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples, Transcript
 from fobench_plugins.systems import manners
 from fobench_plugins.systems.clauses import ClauseCutter, SpokenText, speakable
 from fobench_plugins.systems.silero import RATE_HZ
@@ -37,6 +38,13 @@ class Detector(Protocol):
     def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
 
 
+@runtime_checkable
+class Glimpsing(Protocol):
+    """A recogniser that also tells the first words of speech that still goes on, sooner and less surely."""
+
+    def glimpse(self, audio: AudioChunk) -> Transcript: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """When the cascade acts, in windows of 32 ms."""
@@ -45,7 +53,8 @@ class Timing:
     eager: int  # silence after which transcription starts, in case the turn has ended
     end: int  # silence that ends the turn
     unfinished: int  # ... whose words leave a sentence open
-    barge_in: int  # speech that stops a reply
+    looks: tuple[int, ...]  # speech over a reply after which its words are looked at
+    barge_in: int  # speech that stops a reply whatever its words are
     near_db: float  # how much softer than the user what is still the user may be
 
 
@@ -58,8 +67,14 @@ class Turn:
     silence: int = 0  # windows of silence at its end
     loudest_db: float = -math.inf  # of any `NEARBY` windows of speech in a row
     transcript: str | None = None  # of everything so far; None once more was said
+    looks: int = 0  # at its words while it came over a reply
+    look_due: bool = False
     ended: bool = False
     _powers: deque[float] = field(default_factory=lambda: deque(maxlen=NEARBY))
+
+    @property
+    def audio(self) -> AudioChunk:
+        return AudioChunk(np.concatenate(self.windows), RATE_HZ)
 
     def hear(self, window: Samples, speech: bool) -> None:
         self.windows.append(window)
@@ -144,8 +159,10 @@ class CascadeSession:
 
     def _decide(self, turn: Turn) -> None:
         timing = self._system.timing
-        if self._speaking() and turn.speech >= timing.barge_in and self._near(turn):
-            self._stop_reply()
+        if self._speaking() and self._near(turn):
+            turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
+            if turn.speech >= timing.barge_in:
+                self._stop_reply()
         if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
             if turn.silence >= timing.eager:  # it was a click, or others
                 self._drop_turn()
@@ -181,6 +198,8 @@ class CascadeSession:
     def _unit(self) -> Event | None:
         if self._events:
             return self._events.popleft()
+        if self._turn is not None and self._turn.look_due and self._speaking():
+            return self._look(self._turn)
         if self._turn is not None and self._to_transcribe(self._turn):
             return self._transcribe(self._turn)
         if self._turn is not None and self._turn.ended:
@@ -194,9 +213,17 @@ class CascadeSession:
         paused = turn.silence >= timing.eager and turn.speech >= timing.onset and not self._speaking()
         return turn.transcript is None and (paused or turn.ended)
 
+    def _look(self, turn: Turn) -> Event:
+        """What is being said over the reply, so far."""
+        turn.looks, turn.look_due = turn.looks + 1, False
+        recognizer = self._system.recognizer
+        hear = recognizer.glimpse if isinstance(recognizer, Glimpsing) else recognizer.transcribe
+        if manners.claiming(hear(turn.audio).text, turn.looks):
+            self._stop_reply()
+        return Event(EventKind.BUSY, {"work": "look", "path": "input"})
+
     def _transcribe(self, turn: Turn) -> Event:
-        heard = AudioChunk(np.concatenate(turn.windows), RATE_HZ)
-        turn.transcript = self._system.recognizer.transcribe(heard).text.strip()
+        turn.transcript = self._system.recognizer.transcribe(turn.audio).text.strip()
         turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
         return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 

@@ -15,9 +15,13 @@ def _set(text: str) -> frozenset[str]:
 
 
 LISTENING = _set(
-    "ah aha alright exactly good great hm hmm huh i interesting mhm mm mmm mmhmm nice nope oh ok okay really right see so "
+    "ah aha alright exactly good great hm hmm huh i interesting m mhm mm mmm mmhmm nice nope o oh ok okay really right see so "
     "sure true uh uhhuh um wow yeah yep yes yup cool no"
 )  # said to go on listening
+OPENING = _set(
+    "are be but can could do does explain give has have help hold how is let's name no please should stop tell that "
+    "that's wait was were what what's when where which who who's whose why will would"
+)  # begins what is meant for the system
 STOPPING = re.compile(
     r"\b(stop|quiet|shush|shut up|enough|wait|hold on|hang on|never ?mind|that(?:'ll| will) do|one (?:moment|second))\b"
 )
@@ -38,6 +42,14 @@ OPEN_PHRASES = re.compile(
 
 def words(text: str) -> list[str]:
     return WORD.findall(text.lower().replace("-", "").replace("\u2019", "'"))
+
+
+def claiming(text: str, looks: int) -> bool:
+    """Whether words still being said claim the floor. Little of them is known at the first look, and little is believed."""
+    said = words(text)
+    if not said or listening(text):
+        return False
+    return bool(OPENING & set(said[:2])) or looks >= (2 if len(said) > 1 else 3)
 
 
 def listening(text: str) -> bool:
