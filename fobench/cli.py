@@ -1,4 +1,4 @@
-"""The command line: `fobench run | score | report | compare | baseline | ls | validate | train | assets`.
+"""The command line: `fobench run | score | report | compare | baseline | codec | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
 over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench import __version__, comparing, training
+from fobench import __version__, codec, comparing, training
 from fobench.console import counted, table
 from fobench.errors import FobenchError, unknown
 from fobench.options import NewFolder, Positive, from_file, given, named_args, option, pairs
@@ -245,6 +245,7 @@ def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit
 main.add_command(training.command())
 main.add_command(comparing.compare)
 main.add_command(comparing.baseline)
+main.add_command(codec.codec)
 
 
 @main.group()

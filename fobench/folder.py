@@ -77,7 +77,7 @@ class RunFolder:
 
     def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
         """Appends a finished scenario: first its audio, then its line. Returns the trace with the audio's name."""
-        name = f"audio/{_file_name(trace.id)}.flac"
+        name = f"audio/{file_name(trace.id)}.flac"
         with self._explained():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
@@ -144,7 +144,7 @@ def _misfit(run: Any) -> str | None:
     return misfit(run.get("config", {}))
 
 
-def _file_name(scenario_id: str) -> str:
+def file_name(scenario_id: str) -> str:
     """The id where it can be a file's name anywhere, also where case does not count; else what of it can, and a hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", scenario_id).lstrip(".")[:80]
     return plain if plain.lower() == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"

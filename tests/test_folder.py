@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fobench.errors import FobenchError
-from fobench.folder import RunFolder, _file_name
+from fobench.folder import RunFolder, file_name
 from fobench.scenario import Scenario, Turn
 from fobench.trace import Failure, Trace
 
@@ -42,8 +42,8 @@ def test_ids_that_cannot_be_file_names_stay_apart_and_inside(folder):
 
 
 def test_ids_that_differ_only_in_case_have_names_that_differ_in_more():
-    assert len({_file_name(i).lower() for i in ("Paris", "paris", "PARIS")}) == 3
-    assert _file_name("paris") == "paris"
+    assert len({file_name(i).lower() for i in ("Paris", "paris", "PARIS")}) == 3
+    assert file_name("paris") == "paris"
 
 
 def test_halves_of_characters_are_kept_in_json(folder):
@@ -54,7 +54,7 @@ def test_halves_of_characters_are_kept_in_json(folder):
 
 @given(st.text(min_size=1))
 def test_a_file_name_is_short_plain_and_visible(scenario_id):
-    name = _file_name(scenario_id)
+    name = file_name(scenario_id)
     assert 0 < len(name) < 100
     assert not set(name) & set("/\\:\0 ")
     assert not name.startswith(".")

@@ -1,0 +1,142 @@
+"""`fobench codec`: clips through a codec and back, with what that costs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fobench.console import counted, table
+from fobench.errors import FobenchError
+from fobench.options import NewFolder, named_args, pairs
+
+if TYPE_CHECKING:
+    from fobench.roundtrip import Clip, Control
+
+COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec's share", "DNSMOS before", "after", "RTF")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("clips", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--args", "options", multiple=True, callback=pairs, metavar="NAME=VALUE", help="An option of the codec.")
+@click.option("--text", help="What is said in the clip; without it, the recogniser's words on the original count.")
+@click.option("--suite", "-s", "suites", multiple=True, help="Also the users' turns of a suite, with their texts.")
+@named_args("--suite-args", "suites")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
+@click.option("--judge", default="whisper", show_default=True, help="The recogniser (fobench ls recognizers).")
+@named_args("--judge-args", "judge")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the suites.")
+@click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
+def codec(
+    name: str,
+    clips: tuple[Path, ...],
+    options: Mapping[str, str],
+    text: str | None,
+    judge: str,
+    judge_args: Mapping[str, str],
+    output: Path | None,
+    **suites: Any,
+) -> None:
+    """Put clips through a codec and back; write the sound and its scores.
+
+    CLIPS are audio files. Each is heard by the recogniser and rated by DNSMOS, before and after: what is worse after is the
+    codec's own share. The folder holds every resynthesis as FLAC, and codec.json.
+    """
+    from fobench import plugins, roundtrip
+
+    found = [*_files(clips, text), *_of_suites(**suites)]
+    if not found:
+        raise FobenchError("Nothing to code: name audio files, or a --suite.")
+    folder = output or _new_folder(name)
+    made = plugins.create("codecs", name, options)
+    bench = roundtrip.Bench(plugins.create("recognizers", judge, judge_args), plugins.create("metrics", "dnsmos"))
+    folder.mkdir(parents=True, exist_ok=True)
+    control = bench.control(name, made, found, lambda clip, sound: _save(folder, clip, sound))
+    write(folder / "codec.json", control)
+    show([control])
+    click.echo(f"{counted(len(found), 'clip')} -> {folder}")
+
+
+def write(path: Path, control: Control) -> None:
+    """codec.json: the scores, and on what they were made."""
+    from fobench import machine
+
+    record = {**control.to_json(), "machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show(controls: Sequence[Control]) -> None:
+    """A row a codec, on the terminal."""
+    clips = len(controls[0].trips)
+    against = "the clips' texts" if controls[0].referenced else "what was heard in the originals"
+    table(f"{counted(clips, 'clip')}, WER against {against}", COLUMNS, map(row, controls))
+
+
+def row(control: Control) -> tuple[str, ...]:
+    """A codec's figures as texts, in the order of `COLUMNS`."""
+    share, interval = control.codec_wer()
+    told = f"{_points(share)} ({_points(interval[0])} to {_points(interval[1])})" if interval else _points(share)
+    weights = str(control.about.get("weights", ""))
+    return (
+        f"{control.codec} ({weights})" if weights.startswith("random") else control.codec,
+        f"{control.bits_per_s / 1000:.2f}",
+        _percent(control.wer("before")),
+        _percent(control.wer("after")),
+        told,
+        _plain(control.mos("before")),
+        _plain(control.mos("after")),
+        _plain(control.rtf()),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _points(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.1f}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
+    from fobench import audio
+    from fobench.roundtrip import Clip
+
+    if text is not None and len(paths) != 1:
+        raise FobenchError(
+            f"--text is what one clip says; {len(paths)} are given. Texts of many: --suite manifest:FILE."
+        )
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise FobenchError(f"Two clips have one name: {', '.join(names)}. Rename one: the output is named by it.")
+    return [Clip(path.stem, audio.load(path), text) for path in paths]
+
+
+def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int) -> list[Clip]:
+    from fobench.config import Config
+    from fobench.roundtrip import spoken
+    from fobench.run import select
+
+    if not suites:
+        return []
+    return list(spoken(select(Config(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
+
+
+def _save(folder: Path, clip: Clip, sound: Any) -> None:
+    from fobench import audio
+    from fobench.folder import file_name
+
+    audio.save(folder / f"{file_name(clip.name)}.flac", sound.samples, sound.rate_hz)
+
+
+def _new_folder(name: str) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-codec-{name}"
