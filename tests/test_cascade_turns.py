@@ -57,7 +57,8 @@ class Drone:
     rate_hz, speakers = RATE, ("one",)
 
     def speak(self, text, seed, speaker=None):
-        return AudioChunk(np.full(200 * MS * len(text.split()), 0.1, np.float32), RATE)
+        draw = np.random.default_rng(len(text))
+        return AudioChunk(draw.uniform(-0.2, 0.2, 200 * MS * len(text.split())).astype(np.float32), RATE)
 
 
 def say(line, ms, level=0.2):
@@ -71,8 +72,10 @@ def quiet(ms):
 class Listener:
     """Talks to a session in real time and hears its audio as it plays."""
 
-    def __init__(self):
+    def __init__(self, echo=0.0):
         self.mind = Counter()
+        self.echo, self.line = echo, np.zeros(80 * MS, np.float32)  # what is on its way to the microphone
+        self.waiting = np.zeros(0, np.float32)
         self.session = Cascade(self.mind, Ears(), Drone(), LoudnessDetector, TIMING, {}, "", 48).open(0)
         self.events, self.now, self.queue, self.played, self.reply = [], 0, 0, 0, -1
 
@@ -84,9 +87,16 @@ class Listener:
             if self.reply >= 0:
                 self.session.heard(self.reply, self.played)
             self.now += WINDOW
-            for event in self.session.push(AudioChunk(wave[start : start + WINDOW], RATE, start)):
+            heard = wave[start : start + WINDOW] + self.echo * self.echoed(played)
+            for event in self.session.push(AudioChunk(heard.astype(np.float32), RATE, start)):
                 self.note(event)
         return self
+
+    def echoed(self, played):
+        loud, self.waiting = self.waiting[:played], self.waiting[played:]
+        self.line = np.concatenate([self.line, loud, np.zeros(WINDOW - played, np.float32)])
+        arrived, self.line = self.line[:WINDOW], self.line[WINDOW:]
+        return arrived
 
     def note(self, event):
         self.events.append((self.now * 1000 // RATE, event))
@@ -94,8 +104,9 @@ class Listener:
             if event.data["reply"] != self.reply:
                 self.reply, self.queue, self.played = event.data["reply"], 0, 0
             self.queue += len(event.data["audio"].samples)
+            self.waiting = np.concatenate([self.waiting, event.data["audio"].samples])
         elif event.data.get("action") == Action.YIELD:
-            self.queue = 0
+            self.queue, self.waiting = 0, np.zeros(0, np.float32)
 
     def did(self):
         return [str(e.data["action"]) for _, e in self.events if e.kind is EventKind.DECISION]
@@ -189,6 +200,21 @@ def test_an_open_sentence_is_not_waited_for_without_end():
     assert Listener().hear(say("So I was wondering, um", 900), quiet(2200)).did() == ["speak"]
 
 
+@pytest.mark.parametrize("echo", [0.1, 0.5])
+def test_its_own_voice_does_not_stop_it(echo):
+    listener = Listener(echo).hear(say("Tell me about the sea.", 1000), quiet(4500))
+    assert listener.did() == ["speak"]
+    assert listener.played == 2400 * MS
+
+
+@pytest.mark.parametrize("echo", [0.1, 0.5])
+def test_through_its_own_voice_it_hears_a_question(echo):
+    listener = Listener(echo).hear(say("Tell me about the sea.", 1000), quiet(1800))
+    listener.hear(say("Which city is the capital of France?", 1200), quiet(700))
+    assert listener.did() == ["speak", "yield", "speak"]
+    assert listener.mind.told[-1][-1] == ("user", "Which city is the capital of France?")
+
+
 def test_silence_is_left_alone():
     assert Listener().hear(quiet(5000)).events == []
 
@@ -202,7 +228,9 @@ def test_silence_is_left_alone():
         ("Help me", 1),
         ("In which", 1),
         ("English", 3),
-        ("In it", 2),
+        ("In it", 3),
+        ("Animals of", 3),
+        ("Animals of the", 2),
         ("Uh", 9),
         ("", 9),
     ],

@@ -6,6 +6,7 @@ Whose turn it is, by rules alone:
   listener do not, unless they go on for long. Speech further away than the user is ignored.
 - What stopped a reply is known when it ends: if its words were a listener's after all, the same reply goes on where it was last
   heard; if they ask for silence, there is silence; else they are answered.
+- Its own voice in its microphone is recognised and taken out.
 - The conversation's history keeps of a reply what was heard of it.
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples, Transcript
 from fobench_plugins.systems import manners
 from fobench_plugins.systems.clauses import ClauseCutter, SpokenText, speakable
+from fobench_plugins.systems.own_voice import OwnVoice
 from fobench_plugins.systems.silero import RATE_HZ
 
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ class CascadeSession:
         self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
         self._level_db: float | None = None  # of the user, in turns that were answered
         self._replies = 0
+        self._position = 0  # samples of the microphone taken in
+        self._own = OwnVoice(RATE_HZ)
         self._events: deque[Event] = deque()
 
     def __enter__(self) -> Self:
@@ -134,9 +138,13 @@ class CascadeSession:
         for own in (self._reply, self._stopped):
             if own is not None and own.number == reply:
                 own.heard = samples
+        chunk = self._system.chunk
+        self._own.heard(reply, samples, self._system.output_rate_hz, self._position + chunk, since=chunk)
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
-        for window, probability in self._detector.push(chunk.samples):
+        samples = self._own.clean(chunk.samples, self._position)
+        self._position += len(samples)
+        for window, probability in self._detector.push(samples):
             self._listen(window, probability >= SPEECH_PROBABILITY)
         yield from self._work()
 
@@ -159,9 +167,9 @@ class CascadeSession:
 
     def _decide(self, turn: Turn) -> None:
         timing = self._system.timing
-        if self._speaking() and self._near(turn):
+        if self._speaking():
             turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
-            if turn.speech >= timing.barge_in:
+            if turn.speech >= timing.barge_in and self._near(turn):
                 self._stop_reply()
         if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
             if turn.silence >= timing.eager:  # it was a click, or others
@@ -214,8 +222,13 @@ class CascadeSession:
         return turn.transcript is None and (paused or turn.ended)
 
     def _look(self, turn: Turn) -> Event:
-        """What is being said over the reply, so far."""
+        """What is being said over the reply, so far: it may be the reply itself."""
         turn.looks, turn.look_due = turn.looks + 1, False
+        heard = turn.audio.samples[-NEARBY * len(turn.windows[-1]) :]
+        if own := self._own.recognise(heard, self._position - len(heard)):
+            self._drop_turn()
+        if own or not self._near(turn):
+            return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
         recognizer = self._system.recognizer
         hear = recognizer.glimpse if isinstance(recognizer, Glimpsing) else recognizer.transcribe
         if manners.claiming(hear(turn.audio).text, turn.looks):
@@ -276,6 +289,7 @@ class CascadeSession:
         reply.clause = reply.cutter.push("")
         audio = self._system.voice.speak(speakable(clause), self._seed)
         reply.spoken.add(clause, len(audio.samples))
+        self._own.play(reply.number, audio)
         return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
 
     # ---- stopping, and what is kept of a reply -----------------------------------------------------------------------
@@ -283,6 +297,8 @@ class CascadeSession:
     def _stop_reply(self) -> None:
         self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
         self._stopped, self._reply = self._reply, None
+        if self._stopped is not None:
+            self._own.stop(self._stopped.heard, self._system.output_rate_hz)
 
     def _go_on(self) -> None:
         """The stopped reply, if there is one, goes on where it was last heard."""

@@ -49,7 +49,7 @@ def claiming(text: str, looks: int) -> bool:
     said = words(text)
     if not said or listening(text):
         return False
-    return bool(OPENING & set(said[:2])) or looks >= (2 if len(said) > 1 else 3)
+    return bool(OPENING & set(said[:3])) or looks >= (2 if len(said) > 2 else 3)
 
 
 def listening(text: str) -> bool:
