@@ -214,7 +214,6 @@ def test_without_gates_nothing_fails():
         ({"config": {"seed": 1}}, "seed: 0 in the first, 1 in the second"),
         ({"config": {"suites": ["controls"]}}, "suites: spoken-qa in the first, controls"),
         ({"components": {"judge": {"model": "whisper base.en"}}}, "judge: model=whisper tiny.en in the first"),
-        ({"packages": {"jiwer": "3.0.0"}}, "scoring packages: jiwer=4.0.0"),
         ({"machine": {"cpu": "Other CPU", "cores": 2}}, "machine: Example CPU, 2 in the first, Other CPU, 2"),
         ({"costs": "declared:0123"}, "costs: measured in the first, declared:0123"),
     ],
@@ -225,6 +224,11 @@ def test_unlike_runs_are_refused_with_what_differs(run, told):
         ruled(full(), new)
     allowed = ruled(full(), new, allow_mismatch=True)
     assert any(told in warning for warning in allowed.warnings)
+
+
+def test_another_package_is_told_and_not_refused():
+    found = ruled(full(), full("new", run={"packages": {"jiwer": "3.0.0"}}))
+    assert "Unlike: scoring packages: jiwer=4.0.0 in the first, jiwer=3.0.0 in the second." in found.warnings
 
 
 def test_another_machine_only_matters_to_times():

@@ -49,8 +49,9 @@ class Comparison:
         """Holm-corrected two-sided p of each change: all that are shown are one family."""
         return holm([change.p for change in self.changes])
 
-    def of(self, verdict: Verdict) -> list[Ruling]:
-        return [ruling for ruling in self.rulings if ruling.verdict == verdict]
+    @property
+    def regressions(self) -> list[Ruling]:
+        return [ruling for ruling in self.rulings if ruling.verdict == Verdict.REGRESSION]
 
     def to_json(self) -> dict[str, Any]:
         found = zip(self.changes, self.corrected(), strict=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 
@@ -103,15 +102,13 @@ def p_above(effects: Floats, blocks: int) -> float:
 
 def widened(tail: float, blocks: int) -> float:
     """The tail of the normal distribution that is as far out as Student's `tail` for `blocks`."""
-    from scipy.special import stdtrit
+    from scipy.special import ndtr, stdtrit
 
-    return NormalDist().cdf(float(stdtrit(blocks - 1, tail)) * math.sqrt(blocks / (blocks - 1)))
+    return float(ndtr(stdtrit(blocks - 1, tail) * math.sqrt(blocks / (blocks - 1))))
 
 
 def narrowed(tail: float, blocks: int) -> float:
     """The inverse of `widened`."""
-    from scipy.special import stdtr
+    from scipy.special import ndtri, stdtr
 
-    if tail >= 1:
-        return 1.0
-    return float(stdtr(blocks - 1, NormalDist().inv_cdf(tail) * math.sqrt((blocks - 1) / blocks)))
+    return float(stdtr(blocks - 1, ndtri(tail) * math.sqrt((blocks - 1) / blocks)))

@@ -59,7 +59,6 @@ ALL: dict[str, Told] = {  # else no figure means the same
     "seed": _option("seed"),
     "judge": _judge,
     "judge's options": _option("judge_args"),
-    "scoring packages": _scoring,
     "clock": _option("clock"),
     "echo": _echo,
 }
@@ -68,7 +67,7 @@ TIMES: dict[str, Told] = {  # else no time means the same
     "listener's buffer, ms": lambda run: run.config.get("playback_delay_ms") or 0,
     "workers": lambda run: run.config.get("workers") or 1,
 }
-NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench")}
+NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench"), "scoring packages": _scoring}
 
 
 def mismatches(base: Snapshot, new: Snapshot) -> list[Mismatch]:

@@ -1,0 +1,71 @@
+"""Two runs of 10,000 scenarios of 100 events compared: within 30 s and 1 GiB, in a process of its own.
+
+Run: pytest tests/bench/test_compare_speed.py -m "" --benchmark-json=compare.json
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_score_speed import synthetic_trace
+
+from fobench.score import score_run
+
+SCENARIOS = 10_000
+LIMIT_S = 30.0
+LIMIT_BYTES = 1024**3
+
+COMPARE = """
+import resource, sys
+from pathlib import Path
+from fobench.compare import compare
+from fobench.gates import Gate
+from fobench.snapshot import Snapshot
+base, new = (Snapshot.of_run(Path(folder)) for folder in sys.argv[1:])
+gates = [Gate.parse(text) for text in ("response_ms.p90:10%", "parity:-2pp", "understanding_wer:+0.5pp")]
+found = compare(base, new, gates)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(len(found.ids), min(change.n for change in found.changes), peak)
+"""
+
+
+def write_run(folder: Path, seed: int) -> Path:
+    """A scored run; the scenarios are the same for every seed, what becomes of them is not."""
+    folder.mkdir()
+    rng, scenarios = random.Random(seed), random.Random(0)
+    ids = []
+    with (folder / "traces.jsonl").open("w") as file:
+        for number in range(SCENARIOS):
+            asked = synthetic_trace(number, scenarios).to_json()["scenario"]
+            trace = {**synthetic_trace(number, rng).to_json(), "scenario": asked}
+            file.write(json.dumps(trace) + "\n")
+            ids.append(asked["id"])
+    (folder / "run.json").write_text(json.dumps({"version": 1, "scenarios": ids}))
+    score_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    return [write_run(folder / name, seed) for seed, name in enumerate(("base", "new"))]
+
+
+@pytest.mark.slow
+def test_two_runs_of_ten_thousand_scenarios(runs, benchmark):
+    command = [sys.executable, "-c", COMPARE, *map(str, runs)]
+
+    def compare():
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    common, pairs, peak_bytes = map(int, benchmark.pedantic(compare, rounds=1))
+    benchmark.extra_info["peak_mib"] = round(peak_bytes / 1024**2)
+    assert common == SCENARIOS
+    assert pairs > 0.5 * SCENARIOS
+    assert peak_bytes < LIMIT_BYTES
+    assert benchmark.stats.stats.max < LIMIT_S
