@@ -9,7 +9,7 @@ import pytest
 from fobench.types import Action, AudioChunk, EventKind, Transcript
 from fobench_plugins.systems import manners
 from fobench_plugins.systems.cascade import Cascade
-from fobench_plugins.systems.cascade_session import Timing
+from fobench_plugins.systems.cascade_state import Timing
 from fobench_plugins.systems.loudness import LoudnessDetector
 
 RATE, WINDOW = 16_000, 512

@@ -11,7 +11,8 @@ from typing import Any
 
 from fobench import assets, plugins
 from fobench.types import Backbone, Message, Recognizer, Voice
-from fobench_plugins.systems.cascade_session import CascadeSession, Detector, Timing
+from fobench_plugins.systems.cascade_session import CascadeSession
+from fobench_plugins.systems.cascade_state import Detector, Timing
 from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetector
 
 CHUNK = WINDOW  # 32 ms
