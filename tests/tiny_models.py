@@ -1,4 +1,4 @@
-"""Tiny random LLMs of four architectures, each with a chat template in its family's form, saved as transformers saves them."""
+"""Tiny random LLMs of each architecture, each with a chat template in its family's form, saved as transformers saves them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,32 @@ SHAPES = {  # name: configuration, further arguments, template, special tokens (
         ("<end_of_turn>", "<bos>", "<start_of_turn>"),
     ),
 }
+MISTRAL = (
+    "<s>{% set first = namespace(text='') %}{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{% set first.text = m['content'] + '\n\n' %}"
+    "{% elif m['role'] == 'user' %}[INST] {{ first.text }}{{ m['content'] }}[/INST]{% set first.text = '' %}"
+    "{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
+PHI = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+THINKING = CHATML.replace(
+    "assistant\n{% endif %}",
+    "assistant\n{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}{% endif %}",
+)
+DATED = "<|im_start|>system\nToday is {{ strftime_now('%d %B %Y') }}.<|im_end|>\n" + CHATML
+FURTHER = {  # architectures that nothing but the backbones' own tests needs
+    "qwen3": (transformers.Qwen3Config, {"head_dim": 16}, THINKING, ("<|im_end|>", "<|im_start|>")),
+    "smollm3": (
+        transformers.SmolLM3Config,
+        {"no_rope_layer_interval": 2},
+        DATED,
+        ("<|im_end|>", "<|im_start|>"),
+    ),
+    "mistral": (transformers.MistralConfig, {"sliding_window": None}, MISTRAL, ("</s>", "<s>")),
+    "phi3": (transformers.Phi3Config, {}, PHI, ("<|end|>", "<|user|>", "<|assistant|>", "<|system|>")),
+}
 
 
 def tokenizer(template, specials):
@@ -69,7 +95,7 @@ def tokenizer(template, specials):
 @cache
 def folder(shape: str, hidden: int = 64) -> Path:
     """A folder with the random model `shape`, hidden size `hidden`."""
-    config, further, template, specials = SHAPES[shape]
+    config, further, template, specials = (SHAPES | FURTHER)[shape]
     words = tokenizer(template, specials)
     end = words.eos_token_id
     torch.manual_seed(0)

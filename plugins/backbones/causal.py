@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -15,7 +17,14 @@ from fobench.types import Message
 from fobench_plugins.backbones.packed import KVCache, PackedDecoder
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "<|endoftext|>")
-TEMPLATE_DATE = "26 Jul 2024"  # what Llama 3's template says without a clock: prompts must not change with the day
+TEMPLATE_DATE = datetime(
+    2024, 7, 26
+)  # what Llama 3's template says without a clock: prompts must not change with the day
+TEMPLATE_OPTIONS = {
+    "date_string": f"{TEMPLATE_DATE:%d %b %Y}",  # Llama 3
+    "enable_thinking": False,  # Qwen3, SmolLM3: a spoken reply begins at once
+}
+NOW = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # SmolLM3
 
 
 class CausalBackbone:
@@ -63,9 +72,10 @@ class CausalBackbone:
             raise FobenchError(
                 f"Backbone {self.name!r} has no chat template, so it cannot hold a conversation. Use its instruct variant."
             )
-        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, "date_string": TEMPLATE_DATE}
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, **TEMPLATE_OPTIONS}
+        template = _dated(self.tokenizer.chat_template)
         try:
-            ids: list[int] = self.tokenizer.apply_chat_template(list(messages), **options)
+            ids: list[int] = self.tokenizer.apply_chat_template(list(messages), chat_template=template, **options)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise FobenchError(
@@ -220,6 +230,13 @@ class Pieces:
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+def _dated(template: Any) -> Any:
+    """A chat template whose "now" is `TEMPLATE_DATE`; several named ones are left as they are."""
+    if not isinstance(template, str):
+        return None
+    return NOW.sub(lambda call: repr(TEMPLATE_DATE.strftime(call[2])), template)
 
 
 def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:

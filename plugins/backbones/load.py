@@ -38,7 +38,7 @@ def backbone(
     torch, transformers = _libraries()
     if threads is not None:
         torch.set_num_threads(threads)
-    device = _device(torch, device)
+    device, asked = _device(torch, device), dtype
     dtype = _dtype(torch, device, dtype, quantised)
     if lacks := hub.memory_lack(hub.file_bytes(folder) / _stored_bytes(folder) * BYTES[dtype], device):
         raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(lacks))
@@ -52,7 +52,8 @@ def backbone(
             folder, dtype=getattr(torch, held), use_safetensors=True, **safe, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-    return CausalBackbone(model, tokenizer, name=name, bits=int(dtype[3:]) if dtype.startswith("int") else None)
+    bits = _bits(model, name, dtype, asked)
+    return CausalBackbone(model, tokenizer, name=name, bits=bits)
 
 
 def from_gguf(path: Path, **options: Any) -> CausalBackbone:
@@ -114,6 +115,22 @@ def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool) -> Dtype:
         fast = torch.cpu._is_avx512_bf16_supported()
         return ("int4" if quantised else "bfloat16") if fast else "float32"
     return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
+
+
+def _bits(model: Any, name: str, dtype: Dtype, asked: Dtype) -> int | None:
+    """Of the packed forms. Raises FobenchError where they are asked for and this architecture is not written for them."""
+    from fobench_plugins.backbones.packed import ARCHITECTURES, PackedDecoder
+
+    if not dtype.startswith("int"):
+        return None
+    if PackedDecoder.fits(model):
+        return int(dtype[3:])
+    if asked == "auto":
+        return None
+    raise FobenchError(
+        f"Backbone {name!r} is a {type(model).__name__}; --dtype {dtype} is for {', '.join(ARCHITECTURES)} without a "
+        "sliding window. Use bfloat16."
+    )
 
 
 def _stored_bytes(folder: Path) -> int:

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 GROUP = 32  # inputs that share a scale in the 4-bit form: that of GGUF's Q4_0, Q4_1 and Q4_K
 LOSSLESS = 5e-3  # relative error below which the 4-bit form counts as holding a matrix (bfloat16 itself: 1.4e-3)
 FEW_ROWS = 8  # up to here the packed forms are faster than bfloat16 (measured: 4-bit 11 ms, bfloat16 16 ms for 8 rows)
+ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
 FIRST_CAPACITY = 256  # positions a new cache has room for; doubled when full
 
 
@@ -156,7 +157,7 @@ class Stretch:
 
 
 class PackedDecoder:
-    """The decoder of a Llama or Qwen2 model of transformers. It shares the model's parameters, which must stay frozen.
+    """The decoder of a Llama, Mistral or Qwen2 model of transformers. It shares the model's parameters, which must stay frozen.
 
     The residual stream is float32; matrices multiply in the parameters' dtype (or from 4 or 8 bits).
     """
@@ -180,7 +181,8 @@ class PackedDecoder:
         config = model.config
         rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
         return (
-            type(model).__name__ in ("LlamaForCausalLM", "Qwen2ForCausalLM")
+            type(model).__name__ in ARCHITECTURES
+            and not _slides(config)
             and config.hidden_act == "silu"
             and rope in ("default", "linear", "llama3")
             and not getattr(config, "mlp_bias", False)
@@ -261,6 +263,11 @@ class PackedDecoder:
         cos, sin = self._rotary(torch.empty(0, dtype=torch.float32, device=self.device), positions)
         sin[..., : self.head // 2] *= -1
         self._cos, self._sin = cos[0], sin[0]
+
+
+def _slides(config: Any) -> bool:
+    """Whether a layer sees a window of the past only. Qwen2 names a window that it may not use."""
+    return bool(getattr(config, "sliding_window", None)) and getattr(config, "use_sliding_window", True)
 
 
 def _layer(layer: Any, bits: int | None) -> Layer:
