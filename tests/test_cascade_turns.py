@@ -229,6 +229,7 @@ def test_silence_is_left_alone():
         ("In which", 1),
         ("English", 3),
         ("In it", 3),
+        ("In it in it in", 3),
         ("Animals of", 3),
         ("Animals of the", 2),
         ("Uh", 9),

@@ -1,5 +1,8 @@
 """Scenario files: TOML that people write by hand, checked before anything is run."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -75,6 +78,14 @@ def test_a_file_becomes_scenarios(write):
     assert said.anchor == Anchor("reply_audible", 1200 * MS, 3000 * MS)
     assert said.text == "Uh-huh."
     assert second.id == "ask"
+
+
+def test_the_readmes_file_is_one(write):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (block,) = [text for text in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[[scenario]]" in text]
+    (found,) = scenarios(f"manifest:{write(block)}")
+    assert [turn.role for turn in found.turns] == ["question", "stop"]
+    assert found.turns[1].anchor == Anchor("reply_audible", 1200 * MS)
 
 
 def test_noise_is_made_at_its_level(write):

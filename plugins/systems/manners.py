@@ -49,7 +49,8 @@ def claiming(text: str, looks: int) -> bool:
     said = words(text)
     if not said or listening(text):
         return False
-    return bool(OPENING & set(said[:3])) or looks >= (2 if len(said) > 2 else 3)
+    different = len(set(said))  # a recogniser repeats itself where it is at a loss
+    return bool(OPENING & set(said[:3])) or looks >= (2 if different > 2 else 3)
 
 
 def listening(text: str) -> bool:

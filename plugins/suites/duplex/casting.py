@@ -60,6 +60,7 @@ class Casting:
     def __init__(self, voices: Troupe, seed: int, place: int) -> None:
         self._voices, self._seed, self._place = voices, seed, place
         self._calls: Counter[str] = Counter()
+        self._made = 0
         self.speaker = voices.speakers[place % len(voices.speakers)]
         draw = self._draw("room")
         self.level_db = LEVELS_DB[int(draw.integers(len(LEVELS_DB)))]
@@ -68,8 +69,8 @@ class Casting:
         self.tags = {"voice": self.speaker, "level": f"{self.level_db:g} dB", "snr": self._room()}
 
     def turn(self, kind: Kind, anchor: Anchor) -> Turn:
-        spoken = self._spoken(kind, anchor)
-        return sounding(spoken, self._seed + sum(self._calls.values()))
+        self._made += 1
+        return sounding(self._spoken(kind, anchor), self._seed + self._made)
 
     def ms(self, low: int, high: int) -> int:
         return int(self._draw("ms").integers(low // 10, high // 10 + 1)) * 10
