@@ -21,19 +21,25 @@ def names(results: Results) -> list[str]:
     return [name for name in found if name in results.by_family and not name.endswith(CONTROL)]
 
 
-def cells(results: Results, family: str) -> tuple[str, ...]:
-    """Kept, its interval, kept by the controls, stops, three medians, n."""
+def rates(results: Results, family: str) -> tuple[str, ...]:
+    """Kept, its interval, kept by the controls, stops, n."""
     own, control = results.by_family[family], results.by_family.get(family + CONTROL, {})
     kept, twin = own.get("turn_success", {}), control.get("turn_success", {})
     stops = next((own[name] for name in STOPS if name in own), {})
-    medians = (shown(own.get(name, {}).get("value"), "ms").removesuffix(" ms") for name in MEDIANS)
     return (
         shown(kept.get("value"), "rate"),
         _interval(kept) or NONE,
         shown(twin.get("value"), "rate"),
         shown(stops.get("value"), "rate"),
-        *medians,
         f"{kept.get('n', 0):,}",
+    )
+
+
+def medians(results: Results, family: str) -> tuple[str, ...]:
+    """To the decision to yield, to silence, to the reply; with the count that each rests on."""
+    found = (results.by_family[family].get(name, {}) for name in MEDIANS)
+    return tuple(
+        f"{shown(total['value'], 'ms').removesuffix(' ms')} (n = {total['n']:,})" if total else NONE for total in found
     )
 
 

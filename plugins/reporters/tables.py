@@ -9,10 +9,8 @@ from typing import Any
 from fobench.results import Results
 from fobench.types import Score
 from fobench_plugins.reporters import catalogue
+from fobench_plugins.reporters import families as by_family
 from fobench_plugins.reporters.catalogue import Figure
-from fobench_plugins.reporters.families import cells as family_cells
-from fobench_plugins.reporters.families import names as family_names
-from fobench_plugins.reporters.families import remark as family_remark
 from fobench_plugins.reporters.formats import NONE, given, interval, line, plain, reason, score_interval, score_value
 from fobench_plugins.reporters.formats import shown as shown_as
 
@@ -68,6 +66,7 @@ def tables(results: Results) -> dict[str, Table]:
         "latency": latencies(results),
         "turns": turn_taking(results),
         "families": families(results),
+        "family_times": family_times(results),
         "playback": playback(results),
         "quality": quality(results),
         "other": others(results),
@@ -138,16 +137,23 @@ def _role(name: str, role: str, part: Mapping[str, Any]) -> Row:
 def families(results: Results) -> Table:
     """A row a duplex family, its paired controls beside it."""
     rows = tuple(
-        Row(name, line(name).replace("_", " "), family_cells(results, name), family_remark(results, name))
-        for name in family_names(results)
+        Row(name, line(name).replace("_", " "), by_family.rates(results, name), by_family.remark(results, name))
+        for name in by_family.names(results)
     )
     caption = (
-        "Kept: silent in the user's span, speaks in its own; control: the same of the paired scenarios. Stops: of sounds over "
-        "its reply, those it stopped for (to interruptions it should, to all else it should not). Medians in ms: from the "
-        "interruption's start to the decision and to silence, from the user's end to the reply."
+        "Kept: silent in the user's span, speaks in its own; control: the same of the paired scenarios. Stops: for how many of "
+        "the sounds over its reply it stopped (for interruptions it should, for all else it should not)."
     )
-    columns = ("Family", "Kept", "95 % interval", "Control", "Stops", "Decides", "Silent", "Replies", "n")
-    return Table("By family", caption, columns, rows)
+    return Table("By family", caption, ("Family", "Kept", "95 % interval", "Control", "Stops", "n"), rows)
+
+
+def family_times(results: Results) -> Table:
+    """A row a duplex family: medians."""
+    rows = tuple(
+        Row(name, line(name).replace("_", " "), by_family.medians(results, name)) for name in by_family.names(results)
+    )
+    caption = "Medians in ms: from an interruption's start to the decision to yield and to silence, from the user's end to the reply."
+    return Table("Times by family", caption, ("Family", "Decides", "Silent", "Replies"), rows)
 
 
 def playback(results: Results) -> Table:
