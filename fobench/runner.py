@@ -27,6 +27,7 @@ from fobench.user import User
 TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
 STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
 OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
+AWAITED = (*ASKING_ROLES, "stop")  # after these it is watched what the system says: an answer, or wrongly one
 FINISH_STEPS = 10_000  # bound on the steps of `finish`
 INPUT_KINDS = (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT, EventKind.DECISION, EventKind.STATE)
 
@@ -159,10 +160,10 @@ class Replay:
         return silent_ns > (TAIL_NS if complete else STALL_NS)
 
     def _answered(self) -> bool:
-        """Whether a reply has begun to play since the user last asked."""
+        """Whether a reply has begun to play since the user last asked or stopped one, or at all where there was neither."""
         turns = self.scenario.turns
-        asked = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in ASKING_ROLES]
-        return not asked or self.playback.last_start_ns >= asked[-1]
+        awaited = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in AWAITED]
+        return self.playback.last_start_ns >= (awaited[-1] if awaited else 0)
 
 
 def _path(event: Event | None) -> str:

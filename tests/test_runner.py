@@ -164,6 +164,14 @@ def test_a_turn_may_begin_without_the_reply_that_it_waits_for(turn, after_ms, st
     assert trace.user[1].start_ns == pytest.approx(start_ms * MS, abs=20 * MS)
 
 
+@pytest.mark.parametrize("role", ["noise", "stop"])
+def test_where_nothing_is_to_be_said_it_is_watched_as_long_that_nothing_is(turn, role):
+    trace = replay(Replier(after_ms=4000), turn(1000, role=role), patience_ns=3 * NS_PER_S).trace
+    assert trace.replies[0].audible_start_ns == 4000 * MS  # 2.5 s after the sound's end
+    none = replay(Replier(after_ms=9000), turn(1000, role=role), patience_ns=3 * NS_PER_S).trace
+    assert none.duration_ns == pytest.approx(4500 * MS, abs=40 * MS)
+
+
 def test_turns_follow_one_another(turn):
     trace = replay(Replier(after_ms=9000), turn(1000), turn(500, anchor=Anchor("turn_end", 250 * MS))).trace
     assert trace.user[1].start_ns == 1750 * MS
