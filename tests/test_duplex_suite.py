@@ -12,10 +12,21 @@ from fobench.scenario import CONTROL
 
 pytestmark = pytest.mark.usefixtures("home")
 
-FAMILIES = (
-    "turn_taking,pause,interruption,stop,backchannel,side_talk,background,noise,silence,"
-    "double_interruption,early_interruption,late_interruption,resumption"
-).split(",")
+FAMILIES = [
+    "turn_taking",
+    "pause",
+    "interruption",
+    "stop",
+    "backchannel",
+    "side_talk",
+    "background",
+    "noise",
+    "silence",
+    "double_interruption",
+    "early_interruption",
+    "late_interruption",
+    "resumption",
+]
 
 
 def test_every_family_has_as_many_scenarios_as_controls():
