@@ -24,6 +24,7 @@ from fobench.options import NewFolder, Positive, from_file, given, named_args, o
 
 if TYPE_CHECKING:
     from fobench.config import Config
+    from fobench.matrix import Plan
     from fobench.run import Run
 
 REPORTERS = ("markdown", "html", "junit")
@@ -80,10 +81,10 @@ def main() -> None:
 @main.command()
 @option("--system", help="System under test; default: the one with a checkpoint for the backbone, else the cascade.")
 @named_args("--system-args", "system")
-@option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
+@option("--backbone", help="Frozen LLM inside the system; default: the system's own. Several, a,b: a matrix.")
 @named_args("--backbone-args", "backbone")
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
-@option("--codec", help="Codec inside the system.")
+@option("--codec", help="Codec inside the system; several, a,b: a matrix, each also on its own as the control.")
 @named_args("--codec-args", "codec")
 @option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
 @named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
@@ -134,6 +135,7 @@ def run(
     The default asks the built-in questions of Freeze-Omni, as trained here around a small frozen LLM. `--system cascade` asks
     them of the baseline around the same LLM, `--backbone qwen2-7b` of Freeze-Omni with that backbone.
     """
+    from fobench import matrix
     from fobench.config import default_system
     from fobench.run import Run
 
@@ -142,6 +144,8 @@ def run(
         started = Run.resume(resume, {k: v for k, v in given(ctx).items() if k not in comparing.OPTIONS})
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
+        if planned := matrix.plan(_config(options)):
+            sys.exit(_matrix(planned, output or _new_folder("matrix"), base is not None))
         started = Run.begin(_config(options), output or _new_folder(options["system"]))
     try:
         _watched(started, resume is not None)
@@ -330,6 +334,35 @@ def _watched(started: Run, resumed: bool) -> None:
         if not resumed and not started.folder.traces_path.exists():
             shutil.rmtree(path)
         raise
+
+
+def _matrix(planned: Plan, output: Path, compared: bool) -> int:
+    """Runs what is not done yet of a matrix, reports, and returns the exit code."""
+    from fobench import codec, matrix
+    from fobench.folder import RunFolder
+
+    if compared:
+        raise FobenchError(
+            "--baseline compares one run: leave it out of a matrix, and compare its runs by fobench compare."
+        )
+    folders = {cell.name: output / cell.folder for cell in planned.cells}
+    for cell in planned.cells:
+        started = matrix.begun(cell, folders[cell.name])
+        try:
+            _watched(started, resumed=True)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
+            click.echo(str(output), err=True)
+            return 130
+        _report(started.folder.path, cell.config.margin, REPORTERS)
+    controls = planned.controls()
+    matrix.write(output, folders, controls)
+    if len(folders) > 1:
+        _write_several(list(folders.values()), output, SEVERAL)
+    if controls:
+        codec.show(controls)
+    click.echo(f"{output / 'matrix.md'}: tests and controls; {output / 'pareto.svg'}")
+    return int(any(trace.failure for folder in folders.values() for trace in RunFolder(folder).traces()))
 
 
 def _report(folder: Path, margin: float, reporters: tuple[str, ...]) -> None:
