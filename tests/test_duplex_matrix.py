@@ -3,6 +3,9 @@
 What is expected comes from `duplex_oracle`, which knows neither the runner nor the metrics.
 """
 
+import subprocess
+import sys
+
 import pytest
 from duplex_oracle import Behaviour, story
 
@@ -155,3 +158,14 @@ def test_who_keeps_the_turns_of_which_family(name, options, succeeds, monkeypatc
         if metric.score(trace, scenario).value == 1.0:
             found.add(scenario.expect.family)
     assert found == succeeds
+
+
+@pytest.mark.slow
+def test_workers_change_no_score(tmp_path):
+    options = ["--suite", "duplex", "--suite-args", "sound=tones", "--suite-args", "count=1", "--judge", "none"]
+    system = ["--system", "scripted:yields", "--system-args", f"reply_ms={REPLY_MS}", "--costs", "declared"]
+    for workers in ("1", "2"):
+        command = [sys.executable, "-m", "fobench", "run", *system, *options, "--workers", workers]
+        subprocess.run([*command, "-o", str(tmp_path / workers)], check=True, capture_output=True)
+    one, two = ((tmp_path / workers / "scores.json").read_bytes() for workers in ("1", "2"))
+    assert one == two

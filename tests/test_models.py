@@ -5,8 +5,9 @@ import json
 import pytest
 
 from fobench import assets, plugins, runner
-from fobench.clock import VirtualClock
+from fobench.clock import CostTable, VirtualClock
 from fobench.driver import Driver
+from fobench.echo import Echo
 from fobench.scenario import Anchor
 from fobench.types import NS_PER_MS, Action
 
@@ -61,6 +62,20 @@ def test_a_question_over_the_reply_stops_it_and_is_answered(driver, questions):
     assert trace.replies[0].stopped_ns is not None
     assert trace.replies[0].heard_ns < trace.replies[0].generated_ns
     assert trace.answer.reply == 1
+
+
+@pytest.mark.parametrize("name", ["interruption-02", "stop-01", "pause-01", "background-01", "noise-01", "silence-01"])
+def test_it_keeps_its_turns(driver, name):
+    suite = plugins.create("suites", "duplex", {"count": 2, "families": name.rpartition("-")[0], "controls": False})
+    scenario = next(s for s in suite.scenarios(0) if s.id == name)
+    trace = runner.replay(scenario, driver, VirtualClock(CostTable())).trace
+    assert plugins.create("metrics", "turn_success").score(trace, scenario).value == 1.0
+
+
+def test_its_own_voice_in_its_microphone_does_not_stop_it(driver, questions):
+    trace = runner.replay(questions[0], driver, VirtualClock(CostTable()), echo=Echo(-20)).trace
+    assert not trace.decisions(Action.YIELD)
+    assert len(trace.replies) == 1
 
 
 def test_the_assets_are_those_of_the_table():

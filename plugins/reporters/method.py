@@ -55,6 +55,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     git = run.get("git") or {}
     pairs: list[tuple[str, Any]] = [
         *((label, name_of(results, part)) for part, label in COMPONENTS.items()),
+        ("Takes turns by", _turns_by(run)),
         ("Suites", config.get("suites")),
         ("Scenarios", len(results.traces)),
         ("Clock", run.get("clock") or config.get("clock")),
@@ -74,6 +75,12 @@ def facts(results: Results) -> list[tuple[str, str]]:
 def machine(results: Results) -> list[tuple[str, str]]:
     known = results.run.get("machine") or {}
     return [(label, fact(known[key])) for key, label in MACHINE.items() if known.get(key) not in (None, "")]
+
+
+def _turns_by(run: Mapping[str, Any]) -> Any:
+    """What decides whose turn it is, if the system says so: trained states, or rules."""
+    system = (run.get("components") or {}).get("system")
+    return system.get("duplex") if isinstance(system, Mapping) else None
 
 
 def component_details(results: Results) -> list[tuple[str, str]]:
