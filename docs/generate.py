@@ -1,0 +1,57 @@
+"""Writes docs/components/KIND.md: every component with its options, as the hooks and factories tell. Run it after a change.
+
+python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fobench import hookspecs, plugins
+
+FOLDER = Path(__file__).parent / "components"
+
+
+def page(kind: str) -> str:
+    """The page of a kind of component, in Markdown."""
+    hook = f"fobench_{kind}"
+    told = inspect.getdoc(getattr(hookspecs, hook))
+    head = [f"# {kind.capitalize()}", "", f"Hook: `{hook}() -> {{name: factory}}`."]
+    if told:
+        head[-1] += f" {_line(told)}"
+    head += [f"Check one: `fobench validate NAME --kind {kind}`.", ""]
+    return "\n".join([*head, *_components(kind)])
+
+
+def _components(kind: str) -> Iterator[str]:
+    for name, factory in sorted(plugins.factories(kind).items()):
+        yield f"## `{name}{'...' if name.endswith(':') else ''}`\n"
+        if summary := inspect.getdoc(factory):
+            yield summary.replace("\n\n\n", "\n\n") + "\n"
+        if options := list(_options(factory, skip=int(name.endswith(":")))):
+            yield "| option | type | default |\n| --- | --- | --- |"
+            yield "\n".join(options) + "\n"
+
+
+def _options(factory: Callable[..., Any], skip: int) -> Iterator[str]:
+    defaults = inspect.signature(factory).parameters
+    for name, kind in plugins.option_types(factory, skip=skip).items():
+        default = defaults[name].default
+        shown = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
+        told = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+        yield f"| `{name}` | {told} | {shown} |".replace("int | None", "int or None").replace(
+            "str | None", "str or None"
+        )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for kind in plugins.KINDS:
+        (FOLDER / f"{kind}.md").write_text(page(kind), encoding="utf-8")
