@@ -197,3 +197,19 @@ def test_a_good_codec_has_no_findings(findings):
 )
 def test_what_is_wrong_with_a_codec_is_told(findings, parts, check, message):
     assert message in findings("codecs", codec(**parts))[check]
+
+
+class SharedRest(Codec):
+    """Keeps what is not coded yet in a list that every state of a stream shares."""
+
+    def encode(self, audio, state=None, last=False):
+        state = [] if state is None else state
+        codes, rest = Codec.encode(self, audio, np.array(state, np.float32), last)
+        state[:] = list(rest)
+        return codes, state
+
+
+def test_a_codecs_state_that_is_changed_in_place_is_found(findings):
+    found = findings("codecs", SharedRest())
+    assert list(found) == ["a state that is used twice makes a fork"]
+    assert "encode() with a state used before: " in found["a state that is used twice makes a fork"]

@@ -203,6 +203,7 @@ def codec_probes(codec: Codec) -> Sequence[tuple[str, Probe]]:
         ("same audio, same codes", subject.repeatable),
         ("streamed encoding is as offline", subject.encode_streamed),
         ("streamed decoding is as offline", subject.decode_streamed),
+        ("a state that is used twice makes a fork", subject.fork),
         ("there and back", subject.round_trip),
         ("next to nothing", subject.nothing),
     )
@@ -274,6 +275,23 @@ class _Coding:
             worst = max(worst, float(np.abs(wave - self.decoded).max()))
             need(worst < 1e-3, f"the sound differs by {worst:.2g} where decoded by {size} frames at a time")
         return f"1, 2 and 7 frames at a time: {worst:.1g} apart at most"
+
+    def fork(self) -> str:
+        """A state goes on one way, then another: the second is as if the first had not been."""
+        cut = len(self.wave) // 2
+        first, state = self.codec.encode(self.wave[:cut])
+        self.codec.encode(self.wave[:cut], state)
+        rest, _ = self.codec.encode(self.wave[cut:], state, last=True)
+        need_equal_codes(self.codes, np.concatenate([first, rest], axis=1), "encode() with a state used before")
+        middle = self.codes.shape[1] // 2
+        begun, state = self.codec.decode(self.codes[:, :middle])
+        self.codec.decode(self.codes[:, :middle], state)
+        ended, _ = self.codec.decode(self.codes[:, middle:], state, last=True)
+        wave = np.concatenate([begun, ended])
+        need(len(wave) == len(self.decoded), "decode() with a state used before gives another number of samples")
+        apart = float(np.abs(wave - self.decoded).max(initial=0.0))
+        need(apart < 1e-3, f"decode() with a state used before differs by {apart:.2g}: copy what a call changes")
+        return "both ways"
 
     def round_trip(self) -> str:
         need_sound(self.decoded, "decode()")
