@@ -77,3 +77,8 @@ def test_a_timeline_marks_the_decision_and_the_silence():
     assert stop.width == pytest.approx(100 * 0.45 / 20, abs=0.01)
     assert [mark.kind for mark in drawn.marks] == ["yield"]
     assert not timeline(duplex_trace([ASKED], [(2700, 4450)])).stops
+
+
+def test_the_confusion_of_states_is_told(results):
+    row = next(row for row in tables(results)["turns"].rows if row.name == "decision_f1")
+    assert "told 0 / 1 / 2 where true: 0: 0 / 0 / 0; 1: 20 / 0 / 0; 2: 4 / 0 / 0" in row.note

@@ -67,7 +67,11 @@ STOP_LATENCIES = {
         "Falls silent", "ms", "Start of the user's interruption to the last audible sample, playback buffer included."
     ),
 }
-STATE_DELAY = {
+STATES = {
+    "state_f1": Figure(
+        "States, F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore), a user's turn a case."
+    ),
+    "decision_f1": Figure("Decisions, F1", "rate", "The same of what it did: decided to speak, to ignore, or nothing."),
     "state_delay_chunks": Figure(
         "Tells the turn's end after",
         "plain",
@@ -92,10 +96,6 @@ TURN_TAKING = {
     ),
     "resume_rate": Figure("Resumes its reply", "rate", "Keeps or resumes its reply after those."),
     "response_after_interrupt": Figure("Answers the new question", "rate", "Answers correctly after an interruption."),
-    "state_f1": Figure(
-        "States, F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore), a user's turn a case."
-    ),
-    "decision_f1": Figure("Decisions, F1", "rate", "The same of what it did: decided to speak, to ignore, or nothing."),
 }
 PLAYBACK = {
     "rtf_input": Figure("Compute per second heard", "factor", "Compute time over media time, input path."),
@@ -113,7 +113,7 @@ FIGURES: dict[str, Figure] = {
     **WERS,
     **LATENCIES,
     **TURN_TAKING,
-    **STATE_DELAY,
+    **STATES,
     **PLAYBACK,
     **QUALITY,
 }

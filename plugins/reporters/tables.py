@@ -112,9 +112,9 @@ def latencies(results: Results) -> Table:
 
 def turn_taking(results: Results) -> Table:
     caption = "Rates with 95 % interval; ↑ higher, ↓ lower is better."
-    optional = ("pause_takeover_rate", "resume_rate", "response_after_interrupt", "state_f1", "decision_f1")
-    figures = {**catalogue.TURN_TAKING, **catalogue.STATE_DELAY}
-    table = _plain_table(results, "Turn-taking", caption, "Rate", figures, (*optional, *catalogue.STATE_DELAY))
+    optional = ("pause_takeover_rate", "resume_rate", "response_after_interrupt", *catalogue.STATES)
+    figures = {**catalogue.TURN_TAKING, **catalogue.STATES}
+    table = _plain_table(results, "Turn-taking", caption, "Rate", figures, optional)
     return replace(table, rows=tuple(row for whole in table.rows for row in (whole, *_by_role(results, whole.name))))
 
 
@@ -203,7 +203,7 @@ def _plain_table(
 
 
 def _row(score: Score | None, name: str, figure: Figure) -> Row:
-    arrow = BETTER.get(score.better, "") if score and name in catalogue.TURN_TAKING else ""
+    arrow = BETTER.get(score.better, "") if score and name in {**catalogue.TURN_TAKING, **catalogue.STATES} else ""
     label = f"{figure.label} {arrow}".strip()
     cells = (score_value(score), score_interval(score) or NONE, count(score))
     return Row(name, label, cells, remark(score), figure.means, score is None)
@@ -233,6 +233,11 @@ def remark(score: Score | None) -> str:
         return why
     counts = ((_part(score, key), text) for key, text in ABSENT.items())
     found = [f"{plain(value)} {text}" for value, text in counts if value]
+    if score and isinstance(confusion := score.detail.get("confusion"), list):
+        found.append(
+            "told 0 / 1 / 2 where true: "
+            + "; ".join(f"{i}: {' / '.join(map(str, row))}" for i, row in enumerate(confusion))
+        )
     if score and (whole := _part(score, "total")):
         found.append(f"{plain(whole)}{' ms' if score.unit == 'ms' else ''} in all")
     return ", ".join(found)
