@@ -7,14 +7,16 @@ BIN := $(VENV)/bin
 DEMO_LIMIT ?= $(if $(TRAINED),24,36)
 DEMO_OUTPUT ?= runs/demo
 TINY_OUTPUT ?= runs/tiny
+REGRESSION_OUTPUT ?= runs/regression
 TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 
-.PHONY: help install demo test train-tiny check bench browser clean
+.PHONY: help install demo test regression train-tiny check bench browser clean
 
 help:
 	@echo "make demo        install, fetch the default models, run the benchmark, write a report"
 	@echo "make test        the fast tests"
+	@echo "make regression  a run of scripted systems, held to its baseline in reports/baselines"
 	@echo "make train-tiny  all six stages of the trainer on a tiny model, in a few minutes"
 	@echo "make check       ruff, mypy, tests"
 	@echo "make bench       speed and size"
@@ -45,6 +47,10 @@ endif
 
 test: install
 	$(PASSIVE) $(BIN)/python -m pytest
+
+regression: install
+	rm -rf $(REGRESSION_OUTPUT)
+	$(BIN)/fobench run --config reports/baselines/controls.toml --output $(REGRESSION_OUTPUT)
 
 train-tiny: install
 	$(BIN)/fobench assets pull piper-joe-medium whisper-tiny.en-ct2

@@ -17,7 +17,9 @@ class Branch:
     def __init__(self, name: str) -> None:
         self.name = name
         if _git("rev-parse", "--git-dir", check=False) is None:
-            raise FobenchError(f"git:{name}: there is no git repository here. Go to one, or keep baselines in a folder.")
+            raise FobenchError(
+                f"git:{name}: there is no git repository here. Go to one, or keep baselines in a folder."
+            )
         if _git("check-ref-format", "--branch", name, check=False) is None:
             raise FobenchError(f"git:{name}: git allows no branch of that name.")
 

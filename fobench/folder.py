@@ -24,7 +24,7 @@ from fobench.config import misfit
 from fobench.errors import FobenchError
 from fobench.scenario import Scenario
 from fobench.trace import Trace
-from fobench.types import Samples
+from fobench.types import EventKind, Samples
 
 HALVES = "backslashreplace"  # a lone surrogate in a text becomes \\udc00, which JSON reads back
 SHAPE: dict[str, type] = {  # of run.json, where it has them
@@ -101,6 +101,13 @@ class RunFolder:
 
     def traces(self) -> Iterator[Trace]:
         """The finished scenarios, in the order in which they finished. Raises `FobenchError` naming a broken line."""
+        return (trace for _, trace in self.records())
+
+    def records(self, *kinds: EventKind) -> Iterator[tuple[dict[str, Any], Trace]]:
+        """The finished scenarios as plain data and as traces; with `kinds`, of their events only these.
+
+        Raises `FobenchError` naming a broken line.
+        """
         if not self.traces_path.exists():
             return
         with self.traces_path.open("rb") as file:  # a kill may have cut a character in half
@@ -108,8 +115,11 @@ class RunFolder:
                 if not line.endswith(b"\n"):
                     return  # being written, or left by a kill
                 try:
-                    yield Trace.from_json(json.loads(line))
-                except (ValueError, FobenchError) as error:
+                    data = json.loads(line)
+                    if kinds and isinstance(data, dict):
+                        data["events"] = [event for event in data.get("events", ()) if event.get("kind") in kinds]
+                    yield data, Trace.from_json(data)
+                except (ValueError, AttributeError, FobenchError) as error:
                     told = f"{self.traces_path}, line {number}: {str(error).rstrip('.')}"
                     way_out = f"Remove that line and run its scenario again: fobench run --resume {self.path}"
                     raise FobenchError(f"{told}. {way_out}") from error

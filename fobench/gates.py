@@ -51,6 +51,11 @@ class Gate:
         """Whether the limit is a share of what the figure was."""
         return self.unit == "%"
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it may be on."""
+        return ALIASES.get(self.figure, (self.figure.partition(".")[0],))
+
     def resolved(self, figures: Mapping[str, tuple[str, str]]) -> Gate:
         """The gate on one of `figures` {name: (unit, better)}: aliases and a median without a name are resolved.
 

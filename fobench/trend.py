@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fobench.compare.change import SHARES, Change, changes
-from fobench.compare.comparison import timed
-from fobench.compare.pairs import common, paired
+from fobench.compare.pairs import Pairs, common, paired
 from fobench.compare.resample import quantile
 from fobench.compare.ruling import ALPHA
-from fobench.compare.unlike import mismatches
+from fobench.compare.unlike import Mismatch, mismatches
 from fobench.errors import FobenchError
 from fobench.snapshot import Column, Snapshot
 
@@ -76,7 +75,7 @@ def _points(
     base, new = runs[first], runs[index]
     unlike = mismatches(base, new)
     pairs = {each.metric: each for each in paired(base, new)}
-    told = {figure: "; ".join(str(m) for m in unlike if not m.times or _timed(figure, pairs)) for figure in figures}
+    told = {figure: _why(figure, unlike, pairs) for figure in figures}
     found = [(figure, Point(index, "unlike", why=why)) for figure, why in told.items() if why and _has(new, figure)]
     alike = [
         each
@@ -88,9 +87,10 @@ def _points(
     return [*found, *changed]
 
 
-def _timed(figure: str, pairs: Mapping[str, object]) -> bool:
-    found = pairs.get(_metric(figure))
-    return found is not None and timed(found)  # type: ignore[arg-type]
+def _why(figure: str, unlike: Sequence[Mismatch], pairs: Mapping[str, Pairs]) -> str:
+    """Why a figure of the two runs cannot be compared; empty if it can."""
+    own = pairs.get(_metric(figure))
+    return "; ".join(str(each) for each in unlike if own is not None and each.spoils(own))
 
 
 def _series(runs: Sequence[Snapshot]) -> dict[str, Series]:

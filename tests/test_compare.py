@@ -235,7 +235,7 @@ def test_another_machine_only_matters_to_times():
     new = full("new", run={"machine": {"cpu": "Other CPU"}})
     found = ruled(full(), new, "accuracy:2pp")
     assert [each.figure for each in found.changes] == ["accuracy_s2t", "understanding_wer"]
-    assert any("Times are left out" in warning for warning in found.warnings)
+    assert "Left out, because unlike: response_ms." in found.warnings
     with pytest.raises(FobenchError, match="machine"):
         ruled(full(), new, "accuracy:2pp", "response_ms:10%")
 
@@ -251,6 +251,10 @@ def test_another_version_of_a_metric_is_refused():
     newer = {**new.columns, "understanding_wer": replace(new.columns["understanding_wer"], version=2)}
     with pytest.raises(FobenchError, match="metric understanding_wer: version 1 in the first, version 2"):
         ruled(full(), replace(new, columns=newer))
+    assert (
+        "Left out, because unlike: understanding_wer."
+        in ruled(full(), replace(new, columns=newer), "accuracy:2pp").warnings
+    )
 
 
 def test_scenarios_of_one_name_but_other_audio_are_refused():
@@ -275,6 +279,12 @@ def test_runs_without_a_common_item_are_refused():
 def test_a_gate_on_what_a_run_lacks_is_refused_with_what_there_is():
     with pytest.raises(FobenchError, match=r"'dnsmos'.*Choices: accuracy, accuracy_s2t, response_ms\.p50"):
         ruled(full(), full("new"), "dnsmos:0.1mos")
+
+
+def test_a_gate_on_what_only_one_run_has_names_the_other():
+    mute = snapshot("mute", accuracy_s2t=accuracy(RIGHT))
+    with pytest.raises(FobenchError, match="mute has no value of response_ms"):
+        ruled(full(), mute, "response_ms:10%")
 
 
 def test_a_metric_that_takes_no_side_is_held_to_the_side_that_is_written():

@@ -21,8 +21,6 @@ from fobench.snapshot import Snapshot
 from fobench.stats import RESAMPLES, SEED, holm
 
 VERSION = 1
-TIMED_UNITS = ("ms",)
-TIMED = ("rtf_", "underrun")  # metrics that are times without a unit of time
 EXIT = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3, Verdict.OK: 0}
 
 
@@ -94,7 +92,8 @@ def compare(
 ) -> Comparison:
     """Compares two runs by item. Raises `FobenchError` for unlike ones, and for a gate on what they do not both have.
 
-    Where only times are unlike (another machine, other costs) and no gate is on a time, the times are left out instead.
+    Where gates are given, and what is unlike spoils none of their figures (another machine, and no gate on a time), the spoilt
+    figures are left out instead.
     """
     gates = list(gates)
     found = {pairs.metric: pairs for pairs in paired(base, new)}
@@ -102,30 +101,34 @@ def compare(
     refused = [] if allow_mismatch else _refused(unlike, gates, found)
     if refused:
         raise FobenchError(_refusal(base, new, refused))
-    untimed = bool(unlike) and not allow_mismatch
-    if untimed:
-        found = {metric: pairs for metric, pairs in found.items() if not timed(pairs)}
+    spoilt = [] if allow_mismatch else [m for m, pairs in found.items() if any(each.spoils(pairs) for each in unlike)]
+    found = {metric: pairs for metric, pairs in found.items() if metric not in spoilt}
     if not found:
         raise FobenchError(f"{base.name} and {new.name} have no figure in common: {_nothing_common(base, new)}.")
     ids = common(base, new)
     made = changes(list(found.values()), len(ids), seed, resamples)
     by_name = {change.figure: change for change in made}
     known = {name: (change.unit, change.better) for name, change in by_name.items()}
-    resolved = [gate.resolved(known) for gate in gates]
+    resolved = [_resolved(gate, known, base, new) for gate in gates]
     ruled = rulings([(gate, by_name[gate.figure]) for gate in resolved], alpha)
-    told = [f"Unlike: {mismatch}." + (" Times are left out." if untimed else "") for mismatch in unlike]
+    told = [f"Unlike: {mismatch}." for mismatch in unlike]
+    told += [f"Left out, because unlike: {', '.join(spoilt)}."] if spoilt else []
     return Comparison(base, new, ids, found, made, ruled, [*told, *notes(base, new)], alpha)
 
 
-def timed(pairs: Pairs) -> bool:
-    """Whether a metric is a time, or made of times."""
-    return pairs.new.unit in TIMED_UNITS or pairs.metric.startswith(TIMED)
+def _resolved(gate: Gate, known: Mapping[str, tuple[str, str]], base: Snapshot, new: Snapshot) -> Gate:
+    """The gate on a figure of both runs. Raises `FobenchError` naming the run that has no value of it."""
+    lacking = [run for run in (base, new) if not any(metric in run.columns for metric in gate.metrics)]
+    if len(lacking) == 1:
+        where = f"its report says why: {lacking[0].folder or lacking[0].name}"
+        raise FobenchError(f"--fail-on {gate.text!r}: {lacking[0].name} has no value of {gate.figure}; {where}")
+    return gate.resolved(known)
 
 
 def _refused(unlike: Sequence[Mismatch], gates: Sequence[Gate], found: Mapping[str, Pairs]) -> list[Mismatch]:
-    gated = [found.get(gate.figure.partition(".")[0]) for gate in gates]
-    times_matter = not gates or any(pairs is not None and timed(pairs) for pairs in gated)
-    return [mismatch for mismatch in unlike if times_matter or not mismatch.times]
+    """What is unlike and spoils a gate's figure; without gates, all."""
+    gated = [pairs for gate in gates for metric, pairs in found.items() if metric in gate.metrics]
+    return [each for each in unlike if not gated or any(each.spoils(pairs) for pairs in gated)]
 
 
 def _refusal(base: Snapshot, new: Snapshot, refused: Sequence[Mismatch]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fobench.compare.pairs import Pairs
 from fobench.console import counted
 from fobench.snapshot import Snapshot
 
@@ -14,12 +15,20 @@ Told = Callable[[Snapshot], Any]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """`what` differs: it is `base` there and `new` here. `times`: only times are of no use then, the rest may be compared."""
+    """`what` differs: it is `base` there and `new` here.
+
+    `times`: only times are of no use then, `metric`: only that metric; the rest may be compared.
+    """
 
     what: str
     base: str
     new: str
     times: bool = False
+    metric: str = ""
+
+    def spoils(self, pairs: Pairs) -> bool:
+        """Whether the figures of a metric mean nothing then."""
+        return timed(pairs) if self.times else self.metric in ("", pairs.metric)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.base or 'none'} in the first, {self.new or 'none'} in the second"
@@ -53,6 +62,8 @@ def _scoring(run: Snapshot) -> Any:
     return {name: packages[name] for name in ("jiwer", "whisper-normalizer", "speechmos") if name in packages}
 
 
+TIMED_UNITS = ("ms",)
+TIMED = ("rtf_", "underrun")  # metrics that are times without a unit of time
 ALL: dict[str, Told] = {  # else no figure means the same
     "suites": _option("suites"),
     "suites' options": _option("suite_args"),
@@ -68,6 +79,11 @@ TIMES: dict[str, Told] = {  # else no time means the same
     "workers": lambda run: run.config.get("workers") or 1,
 }
 NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench"), "scoring packages": _scoring}
+
+
+def timed(pairs: Pairs) -> bool:
+    """Whether a metric is a time, or made of times."""
+    return pairs.new.unit in TIMED_UNITS or pairs.metric.startswith(TIMED)
 
 
 def mismatches(base: Snapshot, new: Snapshot) -> list[Mismatch]:
@@ -128,7 +144,8 @@ def _versions(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
     for metric in base.columns.keys() & new.columns.keys():
         first, second = base.columns[metric].version, new.columns[metric].version
         if first != second:
-            yield Mismatch(f"metric {metric}", f"version {first}", f"version {second} (fobench score mends it)")
+            told = f"version {first}", f"version {second} (fobench score mends it)"
+            yield Mismatch(f"metric {metric}", *told, metric=metric)
 
 
 def _words(value: Any) -> str:
