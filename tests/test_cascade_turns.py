@@ -228,6 +228,8 @@ def test_silence_is_left_alone():
         ("Help me", 1),
         ("In which", 1),
         ("English", 3),
+        ("What?", 2),
+        ("What do", 1),
         ("In it", 3),
         ("In it in it in", 3),
         ("Animals of", 3),

@@ -86,7 +86,7 @@ def cascade(
     eager_ms: int = 192,
     end_ms: int = 608,
     unfinished_ms: int = 2000,
-    look_ms: int = 256,
+    look_ms: int = 192,
     barge_in_ms: int = 1280,
     near_db: float = 5.0,
 ) -> Cascade:
@@ -110,7 +110,7 @@ def cascade(
     return Cascade(
         **made,
         detector=lambda: SpeechDetector(network),
-        timing=Timing(*silences, looks=(look, 2 * look, 3 * look), barge_in=barge_in, near_db=near_db),
+        timing=Timing(*silences, looks=(look, 2 * look, 4 * look), barge_in=barge_in, near_db=near_db),
         about={**parts, "duplex": DUPLEX},
         system_prompt=system_prompt,
         max_tokens=max_tokens,

@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
 def claiming(text: str, looks: int) -> bool:
     """Whether words still being said claim the floor. Little of them is known at the first look, and little is believed."""
     said = words(text)
-    if not said or listening(text):
+    if not said or listening(text) or (looks == 1 and said == ["what"]):  # which any short sound is heard as
         return False
     different = len(set(said))  # a recogniser repeats itself where it is at a loss
     return bool(OPENING & set(said[:3])) or looks >= (2 if different > 2 else 3)
