@@ -1,7 +1,7 @@
 """The command line: `fobench run | score | report | compare | baseline | codec | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
-over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario or check failed, 2 wrong use or a
+over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario, check or gate failed, 2 wrong use or a
 missing prerequisite, 3 a gate is inconclusive, 130 interrupted, 141 the reader of the output has gone.
 """
 
