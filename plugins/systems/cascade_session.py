@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fobench_plugins.systems.cascade import Cascade
 
 SPEECH_PROBABILITY = 0.5
+OVER_PROBABILITY = 0.3  # over a reply, where words decide, suspicion may come sooner
 PRE_ROLL = 10  # windows kept from before the onset, 320 ms
 
 
@@ -64,7 +65,7 @@ class CascadeSession:
         samples = self._own.clean(chunk.samples, self._position)
         self._position += len(samples)
         for window, probability in self._detector.push(samples):
-            self._listen(window, probability >= SPEECH_PROBABILITY)
+            self._listen(window, probability >= (OVER_PROBABILITY if self._speaking() else SPEECH_PROBABILITY))
         yield from self._work()
 
     def finish(self) -> Iterator[Event]:
@@ -88,7 +89,7 @@ class CascadeSession:
         timing = self._system.timing
         if self._speaking():
             turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
-            if turn.speech >= timing.barge_in and self._near(turn):
+            if turn.speech >= timing.barge_in and turn.worded and self._near(turn):
                 self._stop_reply()
         if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
             if turn.silence >= timing.eager:  # it was a click, or others
@@ -150,7 +151,9 @@ class CascadeSession:
             return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
         recognizer = self._system.recognizer
         hear = recognizer.glimpse if isinstance(recognizer, Glimpsing) else recognizer.transcribe
-        if manners.claiming(hear(turn.audio).text, turn.looks):
+        text = hear(turn.audio).text
+        turn.worded = turn.worded or bool(manners.words(text))
+        if manners.claiming(text, turn.looks):
             self._stop_reply()
         return Event(EventKind.BUSY, {"work": "look", "path": "input"})
 

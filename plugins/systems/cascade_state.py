@@ -54,6 +54,7 @@ class Turn:
     transcript: str | None = None  # of everything so far; None once more was said
     looks: int = 0  # at its words while it came over a reply
     look_due: bool = False
+    worded: bool = False  # whether a look found words
     ended: bool = False
     _powers: deque[float] = field(default_factory=lambda: deque(maxlen=NEARBY))
 
