@@ -1,9 +1,9 @@
 """A second pass over a user turn that has ended: all of it, read again with Whisper's own encoder, which then sees it whole.
 
 While the user speaks, the streaming encoder hears without a look ahead: enough to tell when a turn ends, but words are mistaken
-that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a network that sees
-both its frames and what the adapter heard corrects what the adapter spelt (two passes, arXiv 1908.10992; cascaded encoders,
-arXiv 2010.14606). Its output is read as the adapter's is.
+that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a network spells
+what it hears (two passes, arXiv 1908.10992); or, if it is given the adapter's features as well, corrects what the adapter spelt
+(cascaded encoders, arXiv 2010.14606). Its output is read as the adapter's is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class RereaderConfig:
     """Sizes. An output sees `kernel` of the encoder's frames around its own `stride`, and through `layers` all outputs."""
 
     units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
-    features: int = 384  # size of the adapter's own
+    features: int = 0  # size of the adapter's own, if it corrects; 0: it spells anew
     encoder_size: int = 384
     size: int = 288
     heads: int = 6
@@ -39,16 +39,16 @@ class RereaderConfig:
 
 
 class Rereader(nn.Module):
-    """Frames of the frozen encoder [B, T, 384] and what the adapter heard [B, n, F] -> what is to be added to its logits [B, n, U].
+    """Frames of the frozen encoder [B, T, 384] -> logits of units [B, n, U], n = T / stride; the encoder is no part of its weights.
 
-    n = T / stride. The encoder is no part of its weights.
+    One that corrects is given the adapter's features [B, n, F], too, and its output is to be added to the adapter's logits.
     """
 
     def __init__(self, config: RereaderConfig) -> None:
         super().__init__()
         self.config = config
         self.conv = nn.Conv1d(config.encoder_size, config.size, config.kernel, config.stride)
-        self.first = nn.Linear(config.features, config.size)
+        self.first = nn.Linear(config.features, config.size) if config.features else None
         self.norm = nn.LayerNorm(config.size)
         block = WhisperConfig(config.size, config.layers, config.heads, dropout=config.dropout)
         self.blocks = nn.ModuleList(WhisperBlock(block) for _ in range(config.layers))
@@ -56,11 +56,14 @@ class Rereader(nn.Module):
         self.spell = nn.Linear(config.size, config.units)
         self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
 
-    def forward(self, frames: Tensor, mask: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames [B, T, 384], mask [B, T], the adapter's features [B, n, F] -> (logits to be added [B, n, U], mask [B, n])."""
+    def forward(self, frames: Tensor, mask: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Frames [B, T, 384], mask [B, T], where it corrects the adapter's features [B, n, F] -> (logits [B, n, U], mask [B, n])."""
         config, around = self.config, self.config.kernel - self.config.stride
         frames = functional.pad(frames.masked_fill(~mask[..., None], 0.0), (0, 0, around // 2, around - around // 2))
-        x = self.conv(frames.transpose(1, 2)).transpose(1, 2) + self.first(heard.to(frames.dtype))
+        x = self.conv(frames.transpose(1, 2)).transpose(1, 2)
+        if self.first is not None:
+            assert heard is not None
+            x = x + self.first(heard.to(x.dtype))
         x = self.dropout(functional.gelu(self.norm(x)))
         valid = mask[:, config.stride - 1 :: config.stride]
         for block in self.blocks:
@@ -75,8 +78,11 @@ class Rereader(nn.Module):
         """
         device, dtype = self.conv.weight.device, self.conv.weight.dtype
         frames, mask = self.encoder().to(device)(ranged(features.to(device)))
+        frames = frames.to(dtype)
+        if not self.config.features:
+            return self(frames, mask)[0].float().log_softmax(-1)
         logits, own = heard.to(device, dtype).split([self.config.units, self.config.features], -1)
-        return (logits + self(frames.to(dtype), mask, own)[0]).float().log_softmax(-1)
+        return (logits + self(frames, mask, own)[0]).float().log_softmax(-1)
 
     def encoder(self) -> WhisperStreamingEncoder:
         """Whisper tiny.en's, from the pinned model file, once it is needed."""

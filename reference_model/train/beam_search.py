@@ -109,6 +109,9 @@ def _again(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
     assert model.rereader is not None
     config = model.encoder.config
     frames, mask = model.rereader.encoder()(ranged(batch.features), batch.lengths)
+    if not model.rereader.config.features:
+        found: tuple[Tensor, Tensor] = model.rereader(frames, mask)
+        return found
     logits, heard, _ = model.adapter(*model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks))
     added, valid = model.rereader(frames, mask, heard)
     return logits + added, valid

@@ -1,8 +1,9 @@
-"""Trains the second pass, by CTC: to correct what the adapter spelt, once a turn can be seen whole.
+"""Trains the second pass, by CTC: to spell a turn once it can be seen whole, or (--correct) to correct what the adapter spelt.
 
     python -m reference_model.train.reread --frames runs/data/frames --adapter runs/train/input-1 --valid MANIFEST --out runs/train/reread
 
-What it sees of the clips is made once, by `train.frames`, with the same adapter. It begins with what that spells.
+What it sees of the clips is made once, by `train.frames`. The units are those of the adapter, so that both are read with one
+language model. One that corrects begins with what the adapter spells.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ MASKS, MASK = 2, 8  # spans of a clip's frames that are not shown, and how long 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Clips as the encoder's frames [B, T, 384] of `lengths` [B], the adapter's features [B, n, F], and what is to be read."""
+    """Clips as the encoder's frames [B, T, 384] of `lengths` [B], maybe the adapter's features [B, n, F]; what is to be read."""
 
     frames: Tensor
     lengths: Tensor
-    heard: Tensor
+    heard: Tensor | None
     texts: tuple[str, ...]
     targets: Targets | None = None
 
@@ -88,11 +89,14 @@ class RereadLearner(nn.Module):
         return sums
 
     def logits(self, batch: Whole) -> Tensor:
-        frames, heard = (side.to(self.rereader.conv.weight.dtype) for side in (batch.frames, batch.heard))
+        frames = batch.frames.to(self.rereader.conv.weight.dtype)
         inside = torch.arange(frames.shape[1], device=frames.device) < batch.lengths[:, None].to(frames.device)
+        heard = None if batch.heard is None else batch.heard.to(frames.dtype)
+        logits: Tensor = self.rereader(frames, inside, heard)[0]
+        if heard is None:
+            return logits
         spell = self._spell[0] = self._spell[0].to(frames.device)
-        logits: Tensor = spell(heard) + self.rereader(frames, inside, heard)[0]
-        return logits
+        return logits + spell(heard)
 
     @torch.no_grad()
     def transcripts(self, batch: Whole) -> list[str]:
@@ -103,11 +107,11 @@ class RereadLearner(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One clip of a batch: what is said, frames [T, 384], the adapter's features [n, F], the units of the text."""
+    """One clip of a batch: what is said, frames [T, 384], maybe the adapter's features [n, F], the units of the text."""
 
     text: str
     frames: Tensor
-    heard: Tensor
+    heard: Tensor | None
     units: list[int]
 
 
@@ -138,7 +142,8 @@ class RereadStage:
         if not units or needed(units) > room:
             self.faults.add(f"{clip.path.name}/{clip.key}", f"its text needs {needed(units)} outputs, of {room}")
             return None
-        frames, heard = (side.float() for side in clip.load())
+        frames, heard = clip.load(bool(self.module.rereader.config.features))
+        frames = frames.float()
         for _ in range(MASKS):
             begin, length = int(rng.integers(0, len(frames))), int(rng.integers(0, MASK))
             frames[begin : begin + length] = 0.0
@@ -162,22 +167,23 @@ class RereadStage:
 def collate(clips: Sequence[Part], units: Units) -> Whole:
     """Clips, filled up to the longest."""
     spans = [(AROUND[0], max(AROUND[0] + 1, FEATURES * len(one.frames) - AROUND[1])) for one in clips]
-    frames, heard = (
-        nn.utils.rnn.pad_sequence(list(side), batch_first=True)
-        for side in zip(*((one.frames, one.heard) for one in clips), strict=True)
-    )
+    frames = nn.utils.rnn.pad_sequence([one.frames for one in clips], batch_first=True)
+    own = [one.heard for one in clips if one.heard is not None]
+    heard = nn.utils.rnn.pad_sequence(own, batch_first=True) if own else None
     lengths, texts = torch.tensor([len(one.frames) for one in clips]), tuple(one.text for one in clips)
     return Whole(frames, lengths, heard, texts, Targets.of([one.units for one in clips], spans, units))
 
 
-def validation(ears: Ears, data: Sequence[Path], manifests: Sequence[Path], most: int) -> list[tuple[str, list[Whole]]]:
+def validation(
+    ears: Ears, units: Units, data: Sequence[Path], manifests: Sequence[Path], most: int
+) -> list[tuple[str, list[Whole]]]:
     """The sets' clips as they are: (name, batches)."""
-    front, chunk = ears.encoder.front, ears.encoder.chunk
+    front, chunk = ears.whisper.front, ears.whisper.chunk
     listening = Listening(Corpus([], RATE_HZ), Sounds(RATE_HZ), PLAIN, front, chunk, clean=False)
     found = []
     for name, batches in valid_sets(data, manifests, listening, most):
         parts = [[Part(t, *one, []) for t, one in zip(b.texts, ears.hear(b), strict=True)] for b in batches]
-        found.append((name, [collate(some, ears.adapter.units) for some in parts]))
+        found.append((name, [collate(some, units) for some in parts]))
     return found
 
 
@@ -188,7 +194,8 @@ def validation(ears: Ears, data: Sequence[Path], manifests: Sequence[Path], most
 @click.option("--valid", type=PATH, multiple=True, help="Manifest to validate on; repeatable.")
 @click.option("--most", default=200, show_default=True, help="Clips of each set to validate on.")
 @click.option("--init", type=PATH, help="Folder or file of an earlier training of it to begin with.")
-@click.option("--even", default=0.0, show_default=True, help="Weight of evenly spread units, at first.")
+@click.option("--correct", is_flag=True, help="Correct what the adapter spelt: of frames that were made with --init.")
+@click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
 @click.option("--even-steps", default=300, show_default=True, help="Steps over which it falls to 0.")
 def main(
     order: Order,
@@ -198,6 +205,7 @@ def main(
     valid: Sequence[Path],
     most: int,
     init: Path | None,
+    correct: bool,
     even: float,
     even_steps: int,
 ) -> None:
@@ -209,17 +217,18 @@ def main(
             f"Configuration {order.config.name} has no second pass: it needs a [rereader], and an adapter that spells."
         )
     ears = Ears.of(earlier)
-    units = ears.adapter.units
-    config = replace(config, units=len(units), features=ears.adapter.config.hidden)
+    spelling = ears.adapter
+    assert spelling is not None
+    config = replace(config, units=len(spelling.units), features=spelling.config.hidden if correct else 0)
     clips = [clip for one in folder for clip in kept.read(one)]
-    about = {"rereader": asdict(config), "writing": units.merges}
-    learner, faults = RereadLearner(config.build(), ears.adapter), Faults()
+    about = {"rereader": asdict(config), "writing": spelling.units.merges}
+    learner, faults = RereadLearner(config.build(), spelling), Faults()
     if init:
         Earlier.read(init).fill(learner.rereader, "rereader")
-    else:
+    elif correct:
         nn.init.zeros_(learner.rereader.spell.weight)  # it begins with what the adapter spells
         nn.init.zeros_(learner.rereader.spell.bias)
-    sets = validation(ears, data, valid, most)
+    sets = validation(ears if correct else Ears(ears.whisper), spelling.units, data, valid, most)
     hours, count = sum(c.frames for c in clips) / FRAMES_HZ / 3600, sum(p.numel() for p in learner.parameters())
     click.echo(f"{len(clips):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
     order.train(RereadStage(learner, clips, sets, about, Even(even, even_steps), faults, order.loop.seed))

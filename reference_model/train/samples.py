@@ -134,12 +134,13 @@ def sample_reread(case: Case) -> Sample:
     if case.config.rereader is None:
         raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
     units = Blank(case).units(Path())
-    config = replace(case.config.rereader, units=len(units))
+    features = SpellingConfig(0).hidden if case.options.get("correct") else 0
+    config = replace(case.config.rereader, units=len(units), features=features)
     with case.device:
-        adapter = SpellingConfig(config.encoder_size, units.merges, hidden=config.features).build()
+        adapter = SpellingConfig(config.encoder_size, units.merges).build()
         learner = reread.RereadLearner(config.build(), adapter)
     frames = torch.zeros(round(CLIP_S * reread.FRAMES_HZ), config.encoder_size)
-    heard = torch.zeros(len(frames) // config.stride, config.features)
+    heard = torch.zeros(len(frames) // config.stride, config.features) if config.features else None
     batch = reread.collate([reread.Part(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
     stage = reread.RereadStage(learner, (), (), {}, Even(), Faults())
     return Sample(stage, batch, case.said())

@@ -58,6 +58,16 @@ def test_what_the_adapter_spelt_is_corrected_and_the_encoder_is_no_part_of_the_w
     assert not any("_encoder" in name for name in made.state_dict())
 
 
+@torch.no_grad()
+def test_one_that_spells_anew_does_not_mind_what_the_adapter_heard():
+    made = replace(CONFIG, features=0, encoder_size=384).build().eval()
+    made._encoder.append(WhisperConfig(layers=1).build().eval())
+    features = torch.randn(1, 32, 80)
+    one, other = (made.read(features, torch.randn(1, 8, 26)) for _ in range(2))
+    assert torch.equal(one, other)
+    assert torch.allclose(one.exp().sum(-1), torch.ones(1, 8), atol=1e-5)
+
+
 def test_features_have_whisper_s_range_each_recording_its_own():
     features = torch.tensor([[[1.0, -3.0]], [[0.0, -1.5]]])
     assert ranged(features).tolist() == [[[1.0, -1.0]], [[0.0, -1.5]]]

@@ -42,11 +42,11 @@ def folder(tmp_path_factory):
     return path
 
 
-def stage(clips, faults=None):
+def stage(clips, faults=None, correct=True):
     adapter = ears().adapter
-    config = replace(CONFIG, units=len(adapter.units))
+    config = replace(CONFIG, units=len(adapter.units), features=16 if correct else 0)
     learner = reread.RereadLearner(config.build(), adapter)
-    whole = [reread.Part(one.text, *one.load(), adapter.units.encode(one.text)) for one in clips]
+    whole = [reread.Part(one.text, *one.load(correct), adapter.units.encode(one.text)) for one in clips]
     valid = [("train", [reread.collate(whole, adapter.units)])]
     found = Faults() if faults is None else faults
     return reread.RereadStage(learner, clips, valid, {"rereader": asdict(config)}, Even(1.0, 60), found)
@@ -56,16 +56,17 @@ def test_kept_frames_are_those_of_the_clips(folder):
     clips = frames.read(folder)
     assert sorted(clip.text.lower().strip(".") for clip in clips) == sorted(WORDS)
     for clip in clips:
-        seen, heard = clip.load()
+        seen, heard = clip.load(heard=True)
         assert seen.shape == (clip.frames, SIZE) and heard.shape == (clip.frames // 2, 16)
         assert seen.dtype == heard.dtype == torch.float16
     with pytest.raises(FobenchError, match="holds no frames"):
         frames.read(folder / "clips")
 
 
-def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("correct", [True, False])
+def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch, correct):
     monkeypatch.setattr(reread, "MASKS", 0)  # so few clips are learnt as they are
-    rows = list(Trainer(stage(frames.read(folder)), LOOP, tmp_path).run())
+    rows = list(Trainer(stage(frames.read(folder), correct=correct), LOOP, tmp_path).run())
     assert rows[-1]["ctc"] < 0.1 * rows[0]["ctc"]
     assert rows[-1]["valid_wer_train"] == 0.0
     assert "even" in rows[0] and "even" not in rows[-1]
@@ -83,6 +84,13 @@ def test_a_text_too_long_for_its_sound_is_listed(folder):
     made = stage([replace(clip, text="far too many words for this " * 9)], faults)
     assert made.load([0], 0) is None
     assert "its text needs" in str(faults)
+
+
+def test_frames_without_an_adapter_correct_nothing(folder, tmp_path):
+    clips = [(clip.text, clip.load(heard=False)[0], None) for clip in frames.read(folder)]
+    frames.write(clips, tmp_path / "frames-0000.safetensors")
+    with pytest.raises(FobenchError, match="holds nothing of an adapter"):
+        stage(frames.read(tmp_path))
 
 
 def test_a_configuration_without_a_second_pass_is_refused():
