@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def compare(
     first, *others = named([baselines.load(place) for place in (base, *new)])
     codes = []
     for run in others:
-        folder = output / Path(run.name).name if output and len(others) > 1 else output
+        folder = output / _folder_name(run.name) if output and len(others) > 1 else output
         codes.append(judged(first, run, gates, alpha=alpha, allow_mismatch=allow_mismatch, folder=folder))
     sys.exit(worst(codes))
 
@@ -203,6 +204,11 @@ def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) 
     made = trend([*chosen, *(baselines.load(place) for place in runs)])
     for reporter in ("html", "terminal"):
         plugins.create("reporters", reporter).write_trend(made, output)
+
+
+def _folder_name(name: str) -> str:
+    """A run's name, which may be a path, as the name of one folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
 
 
 def _run(ctx: click.Context) -> click.Command | None:

@@ -71,6 +71,12 @@ def test_several_runs_are_each_compared_with_the_base(runs, tmp_path):
     assert json.loads((tmp_path / "later" / "comparison.json").read_text())["exit_code"] == 1
 
 
+def test_runs_of_one_name_do_not_share_a_folder(runs, tmp_path):
+    shutil.copytree(runs / "base", tmp_path / "other" / "again")
+    fobench("compare", runs / "base", runs / "again", tmp_path / "other" / "again", "-o", tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*/comparison.json"))) == 2
+
+
 def test_gates_may_stand_in_the_runs_own_file(runs, tmp_path):
     config = tmp_path / "run.toml"
     config.write_text('system = "scripted:late"\nsuite = ["controls"]\nfail-on = ["response_ms:10%"]\n')
