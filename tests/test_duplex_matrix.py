@@ -128,7 +128,16 @@ def test_the_whole_matrix(name, monkeypatch):
         (
             "late",
             {"delay_ms": 2000},
-            {"turn_taking", "pause", "backchannel", "side_talk", "background", "noise", "silence"},
+            {  # what it says into a late interruption are its own last words
+                "turn_taking",
+                "pause",
+                "backchannel",
+                "side_talk",
+                "background",
+                "noise",
+                "silence",
+                "late_interruption",
+            },
         ),
         (
             "yields",

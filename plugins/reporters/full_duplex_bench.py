@@ -51,6 +51,7 @@ class FullDuplexBenchReporter:
             by_task.setdefault(task, []).append(trace)
             _write_sample(results.folder, trace, folder / FOLDER / task / trace.id.rpartition("/")[2])
         summary = folder / FOLDER / "summary.json"
+        summary.parent.mkdir(parents=True, exist_ok=True)  # of no sample at all, too
         found = {task: figures(traces) for task, traces in sorted(by_task.items())}
         summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return summary
