@@ -15,7 +15,7 @@ RUN: dict[str, Any] = {
     "config": {"system": "cascade", "suites": ["spoken-qa"], "seed": 0, "clock": "virtual", "judge": "whisper"},
     "components": {"judge": {"model": "whisper tiny.en"}},
     "costs": "measured",
-    "machine": {"cpu": "Example CPU", "cores": 2, "gpu": None},
+    "machine": {"cpu": "Example CPU", "instruction_sets": ["avx2"], "cores": 2, "gpu": None},
     "packages": {"jiwer": "4.0.0"},
     "git": {"commit": "0123456789abcdef", "dirty": False},
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from snapshots import accuracy, column, latency, snapshot, wer
+from snapshots import RUN, accuracy, column, latency, snapshot, wer
 
 from fobench.compare import compare
 from fobench.errors import FobenchError
@@ -207,6 +208,13 @@ def test_without_gates_nothing_fails():
 # ---- Unlike runs -----------------------------------------------------------------------------------------------------
 
 
+NEWER = ["avx2", "avx512f", "avx512_bf16"]
+
+
+def machine(**changed):
+    return {"machine": {**RUN["machine"], **changed}}
+
+
 @pytest.mark.parametrize(
     ("run", "told"),
     [
@@ -214,16 +222,37 @@ def test_without_gates_nothing_fails():
         ({"config": {"seed": 1}}, "seed: 0 in the first, 1 in the second"),
         ({"config": {"suites": ["controls"]}}, "suites: spoken-qa in the first, controls"),
         ({"components": {"judge": {"model": "whisper base.en"}}}, "judge: model=whisper tiny.en in the first"),
-        ({"machine": {"cpu": "Other CPU", "cores": 2}}, "machine: Example CPU, 2 in the first, Other CPU, 2"),
+        ({"config": {"echo_db": -30.0, "echo_delay_ms": 80}}, "echo: none in the first, -30.0, 80 in the second"),
+        (machine(cpu="Other"), "machine: Example CPU (avx2), 2 cores in the first, Other (avx2), 2 cores"),
+        (machine(instruction_sets=NEWER), "Example CPU (avx2, avx512f, avx512_bf16), 2 cores in the second"),
+        (machine(cpu_model="25/17"), "Example CPU (avx2), 2 cores in the first, Example CPU (25/17: avx2), 2 cores"),
+        (machine(instruction_sets=None), "Example CPU (instruction sets unknown), 2 cores in the second"),
+        ({"machine": {}}, "machine: Example CPU (avx2), 2 cores in the first, none in the second"),
         ({"costs": "declared:0123"}, "costs: measured in the first, declared:0123"),
     ],
 )
 def test_unlike_runs_are_refused_with_what_differs(run, told):
     new = full("new", run=run)
-    with pytest.raises(FobenchError, match=told):
+    with pytest.raises(FobenchError, match=re.escape(told)):
         ruled(full(), new)
     allowed = ruled(full(), new, allow_mismatch=True)
     assert any(told in warning for warning in allowed.warnings)
+
+
+def test_the_delay_of_an_echo_counts_where_there_is_one():
+    echo = {"echo_db": -30.0, "echo_delay_ms": 80}
+    with pytest.raises(FobenchError, match=re.escape("echo: -30.0, 80 in the first, -30.0, 120 in the second")):
+        ruled(full(run={"config": echo}), full("new", run={"config": {**echo, "echo_delay_ms": 120}}))
+    assert ruled(full(), full("new", run={"config": {"echo_db": None, "echo_delay_ms": 120}})).warnings == []
+
+
+def test_two_runs_from_before_instruction_sets_were_recorded_are_compared_and_it_is_said():
+    before = machine(instruction_sets=None)
+    found = ruled(full(run=before), full("new", run=before), "response_ms:10%")
+    assert found.exit_code == 0
+    assert any(warning.startswith("Neither run tells its CPU's instruction sets") for warning in found.warnings)
+    declared = {**before, "costs": "declared:0123"}
+    assert ruled(full(run=declared), full("new", run=declared), "response_ms:10%").warnings == []
 
 
 def test_another_package_is_told_and_not_refused():

@@ -162,6 +162,7 @@ def test_like_runs_are_not_called_unlike(cascade, ours):
         ({"suites": ["controls"]}, "Unlike: Suites: spoken-qa (cascade); controls (freeze-omni)."),
         ({"clock": "wall"}, "Unlike: Clock: virtual (cascade); wall (freeze-omni)."),
         ({"costs": "declared"}, "Unlike: Costs: measured (cascade); declared (freeze-omni)."),
+        ({"echo_db": -30.0}, "Unlike: Echo (dB): none (cascade); −30 (freeze-omni)."),
         ({"seed": 1}, "Unlike: Seed: 0 (cascade); 1 (freeze-omni)."),
         ({"judge_args": {"model": "base"}}, "Unlike: Judge's options: none (cascade); model=base (freeze-omni)."),
     ],
@@ -176,7 +177,7 @@ def test_another_judge_or_machine_is_said(cascade, ours):
     said = likeness.unlike([cascade, replace(ours, run={**ours.run, **judge, **machine})])
     assert said == [
         "Unlike: Judge: name=whisper-small.en, weights=0123abcd (cascade); name=vosk (freeze-omni).",
-        "Unlike: Machine: Example CPU at 2.5 GHz, 2 (cascade); Example CPU at 2.5 GHz, 64 (freeze-omni).",
+        "Unlike: Machine: Example CPU at 2.5 GHz (avx2), 2 cores (cascade); Example CPU at 2.5 GHz (avx2), 64 cores (freeze-omni).",
     ]
 
 

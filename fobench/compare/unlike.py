@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fobench import machine
 from fobench.compare.pairs import Pairs
 from fobench.console import counted
 from fobench.snapshot import Snapshot
@@ -51,9 +52,9 @@ def _echo(run: Snapshot) -> Any:
     return None if level is None else [level, run.config.get("echo_delay_ms")]
 
 
-def _machine(run: Snapshot) -> Any:
-    about = run.run.get("machine") or {}
-    return [about.get(key) for key in ("cpu", "cores", "gpu") if about.get(key) is not None]
+def _about(run: Snapshot) -> Mapping[str, Any]:
+    """Its machine. One whose instruction sets are not recorded is only like another such: it may be twice as fast."""
+    return run.run.get("machine") or {}
 
 
 def _scoring(run: Snapshot) -> Any:
@@ -90,13 +91,15 @@ def mismatches(base: Snapshot, new: Snapshot) -> list[Mismatch]:
     """What forbids a comparison."""
     found = [*_differing(ALL, base, new), *_differing(TIMES, base, new, times=True)]
     if any(_real(run) for run in (base, new)):
-        found += _differing({"machine": _machine}, base, new, times=True)
+        found += _differing({"machine": lambda run: machine.told(_about(run))}, base, new, times=True)
     return [*found, *_changed_assets(base, new), *_changed_items(base, new), *_versions(base, new)]
 
 
 def notes(base: Snapshot, new: Snapshot) -> list[str]:
     """What does not forbid it but has to be borne in mind."""
     found = [f"Unlike: {mismatch}." for mismatch in _differing(NOTED, base, new)]
+    if all(_real(run) and _about(run).get("instruction_sets") is None for run in (base, new)):
+        found.append("Neither run tells its CPU's instruction sets: CPUs of one name can differ twofold in speed.")
     for run in (base, new):
         if run.run.get("status") not in (None, "complete"):
             found.append(f"{run.name} is {run.run.get('status')}, not complete.")

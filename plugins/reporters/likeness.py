@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fobench import machine
 from fobench.console import counted
 from fobench.results import Results
 from fobench.scenario import Scenario
@@ -21,12 +22,15 @@ def _config(key: str) -> Told:
 
 
 def _machine(run: Results) -> Any:
-    about = run.run.get("machine") or {}
-    return [about.get(key) for key in ("cpu", "cores", "gpu") if about.get(key) is not None]
+    return machine.told(run.run.get("machine") or {})
 
 
 def _judge(run: Results) -> Any:
     return (run.run.get("components") or {}).get("judge") or _config("judge")(run)
+
+
+def _echo_delay(run: Results) -> Any:
+    return _config("echo_delay_ms")(run) if _config("echo_db")(run) is not None else None
 
 
 MUST_BE_LIKE: dict[str, Told] = {  # else the figures do not mean the same
@@ -39,6 +43,7 @@ MUST_BE_LIKE: dict[str, Told] = {  # else the figures do not mean the same
     "Costs": _config("costs"),
     "Listener's buffer (ms)": _config("playback_delay_ms"),
     "Echo (dB)": _config("echo_db"),
+    "Echo's delay (ms)": _echo_delay,
     "Workers": _config("workers"),
     "Device": _config("device"),
     "Machine": _machine,

@@ -26,6 +26,8 @@ COMPONENTS = {
 }
 MACHINE = {
     "cpu": "CPU",
+    "cpu_model": "CPU model",
+    "instruction_sets": "Instruction sets",
     "cores": "Cores",
     "memory_gb": "Memory (GB)",
     "gpu": "GPU",
