@@ -6,11 +6,12 @@ routes, text. Scenarios and their annotations never reach it.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from fobench import plugins
+from fobench import assets, plugins
 from fobench.errors import FobenchError
 from fobench.types import AudioChunk, Event, Message, Session, System, TextRoute
 
@@ -27,7 +28,7 @@ class Driving(Protocol):
 
     def open(self, seed: int) -> None: ...
 
-    def push(self, chunk: AudioChunk, heard: Heard | None) -> Step: ...
+    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step: ...
 
     def step(self) -> Step: ...
 
@@ -64,22 +65,26 @@ class Driver:
         return self._system.input_rate_hz, self._system.output_rate_hz, self._system.chunk
 
     def about(self) -> dict[str, Any]:
-        """What the system says of its parts, e.g. backbone and parameter hash; plain data."""
+        """What the system says of its parts, e.g. backbone and parameter hash, and the `assets` it is made of; plain data."""
         describe = getattr(self._system, "about", None)
-        return dict(describe()) if describe else {}
+        return {**(describe() if describe else {}), "assets": assets.used()}
 
     def open(self, seed: int) -> None:
         self.close()
         self._session = self._system.open(seed)
         self._session.__enter__()
 
-    def push(self, chunk: AudioChunk, heard: Heard | None) -> Step:
-        """Hands over the next chunk and does the first step of the work that it makes possible."""
+    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step:
+        """Hands over the next chunk and does the first step of the work that it makes possible; none if `more` waits already."""
         session = self._opened()
         start = time.perf_counter_ns()
         if heard is not None:
             session.heard(*heard)
         self._work = iter(session.push(chunk))
+        if more and not inspect.isgeneratorfunction(
+            session.push
+        ):  # one that is has heard nothing before its first step
+            return None, time.perf_counter_ns() - start
         return self._step_since(start)
 
     def step(self) -> Step:

@@ -125,8 +125,8 @@ class HostedDriver:
     def open(self, seed: int) -> None:
         self._host.call("open", seed)
 
-    def push(self, chunk: AudioChunk, heard: Heard | None) -> Step:
-        step: Step = self._host.call("push", chunk, heard)
+    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step:
+        step: Step = self._host.call("push", chunk, heard, more)
         return step
 
     def step(self) -> Step:

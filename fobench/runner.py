@@ -1,7 +1,7 @@
 """The runner: replays one scenario to a system on a clock and records what happened.
 
 User audio arrives chunk by chunk in real-time pace. Between arrivals the system works, one step at a time; a step that ends
-after the next chunk has arrived is the last before that chunk is handed over. What the system says goes into the playback
+after more chunks have arrived is the last before all of them are handed over. What the system says goes into the playback
 buffer when its computation ends, and the simulated user hears it from there.
 """
 
@@ -64,19 +64,26 @@ class Replay:
 
     def run(self, chunk: int, until_audio: bool = False) -> None:
         """Pushes chunks of `chunk` samples until the conversation is over (or, for a warm-up, sounds)."""
-        rate = self.user.rate_hz
         while not self._over() and not (until_audio and self.generated):
-            arrival = samples_to_ns(self.position + chunk, rate)
-            self.clock.wait_until(arrival)
-            samples = self.user.read(self.position, chunk, self.playback)
-            heard = self.playback.heard(self.clock.now_ns)
-            step = self.driver.push(AudioChunk(samples, rate, self.position), heard)
-            self.position += chunk
-            self._work(step, samples_to_ns(self.position + chunk, rate))
+            self.clock.wait_until(self._arrival_ns(chunk))
+            now = self.clock.now_ns
+            while self._arrival_ns(2 * chunk) <= now:  # all that have arrived are heard before the next step of work
+                self._account(self._push(chunk, more=True))
+            self._work(self._push(chunk), chunk)
         self._finish()
 
-    def _work(self, step: Step, next_arrival_ns: int) -> None:
-        while self._account(step) and self.clock.now_ns < next_arrival_ns:
+    def _arrival_ns(self, samples: int) -> int:
+        """When the last of the next so many samples arrives."""
+        return samples_to_ns(self.position + samples, self.user.rate_hz)
+
+    def _push(self, chunk: int, more: bool = False) -> Step:
+        samples = self.user.read(self.position, chunk, self.playback)
+        arrived = AudioChunk(samples, self.user.rate_hz, self.position)
+        self.position += chunk
+        return self.driver.push(arrived, self.playback.heard(self.clock.now_ns), more)
+
+    def _work(self, step: Step, chunk: int) -> None:
+        while self._account(step) and self.clock.now_ns < self._arrival_ns(chunk):
             step = self.driver.step()
 
     def _finish(self) -> None:

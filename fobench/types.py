@@ -122,10 +122,11 @@ class Score:
 class Session(Protocol):
     """One conversation. It owns all of its state and is given audio and what has been heard: nothing else.
 
-    `push` takes the next chunk in and returns an iterator over the work that is now possible, one unit of work per step:
-    each `next()` does one unit (a token, a clause of speech) and reports it. The runner may drop the iterator as soon as
-    new audio has arrived; the session must then carry on with its pending work at the next `push`. So a unit of work is
-    the time for which a system is deaf.
+    `push` takes the next chunk in when it is called (it is no generator itself) and returns an iterator over the work that
+    is now possible, one unit of work per step: each `next()` does one unit (a token, a clause of speech) and reports it.
+    The runner may drop the iterator as soon as new audio has arrived, and without a step where more has arrived already;
+    the session must then carry on with its pending work at the next `push`. So a unit of work is the time for which a
+    system is deaf.
     """
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]: ...

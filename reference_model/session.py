@@ -48,8 +48,7 @@ class FreezeOmniSession:
     @torch.no_grad()
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
         self._listen(chunk)
-        while (event := self._unit()) is not None:
-            yield event
+        return self._work()
 
     def finish(self) -> Iterator[Event]:
         return iter(())
@@ -106,6 +105,11 @@ class FreezeOmniSession:
         self._events.extend(_told(signal, acts))
 
     # ---- working: one unit a step, the most urgent first ---------------------------------------------------------------
+
+    @torch.no_grad()
+    def _work(self) -> Iterator[Event]:
+        while (event := self._unit()) is not None:
+            yield event
 
     def _unit(self) -> Event | None:
         if self._events:

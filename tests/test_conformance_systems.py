@@ -69,8 +69,12 @@ SOUND = np.full(100, 0.5, np.float32)
 
 class Forgetful(Session):
     def push(self, chunk):
-        found = list(super().push(chunk))
-        yield from found
+        return iter(list(super().push(chunk)))
+
+
+class Lazy(Session):
+    def push(self, chunk):
+        yield from super().push(chunk)
 
 
 class Leaky(System):
@@ -109,6 +113,7 @@ def test_a_good_system_has_no_findings(findings):
             "event 1: audio of reply 0 after its reply_end",
         ),
         ({"open": lambda self, seed: Forgetful(self)}, "dropped iterators lose nothing", "text is lost or changed"),
+        ({"open": lambda self, seed: Lazy(self)}, "chunks may come together", "its session's push is a generator"),
         ({"answer": lambda self, history, seed: None}, "text route", "answer() must return a str, not NoneType"),
     ],
 )

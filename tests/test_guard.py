@@ -72,8 +72,8 @@ def test_what_is_sent_is_audio_a_seed_and_what_was_heard(annotated):
     assert not [name for name in SECRETS if marker(name).encode() in sent]
     for method, args in host.sent:
         if method == "push":
-            chunk, heard = args
-            assert type(chunk) is AudioChunk
+            chunk, heard, more = args
+            assert type(chunk) is AudioChunk and type(more) is bool
             assert heard is None or [type(part) for part in heard] == [int, int]
         else:
             assert args == ((annotated.seed,) if method == "open" else ())

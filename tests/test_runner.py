@@ -66,6 +66,9 @@ class Replier:
                 Event(EventKind.AUDIO, {"audio": AudioChunk(noise(self.reply_ms), RATE)}),
                 Event(EventKind.REPLY_END),
             ]
+        return self.work()
+
+    def work(self) -> Iterator[Event]:
         while self.pending:
             yield self.pending.pop(0)
 
@@ -109,8 +112,32 @@ def test_audio_queues_up_while_the_system_computes_and_none_is_lost(turn):
     recording = replay(system, turn(1000), costs=slow)
     starts = [chunk.start for chunk in system.received]
     assert starts == list(range(0, CHUNK * len(starts), CHUNK))
-    # 100 chunks of 20 ms, of which 99 took 30 ms of work: the reply comes when the queue has been worked off
-    assert recording.trace.of(EventKind.DECISION)[0].compute_ns == (20 + 99 * 30) * MS
+    # A chunk of 20 ms takes 30 ms to hear. In each turn it hears all that had arrived by then, and works afterwards.
+    heard, now = 0, 0
+    while heard < 100:
+        now = max(now, 20 * (heard + 1))
+        due = now // 20 - heard
+        heard, now = (
+            heard + due,
+            now + 30 * due - (30 if heard + due >= 100 else 0),
+        )  # the last one's step is the decision
+    assert recording.trace.of(EventKind.DECISION)[0].compute_ns == now * MS == 4160 * MS
+
+
+def test_all_that_arrives_in_a_step_is_heard_before_the_next(turn):
+    system, deaf = Replier(after_ms=2000, tokens=40), {"token": Cost(50 * MS), "audio": Cost(300 * MS)}
+    heard = []
+
+    def work():
+        while system.pending:
+            heard.append(len(system.received))
+            yield system.pending.pop(0)
+
+    system.work = work
+    free = {name: Cost() for name in ("idle", "decision", "reply_end")}
+    replay(system, turn(1000), costs=deaf | free, patience_ns=5 * NS_PER_S)
+    # the decision, 40 tokens of 50 ms, the audio's 300 ms: at each of them it knows all that came before
+    assert heard == [100, *(100 + 50 * done // 20 for done in range(40)), 200, 215]
 
 
 def test_what_is_recorded_is_what_was_pushed(turn):

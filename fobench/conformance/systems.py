@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,6 +19,7 @@ LEAD_S = 0.5  # of silence before the question
 WAIT_S = 6.0  # of silence after it, for the reply
 SEED = 7
 ONE_STEP = 1  # steps of work that are asked for after each push, where the iterator is dropped
+TOGETHER = 3  # chunks that come together
 
 
 def probes(system: System) -> Sequence[tuple[str, Probe]]:
@@ -31,6 +33,7 @@ def probes(system: System) -> Sequence[tuple[str, Probe]]:
         ("same seed, same events", subject.repeatable),
         ("is told what was heard", subject.told),
         ("dropped iterators lose nothing", subject.dropped),
+        ("chunks may come together", subject.together),
         ("conversations do not mix", subject.interleaved),
         ("closing forgets", subject.closing),
         ("text route", subject.text_route),
@@ -145,6 +148,24 @@ class _Subject:
         short = [reply for reply in before if after[reply] < 0.98 * before[reply]]
         need(not short, f"audio of reply {short} is lost: {before} samples became {after}")
         return f"{len(pieces)} events with {ONE_STEP} step a push"
+
+    def together(self) -> str:
+        """Several chunks handed over before a step: the system is to have heard all of them."""
+        need(
+            not inspect.isgeneratorfunction(self.system.open(SEED).push),
+            "its session's push is a generator, so it hears a chunk only when it is asked for a step, and is deaf for that "
+            "step: let push take the chunk in, and return an iterator over the work (return self._work())",
+        )
+        events: list[Event] = []
+        chunks = self.chunks(self.question)
+        with self.system.open(SEED) as session:
+            for number, chunk in enumerate(chunks, start=1):
+                work = session.push(chunk)
+                events += [] if number % TOGETHER and number < len(chunks) else work
+            events += session.finish()
+        whole, found = _lengths(self.conversation), _lengths(events)
+        need(whole.keys() == found.keys(), f"replies with audio: {sorted(whole)} became {sorted(found)}")
+        return f"{len(events)} events, {TOGETHER} chunks at a time"
 
     def interleaved(self) -> str:
         """Two conversations at once: one hears the question, the other silence."""

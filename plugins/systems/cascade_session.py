@@ -66,7 +66,7 @@ class CascadeSession:
         self._position += len(samples)
         for window, probability in self._detector.push(samples):
             self._listen(window, probability >= (OVER_PROBABILITY if self._speaking() else SPEECH_PROBABILITY))
-        yield from self._work()
+        return self._work()
 
     def finish(self) -> Iterator[Event]:
         return iter(())
