@@ -23,10 +23,11 @@ from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench.fetch import Callback, Link, RichProgress, SourceError, Unreachable, sha256
 
 __all__ = ["Asset", "AssetFile", "Callback", "HubSource", "Problem", "RichProgress", "WheelPart"]
-__all__ += ["converted", "get", "home", "ls_rows", "missing", "pull", "sha256", "table", "verify"]
+__all__ += ["converted", "get", "home", "ls_rows", "missing", "pull", "sha256", "table", "used", "verify"]
 
 HUB = "https://huggingface.co"
 RECORD = ".verified.json"  # what was hashed, and the size and mtime_ns it had then
+_used: dict[str, str] = {}  # see `used`
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +168,19 @@ def get(name: str, *, progress: Callback | None = None, offline: bool | None = N
     file cannot be had or kept.
     """
     asset = _find(name)
-    if not _unverified(asset):
-        return asset.folder
-    offline = _switched_on("FOBENCH_OFFLINE") if offline is None else offline
-    lock = asset.folder.with_name(f".{name}.lock")
-    with fetch.disk_errors(home()), fetch.locked(lock), contextlib.ExitStack() as stack:
-        if lacking := _unverified(asset):
-            _fetch(asset, lacking, progress or stack.enter_context(RichProgress()), offline)
+    if _unverified(asset):
+        offline = _switched_on("FOBENCH_OFFLINE") if offline is None else offline
+        lock = asset.folder.with_name(f".{name}.lock")
+        with fetch.disk_errors(home()), fetch.locked(lock), contextlib.ExitStack() as stack:
+            if lacking := _unverified(asset):
+                _fetch(asset, lacking, progress or stack.enter_context(RichProgress()), offline)
+    _used[name] = _fingerprint(asset)
     return asset.folder
+
+
+def used() -> dict[str, str]:
+    """{name: SHA-256 of its file, or of its files' hashes} of the assets that this process has asked for."""
+    return dict(_used)
 
 
 def pull(names: Iterable[str] = (), *, progress: Callback | None = None, offline: bool | None = None) -> list[Path]:

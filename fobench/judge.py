@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fobench import plugins
+from fobench import assets, plugins
 from fobench.audio import audible_bounds
 from fobench.types import AudioChunk, Measuring
 
@@ -23,8 +23,9 @@ class Judge:
         self._listeners: dict[str, Measuring] = {n: plugins.create("metrics", n) for n in listeners}
 
     def about(self) -> dict[str, Any]:
+        """What the recogniser says of itself, and the `assets` it is made of; plain data."""
         describe = getattr(self._recognizer, "about", None)
-        return dict(describe()) if describe else {}
+        return {**(describe() if describe else {}), "assets": assets.used()}
 
     def hear(self, audio: AudioChunk) -> tuple[str | None, int]:
         """(what is said, ns it took to find out); None where nothing is audible."""

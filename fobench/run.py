@@ -159,14 +159,23 @@ class Run:
         self.folder.log(visible(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}"))
 
     def _describe(self, about: dict[str, Any]) -> None:
-        """Takes in what system and judge say of themselves; a parameter hash that moved is the run's failure."""
+        """Takes in what system and judge say of themselves; a hash that moved is the run's failure."""
+        assets = self._assets(about)
         before = self.record.get("components", {}).get("system", {}).get("parameter_hash")
         after = about["system"].get("parameter_hash")
         if before and before != after:
             raise FobenchError(f"The frozen backbone changed: parameter hash {before} before, {after} after the run.")
-        self.record["components"] = about
+        self.record |= {"components": about, "assets": assets}
         self.record["notes"] = _notes(about)
         self.folder.write_run(self.record)
+
+    def _assets(self, about: dict[str, Any]) -> dict[str, str]:
+        """Takes the assets out of `about`: {name: SHA-256} of all that the run has used."""
+        found: dict[str, str] = dict(self.record.get("assets", {}))
+        for name, digest in ((n, d) for part in about.values() for n, d in part.pop("assets", {}).items()):
+            if found.setdefault(name, digest) != digest:
+                raise FobenchError(f"The asset {name!r} is not what it was when this run began: start a new run.")
+        return found
 
     def _close(self, status: str) -> None:
         self.record["status"] = status

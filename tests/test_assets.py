@@ -128,6 +128,16 @@ def test_a_verified_file_is_not_hashed_again_until_it_changes(world: Path) -> No
         assets.get("tiny", offline=True)
 
 
+def test_what_a_process_has_asked_for_is_told_with_its_hash(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "_used", {})
+    with pytest.raises(PrerequisiteError):
+        assets.get("tiny", offline=True)
+    assert assets.used() == {}
+    assets.get("tiny")
+    lines = f"{digest(MODEL)}  model.bin\n{digest(TEXT)}  text.json"
+    assert assets.used() == {"tiny": digest(lines.encode())}
+
+
 def test_a_damaged_file_is_found_by_verify_and_fetched_anew(world: Path) -> None:
     path = assets.get("tiny") / "text.json"
     times = path.stat()

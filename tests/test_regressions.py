@@ -107,6 +107,9 @@ def cascade(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_the_real_cascade_again_passes(cascade, tmp_path):
     run(tmp_path / "again", *CASCADE, *held_to(cascade), expect=0)
+    used = [json.loads((folder / "run.json").read_text())["assets"] for folder in (cascade, tmp_path / "again")]
+    assert used[0] == used[1]
+    assert {"whisper-tiny.en-ct2", "smollm2-135m-gguf", "piper-joe-medium", "silero-vad"} == used[0].keys()
 
 
 @pytest.mark.slow

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from fobench.config import Config
+from fobench.errors import FobenchError
+from fobench.run import Run
+
 PLAIN = ("--suite", "controls", "--judge", "none", "--costs", "declared")
 LATE = (*PLAIN, "--system", "scripted:late", "--system-args", "delay_ms=700")
 
@@ -57,6 +61,18 @@ def test_a_run_leaves_a_whole_folder(late):
     assert record["status"] == "complete"
     assert record["config"]["system_args"] == {"delay_ms": "700"}
     assert len(list((late / "audio").glob("*.flac"))) == 3
+
+
+def test_the_assets_of_system_and_judge_are_recorded_and_must_stay_what_they_were(tmp_path):
+    config = Config.from_json({"system": "scripted:late", "suites": ["controls"], "judge": "none"})
+    begun = Run.begin(config, tmp_path / "run")
+    begun._describe({"system": {"assets": {"voice": "aa", "llm": "bb"}}, "judge": {"assets": {"whisper": "cc"}}})
+    begun._describe({"system": {"assets": {"voice": "aa", "vad": "dd"}}, "judge": {}})
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["assets"] == {"voice": "aa", "llm": "bb", "whisper": "cc", "vad": "dd"}
+    assert record["components"] == {"system": {}, "judge": {}}
+    with pytest.raises(FobenchError, match="asset 'llm' is not what it was"):
+        begun._describe({"system": {"assets": {"llm": "ee"}}, "judge": {}})
 
 
 def test_the_planted_delay_is_measured(late):
