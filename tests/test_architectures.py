@@ -80,8 +80,8 @@ def test_a_prompt_with_a_date_does_not_change_with_the_day():
     assert "Today is 26 July 2024." in backbone.tokenizer.decode(backbone.chat(QUESTION))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int4"])
-def test_eight_and_four_bits_are_refused_where_they_would_do_nothing(dtype):
+@pytest.mark.parametrize("dtype", ["mixed", "int8", "int4"])
+def test_narrow_forms_are_refused_where_they_would_do_nothing(dtype):
     with pytest.raises(FobenchError, match=f"is a Phi3ForCausalLM; --dtype {dtype} is for LlamaForCausalLM"):
         made("phi3", dtype=dtype)
 

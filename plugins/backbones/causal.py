@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from fobench.errors import FobenchError
 from fobench.types import Message
+from fobench_plugins.backbones.matrices import Form
 from fobench_plugins.backbones.packed import KVCache, PackedDecoder
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "<|endoftext|>")
@@ -34,7 +35,7 @@ class CausalBackbone:
     place: `fork` it first to keep one. Gradients flow through `step` where its input asks for them, never into parameters.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, bits: int | None = None, packed: bool = True) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, form: Form | None = None, packed: bool = True) -> None:
         self.name = name
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -42,8 +43,8 @@ class CausalBackbone:
         self.hidden_size: int = config.hidden_size
         self.context: int = getattr(config, "max_position_embeddings", None) or 1 << 30  # positions
         self.device, self.dtype = model.get_input_embeddings().weight.device, model.dtype
-        self.packed = PackedDecoder(model, bits) if packed and PackedDecoder.fits(model) else None
-        self.bits = bits if self.packed else None
+        self.packed = PackedDecoder(model, form) if packed and PackedDecoder.fits(model) else None
+        self.form = form if self.packed else None
         self.vocab_size: int = model.get_output_embeddings().weight.shape[0]
         self.end_ids = _end_ids(model, tokenizer)
 
@@ -51,7 +52,7 @@ class CausalBackbone:
         """Plain data for the run's record."""
         return {
             "backbone": self.name,
-            "dtype": f"int{self.bits}" if self.bits else str(self.dtype).removeprefix("torch."),
+            "dtype": self.form or str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
             "threads": torch.get_num_threads(),
             "forward": "packed" if self.packed else "transformers",
@@ -190,8 +191,8 @@ class CausalBackbone:
 
     def _by_transformers(self, x: torch.Tensor, state: Any, keep: int) -> tuple[torch.Tensor, torch.Tensor, Any]:
         if isinstance(state, KVCache):
-            pairs = zip(state.keys, state.values, strict=True)
-            state = DynamicCache([(k[:, :, : state.length], v[:, :, : state.length]) for k, v in pairs])
+            kept = [buffer[:, :, : state.length].to(self.dtype) for buffer in (*state.keys, *state.values)]
+            state = DynamicCache(list(zip(kept[: len(state.keys)], kept[len(state.keys) :], strict=True)))
         out = self.model(
             inputs_embeds=x.to(self.device, self.dtype),
             past_key_values=DynamicCache()

@@ -14,15 +14,18 @@ from fobench_plugins.backbones import hub
 
 if TYPE_CHECKING:
     from fobench_plugins.backbones.causal import CausalBackbone
+    from fobench_plugins.backbones.matrices import Form
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "mixed", "int8", "int4"]
 BYTES = {
     "float32": 4,
     "bfloat16": 2,
     "float16": 2,
+    "mixed": 6,
     "int8": 3,
     "int4": 2.6,
-}  # a parameter; the packed forms keep the dense one
+}  # a parameter; the narrow forms keep the dense one
+NARROW = ("mixed", "int8", "int4")  # forms for few rows: on a CPU, by the packed decoder
 
 
 def backbone(
@@ -30,7 +33,7 @@ def backbone(
 ) -> CausalBackbone:
     """The model in `folder` (transformers' layout, safetensors), frozen, on `device`.
 
-    `quantised`: its weights came from 4 bits, so that "auto" can hold them in 4 bits again without loss.
+    `quantised`: its weights came from 4 bits, so that "auto" can hold them in few bits again without loss.
     Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for options that do not go together.
     """
     if lacks := hub.device_lack(device):
@@ -39,12 +42,18 @@ def backbone(
     if threads is not None:
         torch.set_num_threads(threads)
     device, asked = _device(torch, device), dtype
-    dtype = _dtype(torch, device, dtype, quantised)
-    if lacks := hub.memory_lack(hub.file_bytes(folder) / _stored_bytes(folder) * BYTES[dtype], device):
+    stored = _stored_bytes(folder)
+    dtype = _dtype(torch, device, dtype, quantised, stored)
+    parameters = hub.file_bytes(folder) / stored
+    if asked == "auto" and dtype == "mixed" and hub.memory_lack(parameters * BYTES[dtype], device):
+        dtype = "float32"
+    if lacks := hub.memory_lack(parameters * BYTES[dtype], device):
         raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(lacks))
+    if dtype == "mixed":
+        _libraries("numba")
     from fobench_plugins.backbones.causal import CausalBackbone
 
-    held = "bfloat16" if dtype.startswith("int") else dtype
+    held = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
     placed = {} if device == "cpu" else {"device_map": {"": device}}
     safe = {"local_files_only": True, "trust_remote_code": False}
     with _quiet(transformers):
@@ -52,8 +61,7 @@ def backbone(
             folder, dtype=getattr(torch, held), use_safetensors=True, **safe, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-    bits = _bits(model, name, dtype, asked)
-    return CausalBackbone(model, tokenizer, name=name, bits=bits)
+    return CausalBackbone(model, tokenizer, name=name, form=_form(model, name, dtype, asked))
 
 
 def from_gguf(path: Path, **options: Any) -> CausalBackbone:
@@ -105,26 +113,30 @@ def _device(torch: Any, device: str) -> str:
     return device
 
 
-def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool) -> Dtype:
-    """The dtype itself. "auto": the fastest whose replies stay those of float32, as measured for SmolLM2 (README)."""
-    if dtype.startswith("int") and device != "cpu":
+def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool, stored: int) -> Dtype:
+    """The dtype itself. "auto": the fastest whose replies stay those of float32, as measured for SmolLM2 (README).
+
+    `stored`: bytes a parameter in the files; of two, bfloat16 holds them without loss (float16: as nearly as 4 bits).
+    """
+    if dtype in NARROW and device != "cpu":
         raise FobenchError(f"--dtype {dtype} is for the CPU; on {device} use bfloat16.")
     if dtype != "auto":
         return dtype
     if device == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported()
-        return ("int4" if quantised else "bfloat16") if fast else "float32"
+        if torch.cpu._is_avx512_bf16_supported():
+            return "int4" if quantised else "bfloat16"
+        return "mixed" if quantised or stored <= 2 else "float32"
     return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
 
 
-def _bits(model: Any, name: str, dtype: Dtype, asked: Dtype) -> int | None:
-    """Of the packed forms. Raises FobenchError where they are asked for and this architecture is not written for them."""
+def _form(model: Any, name: str, dtype: Dtype, asked: Dtype) -> Form | None:
+    """Of the narrow forms. Raises FobenchError where one is asked for and this architecture is not written for it."""
     from fobench_plugins.backbones.packed import ARCHITECTURES, PackedDecoder
 
-    if not dtype.startswith("int"):
+    if dtype not in NARROW:
         return None
     if PackedDecoder.fits(model):
-        return int(dtype[3:])
+        return dtype
     if asked == "auto":
         return None
     raise FobenchError(

@@ -1,100 +1,22 @@
 """A lean forward pass for Llama-shaped decoders: the same numbers as the model's own, several times the speed on a CPU.
 
 A step of a small LLM on a CPU is bound by memory reads and by Python. So query/key/value and gate/up are one matrix each, the
-KV cache is allocated ahead, and matrices that 4 (or 8) bits hold are read in that form when few rows are multiplied.
+KV cache is allocated ahead, and matrices may be read in a narrower form (4 or 8 bits, bfloat16) when few rows are multiplied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 
-GROUP = 32  # inputs that share a scale in the 4-bit form: that of GGUF's Q4_0, Q4_1 and Q4_K
-LOSSLESS = 5e-3  # relative error below which the 4-bit form counts as holding a matrix (bfloat16 itself: 1.4e-3)
-FEW_ROWS = 8  # up to here the packed forms are faster than bfloat16 (measured: 4-bit 11 ms, bfloat16 16 ms for 8 rows)
+from fobench_plugins.backbones.matrices import Dense, Form, Matrix, pack
+
 ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
 FIRST_CAPACITY = 256  # positions a new cache has room for; doubled when full
-
-
-class Matrix(Protocol):
-    """A weight [out, in] in some form; called with x [..., in], gives [..., out]."""
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """The weight itself."""
-
-    weight: torch.Tensor  # [out, in]
-    bias: torch.Tensor | None = None  # [out]
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.to(self.weight.dtype).reshape(-1, x.shape[-1])  # [N, in]: oneDNN is 20x slower on a strided [B, 1, in]
-        return F.linear(rows, self.weight, self.bias).view(*x.shape[:-1], len(self.weight))
-
-
-@dataclass(frozen=True, slots=True)
-class Int8:
-    """8 bits a weight, one scale an output, bfloat16 in and out; many rows go through the dense form."""
-
-    dense: Dense
-    weight: torch.Tensor  # int8 [out, in]
-    scale: torch.Tensor  # [out]
-
-    @classmethod
-    def of(cls, dense: Dense) -> Int8:
-        scale = (dense.weight.float().abs().amax(1) / 127).clamp_min(1e-12)
-        rounded = (dense.weight.float() / scale[:, None]).round().to(torch.int8)
-        return cls(dense, rounded, scale.to(torch.bfloat16))
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.to(torch.bfloat16).reshape(-1, x.shape[-1])  # [N, in]
-        if len(rows) > FEW_ROWS:
-            return self.dense(x)
-        y = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class Int4:
-    """4 bits a weight, a scale and an offset for every 32 inputs, bfloat16 in and out; many rows go through the dense form."""
-
-    dense: Dense
-    weight: torch.Tensor  # uint8, in the layout of this CPU's kernel
-    scale_offset: torch.Tensor  # bfloat16 [in / 32, out, 2]
-
-    @classmethod
-    def of(cls, dense: Dense) -> Int4 | None:
-        """The packed form, or None where 4 bits do not hold the matrix without loss."""
-        out, inputs = dense.weight.shape
-        if inputs % GROUP or out % 64:
-            return None
-        grouped = dense.weight.float().view(out, inputs // GROUP, GROUP)
-        low, high = grouped.amin(-1), grouped.amax(-1)
-        scale = ((high - low) / 15).clamp_min(1e-12)
-        digits = ((grouped - low[..., None]) / scale[..., None]).round().clamp(0, 15)
-        error = (digits * scale[..., None] + low[..., None] - grouped).norm() / grouped.norm()
-        if not error < LOSSLESS:
-            return None
-        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(digits.to(torch.int32).view(out, inputs), 1)
-        scale_offset = torch.stack([scale, low + 8 * scale], -1).transpose(0, 1)  # the kernel counts from 8
-        return cls(dense, packed, scale_offset.contiguous().to(torch.bfloat16))
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.to(torch.bfloat16).reshape(-1, x.shape[-1])  # [N, in]
-        if len(rows) > FEW_ROWS:
-            return self.dense(x)
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, self.scale_offset)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
-
-
-def _biased(y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return y if bias is None else y.add_(bias)
 
 
 @dataclass(slots=True)
@@ -159,18 +81,21 @@ class Stretch:
 class PackedDecoder:
     """The decoder of a Llama, Mistral or Qwen2 model of transformers. It shares the model's parameters, which must stay frozen.
 
-    The residual stream is float32; matrices multiply in the parameters' dtype (or from 4 or 8 bits).
+    The residual stream is float32; matrices multiply in the parameters' dtype (or in a narrower form). On a CPU without
+    instructions for bfloat16, attention in it takes 3 to 15 times as long as in float32: there the cache is float32.
     """
 
-    def __init__(self, model: Any, bits: int | None = None) -> None:
+    def __init__(self, model: Any, form: Form | None = None) -> None:
         config, decoder = model.config, model.model
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps = config.rms_norm_eps
-        self.layers = [_layer(layer, bits) for layer in decoder.layers]
+        self.layers = [_layer(layer, form) for layer in decoder.layers]
         self.norm = decoder.norm.weight.float()
-        self.output: Matrix = _pack(Dense(model.lm_head.weight), bits)
-        self.dtype, self.device = model.lm_head.weight.dtype, model.lm_head.weight.device
+        self.output: Matrix = pack(Dense(model.lm_head.weight), form)
+        self.device = model.lm_head.weight.device
+        slow = self.device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
+        self.dtype = torch.float32 if slow else model.lm_head.weight.dtype  # of the cache and of attention
         self._rotary = decoder.rotary_emb
         self._cos = self._sin = torch.empty(0, self.head)
         self._rotate(FIRST_CAPACITY)
@@ -270,15 +195,15 @@ def _slides(config: Any) -> bool:
     return bool(getattr(config, "sliding_window", None)) and getattr(config, "use_sliding_window", True)
 
 
-def _layer(layer: Any, bits: int | None) -> Layer:
+def _layer(layer: Any, form: Form | None) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return Layer(
         attention_norm=layer.input_layernorm.weight.float(),
-        qkv=_pack(_fused(attention.q_proj, attention.k_proj, attention.v_proj), bits),
-        out=_pack(_fused(attention.o_proj), bits),
+        qkv=pack(_fused(attention.q_proj, attention.k_proj, attention.v_proj), form),
+        out=pack(_fused(attention.o_proj), form),
         mlp_norm=layer.post_attention_layernorm.weight.float(),
-        gate_up=_pack(_fused(mlp.gate_proj, mlp.up_proj), bits),
-        down=_pack(_fused(mlp.down_proj), bits),
+        gate_up=pack(_fused(mlp.gate_proj, mlp.up_proj), form),
+        down=pack(_fused(mlp.down_proj), form),
     )
 
 
@@ -293,9 +218,3 @@ def _fused(*linears: Any) -> Dense:
         start += linear.out_features
     biased = linears[0].bias is not None
     return Dense(weight, torch.cat([linear.bias.data for linear in linears]) if biased else None)
-
-
-def _pack(dense: Dense, bits: int | None) -> Matrix:
-    if bits == 4:
-        return Int4.of(dense) or dense
-    return Int8.of(dense) if bits == 8 else dense
