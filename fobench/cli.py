@@ -11,24 +11,23 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench import __version__, codec, comparing, training
+from fobench import __version__, codec, comparing, pulling, reporting, training
 from fobench.console import counted, table
 from fobench.errors import FobenchError, unknown
 from fobench.options import NewFolder, Positive, from_file, given, named_args, option, pairs
+from fobench.reporting import new_folder, scored, write_several
 
 if TYPE_CHECKING:
     from fobench.config import Config
     from fobench.matrix import Plan
     from fobench.run import Run
 
-REPORTERS = ("markdown", "html", "junit")
-SEVERAL = ("markdown", "html")  # those of them that take several runs
 PROBE_LIMIT_S = 600.0
 
 
@@ -145,14 +144,14 @@ def run(
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
         if planned := matrix.plan(_config(options)):
-            sys.exit(_matrix(planned, output or _new_folder("matrix"), base is not None))
-        started = Run.begin(_config(options), output or _new_folder(options["system"]))
+            sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None))
+        started = Run.begin(_config(options), output or new_folder(options["system"]))
     try:
         _watched(started, resume is not None)
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. Nothing is lost: fobench run --resume {started.folder.path}", err=True)
         sys.exit(130)
-    _report(started.folder.path, started.config.margin, REPORTERS)
+    scored(started.folder.path, started.config.margin)
     code = comparing.gate(base, started.folder.path, gates, allow_mismatch) if base else 0
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
@@ -161,39 +160,6 @@ def run(
         )
     if failed or code:
         sys.exit(1 if failed else code)
-
-
-@main.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--margin", type=Positive(), help="Non-inferiority margin, points of accuracy; default: the run's own.")
-def score(folder: Path, margin: float | None) -> None:
-    """Score a run again from its traces alone (no model is needed) and write its reports anew."""
-    from fobench.folder import RunFolder
-
-    configured = RunFolder(folder).read_run().get("config", {}).get("margin", 3.0)
-    _report(folder, configured if margin is None else margin, REPORTERS)
-
-
-@main.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--reporter", "-r", "reporters", multiple=True, help="fobench ls reporters; default: all that write files."
-)
-@click.option(
-    "--output", "-o", type=NewFolder(), help="Folder for the table of several runs; default: runs/<time>-table."
-)
-def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None) -> None:
-    """Write a scored run's reports again and show its tables. Of several runs: one table, a column a run."""
-    from fobench.score import load_results
-
-    if len(folders) > 1:
-        _write_several(folders, output or _new_folder("table"), reporters or SEVERAL)
-    elif output:
-        raise FobenchError(
-            f"--output is for the table of several runs; the reports of one lie in its folder, {folders[0]}."
-        )
-    else:
-        _write(load_results(folders[0]), folders[0], reporters or REPORTERS)
 
 
 @main.command()
@@ -246,50 +212,13 @@ def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit
         sys.exit(1)
 
 
+main.add_command(reporting.score)
+main.add_command(reporting.report)
 main.add_command(training.command())
 main.add_command(comparing.compare)
 main.add_command(comparing.baseline)
 main.add_command(codec.codec)
-
-
-@main.group()
-def assets() -> None:
-    """Model files: pinned by hash, hub first, package-index mirror second."""
-
-
-@assets.command("ls")
-def assets_ls() -> None:
-    """Show every asset, its size, licence and whether it is here."""
-    from fobench import assets as store
-
-    columns = ("name", "MB", "licence", "state", "what")
-    rows = [(r["name"], f"{r['size'] / 1e6:.1f}", r["licence"], r["state"], r["what"]) for r in store.ls_rows()]
-    table(f"assets in {store.home()}", columns, rows)
-
-
-@assets.command("pull")
-@click.argument("names", nargs=-1)
-def assets_pull(names: tuple[str, ...]) -> None:
-    """Fetch assets (default: those of the default run)."""
-    from fobench import assets as store
-
-    with store.RichProgress() as progress:
-        store.pull(names, progress=progress)
-
-
-@assets.command("verify")
-@click.argument("names", nargs=-1)
-def assets_verify(names: tuple[str, ...]) -> None:
-    """Hash the files that are here again and name those that differ."""
-    from fobench import assets as store
-
-    here = [name for name in names or store.table() if not store.missing(name)]
-    problems = [problem for name in here for problem in store.verify(name)]
-    for problem in problems:
-        click.echo(str(problem), err=True)
-    click.echo(f"{len(here)} assets verified, {len(problems)} problems.")
-    if problems:
-        sys.exit(1)
+main.add_command(pulling.assets)
 
 
 def _config(options: Mapping[str, Any]) -> Config:
@@ -309,12 +238,6 @@ def _list_scenarios(config: Config) -> None:
         for i, turn in enumerate(s.turns)
     ]
     table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
-
-
-def _new_folder(system: str) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{system.replace(':', '-')}"
 
 
 def _watched(started: Run, resumed: bool) -> None:
@@ -354,48 +277,15 @@ def _matrix(planned: Plan, output: Path, compared: bool) -> int:
             click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
             click.echo(str(output), err=True)
             return 130
-        _report(started.folder.path, cell.config.margin, REPORTERS)
+        scored(started.folder.path, cell.config.margin)
     controls = planned.controls()
     matrix.write(output, folders, controls)
     if len(folders) > 1:
-        _write_several(list(folders.values()), output, SEVERAL)
+        write_several(list(folders.values()), output)
     if controls:
         codec.show(controls)
     click.echo(f"{output / 'matrix.md'}: tests and controls; {output / 'pareto.svg'}")
     return int(any(trace.failure for folder in folders.values() for trace in RunFolder(folder).traces()))
-
-
-def _report(folder: Path, margin: float, reporters: tuple[str, ...]) -> None:
-    from fobench.score import score_run
-
-    _write(score_run(folder, {"parity": {"margin": margin}}), folder, reporters)
-
-
-def _write(results: Any, folder: Path, reporters: tuple[str, ...]) -> None:
-    from fobench import plugins
-
-    for name in (*reporters, "terminal"):  # the terminal's last: it names what the others wrote
-        plugins.create("reporters", name).write(results, folder)
-
-
-def _write_several(folders: Sequence[Path], output: Path, reporters: tuple[str, ...]) -> None:
-    from fobench import plugins
-    from fobench.score import load_results
-    from fobench.types import SideBySide
-
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise FobenchError(f"A run is given twice: {', '.join(map(str, folders))}.")
-    if (output / "run.json").exists():
-        raise FobenchError(f"{output} holds a run, whose own report lies there: choose another --output.")
-    runs = [load_results(folder) for folder in folders]
-    made = {name: plugins.create("reporters", name) for name in (*reporters, "terminal")}
-    for name, reporter in made.items():
-        if not isinstance(reporter, SideBySide):
-            raise FobenchError(
-                f"Reporter {name!r} shows one run at a time. Those that take several: {', '.join(SEVERAL)}."
-            )
-    for reporter in made.values():
-        reporter.write_several(runs, output)
 
 
 def _summary(factory: Callable[..., Any]) -> str:
