@@ -12,6 +12,7 @@ from saved_backbones import SHAPES, save, tiny_tokenizer  # noqa: E402
 
 from fobench_plugins.backbones import hub, load  # noqa: E402
 from fobench_plugins.backbones.causal import Pieces, _sample  # noqa: E402
+from fobench_plugins.backbones.halves import halves, multiply  # noqa: E402
 from fobench_plugins.backbones.matrices import GROUP, Dense, Int4, Int8, Mixed  # noqa: E402
 from fobench_plugins.backbones.packed import PackedDecoder  # noqa: E402
 
@@ -261,9 +262,16 @@ def test_halves_multiply_as_their_rounded_weights_do(rows, threads):
     got = Mixed.of(dense)(x)
     torch.set_num_threads(before)
     few = 2 * rows <= 8
-    rounded = Dense(dense.weight.bfloat16().float() if few else dense.weight, dense.bias)
+    rounded = Dense(dense.weight.half().float() if few else dense.weight, dense.bias)
     torch.testing.assert_close(got, rounded(x), atol=1e-4, rtol=1e-5)
     assert torch.equal(got, dense(x)) is not few  # many rows: the weights themselves
+
+
+def test_halves_are_exact_down_to_the_smallest():
+    every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.float16)  # the 65,536 there are
+    matrix = every[every.isfinite()].float().view(-1, 32)
+    assert torch.equal(multiply(halves(matrix), torch.eye(32)), matrix.T)
+    assert halves(torch.tensor([[65520.0]])) is None
 
 
 def test_a_strided_row_is_read_as_it_is():
@@ -308,7 +316,7 @@ def test_a_state_in_a_narrow_type_takes_a_learning_step(folders, dtype):
         (True, True, 4, "int4"),
         (True, False, 2, "bfloat16"),
         (False, True, 4, "mixed"),  # a GGUF file, converted
-        (False, False, 2, "mixed"),  # bfloat16 on the hub
+        (False, False, 2, "mixed"),  # half a float32 on the hub
         (False, False, 4, "float32"),
     ],
 )

@@ -1,7 +1,7 @@
 """Built-in backbones: {name: factory}. Heavy imports happen inside the factories.
 
 Options of every one: `device` ("auto", "cpu", "cuda", "cuda:1"), `dtype` ("auto", "float32", "bfloat16", "float16"; on a CPU also
-"mixed": float32 with a bfloat16 copy for few rows, "int8", and "int4" for matrices that 4 bits hold without loss), `threads` (of
+"mixed": float32 with a float16 copy for few rows, "int8", and "int4" for matrices that 4 bits hold without loss), `threads` (of
 torch; None: as the environment says), `offline` (never ask a hub or index).
 """
 

@@ -116,7 +116,7 @@ def _device(torch: Any, device: str) -> str:
 def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool, stored: int) -> Dtype:
     """The dtype itself. "auto": the fastest whose replies stay those of float32, as measured for SmolLM2 (README).
 
-    `stored`: bytes a parameter in the files; of two, bfloat16 holds them without loss (float16: as nearly as 4 bits).
+    `stored`: bytes a parameter in the files; of two, float16 holds them, and bfloat16 as well but for what is below 1e-5.
     """
     if dtype in NARROW and device != "cpu":
         raise FobenchError(f"--dtype {dtype} is for the CPU; on {device} use bfloat16.")

@@ -24,7 +24,7 @@ def pack(dense: Dense, form: Form | None) -> Matrix:
         return Int4.of(dense) or dense
     if form == "int8":
         return Int8.of(dense)
-    return Mixed.of(dense) if form == "mixed" else dense
+    return (form == "mixed" and Mixed.of(dense)) or dense
 
 
 class Matrix(Protocol):
@@ -102,16 +102,18 @@ class Int4:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """bfloat16 weights for few rows, float32 for many; whatever else is multiplied or added up is float32."""
+    """float16 weights for few rows, float32 for many; whatever else is multiplied or added up is float32."""
 
     dense: Dense
     weight: Halves  # [out, in]
 
     @classmethod
-    def of(cls, dense: Dense) -> Mixed:
+    def of(cls, dense: Dense) -> Mixed | None:
+        """The mixed form, or None where a weight is too large for float16."""
         from fobench_plugins.backbones.halves import halves
 
-        return cls(dense, halves(dense.weight))
+        bits = halves(dense.weight)
+        return None if bits is None else cls(dense, bits)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         from fobench_plugins.backbones.halves import multiply

@@ -1,7 +1,7 @@
 """A lean forward pass for Llama-shaped decoders: the same numbers as the model's own, several times the speed on a CPU.
 
 A step of a small LLM on a CPU is bound by memory reads and by Python. So query/key/value and gate/up are one matrix each, the
-KV cache is allocated ahead, and matrices may be read in a narrower form (4 or 8 bits, bfloat16) when few rows are multiplied.
+KV cache is allocated ahead, and matrices may be read in a narrower form (4, 8 or 16 bits) when few rows are multiplied.
 """
 
 from __future__ import annotations
