@@ -27,6 +27,10 @@ TRIES = 5  # of a number that another process takes at the same time
 class Files(Protocol):
     """Where a store's files lie."""
 
+    @property
+    def hint(self) -> str:
+        """How they come there, where it is not by saving them; the end of a sentence."""
+
     def names(self) -> list[str]: ...
 
     def read(self, name: str) -> str: ...
@@ -40,14 +44,16 @@ class Files(Protocol):
 class Folder:
     """Files of a folder, which is made with the first of them."""
 
+    hint = ""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
-        return [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        return [path.name for path in self.path.iterdir() if path.is_file()] if self.path.is_dir() else []
 
     def read(self, name: str) -> str:
-        return (self.path / name).read_text(encoding="utf-8")
+        return _read(self.path / name)
 
     def add(self, name: str, text: str) -> bool:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -103,13 +109,16 @@ class Store:
                 return Baseline(number, called, short[1:], file)
         raise FobenchError(f"{self.place} is being written to by others: try again.")
 
+    def filled(self) -> list[Baseline]:
+        """`ls`, where there is something to list. Raises `FobenchError` where there is not."""
+        if known := self.ls():
+            return known
+        save = f"fobench baseline save RUN --store {self.place}"
+        raise FobenchError(f"{self.place} holds no baseline. Save one: {save}{self.files.hint}")
+
     def find(self, wanted: str = "") -> Baseline:
         """The baseline of a number, or the newest of a name, or the newest. Raises `FobenchError` with what there is."""
-        known = self.ls()
-        if not known:
-            raise FobenchError(
-                f"{self.place} holds no baseline. Save one: fobench baseline save RUN --store {self.place}"
-            )
+        known = self.filled()
         matching = [b for b in known if wanted in ("", b.name) or (wanted.isdecimal() and int(wanted) == b.number)]
         if not matching:
             raise unknown(
@@ -143,13 +152,15 @@ def load(place: str) -> Snapshot:
     if (path / "run.json").is_file():
         return Snapshot.of_run(path)
     if path.is_file():
-        return Snapshot.from_json(path.name, _loads(path.read_text(encoding="utf-8", errors="replace"), place))
+        return Snapshot.from_json(path.name, _loads(_read(path), place))
     where, _, wanted = place.partition("#")
-    if where.startswith(GIT) or Path(where).is_dir():
-        store = Store(where)
+    store = Store(where) if where.startswith(GIT) or Path(where).is_dir() else None
+    if store and (where.startswith(GIT) or store.ls()):
         return store.load(store.find(wanted))
+    lacks = " (it has neither run.json nor a baseline)" if store else ""
     raise FobenchError(
-        f"{place} is neither a run's folder nor a baseline. Baselines: a file, FOLDER[#NUMBER | #NAME] or git:BRANCH[#...]."
+        f"{place} is neither a run's folder nor a baseline{lacks}. Baselines: a file, FOLDER[#NUMBER | #NAME] or "
+        "git:BRANCH[#...]; fobench baseline save RUN makes them."
     )
 
 
@@ -185,6 +196,14 @@ def _lines(value: Any) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def _read(path: Path) -> str:
+    """Raises `FobenchError` for what cannot be read; what is no UTF-8 is no JSON, either."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise FobenchError(f"The baseline {path} cannot be read: {error.strerror}.") from error
 
 
 def _loads(text: str, name: str) -> Any:

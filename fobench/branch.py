@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fobench.errors import FobenchError
 
@@ -12,7 +12,10 @@ AUTHOR = ("-c", "user.name=fobench", "-c", "user.email=fobench@localhost")  # wh
 
 
 class Branch:
-    """The files of branch `name` in the repository of the current folder. Each change is a commit; pushing is the user's."""
+    """The files of branch `name` in the repository of the current folder. Each change is a commit; pushing is the user's.
+
+    Where only `origin` has the branch, as far as it was fetched, it is read there, and goes on here with the first change.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -23,46 +26,57 @@ class Branch:
         if _git("check-ref-format", "--branch", name, check=False) is None:
             raise FobenchError(f"git:{name}: git allows no branch of that name.")
 
+    @property
+    def hint(self) -> str:
+        return f"; or fetch the branch: git fetch origin {self.name}:{self.name}"
+
     def names(self) -> list[str]:
-        listed = _git("ls-tree", "--name-only", self._ref, check=False)
-        return listed.split("\n") if listed else []
+        return list(_entries(self._heads()[1]))
 
     def read(self, name: str) -> str:
-        return _checked("show", f"{self._ref}:{name}")
+        return _checked("show", f"{self._heads()[1]}:{name}")
 
     def add(self, name: str, text: str) -> bool:
         """Commits a new file; False if there is one, or if another process changed the branch meanwhile."""
-        head, entries = self._head(), self._entries()
+        own, last = self._heads()
+        entries = _entries(last)
         if name in entries:
             return False
         entries[name] = f"100644 blob {_checked('hash-object', '-w', '--stdin', given=text).strip()}\t{name}"
-        return self._commit(f"Baseline {name}", entries, head)
+        return self._move(own, _commit(f"Baseline {name}", entries, last))
 
     def remove(self, names: Sequence[str]) -> None:
         """Raises `FobenchError` if another process changed the branch meanwhile."""
-        head, entries = self._head(), self._entries()
-        kept = {name: entry for name, entry in entries.items() if name not in names}
-        if not self._commit(f"Without {', '.join(names)}", kept, head):
+        own, last = self._heads()
+        kept = {name: entry for name, entry in _entries(last).items() if name not in names}
+        if not self._move(own, _commit(f"Without {', '.join(names)}", kept, last)):
             raise FobenchError(f"The branch {self.name} was changed by others meanwhile: try again.")
 
-    @property
-    def _ref(self) -> str:
-        return f"refs/heads/{self.name}"
+    def _heads(self) -> tuple[str | None, str | None]:
+        """Its last commit here, and the one that counts: where there is none here, that of `origin`."""
+        own = _commit_of(f"refs/heads/{self.name}")
+        return own, own or _commit_of(f"refs/remotes/origin/{self.name}")
 
-    def _head(self) -> str | None:
-        return _git("rev-parse", "--verify", "--quiet", self._ref, check=False) or None
+    def _move(self, own: str | None, commit: str) -> bool:
+        """Sets the branch to a commit; False if it is no longer at `own`."""
+        return _git("update-ref", f"refs/heads/{self.name}", commit, own or NEW, check=False) is not None
 
-    def _entries(self) -> dict[str, str]:
-        """{name: its line of the tree}."""
-        listed = _git("ls-tree", self._ref, check=False) or ""
-        return {line.partition("\t")[2]: line for line in listed.split("\n") if line}
 
-    def _commit(self, message: str, entries: dict[str, str], head: str | None) -> bool:
-        tree = _checked("mktree", given="".join(f"{line}\n" for line in entries.values())).strip()
-        parent = ("-p", head) if head else ()
-        named = () if _git("var", "GIT_COMMITTER_IDENT", check=False) else AUTHOR
-        commit = _checked(*named, "commit-tree", tree, *parent, "-m", message).strip()
-        return _git("update-ref", self._ref, commit, head or NEW, check=False) is not None
+def _commit(message: str, entries: Mapping[str, str], parent: str | None) -> str:
+    tree = _checked("mktree", given="".join(f"{line}\n" for line in entries.values())).strip()
+    named = () if _git("var", "GIT_COMMITTER_IDENT", check=False) else AUTHOR
+    parents = ("-p", parent) if parent else ()
+    return _checked(*named, "commit-tree", tree, *parents, "-m", message).strip()
+
+
+def _entries(commit: str | None) -> dict[str, str]:
+    """{name: its line of the tree}; nothing without a commit."""
+    listed = _checked("ls-tree", commit) if commit else ""
+    return {line.partition("\t")[2]: line for line in listed.split("\n") if line}
+
+
+def _commit_of(ref: str) -> str | None:
+    return _git("rev-parse", "--verify", "--quiet", ref, check=False) or None
 
 
 def _checked(*arguments: str, given: str | None = None) -> str:

@@ -86,6 +86,11 @@ class CostTable:
         return cls({name: _fit(measured) for name, measured in grouped.items()})
 
 
+def costs_name(table: CostTable | None) -> str:
+    """What run.json and traces call the costs of a run: `measured`, or `declared:` and the table's digest."""
+    return "measured" if table is None else f"declared:{table.digest}"
+
+
 def _fit(measured: list[tuple[int, int]]) -> Cost:
     media = sum(m for _, m in measured)
     if media:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fobench.console import counted, table
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, unknown
 from fobench.options import NewFolder, from_file, option
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def ls(store: str) -> None:
 
     found = baselines.Store(store)
     columns = ("number", "name", "commit", "day", "machine", "clock, costs", "scenarios")
-    table(f"baselines in {store}", columns, baselines.facts((each, found.load(each)) for each in found.ls()))
+    table(f"baselines in {store}", columns, baselines.facts((each, found.load(each)) for each in found.filled()))
 
 
 @baseline.command()
@@ -218,8 +218,7 @@ def _run(ctx: click.Context) -> click.Command | None:
 
 
 def _named(store: Store, name: str | None) -> list[Snapshot]:
-    known = store.ls()
-    if name and name not in {each.name for each in known}:
-        store.find(name)  # raises, with the names that there are
-        raise FobenchError(f"{store.place} holds no baseline named {name!r}.")
+    known = store.filled()
+    if name and name not in (names := {each.name for each in known}):
+        raise unknown(f"name of a baseline of {store.place}", name, names)
     return [store.load(each) for each in known if name in (None, each.name)]

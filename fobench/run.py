@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench import __version__, machine, plugins
-from fobench.clock import CostTable
+from fobench.clock import CostTable, costs_name
 from fobench.config import Config
 from fobench.console import visible
 from fobench.crew import Crew
@@ -67,7 +67,7 @@ class Run:
     def begin(cls, config: Config, path: Path) -> Run:
         """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
         config.system_options()
-        config.cost_table()
+        costs = config.cost_table()
         config.echo()
         if config.judge != NO_JUDGE:
             plugins.checked("recognizers", config.judge, config.judge_args)
@@ -81,7 +81,7 @@ class Run:
             "scenarios_sha256": _digest(scenarios),
             "seed": config.seed,
             "clock": config.clock,
-            "costs": config.costs,
+            "costs": costs_name(costs),
             "machine": machine.about(),
             "packages": machine.packages(),
             "git": machine.git(),

@@ -68,8 +68,12 @@ class Column:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Column:
-        arrays = {name: np.asarray(data[name], dtype=float) for name in ("tops", "bottoms")}
-        return cls(**{**data, **arrays, "items": np.asarray(data["items"], dtype=np.int64)})
+        """Raises `ValueError` where its rows are not whole."""
+        tops, bottoms = (np.asarray(data[name], dtype=float) for name in ("tops", "bottoms"))
+        items = np.asarray(data["items"], dtype=np.int64)
+        if not tops.shape == bottoms.shape == (len(items),) or not np.isfinite([tops, bottoms]).all():
+            raise ValueError("a column has not as many finite tops and bottoms as items")
+        return cls(**{**data, "tops": tops, "bottoms": bottoms, "items": items})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,13 @@ class Snapshot:
         """Of a scored run. Raises `PrerequisiteError` if it has yet to be scored, by this version."""
         run, data = RunFolder(folder).read_run(), _read_scores(folder)
         traces, costs = _traces(folder)
-        ids = [name for name in run.get("scenarios") or data["scenarios"] if name in data["scenarios"]]
-        items = tuple(traces.get(name) or Item(name, _group(data["scenarios"][name], name)) for name in ids)
         facts = {**{key: value for key, value in run.items() if key != "scenarios"}, "costs": costs or run.get("costs")}
-        return cls(folder.name, facts, items, _columns(data, ids), folder)
+        try:
+            ids = [name for name in run.get("scenarios") or data["scenarios"] if name in data["scenarios"]]
+            items = tuple(traces.get(name) or Item(name, _group(data["scenarios"][name], name)) for name in ids)
+            return cls(folder.name, facts, items, _columns(data, ids), folder)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _unscored(folder, f"is not what scoring writes ({error!r})") from error
 
     def to_json(self) -> dict[str, Any]:
         items = [{"id": i.id, "group": i.group, "asked": i.asked, "texts": dict(i.texts)} for i in self.items]
@@ -111,8 +118,10 @@ class Snapshot:
                 )
             items = tuple(Item(**item) for item in data["items"])
             columns = {metric: Column.from_json(column) for metric, column in data["columns"].items()}
-            return cls(name, data["run"], items, columns)
-        except (KeyError, TypeError, ValueError) as error:
+            if any(len(c.items) and not 0 <= c.items.min() <= c.items.max() < len(items) for c in columns.values()):
+                raise ValueError("a column has rows of items that are not there")
+            return cls(name, dict(data["run"]), items, columns)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FobenchError(f"{name} is not a baseline: {error!r}. fobench baseline save writes one.") from error
 
 
@@ -124,19 +133,20 @@ def named(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
 
 
 def _read_scores(folder: Path) -> dict[str, Any]:
-    again = f"fobench score {folder}"
     try:
-        data: dict[str, Any] = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        data = json.loads((folder / SCORES).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PrerequisiteError(f"{folder} has no scores yet. Score it: {again}") from error
-    except ValueError as error:
-        raise PrerequisiteError(f"{folder / SCORES} cannot be read ({error}). Score it again: {again}") from error
-    if data.get("version") != SCORES_VERSION:
-        found = data.get("version")
-        raise PrerequisiteError(
-            f"{folder / SCORES} has version {found!r}, not {SCORES_VERSION}. Score it again: {again}"
-        )
-    return data
+        raise PrerequisiteError(f"{folder} has no scores yet. Score it: fobench score {folder}") from error
+    except (OSError, ValueError) as error:
+        raise _unscored(folder, f"cannot be read ({error})") from error
+    found = data.get("version") if isinstance(data, dict) else None
+    if found != SCORES_VERSION:
+        raise _unscored(folder, f"has version {found!r}, not {SCORES_VERSION}")
+    return dict(data)
+
+
+def _unscored(folder: Path, why: str) -> PrerequisiteError:
+    return PrerequisiteError(f"{folder / SCORES} {why}. Score it again: fobench score {folder}")
 
 
 def _traces(folder: Path) -> tuple[dict[str, Item], str | None]:

@@ -83,7 +83,11 @@ def _points(
         if any(_metric(figure) == each.metric and not told[figure] for figure in figures)
     ]
     made = changes(alike, len(common(base, new)), resamples=resamples) if alike else []
-    changed = [(c.figure, Point(index, "change", c)) for c in made if c.figure in told and c.changed and c.p < alpha]
+    changed = [
+        (c.figure, Point(index, "change", c))
+        for c in made
+        if c.figure in told and c.shown and c.changed and c.p < alpha
+    ]
     return [*found, *changed]
 
 

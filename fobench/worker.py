@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench import audio, runner
-from fobench.clock import Clock, CostTable, VirtualClock, WallClock
+from fobench.clock import Clock, CostTable, VirtualClock, WallClock, costs_name
 from fobench.config import Config
 from fobench.driver import Driver
 from fobench.errors import FobenchError, SystemFailure
@@ -78,7 +78,7 @@ class Worker:
             self._driver,
             self._clock(),
             clock_name=self._config.clock,
-            costs_name="measured" if self._costs is None else f"declared:{self._costs.digest}",
+            costs_name=costs_name(self._costs),
             playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
             echo=self._config.echo(),
         )

@@ -181,6 +181,13 @@ def test_a_90th_percentile_of_twenty_is_inconclusive():
     assert (ruling.verdict, ruling.needed) == ("inconclusive", 30)
 
 
+def test_a_99th_percentile_of_sixty_is_inconclusive_and_not_shown():
+    found = ruled(full(right=RIGHT[:60], errors=ERRORS[:60], late=LATE[:60]), full("new"), "response_ms.p99:10%")
+    assert (found.exit_code, found.rulings[0].why) == (3, "60 pairs are too few")
+    assert found.rulings[0].needed >= 300
+    assert "response_ms.p99" not in {each.figure for each in found.changes}
+
+
 def test_gates_are_one_family():
     """A fall with p = 0.03125 fails alone, and not among two gates."""
     before, now = np.ones(30), np.array([0.0] * 5 + [1.0] * 25)

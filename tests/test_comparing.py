@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fobench import baselines
 from fobench.cli import main
 
 PLAIN = ["--suite", "controls", "--suite-args", "count=12", "--suite-args", "families=question", "--judge", "none"]
@@ -113,6 +115,35 @@ def test_unlike_runs_are_refused_and_may_be_allowed(runs, tmp_path):
 
 def test_what_is_no_run_is_told(tmp_path):
     assert "neither a run's folder nor a baseline" in fobench("compare", tmp_path / "a", tmp_path / "b", expect=2)
+    assert "it has neither run.json nor a baseline" in fobench("compare", tmp_path, tmp_path, expect=2)
+
+
+def copied(run: Path, to: Path, **files: str) -> Path:
+    """A copy of a run with files of other texts, e.g. scores_json="[]"."""
+    shutil.copytree(run, to)
+    for name, text in files.items():
+        (to / ".".join(name.rsplit("_", 1))).write_text(text)
+    return to
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"version": 1}', '{"version": 1, "scenarios": {"question-01": 3}, "totals": [{}]}']
+)
+def test_scores_that_no_scoring_wrote_are_told(text, runs, tmp_path):
+    broken = copied(runs / "base", tmp_path / "broken", scores_json=text)
+    assert f"Score it again: fobench score {broken}" in fobench("compare", runs / "base", broken, expect=2)
+
+
+def test_a_run_of_which_nothing_is_left_has_nothing_to_compare(runs, tmp_path):
+    empty = copied(runs / "base", tmp_path / "empty", traces_jsonl="")
+    fobench("score", empty)
+    assert "0 here, 0 in both" in fobench("compare", runs / "base", empty, expect=2)
+
+
+def test_a_run_without_traces_is_compared_by_its_scores(runs, tmp_path):
+    bare = copied(runs / "base", tmp_path / "bare")
+    (bare / "traces.jsonl").unlink()
+    fobench("compare", bare, runs / "later", *gates("response_ms:10%"), expect=1)
 
 
 def test_a_run_without_scores_is_told_how_to_get_them(runs, tmp_path):
@@ -156,8 +187,38 @@ def test_baselines_are_numbered_listed_compared_with_and_pruned(runs, store):
 
 def test_an_empty_store_says_how_to_fill_it(runs, store):
     fobench("baseline", "prune", "--store", store)
+    assert f"fobench baseline save RUN --store {store}" in fobench("baseline", "ls", "--store", store, expect=2)
     told = fobench("baseline", "trend", "--store", store, "--name", "base", expect=2)
     assert f"fobench baseline save RUN --store {store}" in told
+
+
+def test_a_baseline_that_is_broken_is_named(runs, store):
+    for _ in range(2):
+        fobench("baseline", "save", runs / "base", "--store", store)
+    baselines.Store(store).files.add("0003-broken.json", '{"version": 1, "run": {')
+    Path("kept/0004-folder.json").mkdir(parents=True)
+    for command in (("ls",), ("trend",)):
+        assert "0003-broken.json is not a baseline" in fobench("baseline", *command, "--store", store, expect=2)
+    fobench("compare", f"{store}#2", runs / "again")
+
+
+def test_a_branch_that_only_the_origin_has_is_read_there_and_goes_on_here(runs, store, tmp_path, monkeypatch):
+    if not store.startswith("git:"):
+        pytest.skip("a folder has no origin")
+    fobench("baseline", "save", runs / "base", "--store", store)
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", ".", "clone"], check=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    fobench("compare", store, runs / "later", *gates(*GATES), expect=1)
+    fobench("baseline", "save", runs / "later", "--store", store)
+    listed = subprocess.run(["git", "log", "--format=%s", "baselines"], capture_output=True, text=True, check=True)
+    assert [line.split("-")[0] for line in listed.stdout.splitlines()] == ["Baseline 0002", "Baseline 0001"]
+
+
+def test_a_branch_that_is_not_there_is_told_with_how_to_fetch_it(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    told = fobench("compare", "git:kept", runs / "base", expect=2)
+    assert "or fetch the branch: git fetch origin kept:kept" in told
 
 
 def test_a_trend_marks_where_a_figure_changed(runs, store):
@@ -175,10 +236,24 @@ def test_a_baseline_outside_of_a_repository_is_told(tmp_path, monkeypatch, runs)
     assert "no git repository" in fobench("baseline", "save", runs / "base", "--store", "git:baselines", expect=2)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{broken"])
+WHOLE = {"version": 1, "run": {}, "items": [{"id": "a", "group": "a"}]}
+COLUMN = {"version": 1, "unit": "ms", "better": "lower", "spread": True}
+
+
+def baseline(**rows) -> str:
+    return json.dumps({**WHOLE, "columns": {"response_ms": {**COLUMN, **rows}}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "{broken", "\x00", '{"version": 9}', json.dumps({**WHOLE, "columns": []})),
+        *(json.dumps({**WHOLE, "run": 3, "columns": {}}), json.dumps({**WHOLE, "items": {"a": 1}, "columns": {}})),
+        *(baseline(items=[1], tops=[5], bottoms=[1]), baseline(items=[0], tops=[5, 6], bottoms=[1])),
+        *(baseline(items=[0], tops=[None], bottoms=[1]), baseline(items=[0], tops=[math.nan], bottoms=[1])),
+    ],
+)
 def test_what_is_no_baseline_is_told(text, runs, tmp_path):
     (tmp_path / "0001-base.json").write_text(text)
-    assert (
-        "fobench baseline save" in fobench("compare", tmp_path / "0001-base.json", runs / "base", expect=2)
-        or text == '{"version": 9}'
-    )
+    told = fobench("compare", tmp_path / "0001-base.json", runs / "base", expect=2)
+    assert "is not a baseline" in told or "save it again" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,10 @@ GATED = (
 )  # some gates are inconclusive with so few: exit code 3
 HEARS, WRITES = "hears=Which city is the capital of France?", "writes=The capital of France is Paris."
 CASCADE = (
-    "--system",
-    "cascade",
-    "--limit",
-    60,
-    "--costs",
-    "declared:reports/spoken-qa-cascade-smollm2-135m/costs.json",
+    *("--system", "cascade", "--costs", "declared:reports/spoken-qa-cascade-smollm2-135m/costs.json"),
+    *("--judge", "faster-whisper", "--no-text-routes"),  # a third of the time that the default's judge and routes take
 )
+FEW = ("--limit", 24)  # what is so much worse shows in these; that nothing is takes 60
 LATE = ("--suite", "controls", "--judge", "none", "--system", "scripted:late", "--limit", 12)
 
 
@@ -100,28 +98,29 @@ def cascade(tmp_path_factory) -> Path:
     """A run of the real cascade on declared costs. Needs the models and some minutes."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("cascade") / "base"
-    run(folder, *CASCADE, expect=0)
+    run(folder, *CASCADE, "--limit", 60, expect=0)
     return folder
 
 
 @pytest.mark.slow
 def test_the_real_cascade_again_passes(cascade, tmp_path):
-    run(tmp_path / "again", *CASCADE, *held_to(cascade), expect=0)
+    run(tmp_path / "again", *CASCADE, "--limit", 60, *held_to(cascade), expect=0)
     used = [json.loads((folder / "run.json").read_text())["assets"] for folder in (cascade, tmp_path / "again")]
     assert used[0] == used[1]
     assert {"whisper-tiny.en-ct2", "smollm2-135m-gguf", "piper-joe-medium", "silero-vad"} == used[0].keys()
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("flite"), reason="the voice program flite is not installed")
 def test_a_worse_voice_of_the_real_cascade_is_caught(cascade, tmp_path):
-    run(tmp_path / "worse", *CASCADE, "--system-args", "voice=flite", *held_to(cascade), expect=1)
+    run(tmp_path / "worse", *CASCADE, *FEW, "--system-args", "voice=flite", *held_to(cascade), expect=1)
     assert verdicts(tmp_path / "worse")["speech_text_wer"] == "regression"
 
 
 @pytest.mark.slow
 def test_an_llm_quantised_too_far_is_caught(cascade, tmp_path):
     crush(tmp_path / "crushed")
-    run(tmp_path / "worse", *CASCADE, "--backbone", f"hf:{tmp_path / 'crushed'}", *held_to(cascade), expect=1)
+    run(tmp_path / "worse", *CASCADE, *FEW, "--backbone", f"hf:{tmp_path / 'crushed'}", *held_to(cascade), expect=1)
     assert verdicts(tmp_path / "worse")["accuracy_s2t"] == "regression"
 
 

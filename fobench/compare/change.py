@@ -17,7 +17,7 @@ from fobench.snapshot import Snapshot
 from fobench.stats import P90_MIN_N, P99_MIN_N, RESAMPLES, SEED, Floats, Interval
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-SHOWN_FROM = {"p50": 1, "p90": P90_MIN_N, "p99": P99_MIN_N}  # pairs
+SHOWN_FROM = {"p90": P90_MIN_N, "p99": P99_MIN_N}  # pairs
 FEWEST = {"p50": 10, "p90": 30, "p99": 300}  # below, fewer than some three pairs lie beyond the percentile
 FEWEST_PAIRS = 10  # of any other figure
 
@@ -54,6 +54,11 @@ class Change:
     def percentile(self) -> str:
         """p50, p90 or p99; empty for a ratio of sums."""
         return self.figure.partition(".")[2]
+
+    @property
+    def shown(self) -> bool:
+        """Whether there are pairs enough to show it; a gate on it says so itself."""
+        return self.n >= SHOWN_FROM.get(self.percentile, 1)
 
     @property
     def test(self) -> Literal["mcnemar", "bootstrap"]:
@@ -159,13 +164,9 @@ def _resampled(found: Sequence[Pairs], items: int, seed: int, resamples: int) ->
 
 
 def _percentiles(pairs: Pairs) -> Statistic:
-    shares = [SHARES[name] for name in _shown(pairs)]
+    shares = list(SHARES.values())
     both = [quantiles(column.tops, column.items, shares) for column in (pairs.base, pairs.new)]
     return lambda drawn: np.concatenate([statistic(drawn) for statistic in both], axis=1)
-
-
-def _shown(pairs: Pairs) -> list[str]:
-    return [name for name, fewest in SHOWN_FROM.items() if pairs.n >= fewest]
 
 
 def _changes(pairs: Pairs, drawn: Floats, items: int) -> Iterator[Change]:
@@ -179,8 +180,8 @@ def _changes(pairs: Pairs, drawn: Floats, items: int) -> Iterator[Change]:
         changed=pairs.changed(items),
     )
     if pairs.spread:
-        for i, name in enumerate(_shown(pairs)):
-            base, new = (quantile(column.tops, SHARES[name]) for column in (pairs.base, pairs.new))
+        for i, (name, share) in enumerate(SHARES.items()):
+            base, new = (quantile(column.tops, share) for column in (pairs.base, pairs.new))
             both = drawn[:, [i, i + drawn.shape[1] // 2]]
             yield made(f"{pairs.metric}.{name}", base=base, new=new, size=pairs.n, resampled=both)
         return

@@ -113,7 +113,8 @@ def compare(
     ruled = rulings([(gate, by_name[gate.figure]) for gate in resolved], alpha)
     told = [f"Unlike: {mismatch}." for mismatch in unlike]
     told += [f"Left out, because unlike: {', '.join(spoilt)}."] if spoilt else []
-    return Comparison(base, new, ids, found, made, ruled, [*told, *notes(base, new)], alpha)
+    shown = [change for change in made if change.shown]
+    return Comparison(base, new, ids, found, shown, ruled, [*told, *notes(base, new)], alpha)
 
 
 def _resolved(gate: Gate, known: Mapping[str, tuple[str, str]], base: Snapshot, new: Snapshot) -> Gate:
