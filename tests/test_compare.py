@@ -182,7 +182,8 @@ def test_a_90th_percentile_of_twenty_is_inconclusive():
 
 
 def test_a_99th_percentile_of_sixty_is_inconclusive_and_not_shown():
-    found = ruled(full(right=RIGHT[:60], errors=ERRORS[:60], late=LATE[:60]), full("new"), "response_ms.p99:10%")
+    base = full(right=RIGHT[:60], errors=ERRORS[:60], late=LATE[:60])
+    found = ruled(base, full("new", late=2 * LATE), "response_ms.p99:10%")
     assert (found.exit_code, found.rulings[0].why) == (3, "60 pairs are too few")
     assert found.rulings[0].needed >= 300
     assert "response_ms.p99" not in {each.figure for each in found.changes}
@@ -291,6 +292,11 @@ def test_another_version_of_a_metric_is_refused():
         "Left out, because unlike: understanding_wer."
         in ruled(full(), replace(new, columns=newer), "accuracy:2pp").warnings
     )
+
+
+def test_a_manifest_may_lie_elsewhere():
+    here, there = ({"config": {"suites": [f"manifest:{path}"]}} for path in ("clips.jsonl", "/data/clips.jsonl"))
+    assert ruled(full(run=here), full("new", run=there)).warnings == []
 
 
 def test_scenarios_of_one_name_but_other_audio_are_refused():

@@ -131,6 +131,11 @@ def test_markdown_holds_nothing_that_acts(found, tmp_path):
     assert "and 3 more: see comparison.html" in text
 
 
+def test_a_p_below_what_is_shown_is_not_equal_to_it(found, tmp_path):
+    text = written("html", found, tmp_path)
+    assert "p &lt; 0.001, n = 60" in text and "p = &lt;" not in text
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_keeps_its_width_and_colours_nothing_unasked(found, width):
     console = Console(file=io.StringIO(), width=width, color_system=None)

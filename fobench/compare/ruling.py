@@ -79,6 +79,8 @@ def _verdict(
     gate: Gate, change: Change, harm: float, bound: float | None, significant: bool, seen: float | None
 ) -> tuple[Verdict, str]:
     limit = f"{gate.limit:g}{gate.unit}"
+    if not change.shown:
+        return Verdict.INCONCLUSIVE, f"{change.n} pairs are too few"
     if harm > gate.limit and significant:
         return Verdict.REGRESSION, f"worse by more than {limit}, and not by chance"
     if change.n < change.fewest:

@@ -39,6 +39,11 @@ def _option(key: str) -> Told:
     return lambda run: run.config.get(key)
 
 
+def _suites(run: Snapshot) -> Any:
+    """Their kinds: whether what follows, a path or a name, holds the same scenarios is told by these themselves."""
+    return [str(name).partition(":")[0] for name in run.config.get("suites") or ()]
+
+
 def _judge(run: Snapshot) -> Any:
     """The judge as it tells of itself; of what carries a version or a hash, too."""
     about = dict((run.run.get("components") or {}).get("judge") or {})
@@ -66,7 +71,7 @@ def _scoring(run: Snapshot) -> Any:
 TIMED_UNITS = ("ms",)
 TIMED = ("rtf_", "underrun")  # metrics that are times without a unit of time
 ALL: dict[str, Told] = {  # else no figure means the same
-    "suites": _option("suites"),
+    "suites": _suites,
     "suites' options": _option("suite_args"),
     "seed": _option("seed"),
     "judge": _judge,
