@@ -98,6 +98,20 @@ def test_items_that_only_one_run_has_make_no_pair_and_are_told():
     assert any("140 scenarios of base only" in warning for warning in found.warnings)
 
 
+def test_what_a_gate_does_not_see_is_told():
+    """A system that answers only half of the questions answers them as fast as before."""
+    base = snapshot(response_ms=latency(LATE[:60]), accuracy_s2t=accuracy(RIGHT[:60]))
+    heard = snapshot("new", response_ms=latency(LATE[:30]), accuracy_s2t=accuracy(RIGHT[:60]))
+    failed = [replace(item, texts={**item.texts, "failure": "died: ..."}) for item in heard.items[30:]]
+    new = replace(heard, items=(*heard.items[:30], *failed))
+    found = ruled(base, new, "response_ms:10%", "accuracy:5pp")
+    assert found.exit_code == 0
+    assert found.warnings == [
+        "response_ms: 30 scenarios with a value in base only, and so in no pair.",
+        "30 scenarios of new failed.",
+    ]
+
+
 def test_a_scenario_with_several_values_is_drawn_with_all_of_them():
     stops = Column(1, "ms", "lower", True, np.repeat(np.arange(40), 2), np.tile([400.0, 600.0], 40), np.ones(80))
     found = change(

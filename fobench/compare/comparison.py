@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +113,18 @@ def compare(
     ruled = rulings([(gate, by_name[gate.figure]) for gate in resolved], alpha)
     told = [f"Unlike: {mismatch}." for mismatch in unlike]
     told += [f"Left out, because unlike: {', '.join(spoilt)}."] if spoilt else []
+    told += _unpaired(base, new, ids, {by_name[gate.figure].metric for gate in resolved})
     shown = [change for change in made if change.shown]
     return Comparison(base, new, ids, found, shown, ruled, [*told, *notes(base, new)], alpha)
+
+
+def _unpaired(base: Snapshot, new: Snapshot, ids: Sequence[str], metrics: Iterable[str]) -> Iterator[str]:
+    """What a gate does not see: scenarios of both runs that have a value in only one, e.g. those that got no reply."""
+    for metric in sorted(metrics):
+        had, has = ({run.items[i].id for i in run.columns[metric].items} & {*ids} for run in (base, new))
+        for run, only in ((base, had - has), (new, has - had)):
+            if only:
+                yield f"{metric}: {counted(len(only), 'scenario')} with a value in {run.name} only, and so in no pair."
 
 
 def _resolved(gate: Gate, known: Mapping[str, tuple[str, str]], base: Snapshot, new: Snapshot) -> Gate:

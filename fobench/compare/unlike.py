@@ -108,6 +108,8 @@ def notes(base: Snapshot, new: Snapshot) -> list[str]:
     for run in (base, new):
         if run.run.get("status") not in (None, "complete"):
             found.append(f"{run.name} is {run.run.get('status')}, not complete.")
+        if failed := sum("failure" in item.texts for item in run.items):
+            found.append(f"{counted(failed, 'scenario')} of {run.name} failed.")
         if (run.run.get("git") or {}).get("dirty"):
             found.append(f"{run.name} was made by a checkout with uncommitted changes.")
     apart = [len({i.id for i in one.items} - {i.id for i in other.items}) for one, other in ((base, new), (new, base))]
