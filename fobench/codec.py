@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench.console import counted, table
-from fobench.errors import FobenchError
-from fobench.options import NewFolder, named_args, pairs
+from fobench.console import counted, markdown_table, table
+from fobench.errors import FobenchError, unknown
+from fobench.folder import file_name
+from fobench.options import NewFolder, named_args, names, owned, pairs
 
 if TYPE_CHECKING:
     from fobench.roundtrip import Clip, Control
@@ -20,9 +22,16 @@ COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec's share", "DNSMOS be
 
 
 @click.command()
-@click.argument("name")
+@click.argument("codecs", metavar="NAME[,NAME]")
 @click.argument("clips", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--args", "options", multiple=True, callback=pairs, metavar="NAME=VALUE", help="An option of the codec.")
+@click.option(
+    "--args",
+    "options",
+    multiple=True,
+    callback=pairs,
+    metavar="NAME=VALUE",
+    help="An option of the codec; of one among several: NAME:OPTION=VALUE.",
+)
 @click.option("--text", help="What is said in the clip; without it, the recogniser's words on the original count.")
 @click.option("--suite", "-s", "suites", multiple=True, help="Also the users' turns of a suite, with their texts.")
 @named_args("--suite-args", "suites")
@@ -32,7 +41,7 @@ COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec's share", "DNSMOS be
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the suites.")
 @click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
 def codec(
-    name: str,
+    codecs: str,
     clips: tuple[Path, ...],
     options: Mapping[str, str],
     text: str | None,
@@ -44,36 +53,55 @@ def codec(
     """Put clips through a codec and back; write the sound and its scores.
 
     CLIPS are audio files. Each is heard by the recogniser and rated by DNSMOS, before and after: what is worse after is the
-    codec's own share. The folder holds every resynthesis as FLAC, and codec.json.
+    codec's own share. The folder holds every resynthesis as FLAC, codec.json, and what was heard in heard.json; with several
+    codecs, each has a folder in it. codecs.md is the table.
     """
     from fobench import plugins, roundtrip
+
+    chosen = _made(codecs, options)
 
     found = [*_files(clips, text), *_of_suites(**suites)]
     if not found:
         raise FobenchError("Nothing to code: name audio files, or a --suite.")
-    folder = output or _new_folder(name)
-    made = plugins.create("codecs", name, options)
+    folder = output or _new_folder("-".join(chosen))
     bench = roundtrip.Bench(plugins.create("recognizers", judge, judge_args), plugins.create("metrics", "dnsmos"))
-    folder.mkdir(parents=True, exist_ok=True)
-    control = bench.control(name, made, found, lambda clip, sound: _save(folder, clip, sound))
-    write(folder / "codec.json", control)
-    show([control])
+    controls = []
+    for name, made in chosen.items():
+        own = folder / file_name(name) if len(chosen) > 1 else folder
+        own.mkdir(parents=True, exist_ok=True)
+        controls.append(bench.control(name, made, found, partial(_save, own)))
+        write(own, controls[-1])
+    (folder / "codecs.md").write_text(_page(controls), encoding="utf-8")
+    show(controls)
     click.echo(f"{counted(len(found), 'clip')} -> {folder}")
 
 
-def write(path: Path, control: Control) -> None:
-    """codec.json: the scores, and on what they were made."""
+def write(folder: Path, control: Control) -> None:
+    """codec.json: the scores, and on what they were made; heard.json: the words that were heard, which may not be ours to publish."""
     from fobench import machine
 
-    record = {**control.to_json(), "machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    scores, heard = control.to_json(), []
+    for clip in scores["clips"]:
+        heard.append({"clip": clip["clip"], **{side: clip[side].pop("heard") for side in ("before", "after")}})
+    record = {**scores, "machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
+    for name, plain in (("codec.json", record), ("heard.json", heard)):
+        (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def show(controls: Sequence[Control]) -> None:
     """A row a codec, on the terminal."""
-    clips = len(controls[0].trips)
+    table(_title(controls), COLUMNS, map(row, controls))
+
+
+def _page(controls: Sequence[Control]) -> str:
+    """codecs.md"""
+    told = "The codec's share, in points, is its WER less that of the original; its 95 % interval by a paired bootstrap over clips."
+    return "\n".join([f"# {_title(controls)}", "", *markdown_table(COLUMNS, [*map(row, controls)]), "", told, ""])
+
+
+def _title(controls: Sequence[Control]) -> str:
     against = "the clips' texts" if controls[0].referenced else "what was heard in the originals"
-    table(f"{counted(clips, 'clip')}, WER against {against}", COLUMNS, map(row, controls))
+    return f"{counted(len(controls[0].trips), 'clip')}, WER against {against}"
 
 
 def row(control: Control) -> tuple[str, ...]:
@@ -105,6 +133,18 @@ def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def _made(given: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """{name: codec}. Raises `FobenchError` for an option of none of them."""
+    from fobench import plugins
+
+    chosen = names("codecs", given)
+    for key in options:
+        owner = key.rpartition(":")[0]
+        if owner and owner not in chosen:
+            raise unknown("codec in --args", owner, chosen)
+    return {name: plugins.create("codecs", name, owned(options, name)) for name in chosen}
+
+
 def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
     from fobench import audio
     from fobench.roundtrip import Clip
@@ -113,9 +153,9 @@ def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
         raise FobenchError(
             f"--text is what one clip says; {len(paths)} are given. Texts of many: --suite manifest:FILE."
         )
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        raise FobenchError(f"Two clips have one name: {', '.join(names)}. Rename one: the output is named by it.")
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        raise FobenchError(f"Two clips have one name: {', '.join(stems)}. Rename one: the output is named by it.")
     return [Clip(path.stem, audio.load(path), text) for path in paths]
 
 
@@ -131,7 +171,6 @@ def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: in
 
 def _save(folder: Path, clip: Clip, sound: Any) -> None:
     from fobench import audio
-    from fobench.folder import file_name
 
     audio.save(folder / f"{file_name(clip.name)}.flac", sound.samples, sound.rate_hz)
 

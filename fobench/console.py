@@ -44,6 +44,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     console().print(made, "")
 
 
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    safe = [[str(cell).replace("|", "\\|") for cell in row] for row in (columns, ["---"] * len(columns), *rows)]
+    return [f"| {' | '.join(row)} |" for row in safe]
+
+
 def counted(n: int, noun: str) -> str:
     """E.g. "1 scenario", "2,000 scenarios"."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

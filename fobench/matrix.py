@@ -17,8 +17,10 @@ from typing import Any
 from fobench import plugins, stats
 from fobench.compare import compare
 from fobench.config import Config
+from fobench.console import markdown_table
 from fobench.errors import FobenchError
 from fobench.folder import file_name
+from fobench.options import names, owned
 from fobench.pareto import Point, efficient, svg
 from fobench.results import Results
 from fobench.roundtrip import Bench, Control, spoken
@@ -85,7 +87,7 @@ def plan(config: Config) -> Plan | None:
 
     Raises `FobenchError` for a name given twice, and for one that nobody provides.
     """
-    backbones, codecs = _names("--backbone", config.backbone), _names("--codec", config.codec)
+    backbones, codecs = names("--backbone", config.backbone), names("--codec", config.codec)
     if len(backbones) < 2 and len(codecs) < 2:
         return None
     for name in backbones:
@@ -180,16 +182,16 @@ def markdown(results: Mapping[str, Results], found: Sequence[Test], controls: Se
 
     figures = [name.partition(".")[0] for name in TESTED]
     runs = [[name, *(_figure(run, figure) for figure in figures)] for name, run in results.items()]
-    lines = ["# Matrix", "", *_table(["run", *TESTED], runs), ""]
+    lines = ["# Matrix", "", *markdown_table(["run", *TESTED], runs), ""]
     if points(results):
         lines += ["![Accuracy against response time](pareto.svg)", ""]
     if found:
         title = f"## Tests, paired by item; p corrected by Holm over all {len(found)}"
         told = ["first", "second", "figure", "n", "second - first", "95 %", "test", "p", "p (Holm)"]
-        lines += [title, "", *_table(told, [_told(test) for test in found]), ""]
+        lines += [title, "", *markdown_table(told, [_told(test) for test in found]), ""]
     if controls:
         lines += ["## Control: each codec there and back, no backbone in between", ""]
-        lines += [*_table(COLUMNS, [row(control) for control in controls]), ""]
+        lines += [*markdown_table(COLUMNS, [row(control) for control in controls]), ""]
     return "\n".join(lines)
 
 
@@ -210,16 +212,11 @@ def _told(test: Test) -> list[str]:
     return [test.first, test.second, test.figure, str(test.n), difference, ci, test.test, *numbers]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    safe = [[str(cell).replace("|", "\\|") for cell in row] for row in (columns, ["---"] * len(columns), *rows)]
-    return [f"| {' | '.join(row)} |" for row in safe]
-
-
 def _cell(config: Config, backbone: str | None, codec: str | None) -> Cell:
     own = replace(
         config,
         backbone=backbone,
-        backbone_args=_own(config.backbone_args, backbone),
+        backbone_args=owned(config.backbone_args, backbone),
         codec=codec,
         codec_args=_options(config, codec) if codec else {},
     )
@@ -227,17 +224,4 @@ def _cell(config: Config, backbone: str | None, codec: str | None) -> Cell:
 
 
 def _options(config: Config, codec: str) -> dict[str, Any]:
-    return _own(config.codec_args, codec)
-
-
-def _own(options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Those options that are for `name`: `key`, for all, or `NAME:key`."""
-    owned = [(key.rpartition(":"), value) for key, value in sorted(options.items(), key=lambda item: ":" in item[0])]
-    return {key: value for (owner, _, key), value in owned if owner in ("", name)}
-
-
-def _names(flag: str, given: str | None) -> tuple[str, ...]:
-    names = tuple(filter(None, (name.strip() for name in (given or "").split(","))))
-    if len(set(names)) < len(names):
-        raise FobenchError(f"{flag} {given}: a name is given twice.")
-    return names
+    return owned(config.codec_args, codec)

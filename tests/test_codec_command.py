@@ -124,7 +124,24 @@ def test_it_writes_the_sound_and_its_scores(toys, tmp_path):
     record = json.loads((tmp_path / "out" / "codec.json").read_text())
     assert record["totals"]["codec_wer"] == 0.5
     assert record["totals"]["dnsmos_before"] > 1
-    assert record["clips"][0]["after"]["heard"] == "red"
+    assert "heard" not in record["clips"][0]["after"]
+    heard = json.loads((tmp_path / "out" / "heard.json").read_text())
+    assert heard == [{"clip": "hello", "before": "red green", "after": "red"}]
+
+
+def test_several_codecs_stand_in_one_table(toys, tmp_path):
+    wav = saved(tmp_path / "hello.wav")
+    wrong = command("toy,codec2", wav, "--judge", "toy", "--args", "opus:bitrate=1300")
+    assert "Unknown codec in --args 'opus'" in wrong.output
+    done = command("toy,codec2", wav, "--judge", "toy", "--args", "codec2:bitrate=2400", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "out" / "codecs.md").read_text().splitlines()
+    assert lines[0] == "# 1 clip, WER against what was heard in the originals"
+    assert [line.split(" | ")[:2] for line in lines[4:6]] == [["| toy", "64.00"], ["| codec2", "2.40"]]
+    for name in ("toy", "codec2"):
+        record = json.loads((tmp_path / "out" / name / "codec.json").read_text())
+        assert record["codec"] == name
+        assert (tmp_path / "out" / name / "hello.flac").is_file()
 
 
 def test_a_suites_turns_are_coded_with_their_texts(toys, tmp_path):

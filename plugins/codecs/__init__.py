@@ -7,6 +7,7 @@ from typing import Any
 from fobench.hookspecs import Factories
 from fobench_plugins.codecs.codec2 import codec2
 from fobench_plugins.codecs.pretrained import Family, Model, factory, weights, windowed
+from fobench_plugins.codecs.published import freeze_omni
 from fobench_plugins.codecs.reference import reference
 
 
@@ -49,6 +50,7 @@ FAMILIES = (
 
 FACTORIES: Factories = {
     "reference": reference,
+    "freeze-omni": freeze_omni,
     "codec2": codec2,
     **{family.kind: factory(family) for family in FAMILIES},
 }

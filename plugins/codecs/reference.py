@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fobench import plugins
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.types import Samples
 
@@ -27,17 +28,18 @@ def reference(
 ) -> NumpyCodec:
     """The codec in a checkpoint, or `random` weights drawn from `seed`, with which sound comes back as noise.
 
-    `checkpoint`: a .safetensors file whose metadata holds the configuration. `device`: "cpu", "cuda", "cuda:1". `threads`: of
+    `checkpoint`: a .safetensors file of a codec, or a Freeze-Omni of ours that holds one: its name (fobench ls checkpoints), file or
+    folder. `device`: "cpu", "cuda", "cuda:1". `threads`: of
     torch. Raises FobenchError unless exactly one of `checkpoint` and `random` is given, PrerequisiteError without torch.
     """
     if bool(checkpoint) == random:
         raise FobenchError(
-            "The codec reference takes checkpoint=FILE, or random=true for untrained weights: one of the two."
+            "The codec reference takes checkpoint=NAME (freeze-omni/smollm2-135m) or FILE, or random=true for untrained weights: one of the two."
         )
     try:
         import torch
 
-        from reference_model import weights
+        from reference_model import parts, weights
         from reference_model.codec import CodecConfig, ReferenceCodec
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
@@ -45,11 +47,17 @@ def reference(
         torch.set_num_threads(threads)
     if random:
         return NumpyCodec(untrained(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
-    path = Path(checkpoint).expanduser()
-    config, tensors = weights.load(path, device=device)
+    named = checkpoint in plugins.factories("checkpoints")
+    path = plugins.create("checkpoints", checkpoint) if named else Path(checkpoint).expanduser()
+    config, tensors = (parts if parts.is_folder(path) else weights).load(path, device=device)
+    if "codec" in config:  # of a whole model
+        config, tensors = config["codec"], weights.part(tensors, "codec")
+        if (kind := config.get("kind", "reference")) != "reference":
+            raise FobenchError(f"The codec in {checkpoint} is of the kind {kind!r}: use the codec freeze-omni.")
+        config = {key: value for key, value in config.items() if key != "kind"}
     codec = ReferenceCodec(CodecConfig.from_json(config)).to(device)
     weights.fill(codec, tensors, path)
-    return NumpyCodec(codec, str(path))
+    return NumpyCodec(codec, checkpoint)
 
 
 def untrained(config: Any, seed: int) -> ReferenceCodec:

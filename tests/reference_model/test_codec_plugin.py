@@ -60,6 +60,20 @@ def test_a_checkpoint_is_the_codec_that_was_saved(codec, tmp_path):
     assert loaded.num_codebooks == 2
 
 
+def test_a_whole_model_has_a_codec_in_it():
+    shipped = reference(checkpoint="freeze-omni/smollm2-135m")
+    assert (shipped.sample_rate_hz, shipped.num_codebooks, shipped.cardinality) == (22_050, 2, 1024)
+    assert shipped.about()["weights"] == "freeze-omni/smollm2-135m"
+    tone = (0.3 * np.sin(np.arange(11_000) / 22_050 * 2 * np.pi * 220)).astype(np.float32)
+    assert np.abs(shipped.decode(shipped.encode(tone, last=True)[0], last=True)[0]).max() > 0.01
+
+
+def test_a_model_with_another_codec_is_told(tmp_path):
+    weights.save(torch.nn.Linear(1, 1), {"codec": {"kind": "published"}}, tmp_path / "a.safetensors")
+    with pytest.raises(FobenchError, match="of the kind 'published': use the codec freeze-omni"):
+        reference(checkpoint=str(tmp_path / "a.safetensors"))
+
+
 def test_random_weights_say_so_and_depend_on_the_seed_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -74,7 +88,7 @@ def test_random_weights_say_so_and_depend_on_the_seed_alone():
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint": "a.safetensors", "random": True}])
 def test_one_kind_of_weights_is_asked_for(options):
-    with pytest.raises(FobenchError, match="checkpoint=FILE, or random=true"):
+    with pytest.raises(FobenchError, match="or FILE, or random=true"):
         reference(**options)
 
 
