@@ -50,6 +50,16 @@ class Duplex:
     reread: int = 8  # windows of silence after which a second pass, if there is one, reads the turn: it may be over
     barge_in_at: Literal["onset", "end"] = "onset"  # stop a reply once the user really speaks, or once they have ended
     barge_in: int = 8  # windows of speech that are really speech
+    manners: bool = (
+        True  # whether loudness, the own voice and the words that are spelt count beside that (`floor`); published: no
+    )
+    looks: tuple[int, ...] = (6, 12, 24)  # windows of speech over a reply after which its words are looked at
+    insist: int = 40  # windows of speech that stop a reply whatever its words are
+    unfinished: int = 62  # windows of silence that end a turn whose words leave a sentence open
+    complete: float = (
+        -13.5
+    )  # ... which they do below this log of the chance that the LLM gives to the turn's end as what comes next
+    near_db: float = 5.0  # how much softer than the user what is still the user may be
 
 
 @dataclass(frozen=True, slots=True)

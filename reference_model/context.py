@@ -90,12 +90,12 @@ class Context:
         opening = self.embed(ids) if ids else rows[:, :0]
         if rows.shape[1]:
             turn.rows.append(rows)
-        return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=int(role is Role.REPLY))
+        return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=1)
 
     def extend(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Further contents [1, n, D] of the turn that is open."""
         self.turns[-1].rows.append(rows)
-        return self.feed(rows, logits=int(self.turns[-1].role is Role.REPLY))
+        return self.feed(rows, logits=1)
 
     def drop(self) -> None:
         """Forget the last turn, its opening included."""

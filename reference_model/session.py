@@ -44,6 +44,7 @@ class FreezeOmniSession:
     def heard(self, reply: int, samples: int) -> None:
         if (current := self._state.reply) is not None and current.number == reply:
             current.heard = samples
+            self._state.floor.heard(reply, samples, current.rate_hz)
 
     @torch.no_grad()
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
@@ -57,7 +58,7 @@ class FreezeOmniSession:
 
     def _listen(self, chunk: AudioChunk) -> None:
         """Take audio in, window by window: features, activity, and the signals that follow."""
-        state, samples = self._state, chunk.samples
+        state, samples = self._state, self._state.floor.clean(chunk.samples)
         if state.reply is not None and state.reply.over:
             self._signal(Signal.DONE)
         if state.detector is None:
@@ -65,28 +66,49 @@ class FreezeOmniSession:
             self._signal(Signal.ONSET)  # without a detector it listens always
             return
         for window, probability in state.detector.push(samples):
+            speech = probability >= self._duplex.speech_probability
             state.take(torch.from_numpy(window), self._live.model.encoder, self._duplex.pre_roll)
-            self._observe(probability >= self._duplex.speech_probability)
+            state.floor.push(window, speech)
+            self._observe(speech)
 
     def _observe(self, speech: bool) -> None:
         """One window of the voice activity detector."""
-        activity, duplex = self._state.activity, self._duplex
+        state, activity, duplex = self._state, self._state.activity, self._duplex
         activity.push(speech)
-        if speech and self._state.hearing is not None:
-            self._state.hearing.speak_on()
+        if speech and state.hearing is not None:
+            state.hearing.speak_on()
         if speech and activity.speech == duplex.onset:
             self._signal(Signal.ONSET)
-        elif speech and activity.speech >= duplex.barge_in and duplex.barge_in_at == "onset":
-            self._signal(Signal.INTERRUPT)
-        elif activity.silence == duplex.end and duplex.turn_end != "head":
+        elif speech and state.hearing is not None and state.hearing.reader.text is None:
+            self._barge_in(state.hearing)
+        elif activity.silence in (duplex.end, duplex.unfinished) and duplex.turn_end != "head":
             self._rule()
+
+    def _barge_in(self, hearing: Hearing) -> None:
+        """What is being said over a reply may be meant to stop it."""
+        state = self._state
+        if state.phase is Phase.OVERHEARING and self._duplex.barge_in_at == "onset":
+            called = state.floor.interrupts(hearing.reader.text, state.activity.speech)
+            if called is not None:
+                self._signal(called)
 
     def _rule(self) -> None:
         """Silence has ended a turn before the state head did: answered, unless it was a murmur over the reply, or no words."""
         state = self._state
         murmured = state.phase is Phase.OVERHEARING and state.activity.speech < self._duplex.barge_in
         wordless = state.hearing is not None and state.hearing.nothing
-        self._signal(Signal.LOST if murmured or wordless else Signal.ANSWER)
+        if murmured or wordless:
+            self._signal(Signal.LOST)
+        else:
+            self._heed(Signal.ANSWER)
+
+    def _heed(self, verdict: Signal) -> None:
+        """A verdict on the user's turn, as far as manners let it stand."""
+        state, hearing = self._state, self._state.hearing
+        if hearing is not None:
+            ends = hearing.ends(self._live.end_ids)
+            for signal in state.floor.verdict(verdict, hearing.reader.text, ends, state.activity.silence):
+                self._signal(signal)
 
     def _signal(self, signal: Signal) -> None:
         """What the signal calls for, to be done by the work that follows; what is heard from now on belongs to what it opens."""
@@ -97,8 +119,11 @@ class FreezeOmniSession:
         if phase is state.phase and not acts:
             return
         state.phase = phase
+        if Act.REPLY in acts:
+            state.floor.answered()
         if Act.OPEN in acts:
             hearing = state.hear(self._live.model)
+            state.floor.open(over=phase is Phase.OVERHEARING)
         elif Act.DROP in acts or Act.REPLY in acts:
             state.hearing = None
         self._acts.extend((act, hearing) for act in acts)
@@ -144,6 +169,8 @@ class FreezeOmniSession:
             if hearing is not None and hearing.reader.text is not None:
                 self._events.append(Event(EventKind.TRANSCRIPT, {"text": hearing.reader.text}))
         else:
+            if act is Act.STOP and state.reply is not None:
+                state.floor.own.stop(state.reply.heard, state.reply.rate_hz)
             state.end_reply(heard_only=act is Act.STOP)
             return "adopt" if state.adopt_turn(hearing, live.model.prompt) else None
         return None
@@ -157,6 +184,8 @@ class FreezeOmniSession:
         p = live.model.state_head.probabilities(seen)  # [3]
         if not rehearsed and self._duplex.turn_end != "vad" and not self._acts:
             self._judge(live.model.state_head.decide(p), hearing.length)
+        if hearing is state.hearing and state.activity.silence == 0:
+            self._barge_in(hearing)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
 
     def _unread(self, hearing: Hearing) -> bool:
@@ -172,7 +201,7 @@ class FreezeOmniSession:
     def _judge(self, verdict: State, length: int) -> None:
         heed = 0 if self._state.detector is None else self._duplex.heed
         if verdict in VERDICTS and self._state.activity.silence >= heed:
-            self._signal(VERDICTS[verdict])
+            self._heed(VERDICTS[verdict])
         elif length >= self._live.settings.max_turn_rows:
             self._signal(Signal.LOST)
 
@@ -226,8 +255,9 @@ class FreezeOmniSession:
         return Event(EventKind.AUDIO, self._audio(reply, audio, text))
 
     def _audio(self, reply: Reply, audio: torch.Tensor, text: str) -> dict[str, Any]:
-        samples = audio.float().clamp(-1, 1).cpu().numpy()
-        return {"audio": AudioChunk(samples, reply.rate_hz), "reply": reply.number, "text": text}
+        chunk = AudioChunk(audio.float().clamp(-1, 1).cpu().numpy(), reply.rate_hz)
+        self._state.floor.play(reply.number, chunk)
+        return {"audio": chunk, "reply": reply.number, "text": text}
 
 
 def _told(signal: Signal, acts: tuple[Act, ...]) -> Iterator[Event]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fobench_plugins.systems.own_voice import OwnVoice
 from reference_model.activity import Activity, Detector
 from reference_model.context import Context, Role
 from reference_model.duplex import Phase
+from reference_model.features import RATE_HZ
+from reference_model.floor import Floor
 from reference_model.reply import Reply
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ class Hearing:
     adapter: Any
     reader: Reader
     hidden: torch.Tensor  # [D]: the LLM's, of the last row that it was given
+    next: torch.Tensor | None  # [V]: the LLM's logits of what comes after that row; None: it was given none yet
     waiting: deque[torch.Tensor]  # features [1, frames, mels] a chunk
     rehearsal: int  # chunks from before the onset that are still waiting
     rows: torch.Tensor | None = None  # [1, n, D]: what the LLM was given of it; None: nothing yet
@@ -44,7 +50,7 @@ class Hearing:
         frames = model.encoder.context
         encoder = model.encoder.begin(1, None if before is None or not frames else before[:, -frames:])
         hidden = model.prompt.new_zeros(model.config.llm_size)
-        return cls(encoder, model.adapter.begin(1), model.adapter.reader(), hidden, deque(chunks), len(chunks))
+        return cls(encoder, model.adapter.begin(1), model.adapter.reader(), hidden, None, deque(chunks), len(chunks))
 
     @property
     def nothing(self) -> bool:
@@ -65,6 +71,13 @@ class Hearing:
             self.reader.push(heard)
             if live.model.rereader is not None:
                 self.heard.append((chunk, heard))
+
+    def ends(self, end_ids: Collection[int]) -> float:
+        """How likely the LLM itself thinks that the turn is complete: natural log of the chance that its end comes next."""
+        if self.next is None:
+            return -math.inf
+        known = [token for token in end_ids if token < len(self.next)]
+        return float(self.next.log_softmax(-1)[known].logsumexp(-1))
 
     def speak_on(self) -> None:
         """More is being said: what a second pass has read is no longer all."""
@@ -119,10 +132,10 @@ class Hearing:
         if not rows.shape[1]:
             return
         if self.rows is None and not self.continued:
-            hidden, _ = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
+            hidden, logits = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
         else:
-            hidden, _ = context.extend(rows)
-        self.hidden = hidden[0, -1]
+            hidden, logits = context.extend(rows)
+        self.hidden, self.next = hidden[0, -1], logits[0, -1]
         self.rows = rows if self.rows is None else torch.cat([self.rows, rows], 1)
 
 
@@ -134,6 +147,7 @@ class Conversation:
     seed: int  # of all sampling
     detector: Detector | None
     activity: Activity
+    floor: Floor
     recent: deque[torch.Tensor]  # the last chunks of features outside turns, each [1, frames, mels]
     before: torch.Tensor | None = None  # the chunk before them
     phase: Phase = Phase.WAITING
@@ -152,6 +166,7 @@ class Conversation:
             seed=seed,
             detector=live.detector(),
             activity=Activity(duplex.release),
+            floor=Floor(duplex, OwnVoice(RATE_HZ)),
             recent=deque(),
         )
 

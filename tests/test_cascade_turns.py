@@ -263,7 +263,29 @@ def test_what_is_still_being_said_is_judged_with_care(text, since):
         ("", False, False, False),
     ],
 )
-def test_manners(text, listening, stopping, unfinished):
+def test_what_the_words_of_a_turn_say(text, listening, stopping, unfinished):
     assert manners.listening(text) is listening
     assert manners.stopping(text) is stopping
     assert manners.unfinished(text) is unfinished
+
+
+@pytest.mark.parametrize(
+    ("text", "calling"),
+    [
+        ("Anna, have you seen my keys?", True),
+        ("Hey Tom, dinner is ready.", True),
+        ("Sorry Peter, just a minute.", True),
+        ("No, Max, down.", True),
+        ("kids, come here", True),
+        ("Anna have you seen my keys?", False),  # not told apart from a question without the comma
+        ("Okay, which city is it?", False),
+        ("Actually, which city is it?", False),
+        ("No, wait, which one?", False),
+        ("Wait, stop.", False),
+        ("Tell me about Paris, please.", False),
+        ("", False),
+    ],
+)
+def test_who_calls_somebody_speaks_to_them(text, calling):
+    assert manners.calling(text) is calling
+    assert not (calling and any(manners.claiming(text, look) for look in (1, 2, 3)))

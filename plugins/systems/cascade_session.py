@@ -4,8 +4,8 @@ Whose turn it is, by rules alone:
 - The user's turn ends after a silence, a longer one if the words so far leave a sentence open; transcription begins before.
 - Speech over a reply, as near as the user's, is looked at while it lasts: words that claim the floor stop the reply, those of a
   listener do not, unless they go on for long. Speech further away than the user is ignored.
-- What stopped a reply is known when it ends: if its words were a listener's after all, the same reply goes on where it was last
-  heard; if they ask for silence, there is silence; else they are answered.
+- What stopped a reply is known when it ends: if its words were a listener's after all, or call somebody else, the same reply goes
+  on where it was last heard; if they ask for silence, there is silence; else they are answered.
 - Its own voice in its microphone is recognised and taken out.
 - The conversation's history keeps of a reply what was heard of it.
 """
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Self
 
 from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples
 from fobench_plugins.systems import manners
-from fobench_plugins.systems.cascade_state import NEARBY, Glimpsing, Reply, Turn
+from fobench_plugins.systems.cascade_state import Glimpsing, Reply, Turn
 from fobench_plugins.systems.clauses import speakable
+from fobench_plugins.systems.loudness import NEARBY
 from fobench_plugins.systems.own_voice import OwnVoice
 from fobench_plugins.systems.silero import RATE_HZ
 
@@ -105,7 +106,7 @@ class CascadeSession:
 
     def _near(self, turn: Turn) -> bool:
         """Whether it may be the user who speaks: about as loud as the user was."""
-        return self._level_db is None or turn.loudest_db >= self._level_db - self._system.timing.near_db
+        return self._level_db is None or turn.loudest.db >= self._level_db - self._system.timing.near_db
 
     def _speaking(self) -> bool:
         """Whether a reply is under way: being made, or not heard to its end."""
@@ -173,10 +174,11 @@ class CascadeSession:
             return self._told(text, Action.IGNORE)
         if over:
             return Event(EventKind.DECISION, {"action": Action.IGNORE})
-        if not text or not self._near(turn) or (self._stopped and manners.listening(text)):
+        others = self._stopped is not None and (manners.listening(text) or manners.calling(text))
+        if not text or not self._near(turn) or others:
             self._go_on()
             return Event(EventKind.DECISION, {"action": Action.IGNORE})
-        level = turn.loudest_db if self._level_db is None else (self._level_db + turn.loudest_db) / 2
+        level = turn.loudest.db if self._level_db is None else (self._level_db + turn.loudest.db) / 2
         self._level_db = level
         return self._answer(text)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -12,9 +10,8 @@ import numpy as np
 
 from fobench.types import AudioChunk, Samples, Transcript
 from fobench_plugins.systems.clauses import ClauseCutter, SpokenText
+from fobench_plugins.systems.loudness import Loudest
 from fobench_plugins.systems.silero import RATE_HZ
-
-NEARBY = 12  # windows of speech over which loudness is measured
 
 
 class Detector(Protocol):
@@ -50,13 +47,12 @@ class Turn:
     windows: list[Samples] = field(default_factory=list)
     speech: int = 0  # windows of speech in it
     silence: int = 0  # windows of silence at its end
-    loudest_db: float = -math.inf  # of any `NEARBY` windows of speech in a row
+    loudest: Loudest = field(default_factory=Loudest)
     transcript: str | None = None  # of everything so far; None once more was said
     looks: int = 0  # at its words while it came over a reply
     look_due: bool = False
     worded: bool = False  # whether a look found words
     ended: bool = False
-    _powers: deque[float] = field(default_factory=lambda: deque(maxlen=NEARBY))
 
     @property
     def audio(self) -> AudioChunk:
@@ -68,9 +64,7 @@ class Turn:
             self.silence += 1
             return
         self.speech, self.silence, self.transcript, self.ended = self.speech + 1, 0, None, False
-        self._powers.append(float(np.mean(np.square(window, dtype=np.float64))))
-        power = sum(self._powers) / len(self._powers)
-        self.loudest_db = max(self.loudest_db, 10 * math.log10(max(power, 1e-12)))
+        self.loudest.push(window)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from reference_model.live import Live
     from reference_model.session import FreezeOmniSession
 
+ENDS = {"head": "the state head", "vad": "voice activity", "either": "the state head and voice activity"}
+MANNERS = ", loudness and rules on the words"
+
 
 class FreezeOmniSystem:
     """The system: a backbone and a checkpoint, shared by its sessions."""
@@ -55,6 +58,7 @@ def freeze_omni(
     vad: Literal["silero", "loudness", "none"] | None = None,
     turn_end: Literal["head", "vad", "either"] | None = None,
     barge_in_at: Literal["onset", "end"] | None = None,
+    manners: bool | None = None,
     first_after: int | None = None,
     reread: bool = True,
     compile: bool = False,
@@ -64,10 +68,10 @@ def freeze_omni(
     `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, which is SmolLM2-135M if not
     given. `vad`: the voice activity detector that opens turns; with "none" it listens always. `turn_end`: whether the state
     head, the detector's silence or either ends the user's turn. `barge_in_at`: a reply stops at the onset of real speech, or
-    at its end. `first_after`: tokens after which the first segment may be spoken without waiting for a comma. `reread`: whether a checkpoint's
-    second pass, if it has one, reads a turn again at its end. `compile`: the
-    speech decoder's steps through torch.compile (CUDA graphs on a GPU; the first reply waits for the compiler). Options left
-    out are the checkpoint's own.
+    at its end. `manners`: whether loudness, the own voice and the words understood count beside the state head. `first_after`:
+    tokens after which the first segment may be spoken without waiting for a comma. `reread`: whether a checkpoint's second
+    pass, if it has one, reads a turn again at its end. `compile`: the speech decoder's steps through torch.compile (CUDA
+    graphs on a GPU; the first reply waits for the compiler). Options left out are the checkpoint's own.
     """
     from reference_model import checkpoints
     from reference_model.live import Live
@@ -83,13 +87,14 @@ def freeze_omni(
         model.rereader.encoder()  # now, rather than in the first turn
     if compile:
         model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
-    duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at}
+    duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
     live = Live(model, llm, settings, _detectors(settings.duplex.vad))
     which = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",
         "second_pass": model.rereader is not None,
         "checkpoint_sha256": checkpoints.digest(path),
+        "duplex": f"{ENDS[settings.duplex.turn_end]}{MANNERS if settings.duplex.manners else ''}",
     }
     return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
 

@@ -1,8 +1,14 @@
-"""Voice activity by loudness alone: no model, no download. Any sound counts as speech, so it is for quiet rooms and tests."""
+"""How loud speech is, and voice activity by loudness alone.
+
+The latter needs no model and no download; any sound counts as speech, so it is for quiet rooms and tests.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,6 +16,21 @@ from fobench.types import Samples
 
 WINDOW = 512  # samples at 16 kHz, 32 ms: that of Silero
 SPEECH_DBFS = -45.0  # root mean square of a window of speech; what playback counts as audible
+NEARBY = 12  # windows of speech over which loudness is measured
+
+
+@dataclass(slots=True)
+class Loudest:
+    """The loudest that any `NEARBY` windows of speech in a row were, dBFS."""
+
+    db: float = -math.inf
+    _powers: deque[float] = field(default_factory=lambda: deque(maxlen=NEARBY))
+
+    def push(self, window: Samples) -> None:
+        """A window of speech."""
+        self._powers.append(float(np.mean(np.square(window, dtype=np.float64))))
+        power = sum(self._powers) / len(self._powers)
+        self.db = max(self.db, 10 * math.log10(max(power, 1e-12)))
 
 
 class LoudnessDetector:

@@ -39,6 +39,12 @@ OPEN_PHRASES = re.compile(
     r"|a question(?: for you)?|(?:put|say) (?:this|it)|well|okay|you know|i mean|the thing is|and then|oh yes)$"
 )
 
+CALLED = re.compile(r"\W*(?:(?:hey|hi|sorry|no|oh|excuse me),?\s+)?([a-z]+),\s", re.IGNORECASE)
+NO_NAMES = _set(
+    "actually again also alternatively anyway er excuse finally first hello hey hi instead listen look next quickly second "
+    "sorry thanks then today well yesterday"
+)  # words that stand before a comma and call nobody
+
 
 def words(text: str) -> list[str]:
     return WORD.findall(text.lower().replace("-", "").replace("\u2019", "'"))
@@ -47,7 +53,9 @@ def words(text: str) -> list[str]:
 def claiming(text: str, looks: int) -> bool:
     """Whether words still being said claim the floor. Little of them is known at the first look, and little is believed."""
     said = words(text)
-    if not said or listening(text) or (looks == 1 and said == ["what"]):  # which any short sound is heard as
+    if (
+        not said or listening(text) or calling(text) or (looks == 1 and said == ["what"])
+    ):  # which any short sound is heard as
         return False
     different = len(set(said))  # a recogniser repeats itself where it is at a loss
     return bool(OPENING & set(said[:3])) or looks >= (2 if different > 2 else 3)
@@ -57,6 +65,12 @@ def listening(text: str) -> bool:
     """Whether the words are a backchannel: up to three, all of the kind that keeps a talker going."""
     said = words(text)
     return 0 < len(said) <= 3 and all(word in LISTENING for word in said)
+
+
+def calling(text: str) -> bool:
+    """Whether the words begin by calling somebody: "Anna, ...", "Hey Tom, ...". Over a reply, that is somebody else."""
+    called = CALLED.match(text)
+    return bool(called) and called[1].lower() not in NO_NAMES | LISTENING | OPENING | OPEN_WORDS | POLITE
 
 
 def stopping(text: str) -> bool:
@@ -70,6 +84,6 @@ def unfinished(text: str) -> bool:
     said = words(text)
     if not said:
         return False
-    if text.rstrip().endswith(("...", "\u2026", ",", "-", "\u2013", "\u2014")) or OPEN_PHRASES.search(" ".join(said)):
+    if text.rstrip().endswith(("..", "\u2026", ",", "-", "\u2013", "\u2014")) or OPEN_PHRASES.search(" ".join(said)):
         return True
     return said[-1] in OPEN_WORDS and not text.rstrip().endswith("?")  # a question may end with its preposition

@@ -1,0 +1,107 @@
+"""Manners beside the state head: what loudness, the own voice, and the words that are spelt say about whose turn it is.
+
+The state head judges chunk by chunk what it has learnt to. Rules keep it from what it cannot know: that others speak, further away
+than the user; that the sound is its own; that words over a reply are a listener's, or call somebody else; that they ask for silence and for nothing
+else; that a sentence is not complete. They apply to adapters that spell. Without manners (`Duplex.manners`) a reply stops for every sound
+that lasts, and every verdict stands, as in the published system.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fobench.types import AudioChunk, Samples
+from fobench_plugins.systems import manners
+from fobench_plugins.systems.loudness import NEARBY, Loudest
+from fobench_plugins.systems.own_voice import OwnVoice
+from reference_model.config import Duplex
+from reference_model.duplex import Signal
+
+
+@dataclass(slots=True)
+class Floor:
+    """What is known of who speaks. `over`: the turn that is heard began over a reply."""
+
+    duplex: Duplex
+    own: OwnVoice
+    user_db: float | None = None  # how loud the user was in turns that were answered
+    loudest: Loudest = field(default_factory=Loudest)
+    over: bool = False
+    looks: int = 0  # at the words of this turn
+    position: int = 0  # samples of the microphone
+    chunk: int = 0  # samples that came last
+    windows: deque[Samples] = field(default_factory=lambda: deque(maxlen=NEARBY))
+
+    def clean(self, samples: Samples) -> Samples:
+        """The microphone's next samples, without the own voice as far as that is known."""
+        cleaned = self.own.clean(samples, self.position)
+        self.position, self.chunk = self.position + len(samples), len(samples)
+        return cleaned
+
+    def heard(self, reply: int, samples: int, rate_hz: int) -> None:
+        """So many samples of a reply were heard by the end of the chunk that comes next."""
+        self.own.heard(reply, samples, rate_hz, self.position + self.chunk, since=self.chunk)
+
+    def play(self, reply: int, audio: AudioChunk) -> None:
+        self.own.play(reply, audio)
+
+    def push(self, window: Samples, speech: bool) -> None:
+        """A window of the voice activity detector."""
+        self.windows.append(window)
+        if speech:
+            self.loudest.push(window)
+
+    def open(self, over: bool) -> None:
+        """A user turn begins, with the windows of speech that open one."""
+        self.over, self.looks, self.loudest = over, 0, Loudest()
+        for window in list(self.windows)[-self.duplex.onset :]:
+            self.loudest.push(window)
+
+    def answered(self) -> None:
+        """The turn was the user's."""
+        self.user_db = self.loudest.db if self.user_db is None else (self.user_db + self.loudest.db) / 2
+
+    @property
+    def near(self) -> bool:
+        """Whether it may be the user who speaks: about as loud as the user was."""
+        return self.user_db is None or self.loudest.db >= self.user_db - self.duplex.near_db
+
+    def interrupts(self, text: str | None, speech: int) -> Signal | None:
+        """What `speech` windows of sound over a reply, of which `text` is understood so far, call for; None: wait and see."""
+        if text is None or not self.duplex.manners:
+            return Signal.INTERRUPT if speech >= self.duplex.barge_in else None
+        due = sum(speech >= windows for windows in self.duplex.looks)
+        if due > self.looks:
+            self.looks = due
+            recent = np.concatenate(self.windows)
+            if self.own.recognise(recent, self.position - len(recent)):
+                return Signal.LOST
+            return Signal.INTERRUPT if self.near and manners.claiming(text, due) else None
+        insists = speech >= self.duplex.insist and self.near and bool(manners.words(text))
+        return Signal.INTERRUPT if insists else None
+
+    def verdict(self, signal: Signal, text: str | None, ends: float, silence: int) -> tuple[Signal, ...]:
+        """A verdict on a turn of the user's as far as it can stand; (): not yet.
+
+        `text` as far as understood, None of an adapter that does not spell; `ends`: natural log of the chance that the LLM gives
+        to its being complete; `silence`: windows of it since.
+        """
+        if not self.duplex.manners or text is None:
+            return (signal,)
+        if signal is Signal.IGNORE:
+            return () if self._asked(text) else (signal,)
+        if not self.near:
+            return (Signal.LOST,)
+        if self.over and manners.stopping(text):
+            return (Signal.INTERRUPT, Signal.IGNORE)
+        if self.over and (manners.listening(text) or manners.calling(text) or not manners.words(text)):
+            return (Signal.IGNORE,)
+        unfinished = manners.unfinished(text) or ends < self.duplex.complete
+        return () if unfinished and silence < self.duplex.unfinished else (signal,)
+
+    def _asked(self, text: str) -> bool:
+        """Whether a turn is not to be ignored, whatever the head says: words of the user's, with nobody speaking but them."""
+        return not self.over and self.near and len(manners.words(text)) > 2 and not manners.listening(text)
