@@ -172,7 +172,8 @@ def facts(snapshots: Iterable[tuple[Baseline, Snapshot]]) -> list[tuple[str, ...
 def _facts(run: Mapping[str, Any]) -> tuple[str, str, str]:
     about, config = run.get("machine") or {}, run.get("config") or {}
     cores = f", {about['cores']} cores" if about.get("cores") else ""
-    when, machine_told = str(run.get("started") or "")[:10], f"{about.get('gpu') or about.get('cpu') or ''}{cores}"
+    cpu = " ".join(str(about[key]) for key in ("cpu", "cpu_model") if about.get(key))
+    when, machine_told = str(run.get("started") or "")[:10], f"{about.get('gpu') or cpu}{cores}"
     return when, machine_told, f"{config.get('clock') or ''}, {run.get('costs') or ''}"
 
 
