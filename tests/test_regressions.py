@@ -21,7 +21,7 @@ GATED = (
 )  # some gates are inconclusive with so few: exit code 3
 HEARS, WRITES = "hears=Which city is the capital of France?", "writes=The capital of France is Paris."
 CASCADE = (
-    *("--system", "cascade", "--costs", "declared:reports/spoken-qa-cascade-smollm2-135m/costs.json"),
+    *("--system", "cascade", "--costs", "declared:reports/baselines/cascade-costs.json"),
     *("--judge", "faster-whisper", "--no-text-routes"),  # a third of the time that the default's judge and routes take
 )
 FEW = ("--limit", 24)  # what is so much worse shows in these; that nothing is takes 60
