@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 from saved_backbones import SHAPES, save, tiny_tokenizer  # noqa: E402
 
 from fobench_plugins.backbones import hub, load  # noqa: E402
-from fobench_plugins.backbones.causal import Pieces, _sample  # noqa: E402
+from fobench_plugins.backbones.chat import Pieces, _sample  # noqa: E402
 from fobench_plugins.backbones.halves import halves, multiply  # noqa: E402
 from fobench_plugins.backbones.matrices import GROUP, Dense, Int4, Int8, Mixed  # noqa: E402
 from fobench_plugins.backbones.packed import PackedDecoder  # noqa: E402

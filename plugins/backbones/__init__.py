@@ -13,10 +13,16 @@ from typing import Any
 
 from fobench import assets
 from fobench import hub as places
+from fobench.errors import PrerequisiteError
 from fobench.hookspecs import Factories
 from fobench.hub import GB, Weights
 from fobench_plugins.backbones import hub, load
 from fobench_plugins.backbones.load import Dtype
+
+GGUF = {  # name: asset
+    "smollm2-135m": "smollm2-135m-gguf",
+    "qwen2.5-coder-0.5b": "qwen2.5-coder-0.5b-gguf",
+}
 
 
 def hf(
@@ -43,6 +49,26 @@ def gguf(target: str, *, device: str = "auto", dtype: Dtype = "auto", threads: i
     return load.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
 
 
+def llamacpp(target: str, *, threads: int | None = None, context: int = 4096, offline: bool = False) -> Any:
+    """`llamacpp:` a GGUF file run by llama.cpp, from its own few bits (extra "llamacpp"): a path, smollm2-135m or qwen2.5-coder-0.5b.
+
+    `context`: positions of the cache that all conversations and forks share.
+    """
+    try:
+        from fobench_plugins.backbones import llama
+    except ImportError as error:
+        raise PrerequisiteError(
+            f"{error.name} is not installed. Get it (it is built for this CPU): pip install 'fobench[llamacpp]'"
+        ) from error
+    path = _gguf_of(target, offline) if target in GGUF else Path(target).expanduser()
+    return llama.backbone(path, name=f"llamacpp:{target}", threads=threads, context=context)
+
+
+def _gguf_of(name: str, offline: bool) -> Path:
+    folder = assets.get(GGUF[name], offline=offline or None)
+    return next(iter(sorted(folder.glob("*.gguf"))))
+
+
 def _named(name: str, weights: Weights) -> Callable[..., Any]:
     def factory(
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
@@ -54,15 +80,13 @@ def _named(name: str, weights: Weights) -> Callable[..., Any]:
     return factory
 
 
-def _from_asset(name: str, asset: str) -> Callable[..., Any]:
+def _from_asset(name: str) -> Callable[..., Any]:
     def factory(
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
     ) -> Any:
-        folder = assets.get(asset, offline=offline or None)
-        path = next(iter(sorted(folder.glob("*.gguf"))))
-        return load.from_gguf(path, name=name, device=device, dtype=dtype, threads=threads)
+        return load.from_gguf(_gguf_of(name, offline), name=name, device=device, dtype=dtype, threads=threads)
 
-    factory.__doc__ = f"The pinned GGUF file of the asset {asset}, converted to safetensors once."
+    factory.__doc__ = f"The pinned GGUF file of the asset {GGUF[name]}, converted to safetensors once."
     return factory
 
 
@@ -75,9 +99,9 @@ def _folder(weights: Weights, device: str, dtype: str, offline: bool) -> Path:
 
 
 FACTORIES: Factories = {
-    "smollm2-135m": _from_asset("smollm2-135m", "smollm2-135m-gguf"),
-    "qwen2.5-coder-0.5b": _from_asset("qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b-gguf"),
+    **{name: _from_asset(name) for name in GGUF},
     **{name: _named(name, weights) for name, weights in hub.NAMES.items()},
     "hf:": hf,
     "gguf:": gguf,
+    "llamacpp:": llamacpp,
 }

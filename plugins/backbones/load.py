@@ -38,7 +38,7 @@ def backbone(
     """
     if lacks := hub.device_lack(device):
         raise PrerequisiteError("\n".join(lacks))
-    torch, transformers = _libraries()
+    torch, transformers = libraries()
     if threads is not None:
         torch.set_num_threads(threads)
     device, asked = _device(torch, device), dtype
@@ -50,7 +50,7 @@ def backbone(
     if lacks := hub.memory_lack(parameters * BYTES[dtype], device):
         raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(lacks))
     if dtype == "mixed":
-        _libraries("numba")
+        libraries("numba")
     from fobench_plugins.backbones.causal import CausalBackbone
 
     held = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
@@ -74,7 +74,7 @@ def from_gguf(path: Path, **options: Any) -> CausalBackbone:
 
 def _convert(path: Path, into: Path) -> None:
     """Writes the de-quantised model, float32, and its tokenizer as transformers saves them."""
-    torch, transformers = _libraries("gguf")
+    torch, transformers = libraries("gguf")
     source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, "local_files_only": True}
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
@@ -89,7 +89,7 @@ def _convert(path: Path, into: Path) -> None:
     gc.collect()
 
 
-def _libraries(*further: str) -> tuple[Any, Any]:
+def libraries(*further: str) -> tuple[Any, Any]:
     try:
         import torch
         import transformers

@@ -30,6 +30,10 @@ def pack(dense: Dense, form: Form | None) -> Matrix:
 class Matrix(Protocol):
     """A weight [out, in] in some form; called with x [..., in], gives [..., out]."""
 
+    @property
+    def few_bytes(self) -> int:
+        """What is read of it where few rows are multiplied."""
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
 
@@ -39,6 +43,10 @@ class Dense:
 
     weight: torch.Tensor  # [out, in]
     bias: torch.Tensor | None = None  # [out]
+
+    @property
+    def few_bytes(self) -> int:
+        return self.weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.to(self.weight.dtype).reshape(-1, x.shape[-1])  # [N, in]: oneDNN is 20x slower on a strided [B, 1, in]
@@ -58,6 +66,10 @@ class Int8:
         scale = (dense.weight.float().abs().amax(1) / 127).clamp_min(1e-12)
         rounded = (dense.weight.float() / scale[:, None]).round().to(torch.int8)
         return cls(dense, rounded, scale.to(torch.bfloat16))
+
+    @property
+    def few_bytes(self) -> int:
+        return self.weight.nbytes + self.scale.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.to(torch.bfloat16).reshape(-1, x.shape[-1])  # [N, in]
@@ -92,6 +104,10 @@ class Int4:
         scale_offset = torch.stack([scale, low + 8 * scale], -1).transpose(0, 1)  # the kernel counts from 8
         return cls(dense, packed, scale_offset.contiguous().to(torch.bfloat16))
 
+    @property
+    def few_bytes(self) -> int:
+        return self.weight.nbytes + self.scale_offset.nbytes
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.to(torch.bfloat16).reshape(-1, x.shape[-1])  # [N, in]
         if len(rows) > FEW_ROWS:
@@ -114,6 +130,10 @@ class Mixed:
 
         bits = halves(dense.weight)
         return None if bits is None else cls(dense, bits)
+
+    @property
+    def few_bytes(self) -> int:
+        return self.weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         from fobench_plugins.backbones.halves import multiply
