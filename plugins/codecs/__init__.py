@@ -7,7 +7,7 @@ from typing import Any
 from fobench.hookspecs import Factories
 from fobench_plugins.codecs.codec2 import codec2
 from fobench_plugins.codecs.pretrained import Family, Model, factory, weights, windowed
-from fobench_plugins.codecs.published import freeze_omni
+from fobench_plugins.codecs.published import ticodec
 from fobench_plugins.codecs.reference import reference
 
 
@@ -50,7 +50,7 @@ FAMILIES = (
 
 FACTORIES: Factories = {
     "reference": reference,
-    "freeze-omni": freeze_omni,
+    "ticodec": ticodec,
     "codec2": codec2,
     **{family.kind: factory(family) for family in FAMILIES},
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PUBLISHED = "freeze-omni/qwen2-7b"  # of the checkpoints
 
 
-def freeze_omni(
+def ticodec(
     *,
     checkpoint: str = PUBLISHED,
     random: bool = False,
@@ -59,7 +59,7 @@ class PublishedWhole:
         self.num_codebooks, self.cardinality = codec.config.num_codebooks, codec.config.cardinality
 
     def about(self) -> dict[str, Any]:
-        return {"codec": "freeze-omni", "weights": self._weights, "voice": list(self._codec.config.voice)}
+        return {"codec": "ticodec", "weights": self._weights, "voice": list(self._codec.config.voice)}
 
     def encode(self, audio: Samples) -> Codes:
         import torch

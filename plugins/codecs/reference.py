@@ -53,7 +53,7 @@ def reference(
     if "codec" in config:  # of a whole model
         config, tensors = config["codec"], weights.part(tensors, "codec")
         if (kind := config.get("kind", "reference")) != "reference":
-            raise FobenchError(f"The codec in {checkpoint} is of the kind {kind!r}: use the codec freeze-omni.")
+            raise FobenchError(f"The codec in {checkpoint} is of the kind {kind!r}: use the codec ticodec.")
         config = {key: value for key, value in config.items() if key != "kind"}
     codec = ReferenceCodec(CodecConfig.from_json(config)).to(device)
     weights.fill(codec, tensors, path)

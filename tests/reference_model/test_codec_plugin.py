@@ -70,7 +70,7 @@ def test_a_whole_model_has_a_codec_in_it():
 
 def test_a_model_with_another_codec_is_told(tmp_path):
     weights.save(torch.nn.Linear(1, 1), {"codec": {"kind": "published"}}, tmp_path / "a.safetensors")
-    with pytest.raises(FobenchError, match="of the kind 'published': use the codec freeze-omni"):
+    with pytest.raises(FobenchError, match="of the kind 'published': use the codec ticodec"):
         reference(checkpoint=str(tmp_path / "a.safetensors"))
 
 

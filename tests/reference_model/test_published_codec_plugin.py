@@ -63,7 +63,7 @@ def test_the_authors_file_alone_speaks_as_theirs_does(tmp_path):
 @pytest.mark.slow
 def test_in_the_published_sizes(tmp_path):
     """60 M parameters by a formula, there and back."""
-    codec = plugins.create("codecs", "freeze-omni", {"checkpoint": str(written(tmp_path, formula_weights("codec.")))})
+    codec = plugins.create("codecs", "ticodec", {"checkpoint": str(written(tmp_path, formula_weights("codec.")))})
     assert (codec.frame_rate_hz, codec.num_codebooks, codec.cardinality) == (40.0, 1, 1024)
     sound = (0.1 * np.random.default_rng(0).standard_normal(24_000)).astype(np.float32)
     codes, _ = codec.encode(sound, last=True)
@@ -73,12 +73,12 @@ def test_in_the_published_sizes(tmp_path):
 
 def test_what_is_missing_is_told(tmp_path):
     with pytest.raises(PrerequisiteError, match=r"holds no codec/final\.pt"):
-        plugins.create("codecs", "freeze-omni", {"checkpoint": str(tmp_path)})
+        plugins.create("codecs", "ticodec", {"checkpoint": str(tmp_path)})
     with pytest.raises(FobenchError, match="Choices: checkpoint, device, random"):
-        plugins.create("codecs", "freeze-omni", {"checkpiont": "x"})
+        plugins.create("codecs", "ticodec", {"checkpiont": "x"})
     written(tmp_path, {})
     with pytest.raises(FobenchError, match="missing"):
-        plugins.create("codecs", "freeze-omni", {"checkpoint": str(tmp_path)})
+        plugins.create("codecs", "ticodec", {"checkpoint": str(tmp_path)})
 
 
 def test_the_weights_are_named_where_they_are_not_here(monkeypatch):
@@ -86,4 +86,4 @@ def test_the_weights_are_named_where_they_are_not_here(monkeypatch):
 
     monkeypatch.setattr(checkpoints, "_cached", lambda: None)
     with pytest.raises(PrerequisiteError, match=r"codec/final\.pt.*\n.*hf download VITA-MLLM/Freeze-Omni"):
-        plugins.create("codecs", "freeze-omni")
+        plugins.create("codecs", "ticodec")
