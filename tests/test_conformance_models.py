@@ -137,6 +137,59 @@ def test_what_is_wrong_with_a_backbone_is_told(findings, parts, check, message):
     assert message in findings("backbones", backbone(**parts))[check]
 
 
+def test_whole_numbers_are_no_hidden_states(findings):
+    found = findings("backbones", backbone(embed=lambda self, ids: np.zeros((*np.shape(ids), 8), np.int64)))
+    assert found["shapes"] == "embed() must be floating, not int64"
+
+
+def test_a_backbone_that_is_kept_after_its_last_use_is_found(findings):
+    kept = []
+
+    def factory():
+        kept.append(Backbone())
+        return kept[-1]
+
+    assert "something still holds it after its last use (list)" in findings("backbones", factory)["memory comes back"]
+    assert findings("backbones", lambda: Backbone()) == {}
+
+
+def test_one_that_closes_is_closed(findings):
+    class Closing(Backbone):
+        itself = []
+
+        def __init__(self):
+            super().__init__()
+            self.itself.append(self)
+
+        def close(self):
+            self.itself.clear()
+
+    def factory():
+        return Closing()
+
+    assert findings("backbones", factory) == {}
+
+
+def test_one_that_asks_when_told_to_be_offline_is_found(findings):
+    import socket
+
+    def factory(*, offline: bool = False):
+        with socket.socket() as caller:
+            caller.settimeout(0.01)
+            caller.connect_ex(("127.0.0.1", 9))
+        return Backbone()
+
+    message = findings("backbones", factory)["offline, it asks nobody"]
+    assert message == "made with offline=true, it asked 127.0.0.1"
+
+    def honest(*, offline: bool = False):
+        if not offline:
+            factory()
+        return Backbone()
+
+    assert findings("backbones", honest) == {}
+
+
 def test_a_fork_that_is_the_original_is_found(findings):
     assert "on a fork has cosine" in findings("backbones", SharedState())["a fork lives by itself"]
 

@@ -1,6 +1,10 @@
 """The documentation cannot go stale: its code runs, its pages are what the hooks and factories tell."""
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,30 @@ def test_the_codec_of_the_page_keeps_its_contract(findings):
     namespace = {}
     exec(code("codec.md")[0], namespace)
     assert findings("codecs", namespace["fobench_codecs"]()["coarse"]()) == {}
+
+
+def followed(page, folder):
+    """The page's files in an empty folder, installed; returns the path that has them."""
+    text, target = (DOCS / page).read_text(), folder / "site"
+    module = re.search(r"`(fobench_\w+\.py)`", text)[1]
+    (folder / module).write_text(code(page)[0])
+    (folder / "pyproject.toml").write_text(code(page, "toml")[0])
+    quiet = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *quiet, "--target", target, folder]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("page", "kind", "name"), [("codec.md", "codecs", "coarse"), ("backbone.md", "backbones", "my-llm")]
+)
+def test_whoever_follows_a_page_in_an_empty_folder_has_a_plugin(tmp_path, page, kind, name):
+    environment = {**os.environ, "PYTHONPATH": str(followed(page, tmp_path))}
+    asked = ["validate", name] if kind == "codecs" else ["ls", kind]
+    command = [sys.executable, "-m", "fobench", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert name in done.stdout
 
 
 def test_the_backbone_page_shows_the_example_plugin():

@@ -21,6 +21,7 @@ from fobench.host import Host
 
 Probe = Callable[[], str]
 MAKING = "can be made"  # the check before all probes
+ENDINGS = ("memory comes back", "offline, it asks nobody")  # those after
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,10 @@ class Examination:
             self.made = Check(MAKING, False, _told(error), time.perf_counter() - start)
             return
         self.made = Check(MAKING, True, type(component).__name__, time.perf_counter() - start)
-        self._probes = dict(_probes(kind, component))
+        self._probes = {
+            **dict(_probes(kind, component)),
+            **dict(_endings(kind, name, converted, component, self._let_go)),
+        }
 
     def outline(self) -> tuple[Check, list[str]]:
         """(how the making went, the probes' labels)."""
@@ -70,6 +74,10 @@ class Examination:
 
     def probe(self, label: str) -> Check:
         return _run(label, self._probes[label])
+
+    def _let_go(self) -> None:
+        """Of the component: only the probes that come after its end are kept."""
+        self._probes = {label: probe for label, probe in self._probes.items() if label in ENDINGS}
 
 
 def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> list[Check]:
@@ -138,6 +146,17 @@ def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
         "reporters": data.reporter_probes,
     }
     return makers[kind](component)
+
+
+def _endings(
+    kind: str, name: str, options: Mapping[str, Any], component: Any, let_go: Callable[[], None]
+) -> Sequence[tuple[str, Probe]]:
+    """The probes of how a component of weights is made and let go of."""
+    from fobench.conformance import making
+
+    if kind not in making.HEAVY or type(component).__weakrefoffset__ == 0:  # slotted: it cannot be watched
+        return ()
+    return making.Making(kind, name, options, component).probes(let_go)
 
 
 def _run(label: str, probe: Probe) -> Check:

@@ -101,6 +101,8 @@ class _Thinking:
         need_shape(logits, (1, length, words), "logits")
         _, last, _ = self.backbone.step(self.x, logits=1)
         need_shape(last, (1, 1, words), "step(x, logits=1): logits")
+        for what, tensor in (("embed()", self.x), ("hidden states", hidden), ("logits", logits)):
+            need("float" in str(tensor.dtype), f"{what} must be floating, not {tensor.dtype}")
         need(np.isfinite(_array(hidden)).all() and np.isfinite(_array(logits)).all(), "values that are not finite")
         return f"[1, {length}, {width}] -> [1, {length}, {width}], [1, {length}, {words}]"
 
