@@ -274,6 +274,18 @@ def test_halves_are_exact_down_to_the_smallest():
     assert halves(torch.tensor([[65520.0]])) is None
 
 
+def test_what_few_rows_read_of_a_matrix_is_told():
+    dense = Dense(four_bit_weights())
+    forms = {"float32": dense, "mixed": Mixed.of(dense), "int8": Int8.of(dense), "int4": Int4.of(dense)}
+    read = {name: matrix.few_bytes for name, matrix in forms.items()}
+    assert read == {
+        "float32": 64 * 64 * 4,
+        "mixed": 64 * 64 * 2,
+        "int8": 64 * 64 + 64 * 2,
+        "int4": 64 * 64 // 2 + 64 * 2 * 4,
+    }
+
+
 def test_a_strided_row_is_read_as_it_is():
     dense, x = Dense(torch.randn(8, 16).bfloat16().float()), torch.randn(1, 5, 16)
     torch.testing.assert_close(Mixed.of(dense)(x[:, -1:]), dense(x)[:, -1:], atol=1e-5, rtol=1e-5)

@@ -71,7 +71,8 @@ def watched() -> Iterator[list[str]]:
     if not _watching:
         sys.addaudithook(_hear)  # for good: there is no way to take one back
         _watching = True
-    _asked = asked = []
+    asked: list[str] = []
+    _asked = asked
     try:
         yield asked
     finally:
