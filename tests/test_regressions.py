@@ -111,9 +111,9 @@ def test_the_real_cascade_again_passes(cascade, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("flite"), reason="the voice program flite is not installed")
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="the voice program espeak-ng is not installed")
 def test_a_worse_voice_of_the_real_cascade_is_caught(cascade, tmp_path):
-    run(tmp_path / "worse", *CASCADE, *FEW, "--system-args", "voice=flite", *held_to(cascade), expect=1)
+    run(tmp_path / "worse", *CASCADE, *FEW, "--system-args", "voice=espeak", *held_to(cascade), expect=1)
     assert verdicts(tmp_path / "worse")["speech_text_wer"] == "regression"
 
 
