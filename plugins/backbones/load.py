@@ -114,7 +114,9 @@ def _device(torch: Any, device: str) -> str:
 
 
 def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool, stored: int) -> Dtype:
-    """The dtype itself. "auto": the fastest whose replies stay those of float32, as measured for SmolLM2 (README).
+    """The dtype itself. "auto": the fastest form for this CPU or GPU whose replies stay near those of float32.
+
+    SmolLM2, 48 questions, greedy: 1 reply differs in mixed, 15 in bfloat16.
 
     `stored`: bytes a parameter in the files; of two, float16 holds them, and bfloat16 as well but for what is below 1e-5.
     """

@@ -22,7 +22,7 @@ TOKENS = 24  # a benchmarked round decodes so many
 FORMS = [
     ("float32", "transformers"),
     ("bfloat16", "transformers"),
-    *((d, "packed") for d in ("float32", "bfloat16", "int8", "int4")),
+    *((d, "packed") for d in ("float32", "bfloat16", "mixed", "int8", "int4")),
 ]
 
 
