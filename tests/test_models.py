@@ -20,6 +20,11 @@ def driver():
 
 
 @pytest.fixture(scope="module")
+def reference():
+    return Driver("freeze-omni", {})
+
+
+@pytest.fixture(scope="module")
 def questions():
     suite = plugins.create("suites", "spoken-qa")
     return [scenario for scenario, _ in zip(suite.scenarios(0), range(4), strict=False)]
@@ -66,13 +71,27 @@ def test_a_question_over_the_reply_stops_it_and_is_answered(driver, questions):
 
 @pytest.mark.parametrize("name", ["interruption-02", "stop-01", "pause-01", "background-01", "noise-01", "silence-01"])
 def test_it_keeps_its_turns(driver, name):
+    keeps_turn(driver, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["interruption-01", "stop-01", "pause-01", "backchannel-01", "background-01", "noise-01", "silence-01"],
+)
+def test_freeze_omni_keeps_its_turns(reference, name):
+    keeps_turn(reference, name)
+
+
+def keeps_turn(driver, name):
     suite = plugins.create("suites", "duplex", {"count": 2, "families": name.rpartition("-")[0], "controls": False})
     scenario = next(s for s in suite.scenarios(0) if s.id == name)
     trace = runner.replay(scenario, driver, VirtualClock(CostTable())).trace
     assert plugins.create("metrics", "turn_success").score(trace, scenario).value == 1.0
 
 
-def test_its_own_voice_in_its_microphone_does_not_stop_it(driver, questions):
+@pytest.mark.parametrize("system", ["driver", "reference"])
+def test_its_own_voice_in_its_microphone_does_not_stop_it(request, system, questions):
+    driver = request.getfixturevalue(system)
     trace = runner.replay(questions[0], driver, VirtualClock(CostTable()), echo=Echo(-20)).trace
     assert not trace.decisions(Action.YIELD)
     assert len(trace.replies) == 1
