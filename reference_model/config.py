@@ -53,7 +53,14 @@ class Duplex:
     manners: bool = (
         True  # whether loudness, the own voice and the words that are spelt count beside that (`floor`); published: no
     )
-    looks: tuple[int, ...] = (6, 12, 24)  # windows of speech over a reply after which its words are looked at
+    looks: tuple[int, ...] = (
+        6,
+        12,
+        18,
+        24,
+        30,
+        36,
+    )  # windows of speech over a reply after which its words are looked at
     insist: int = 40  # windows of speech that stop a reply whatever its words are
     unfinished: int = 62  # windows of silence that end a turn whose words leave a sentence open
     complete: float = (

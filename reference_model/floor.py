@@ -20,6 +20,9 @@ from fobench_plugins.systems.own_voice import OwnVoice
 from reference_model.config import Duplex
 from reference_model.duplex import Signal
 
+SURE = 2  # words, and looks at them, up to which what is spelt may be something else
+MISHEARD = 2  # words beside "stop" that may be meant as "please"
+
 
 @dataclass(slots=True)
 class Floor:
@@ -79,7 +82,8 @@ class Floor:
             recent = np.concatenate(self.windows)
             if self.own.recognise(recent, self.position - len(recent)):
                 return Signal.LOST
-            return Signal.INTERRUPT if self.near and manners.claiming(text, due) else None
+            if self.near and manners.claiming(text, min(due, SURE)):
+                return Signal.INTERRUPT
         insists = speech >= self.duplex.insist and self.near and bool(manners.words(text))
         return Signal.INTERRUPT if insists else None
 
@@ -95,12 +99,16 @@ class Floor:
             return () if self._asked(text) else (signal,)
         if not self.near:
             return (Signal.LOST,)
-        if self.over and manners.stopping(text):
+        if self.over and manners.stopping(text, MISHEARD):
             return (Signal.INTERRUPT, Signal.IGNORE)
-        if self.over and (manners.listening(text) or manners.calling(text) or not manners.words(text)):
+        if self.over and (self._murmured(text) or manners.calling(text)):
             return (Signal.IGNORE,)
         unfinished = manners.unfinished(text) or ends < self.duplex.complete
         return () if unfinished and silence < self.duplex.unfinished else (signal,)
+
+    def _murmured(self, text: str) -> bool:
+        """Whether nothing was said that wants an answer: a listener's words, or one or two that may be those, misheard."""
+        return manners.listening(text) or (len(manners.words(text)) < SURE + 1 and not manners.claiming(text, 1))
 
     def _asked(self, text: str) -> bool:
         """Whether a turn is not to be ignored, whatever the head says: words of the user's, with nobody speaking but them."""

@@ -22,6 +22,7 @@ OPENING = _set(
     "are be but can could do does explain give has have help hold how is let's name no please should stop tell that "
     "that's wait was were what what's when where which who who's whose why will would"
 )  # begins what is meant for the system
+ASKING = _set("how what what's when where which who who's whose why")
 STOPPING = re.compile(
     r"\b(stop|quiet|shush|shut up|enough|wait|hold on|hang on|never ?mind|that(?:'ll| will) do|one (?:moment|second))\b"
 )
@@ -73,10 +74,13 @@ def calling(text: str) -> bool:
     return bool(called) and called[1].lower() not in NO_NAMES | LISTENING | OPENING | OPEN_WORDS | POLITE
 
 
-def stopping(text: str) -> bool:
-    """Whether the words ask for silence and for nothing else."""
+def stopping(text: str, misheard: int = 0) -> bool:
+    """Whether the words ask for silence and for nothing else; of five words or less, so many may be misheard."""
     said = words(text)
-    return bool(said) and bool(STOPPING.search(" ".join(said))) and all(word in POLITE for word in said)
+    others = [word for word in said if word not in POLITE]
+    asked = text.rstrip().endswith("?") or ASKING & set(said)
+    allowed = misheard if len(said) <= 5 and not asked else 0
+    return bool(said) and bool(STOPPING.search(" ".join(said))) and len(others) <= allowed
 
 
 def unfinished(text: str) -> bool:

@@ -48,6 +48,7 @@ def known(level=0.2, **duplex):
         ("the green", 6, None),  # it may become anything
         ("Anna, did you", 12, None),  # called is somebody else
         ("the green house is", 12, Signal.INTERRUPT),
+        ("the green", 36, None),
         ("the green", 40, Signal.INTERRUPT),  # who goes on for long means it
         ("", 40, None),  # a noise does not
         (None, 7, None),  # an adapter that does not spell
@@ -98,7 +99,12 @@ def test_the_own_voice_is_recognised_and_taken_out():
     [
         (Signal.ANSWER, "Which city is it?", SURE, 6, (Signal.ANSWER,)),
         (Signal.ANSWER, "Please stop.", SURE, 6, (Signal.INTERRUPT, Signal.IGNORE)),
+        (Signal.ANSWER, "To stop.", SURE, 6, (Signal.INTERRUPT, Signal.IGNORE)),  # misheard
+        (Signal.ANSWER, "Oks that will do suns", SURE, 6, (Signal.INTERRUPT, Signal.IGNORE)),
+        (Signal.ANSWER, "Wait, who was Max?", SURE, 6, (Signal.ANSWER,)),
         (Signal.ANSWER, "Oh, really?", SURE, 6, (Signal.IGNORE,)),
+        (Signal.ANSWER, "A real.", SURE, 6, (Signal.IGNORE,)),
+        (Signal.ANSWER, "Why?", SURE, 6, (Signal.ANSWER,)),
         (Signal.ANSWER, "Anna, have you seen it?", SURE, 6, (Signal.IGNORE,)),
         (Signal.ANSWER, "", SURE, 6, (Signal.IGNORE,)),
         (Signal.ANSWER, "So I was wondering, um", SURE, 6, ()),
