@@ -61,12 +61,12 @@ def quantile(values: Floats, share: float) -> float:
 def _weighted(counts: Counts, steps: Floats, shares: Sequence[float]) -> Floats:
     """[r, shares] of the `counts` [r, m] of each value."""
     n = len(steps)
-    through = np.cumsum(counts, axis=1, dtype=np.int32)  # [r, m]: values up to each
+    through = np.cumsum(counts, axis=1, dtype=np.intp)  # [r, m]: values up to each; of the type that indexes fastest
     last = through[:, -1].copy()
     cells = int(last[0])
     if (last != cells).any():  # a resample holds as many values as the items drawn have: rows are brought to one scale
         cells = max(FINEST, n)
-        through = np.rint(through * (cells / np.maximum(last, 1))[:, None]).astype(np.int32)
+        through = np.rint(through * (cells / np.maximum(last, 1))[:, None]).astype(np.intp)
     found = np.stack([_weights(n, share, cells)[through] @ steps for share in shares], axis=1)
     found[last == 0] = np.nan
     return found
