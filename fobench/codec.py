@@ -12,7 +12,6 @@ import click
 
 from fobench.console import counted, markdown_table, table
 from fobench.errors import FobenchError, unknown
-from fobench.folder import file_name
 from fobench.options import NewFolder, named_args, names, owned, pairs
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def codec(
     codecs, each has a folder in it. codecs.md is the table.
     """
     from fobench import plugins, roundtrip
+    from fobench.folder import file_name
 
     chosen = _made(codecs, options)
 
@@ -171,6 +171,7 @@ def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: in
 
 def _save(folder: Path, clip: Clip, sound: Any) -> None:
     from fobench import audio
+    from fobench.folder import file_name
 
     audio.save(folder / f"{file_name(clip.name)}.flac", sound.samples, sound.rate_hz)
 
