@@ -79,8 +79,8 @@ class FreezeOmniSession:
             state.hearing.speak_on()
         if speech and activity.speech == duplex.onset:
             self._signal(Signal.ONSET)
-        elif speech and state.hearing is not None and state.hearing.reader.text is None:
-            self._barge_in(state.hearing)
+        elif speech and state.hearing is not None and not (duplex.manners and state.hearing.reader.text is not None):
+            self._barge_in(state.hearing)  # else words decide: once a chunk has been heard
         elif activity.silence in (duplex.end, duplex.unfinished) and duplex.turn_end != "head":
             self._rule()
 

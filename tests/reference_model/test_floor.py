@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from fobench.types import AudioChunk
 from fobench_plugins.systems.own_voice import OwnVoice
 from reference_model.config import Duplex
 from reference_model.duplex import Signal
 from reference_model.floor import Floor
+from reference_model.state import Hearing
 
 RATE, WINDOW = 16_000, 512
 DUPLEX = Duplex()
@@ -142,3 +145,14 @@ def test_without_manners_every_sound_that_lasts_stops_a_reply_and_every_verdict_
     assert own.interrupts("yeah", 8) is Signal.INTERRUPT
     assert own.verdict(Signal.ANSWER, "Stop", -99.0, 0) == (Signal.ANSWER,)
     assert own.verdict(Signal.IGNORE, "Which city is it?", SURE, 0) == (Signal.IGNORE,)
+
+
+def test_how_complete_a_turn_is_to_the_llm_is_the_chance_of_any_end():
+    def hearing(following):
+        return Hearing(None, None, None, torch.zeros(1), following, deque(), 0)
+
+    chances = torch.tensor([0.5, 0.2, 0.05, 0.25])
+    assert hearing(chances.log()).ends({1, 2, 99}) == pytest.approx(
+        math.log(0.25)
+    )  # 99: an id that the model has no logit of
+    assert hearing(None).ends({1}) == -math.inf
