@@ -62,6 +62,7 @@ class Duplex:
         36,
     )  # windows of speech over a reply after which its words are looked at
     insist: int = 40  # windows of speech that stop a reply whatever its words are
+    unmarked: int = 10  # windows of silence that end a turn of whose words the last bears no mark of a sentence's end
     unfinished: int = 62  # windows of silence that end a turn whose words leave a sentence open
     complete: float = (
         -13.5

@@ -15,12 +15,13 @@ import numpy as np
 
 from fobench.types import AudioChunk, Samples
 from fobench_plugins.systems import manners
-from fobench_plugins.systems.loudness import NEARBY, Loudest
+from fobench_plugins.systems.loudness import NEARBY, Loudest, Nearness
 from fobench_plugins.systems.own_voice import OwnVoice
 from reference_model.config import Duplex
 from reference_model.duplex import Signal
 
 SURE = 2  # words, and looks at them, up to which what is spelt may be something else
+MARKS = (".", "?", "!")  # which sentences end with
 MISHEARD = 2  # words beside "stop" that may be meant as "please"
 
 
@@ -30,13 +31,16 @@ class Floor:
 
     duplex: Duplex
     own: OwnVoice
-    user_db: float | None = None  # how loud the user was in turns that were answered
     loudest: Loudest = field(default_factory=Loudest)
     over: bool = False
     looks: int = 0  # at the words of this turn
     position: int = 0  # samples of the microphone
     chunk: int = 0  # samples that came last
     windows: deque[Samples] = field(default_factory=lambda: deque(maxlen=NEARBY))
+    nearness: Nearness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nearness = Nearness(self.duplex.near_db)
 
     def clean(self, samples: Samples) -> Samples:
         """The microphone's next samples, without the own voice as far as that is known."""
@@ -65,12 +69,12 @@ class Floor:
 
     def answered(self) -> None:
         """The turn was the user's."""
-        self.user_db = self.loudest.db if self.user_db is None else (self.user_db + self.loudest.db) / 2
+        self.nearness.answered(self.loudest)
 
     @property
     def near(self) -> bool:
-        """Whether it may be the user who speaks: about as loud as the user was."""
-        return self.user_db is None or self.loudest.db >= self.user_db - self.duplex.near_db
+        """Whether it may be the user who speaks in this turn."""
+        return self.nearness.of(self.loudest)
 
     def interrupts(self, text: str | None, speech: int) -> Signal | None:
         """What `speech` windows of sound over a reply, of which `text` is understood so far, call for; None: wait and see."""
@@ -103,8 +107,13 @@ class Floor:
             return (Signal.INTERRUPT, Signal.IGNORE)
         if self.over and (self._murmured(text) or manners.calling(text)):
             return (Signal.IGNORE,)
-        unfinished = manners.unfinished(text) or ends < self.duplex.complete
-        return () if unfinished and silence < self.duplex.unfinished else (signal,)
+        return (signal,) if silence >= self._patience(text, ends) else ()
+
+    def _patience(self, text: str, ends: float) -> int:
+        """The silence, in windows, before a turn of these words is over."""
+        if manners.unfinished(text) or ends < self.duplex.complete:
+            return self.duplex.unfinished
+        return 0 if text.endswith(MARKS) else self.duplex.unmarked
 
     def _murmured(self, text: str) -> bool:
         """Whether nothing was said that wants an answer: a listener's words, or one or two that may be those, misheard."""

@@ -20,7 +20,7 @@ from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples
 from fobench_plugins.systems import manners
 from fobench_plugins.systems.cascade_state import Glimpsing, Reply, Turn
 from fobench_plugins.systems.clauses import speakable
-from fobench_plugins.systems.loudness import NEARBY
+from fobench_plugins.systems.loudness import NEARBY, Nearness
 from fobench_plugins.systems.own_voice import OwnVoice
 from fobench_plugins.systems.silero import RATE_HZ
 
@@ -43,7 +43,7 @@ class CascadeSession:
         self._turn: Turn | None = None
         self._reply: Reply | None = None
         self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
-        self._level_db: float | None = None  # of the user, in turns that were answered
+        self._nearness = Nearness(system.timing.near_db)
         self._replies = 0
         self._position = 0  # samples of the microphone taken in
         self._own = OwnVoice(RATE_HZ)
@@ -105,8 +105,7 @@ class CascadeSession:
         return self._system.timing.unfinished if open_ended else self._system.timing.end
 
     def _near(self, turn: Turn) -> bool:
-        """Whether it may be the user who speaks: about as loud as the user was."""
-        return self._level_db is None or turn.loudest.db >= self._level_db - self._system.timing.near_db
+        return self._nearness.of(turn.loudest)
 
     def _speaking(self) -> bool:
         """Whether a reply is under way: being made, or not heard to its end."""
@@ -178,8 +177,7 @@ class CascadeSession:
         if not text or not self._near(turn) or others:
             self._go_on()
             return Event(EventKind.DECISION, {"action": Action.IGNORE})
-        level = turn.loudest.db if self._level_db is None else (self._level_db + turn.loudest.db) / 2
-        self._level_db = level
+        self._nearness.answered(turn.loudest)
         return self._answer(text)
 
     def _answer(self, text: str) -> Event:

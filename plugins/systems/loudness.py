@@ -1,4 +1,4 @@
-"""How loud speech is, and voice activity by loudness alone.
+"""How loud speech is, whether it is as near as the user, and voice activity by loudness alone.
 
 The latter needs no model and no download; any sound counts as speech, so it is for quiet rooms and tests.
 """
@@ -31,6 +31,21 @@ class Loudest:
         self._powers.append(float(np.mean(np.square(window, dtype=np.float64))))
         power = sum(self._powers) / len(self._powers)
         self.db = max(self.db, 10 * math.log10(max(power, 1e-12)))
+
+
+@dataclass(slots=True)
+class Nearness:
+    """Whether it may be the user who speaks: no more than `within_db` softer than the user was in the turns that were answered."""
+
+    within_db: float
+    user_db: float | None = None  # None: no turn was answered yet, and everybody is near
+
+    def of(self, speech: Loudest) -> bool:
+        return self.user_db is None or speech.db >= self.user_db - self.within_db
+
+    def answered(self, speech: Loudest) -> None:
+        """The user's own: half of what is known from now on."""
+        self.user_db = speech.db if self.user_db is None else (self.user_db + speech.db) / 2
 
 
 class LoudnessDetector:

@@ -112,7 +112,10 @@ def test_the_own_voice_is_recognised_and_taken_out():
         (Signal.ANSWER, "", SURE, 6, (Signal.IGNORE,)),
         (Signal.ANSWER, "So I was wondering, um", SURE, 6, ()),
         (Signal.ANSWER, "So I was wondering, um", SURE, 62, (Signal.ANSWER,)),
-        (Signal.ANSWER, "Which city is known", -14.0, 6, ()),  # the LLM says that something is missing
+        (Signal.ANSWER, "Which city is known", SURE, 9, ()),  # no mark at its end: there may be more
+        (Signal.ANSWER, "Which city is known", SURE, 10, (Signal.ANSWER,)),
+        (Signal.ANSWER, "Which city is known.", -14.0, 10, ()),  # the LLM says that something is missing
+        (Signal.ANSWER, "Which city is known", -14.0, 6, ()),
         (Signal.ANSWER, "Which city is known", -14.0, 62, (Signal.ANSWER,)),
         (Signal.ANSWER, None, -math.inf, 6, (Signal.ANSWER,)),
         (Signal.IGNORE, "Which city is it?", SURE, 6, (Signal.IGNORE,)),
