@@ -144,7 +144,7 @@ def run(
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
         if planned := matrix.plan(_config(options)):
-            sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None))
+            sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None, allow_mismatch))
         started = Run.begin(_config(options), output or new_folder(options["system"]))
     try:
         _watched(started, resume is not None)
@@ -259,33 +259,57 @@ def _watched(started: Run, resumed: bool) -> None:
         raise
 
 
-def _matrix(planned: Plan, output: Path, compared: bool) -> int:
+def _matrix(planned: Plan, output: Path, compared: bool, allow_mismatch: bool = False) -> int:
     """Runs what is not done yet of a matrix, reports, and returns the exit code."""
-    from fobench import codec, matrix
-    from fobench.folder import RunFolder
+    from fobench import matrix
 
     if compared:
         raise FobenchError(
             "--baseline compares one run: leave it out of a matrix, and compare its runs by fobench compare."
         )
-    folders = {cell.name: output / cell.folder for cell in planned.cells}
-    for cell in planned.cells:
-        started = matrix.begun(cell, folders[cell.name])
-        try:
-            _watched(started, resumed=True)
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
-            click.echo(str(output), err=True)
-            return 130
-        scored(started.folder.path, cell.config.margin)
-    controls = planned.controls()
-    matrix.write(output, folders, controls)
-    if len(folders) > 1:
-        write_several(list(folders.values()), output)
-    if controls:
-        codec.show(controls)
-    click.echo(f"{output / 'matrix.md'}: tests and controls; {output / 'pareto.svg'}")
-    return int(any(trace.failure for folder in folders.values() for trace in RunFolder(folder).traces()))
+    if (output / "run.json").exists():
+        raise FobenchError(f"{output} holds a run: choose another --output for the matrix.")
+    begun = {cell.name: matrix.begun(cell, output / cell.folder) for cell in planned.cells}
+    missing: dict[str, str] = {}
+    try:
+        for name, started in begun.items():
+            try:
+                _watched(started, resumed=True)
+                scored(started.folder.path, started.config.margin)
+            except FobenchError as error:  # the other runs are made all the same
+                missing[name] = str(error)
+                click.echo(f"fobench: {name}: {error}", err=True)
+        done = {name: started.folder.path for name, started in begun.items() if name not in missing}
+        return _contrasted(planned, done, missing, output, allow_mismatch)
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
+        click.echo(str(output), err=True)
+        return 130
+
+
+def _contrasted(
+    planned: Plan, done: Mapping[str, Path], missing: Mapping[str, str], output: Path, allow_mismatch: bool
+) -> int:
+    """Reports the runs that are done, then the codecs on their own. Returns the exit code."""
+    from fobench import codec
+    from fobench.contrasts import Contrasts
+
+    if not done:
+        raise FobenchError(f"No run of the matrix could be made; {output} keeps what there is of them.")
+    contrasts = Contrasts.of(done, missing, allow_mismatch=allow_mismatch)
+    written = contrasts.write(output)
+    if len(done) > 1:
+        write_several(list(done.values()), output)
+    for control in planned.controls(lambda name, error: contrasts.missing.update({f"codec {name}": str(error)})):
+        contrasts.controls.append(control)
+        contrasts.write(output)
+    contrasts.write(output)
+    if contrasts.controls:
+        codec.show(contrasts.controls)
+    click.echo(f"Tests and controls: {', '.join(map(str, written))}")
+    for what, why in contrasts.missing.items():
+        click.echo(f"fobench: missing: {what}: {why}", err=True)
+    return int(bool(contrasts.missing) or any(t.failure for run in contrasts.results.values() for t in run.traces))
 
 
 def _summary(factory: Callable[..., Any]) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fobench.console import counted, markdown_table, table
-from fobench.errors import FobenchError, unknown
-from fobench.options import NewFolder, named_args, names, owned, pairs
+from fobench.errors import FobenchError
+from fobench.options import NewFolder, check_owners, named_args, names, owned, pairs
 
 if TYPE_CHECKING:
     from fobench.roundtrip import Clip, Control
@@ -80,10 +80,8 @@ def write(folder: Path, control: Control) -> None:
     """codec.json: the scores, and on what they were made; heard.json: the words that were heard, which may not be ours to publish."""
     from fobench import machine
 
-    scores, heard = control.to_json(), []
-    for clip in scores["clips"]:
-        heard.append({"clip": clip["clip"], **{side: clip[side].pop("heard") for side in ("before", "after")}})
-    record = {**scores, "machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
+    heard = [{"clip": t.clip, "before": t.before.heard, "after": t.after.heard} for t in control.trips]
+    record = {**control.to_json(), "machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
     for name, plain in (("codec.json", record), ("heard.json", heard)):
         (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -138,10 +136,9 @@ def _made(given: str, options: Mapping[str, str]) -> dict[str, Any]:
     from fobench import plugins
 
     chosen = names("codecs", given)
-    for key in options:
-        owner = key.rpartition(":")[0]
-        if owner and owner not in chosen:
-            raise unknown("codec in --args", owner, chosen)
+    if not chosen:
+        raise FobenchError("No codec is named. Choices: fobench ls codecs.")
+    check_owners("codec", "--args", options, list(chosen))
     return {name: plugins.create("codecs", name, owned(options, name)) for name in chosen}
 
 

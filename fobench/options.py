@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ def owned(options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     """Those options that are for `name`: `key`, for all, or `NAME:key`, which wins."""
     every = [(key.rpartition(":"), value) for key, value in sorted(options.items(), key=lambda item: ":" in item[0])]
     return {key: value for (owner, _, key), value in every if owner in ("", name)}
+
+
+def check_owners(kind: str, flag: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises `FobenchError` for an option `NAME:key` of a component of `kind` that is not among the `known`."""
+    for key in options:
+        owner = key.rpartition(":")[0]
+        if owner and owner not in known:
+            raise unknown(f"{kind} in {flag}", owner, known)
 
 
 def from_file(

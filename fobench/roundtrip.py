@@ -95,6 +95,7 @@ class Control:
         return sum(trip.encode_s + trip.decode_s for trip in self.trips) / seconds if seconds else None
 
     def to_json(self) -> dict[str, Any]:
+        """The scores, without the words that were heard, which may not be ours to publish."""
         (more, more_ci), (lost, lost_ci) = self.codec_wer(), self.mos_lost()
         totals = {
             "n": len(self.trips),
@@ -112,7 +113,11 @@ class Control:
             "rtf": self.rtf(),
         }
         plain = {"codec": self.codec, "about": dict(self.about), "bits_per_s": self.bits_per_s}
-        return {"version": VERSION, **plain, "totals": totals, "clips": [asdict(trip) for trip in self.trips]}
+        clips = [asdict(trip) for trip in self.trips]
+        for clip in clips:
+            for side in ("before", "after"):
+                del clip[side]["heard"]
+        return {"version": VERSION, **plain, "totals": totals, "clips": clips}
 
     def _rated(self) -> list[Trip]:
         return [trip for trip in self.trips if trip.before.mos is not None and trip.after.mos is not None]

@@ -1,6 +1,7 @@
 """`fobench run --backbone a,b --codec x,y`: which runs that is, and what is said of them."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from test_codec_command import Counting, Halves, Loudness, clip
 
 from fobench import cli, matrix, roundtrip
 from fobench.config import Config
+from fobench.contrasts import Contrasts
 from fobench.errors import FobenchError
 from fobench.matrix import Cell, Plan
 from fobench.pareto import Point, efficient, svg
@@ -23,12 +25,18 @@ def system(*, backbone: str = "", backbone_args: dict = {}, codec: str = "", cod
 
 
 def codec(*, bits: int = 8):
+    if bits == 0:
+        raise RuntimeError("nothing to code with")
     return Halves()
+
+
+def backbone(*, dtype: str = "auto", threads: int = 1):
+    """Never made here."""
 
 
 @pytest.fixture
 def toys(registered):
-    registered(systems=system, codecs=codec, backbones=codec)
+    registered(systems=system, codecs=codec, backbones=backbone)
 
 
 def names(config):
@@ -49,7 +57,14 @@ def test_a_system_that_takes_none_runs_every_backbone_once(toys):
     planned = matrix.plan(Config(system="cascade", backbone="toy,qwen2-7b", codec="toy"))
     assert [cell.name for cell in planned.cells] == ["toy", "qwen2-7b"]
     assert [cell.config.codec for cell in planned.cells] == [None, None]
-    assert planned.codecs == ("toy",)
+    assert planned.codecs == {"toy": {}}
+
+
+def test_codecs_alone_are_measured_beside_one_run_with_the_systems_name(toys):
+    options = {"toy:bits": "4", "codec2:bitrate": "3200"}
+    planned = matrix.plan(Config(system="cascade", codec="toy,codec2", codec_args=options))
+    assert [(cell.name, cell.folder) for cell in planned.cells] == [("cascade", "cascade")]
+    assert planned.codecs == {"toy": {"bits": "4"}, "codec2": {"bitrate": "3200"}}
 
 
 def test_options_are_for_all_or_for_one(toys):
@@ -79,6 +94,12 @@ def test_what_cannot_be_is_refused_before_anything_runs(toys):
         matrix.plan(Config(system="toy", codec="toy,codec2", codec_args={"toy:bit": "3"}))
     with pytest.raises(FobenchError, match="leave out --judge none"):
         matrix.plan(Config(system="toy", codec="toy,codec2", judge="none"))
+    with pytest.raises(FobenchError, match="option of backbone 'toy' 'dtpye'"):
+        matrix.plan(Config(system="toy", backbone="toy,qwen2-7b", backbone_args={"toy:dtpye": "int8"}))
+    with pytest.raises(FobenchError, match=r"Unknown backbone in --backbone-args 'qwen2'\. Did you mean 'qwen2-7b'"):
+        matrix.plan(Config(system="toy", backbone="toy,qwen2-7b", backbone_args={"qwen2:dtype": "int8"}))
+    with pytest.raises(FobenchError, match="codec in --codec-args 'codec'"):
+        matrix.plan(Config(system="toy", codec="toy,codec2", codec_args={"codec:bits": "3"}))
 
 
 # ---- Runs and tests --------------------------------------------------------------------------------------------------
@@ -92,7 +113,7 @@ def cell(delay_ms, limit=12):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
-    assert cli._matrix(Plan((cell(300), cell(700)), ()), folder, False) == 0
+    assert cli._matrix(Plan((cell(300), cell(700)), {}), folder, False) == 0
     return folder
 
 
@@ -130,19 +151,67 @@ def test_what_is_done_is_not_done_again(made):
     started = matrix.begun(cell(300), made / "late--300")
     assert len(list(started.folder.traces())) == 12
     assert (made / "late--300" / "traces.jsonl").read_bytes() == before
-    with pytest.raises(FobenchError, match="holds a run with other options"):
+    with pytest.raises(FobenchError, match=r"cannot complete.*--limit .there 12, given 3"):
         matrix.begun(cell(300, limit=3), made / "late--300")
+
+
+def test_more_workers_are_no_other_run(made):
+    again = cell(300)
+    assert matrix.begun(replace(again, config=replace(again.config, workers=2)), made / "late--300").config.workers == 2
+
+
+def test_a_run_that_never_got_anywhere_is_begun_anew(tmp_path):
+    matrix.begun(cell(300), tmp_path / "a")
+    assert matrix.begun(cell(700, limit=3), tmp_path / "a").config.limit == 3
+
+
+def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsys):
+    fine = cell(300, limit=2)
+    broken = Cell("broken", replace(fine.config, system="cascade", system_args={}, backbone="toy"))
+    assert cli._matrix(Plan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
+    text = (tmp_path / "matrix.md").read_text()
+    assert "| fine |" in text
+    assert "| broken | " in text.partition("## Missing")[2]
+    assert "fobench: missing: broken" in capsys.readouterr().err
+
+
+def test_a_codec_that_breaks_is_told_and_the_others_are_measured(toys, registered, monkeypatch):
+    registered(recognizers=Counting(), codecs=codec)
+    monkeypatch.setattr(matrix, "spoken", lambda _: [clip(4, "red green blue black")])
+    config = Config("scripted:late", suites=("controls",), limit=1, judge="toy")
+    told = {}
+    found = Plan((Cell("a", config),), {"toy": {"bits": "0"}, "codec2": {}}).controls(told.__setitem__)
+    assert [control.codec for control in found] == ["codec2"], told
+    assert str(told["toy"]) == "nothing to code with"
+
+
+def test_runs_that_are_unlike_are_not_tested_and_it_is_told(made, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(made / "late--700", other)
+    run = json.loads((other / "run.json").read_text())
+    run["config"]["clock"] = "wall"
+    (other / "run.json").write_text(json.dumps(run))
+    runs = {"a": made / "late--300", "b": other}
+    found = Contrasts.of(runs, {})
+    assert (found.tests, list(found.missing)) == ([], ["test of a and b"])
+    assert "clock" in found.markdown().partition("## Missing")[2]
+    assert Contrasts.of(runs, {}, allow_mismatch=True).tests
+
+
+def test_a_folder_that_holds_a_run_takes_no_matrix(made):
+    with pytest.raises(FobenchError, match="holds a run"):
+        cli._matrix(Plan((cell(300), cell(700)), {}), made / "late--300", False)
 
 
 def test_a_baseline_is_for_one_run():
     with pytest.raises(FobenchError, match="--baseline compares one run"):
-        cli._matrix(Plan((cell(300),), ()), None, True)
+        cli._matrix(Plan((cell(300),), {}), None, True)
 
 
 def test_the_table_tells_the_codecs_apart_from_the_backbones(made):
     control = roundtrip.Bench(Counting(), Loudness()).control("halves", Halves(), [clip(4, "red green blue black")])
     drawn = replace(control, about={"weights": "random weights, seed 0"})
-    text = matrix.markdown({}, [], [control, drawn])
+    text = Contrasts({}, [], controls=[control, drawn]).markdown()
     assert "no backbone in between" in text
     assert "| halves | 64.00 | 25.0 % | 25.0 % |" in text
     assert "halves (random weights, seed 0)" in text
