@@ -28,7 +28,8 @@ class Making:
         factory, self._leading = plugins.find(kind, name)
         self._factory, self._options = factory, options
         self._offline = OFFLINE in plugins.option_types(factory, skip=len(self._leading))
-        self._component = weakref.ref(component)
+        slotted = type(component).__weakrefoffset__ == 0
+        self._component = None if slotted else weakref.ref(component)
 
     def probes(self, let_go: Callable[[], None]) -> Sequence[tuple[str, Probe]]:
         """`let_go` drops whatever the examination itself holds of the component."""
@@ -38,6 +39,8 @@ class Making:
 
     def released(self, let_go: Callable[[], None]) -> str:
         """Nothing holds the component when nobody uses it; a factory that gives out one for all is told so."""
+        if self._component is None:
+            return "not watched: its class has __slots__ without __weakref__"
         component = self._component()
         if (close := getattr(component, "close", None)) is not None:
             close()

@@ -29,6 +29,7 @@ PLAIN = "The café opens at 7:30, doesn't it?"
 def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
     subject = _Thinking(backbone)
     return (
+        ("parameter hash", subject.hashed),
         ("sizes", subject.sizes),
         ("chat template", subject.chat),
         ("text and back", subject.text),
@@ -44,11 +45,14 @@ def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
 
 
 class _Thinking:
-    """The hash of the parameters is taken first; the last probe compares."""
+    """The hash of the parameters is taken first, by a probe of its own; the last one compares."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-        self.hash = backbone.parameter_hash()
+
+    @cached_property
+    def hash(self) -> str:
+        return self.backbone.parameter_hash()
 
     @cached_property
     def ids(self) -> list[int]:
@@ -157,6 +161,10 @@ class _Thinking:
             need(not learning, f"{learning} parameters of {type(part).__name__} have requires_grad")
             need(not getattr(part, "training", False), f"{type(part).__name__} is in training mode: call eval()")
         return "no parameter learns" if parts else "keeps its parameters to itself"
+
+    def hashed(self) -> str:
+        need(isinstance(self.hash, str) and self.hash, f"parameter_hash() must be text, not {self.hash!r}")
+        return self.hash[:12]
 
     def unchanged(self) -> str:
         after = self.backbone.parameter_hash()

@@ -14,7 +14,7 @@ from fobench import assets
 from fobench.errors import FobenchError
 from fobench_plugins.backbones.chat import Chat, end_ids
 from fobench_plugins.backbones.llama_engine import Engine, Floats
-from fobench_plugins.backbones.load import libraries
+from fobench_plugins.backbones.load import libraries, slug
 
 ARCHITECTURES = (
     "llama",
@@ -33,7 +33,7 @@ def backbone(path: Path, *, name: str, threads: int | None, context: int) -> Lla
     """
     if not path.is_file():
         raise FobenchError(f"There is no file {path}.")
-    folder = assets.converted(f"{path.stem.lower()}-tokenizer2", path, lambda into: _convert(path, into))
+    folder = assets.converted(f"{slug(path)}-tokenizer2", path, lambda into: _convert(path, into))
     _, transformers = libraries()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     engine = Engine(path, positions=context, threads=threads or torch.get_num_threads())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fobench import assets
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench_plugins.backbones import hub
+from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
     from fobench_plugins.backbones.causal import CausalBackbone
@@ -41,7 +43,7 @@ def backbone(
     torch, transformers = libraries()
     if threads is not None:
         torch.set_num_threads(threads)
-    device, asked = _device(torch, device), dtype
+    device, asked = usable(device), dtype
     stored = _stored_bytes(folder)
     dtype = _dtype(torch, device, dtype, quantised, stored)
     parameters = hub.file_bytes(folder) / stored
@@ -68,8 +70,13 @@ def from_gguf(path: Path, **options: Any) -> CausalBackbone:
     """The model in a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and kept."""
     if not path.is_file():
         raise FobenchError(f"There is no file {path}.")
-    folder = assets.converted(f"{path.stem.lower()}-hf1", path, lambda into: _convert(path, into))
+    folder = assets.converted(f"{slug(path)}-hf1", path, lambda into: _convert(path, into))
     return backbone(folder, quantised=True, **options)
+
+
+def slug(path: Path) -> str:
+    """The file's name, as it may stand in that of a conversion."""
+    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "model"
 
 
 def _convert(path: Path, into: Path) -> None:
@@ -99,18 +106,6 @@ def libraries(*further: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     return torch, transformers
-
-
-def _device(torch: Any, device: str) -> str:
-    """The device itself: "auto" is the first GPU if there is one, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
-        reason = str(error).strip().splitlines()[0]
-        raise PrerequisiteError(f"Device {device!r} cannot be used: {reason} Use --device auto.") from error
-    return device
 
 
 def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool, stored: int) -> Dtype:

@@ -13,6 +13,7 @@ from fobench import hub
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.types import Samples
 from fobench_plugins.codecs.overlap import Codes, Overlapping
+from fobench_plugins.devices import usable
 
 Make = Callable[["Model"], Any]
 
@@ -65,7 +66,7 @@ def factory(family: Family) -> Callable[..., Any]:
         used = have if codebooks is None else codebooks
         if not 0 < used <= have:
             raise FobenchError(f"Codec {family.kind!r}: codebooks={used}; {told} has {have}, so 1 to {have}.")
-        return family.make(Model(family.kind, net.to(device).eval().requires_grad_(False), used, told))
+        return family.make(Model(family.kind, net.to(usable(device)).eval().requires_grad_(False), used, told))
 
     make.__doc__ = (
         f"{family.what}\n\n`model`: a repository of the hub or a folder. `codebooks`: how many of its codebooks are used. "

@@ -11,6 +11,7 @@ from fobench import plugins
 from fobench.errors import PrerequisiteError
 from fobench.types import Samples
 from fobench_plugins.codecs.overlap import Codes, Overlapping
+from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
     from reference_model.published_codec import PublishedCodec
@@ -44,9 +45,9 @@ def ticodec(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             codec = PublishedCodec(PublishedCodecConfig(with_encoder=True))
-        return Overlapping(PublishedWhole(codec.to(device), f"random weights, seed {seed}"))
+        return Overlapping(PublishedWhole(codec.to(usable(device)), f"random weights, seed {seed}"))
     folder = plugins.create("checkpoints", checkpoint) if checkpoint == PUBLISHED else Path(checkpoint).expanduser()
-    return Overlapping(PublishedWhole(load(folder).to(device), checkpoint))
+    return Overlapping(PublishedWhole(load(folder).to(usable(device)), checkpoint))
 
 
 class PublishedWhole:

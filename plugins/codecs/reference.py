@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fobench import plugins
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.types import Samples
+from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
     from reference_model.codec import ReferenceCodec
@@ -45,6 +46,7 @@ def reference(
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     if threads is not None:
         torch.set_num_threads(threads)
+    device = usable(device)
     if random:
         return NumpyCodec(untrained(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
     named = checkpoint in plugins.factories("checkpoints")

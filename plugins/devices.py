@@ -1,0 +1,19 @@
+"""Devices by torch's names, for components that compute with torch."""
+
+from __future__ import annotations
+
+from fobench.errors import PrerequisiteError
+
+
+def usable(device: str) -> str:
+    """The device itself: "auto" is the first GPU if there is one, else the CPU. PrerequisiteError for one that is not here."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
+        reason = str(error).strip().splitlines()[0]
+        raise PrerequisiteError(f"Device {device!r} cannot be used: {reason} Use device auto, or cpu.") from error
+    return device
