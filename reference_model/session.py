@@ -59,7 +59,8 @@ class FreezeOmniSession:
     def _listen(self, chunk: AudioChunk) -> None:
         """Take audio in, window by window: features, activity, and the signals that follow."""
         state, samples = self._state, self._state.floor.clean(chunk.samples)
-        if state.reply is not None and state.reply.over:
+        ending = any(act in (Act.STOP, Act.CLOSE) for act, _ in self._acts)  # of this reply, and another may follow
+        if state.reply is not None and state.reply.over and not ending:
             self._signal(Signal.DONE)
         if state.detector is None:
             state.take(torch.from_numpy(samples), self._live.model.encoder, keep=0)
