@@ -39,6 +39,7 @@ class PlaybackBuffer:
         self._generated: dict[int, int] = {}  # samples by reply, dropped ones included
         self._stopped_ns: dict[int, int] = {}
         self._complete: set[int] = set()
+        self._cuts: list[int] = []  # where a reply was stopped: samples of the timeline
 
     def add(self, reply: int, samples: Samples, available_ns: int) -> int:
         """Queues a packet that became available at `available_ns`; returns when its first sample plays, in ns."""
@@ -52,6 +53,8 @@ class PlaybackBuffer:
     def flush(self, at_ns: int) -> None:
         """Drops what would play after `at_ns` (and after what the device has already taken in)."""
         cut = ns_to_samples(at_ns + self._delay_ns, self.rate_hz)
+        if self._packets and (self._packets[-1].end > cut or self._packets[-1].reply not in self._complete):
+            self._cuts.append(cut)
         for packet in self._packets:
             if packet.end > cut:
                 self._stopped_ns.setdefault(packet.reply, at_ns)
@@ -61,6 +64,11 @@ class PlaybackBuffer:
     def complete(self, reply: int) -> None:
         """Nothing more will be added to this reply."""
         self._complete.add(reply)
+
+    @property
+    def silenced(self) -> bool:
+        """Whether the latest reply was stopped before its end, and nothing has been added since."""
+        return bool(self._cuts) and (not self._packets or self._packets[-1].end <= self._cuts[-1])
 
     @property
     def closing_ns(self) -> int | None:
@@ -99,6 +107,10 @@ class PlaybackBuffer:
             return None
         return samples_to_ns(first + bounds[0], self.rate_hz), samples_to_ns(first + bounds[1], self.rate_hz)
 
+    def _cut_within(self, first: int, last: int) -> bool:
+        """Whether a reply was stopped in [first, last): what follows is no gap in its sound, it was resumed."""
+        return any(first <= cut < last for cut in self._cuts)
+
     def _sounding(self, first: int, last: int) -> tuple[int, int]:
         """[first, last) without the silence around what plays there, by whole frames of level: `audible_ns` is asked often."""
         frame = ns_to_samples(FRAME_NS, self.rate_hz)
@@ -129,7 +141,11 @@ class PlaybackBuffer:
             else None
         )
         audible = self.audible_ns(*span) if span else None
-        gaps = [(a.end, b.start - a.end) for a, b in pairwise(packets) if b.start > a.end]
+        gaps = [
+            (a.end, b.start - a.end)
+            for a, b in pairwise(packets)
+            if b.start > a.end and not self._cut_within(a.end, b.start)
+        ]
         return Reply(
             reply=number,
             text=text,

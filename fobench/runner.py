@@ -22,10 +22,9 @@ from fobench.playback import PlaybackBuffer
 from fobench.scenario import ASKING_ROLES, Scenario
 from fobench.trace import Failure, Trace
 from fobench.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind, Message, Samples, samples_to_ns
-from fobench.user import User
+from fobench.user import STALL_NS, User
 
 TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
-STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
 OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
 AWAITED = (*ASKING_ROLES, "stop")  # after these it is watched what the system says: an answer, or wrongly one
 FINISH_STEPS = 10_000  # bound on the steps of `finish`
@@ -158,6 +157,8 @@ class Replay:
         now = samples_to_ns(self.position, self.user.rate_hz)
         if not self.position or now < self.user.end_ns:
             return False
+        if (due := self.user.due_ns) is not None and now <= due:  # a turn that comes whatever the system does
+            return False
         if now > self.user.end_ns + OVERTIME_NS:
             return True
         silent_ns = now - max(self.playback.end_ns, self.user.end_ns)
@@ -167,7 +168,12 @@ class Replay:
         return silent_ns > (TAIL_NS if complete else STALL_NS)
 
     def _answered(self) -> bool:
-        """Whether a reply has begun to play since the user last asked or stopped one, or at all where there was neither."""
+        """Whether a reply has begun to play since the user last asked or stopped one, or at all where there was neither.
+
+        A reply that the system stopped is no answer: it may go on with it, or make another.
+        """
+        if self.playback.silenced:
+            return False
         turns = self.scenario.turns
         awaited = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in AWAITED]
         return self.playback.last_start_ns >= (awaited[-1] if awaited else 0)

@@ -91,14 +91,26 @@ class Trace:
     @property
     def question(self) -> Utterance | None:
         """The user's utterance of the scenario's question, if it was reached."""
+        turns, wanted = self.scenario.turns, self.scenario.question
+        return next((u for u in reversed(self.user) if turns[u.turn] is wanted), None)
+
+    @property
+    def asked(self) -> Utterance | None:
+        """The last utterance that asks: the question, or what was asked before one that was not reached."""
         turns = self.scenario.turns
         return next((u for u in reversed(self.user) if turns[u.turn].role in ASKING_ROLES), None)
 
     @property
     def answer(self) -> Reply | None:
-        """The reply to the question: the first with sound that began after the question had begun, else with text."""
+        """The reply to the question: the first with sound that began after the question had begun, else with text.
+
+        One that was stopped before the question's end is none, unless there is no other.
+        """
         question = self.question
         after = [r for r in self.replies if question and (r.start_ns is None or r.start_ns >= question.start_ns)]
+        if question:
+            lasting = [r for r in after if r.stopped_ns is None or r.stopped_ns > question.end_ns]
+            after = lasting or after
         return next((r for r in after if r.start_ns is not None), after[0] if after else None)
 
     def of(self, kind: EventKind) -> tuple[Event, ...]:

@@ -14,11 +14,12 @@ from fobench import audio
 from fobench.echo import Echo
 from fobench.errors import FobenchError
 from fobench.playback import PlaybackBuffer
-from fobench.scenario import Scenario, Turn
+from fobench.scenario import ASKING_ROLES, Scenario, Turn
 from fobench.trace import Utterance
-from fobench.types import AudioChunk, Samples, ns_to_samples, samples_to_ns
+from fobench.types import NS_PER_S, AudioChunk, Samples, ns_to_samples, samples_to_ns
 
 TURN_LIMIT = 64  # turns in one scenario
+STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
 
 
 @dataclass(slots=True)
@@ -87,6 +88,20 @@ class User:
         """When the last turn that has begun ends (0 if none has)."""
         return max((samples_to_ns(s.end, self.rate_hz) for s in self.lines if s.end is not None), default=0)
 
+    @property
+    def due_ns(self) -> int | None:
+        """When the next turn begins, if that is settled whatever the system does; None if it is not, or nothing is to come."""
+        index = next((i for i, spoken in enumerate(self.lines) if spoken.start is None), None)
+        if index is None:
+            return None
+        anchor, before = self.lines[index].turn.anchor, self.lines[index - 1].end if index else 0
+        if anchor.event == "start":
+            return anchor.delay_ns
+        if before is None:
+            return None
+        after = anchor.delay_ns if anchor.event == "turn_end" else anchor.or_after_ns
+        return None if after is None else samples_to_ns(before, self.rate_hz) + after
+
     def said(self) -> AudioChunk:
         """The user's whole channel so far."""
         return AudioChunk(np.concatenate([np.zeros(0, np.float32), *self._said]), self.rate_hz)
@@ -114,7 +129,10 @@ class User:
             return None
         if anchor.event == "turn_end":
             return previous.end + delay
-        since = previous.start if anchor.event == "reply_end" else previous.end
+        over = (
+            anchor.event == "reply_end" and previous.turn.role not in ASKING_ROLES
+        )  # what goes on under it counts, too
+        since = previous.start if over else previous.end
         heard = playback.audible_ns(samples_to_ns(since, self.rate_hz), samples_to_ns(now, self.rate_hz))
         if heard is None:
             return (
@@ -124,6 +142,8 @@ class User:
             return ns_to_samples(heard[0], self.rate_hz) + delay
         if anchor.event == "reply_closing":
             closing = playback.closing_ns
+            if closing is None and samples_to_ns(now, self.rate_hz) > playback.end_ns + STALL_NS:
+                closing = playback.end_ns
             return None if closing is None else max(now, ns_to_samples(closing, self.rate_hz) - delay)
         quiet_since = max(ns_to_samples(heard[1], self.rate_hz), previous.end)
         return quiet_since + delay if now >= quiet_since + delay else None

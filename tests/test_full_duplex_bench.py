@@ -148,7 +148,13 @@ def test_their_latency_is_ours_but_for_what_came_too_early():
     in_time, early = CASES["a second"][0], CASES["too early"][0]
     assert metric.score(in_time, in_time.scenario).value == 700.0
     assert metric.score(early, early.scenario).value == -500.0
-    assert theirs.figures([in_time, early]) == {"n": 2, "tor": 1.0, "latency_s": 0.35, "early": 1}
+    assert theirs.figures([in_time, early]) == {
+        "n": 2,
+        "wordless": 0,
+        "tor": 1.0,
+        "latency_s": 0.35,
+        "early": 1,
+    }
 
 
 def test_what_a_stop_cut_off_was_not_heard():
@@ -156,6 +162,20 @@ def test_what_a_stop_cut_off_was_not_heard():
     heard = list(theirs.chunks(trace))
     assert [chunk.text for chunk in heard] == ["one", "two"]
     assert heard[-1].end_s == 3.5
+
+
+def test_what_a_stop_dropped_stays_unheard_when_the_reply_goes_on_later():
+    trace = said(("one", 2700, 3200), ("two", 3200, 3700), ("three", 5000, 5500))
+    stopped = Event(EventKind.DECISION, {"action": "yield"}, None, 3000 * MS)
+    made = [replace(event, compute_ns=2600 * MS) for event in trace.events[:2]]
+    trace = replace(trace, events=(*made, stopped, trace.events[2]))
+    assert [(c.text, c.end_s) for c in theirs.chunks(trace)] == [("one", 3.0), ("three", 5.5)]
+
+
+def test_a_system_that_does_not_say_what_it_voices_has_no_tor():
+    trace = replace(said(("one", 2700, 3200)), events=())
+    assert theirs.figures([trace, said()]) == {"n": 1, "wordless": 1, "tor": 0.0, "latency_s": None, "early": 0}
+    assert theirs.figures([trace])["tor"] is None
 
 
 def test_a_run_is_written_as_their_folders(tmp_path):

@@ -145,6 +145,11 @@ def bad(folder):
         ({"turns": ["b.wav"]}, "turn 0 must be a JSON object"),
         ({"turns": [{"audio": "b.wav", "anchor": {"event": "now"}}]}, "unknown anchor event 'now'"),
         ({"turns": [{"audio": "b.wav", "anchor": {"delay_s": -1}}]}, "delay_s must be seconds from 0 up"),
+        (
+            {"audio": "b.wav", "anchor": {"event": "reply_end"}},
+            "'reply_end' waits for what comes before, and this is the first",
+        ),
+        ({"audio": "b.wav", "patience_s": 0}, "patience_s must be seconds above 0, not 0"),
     ],
 )
 def test_a_bad_line_is_told_up_front_or_skipped(bad, capsys, line, message):

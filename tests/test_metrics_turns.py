@@ -7,6 +7,7 @@ from traces import duplex_trace, qa_trace
 
 from fobench import plugins
 from fobench.scenario import Anchor
+from fobench.types import NS_PER_MS as MS
 
 ASKED = ("question", 500, 2000)
 
@@ -72,6 +73,25 @@ def test_where_nothing_is_asked_the_floor_is_not_taken(replies, success):
     assert score("turn_success", duplex_trace([("noise", 500, 2000)], replies)).value == float(success)
 
 
+@pytest.mark.parametrize(("replies", "success"), [([], False), ([(2700, 6000)], True)])
+def test_where_the_question_was_not_reached_what_was_asked_before_it_is_to_be_answered(replies, success):
+    trace = duplex_trace([ASKED, ("interrupt", 4000, 5500)], replies)
+    trace = replace(trace, user=trace.user[:1])
+    assert score("turn_success", trace).value == float(success)
+    assert trace.question is None
+    assert score("response_ms", trace).value is None
+    assert "not asked" in score("response_after_interrupt", trace).reason
+
+
+def test_a_false_start_is_not_the_answer():
+    trace = duplex_trace([("question", 500, 2500)], [(1500, 1530), (3200, 6000)], yields=[1530])
+    false, right = replace(trace.replies[0], text="", stopped_ns=1530 * MS), replace(trace.replies[1], text="Paris.")
+    trace = replace(trace, replies=(false, right))
+    assert trace.answer is right
+    assert score("accuracy_s2t", trace).value == 1.0
+    assert score("response_ms", trace).value == -1000.0  # early, and kept
+
+
 def test_a_question_that_was_not_reached_is_no_success():
     trace = duplex_trace([ASKED])
     trace = replace(trace, user=())
@@ -85,6 +105,8 @@ def test_a_question_that_was_not_reached_is_no_success():
         ([(2700, 4400), (6500, 7000)], True),  # and says "okay"
         ([(2700, 4400), (6500, 8000)], False),  # and takes the floor again
         ([(2700, 6100)], False),  # goes on for more than 2 s
+        ([(2700, 4400), (5000, 9000)], False),  # answers at once, at length
+        ([(2700, 4400), (5000, 5900)], True),  # at once, and it is said within the 2 s
     ],
 )
 def test_after_stop_the_floor_is_the_users(replies, success):
@@ -107,7 +129,13 @@ PAUSED = [("fragment", 500, 1500), ("question", 2700, 4000)]
         ([(4700, 6000)], False, False, True),
         ([(2200, 3300), (4700, 6000)], True, True, False),  # from the pause on, for more than a second
         ([(2200, 2600), (4700, 6000)], False, True, False),  # a murmur takes no floor, and is heard all the same
-        ([(1400, 2500), (4700, 6000)], False, True, False),  # over the fragment: not in the pause
+        (
+            [(1400, 2400), (4700, 6000)],
+            False,
+            True,
+            False,
+        ),  # over the fragment, and for less than a second in the pause
+        ([(1400, 2500), (4700, 6000)], True, True, False),  # and for a second
     ],
 )
 def test_a_pause_inside_a_turn(replies, taken, over, success):

@@ -60,6 +60,18 @@ def test_a_stop_drops_what_is_not_yet_played():
     assert reply.audible_end_ns == 300 * MS
 
 
+def test_what_was_stopped_and_goes_on_later_has_no_gap_there():
+    buffer = PlaybackBuffer(RATE)
+    buffer.add(0, tone(1000), 0)
+    assert not buffer.silenced
+    buffer.flush(300 * MS)
+    assert buffer.silenced
+    buffer.add(0, tone(700), 2000 * MS)
+    assert not buffer.silenced
+    buffer.add(0, tone(100), 2900 * MS)
+    assert buffer.replies({})[0].underruns == (Underrun(2700 * MS, 200 * MS),)
+
+
 def test_a_stop_after_the_end_changes_nothing():
     buffer = PlaybackBuffer(RATE)
     buffer.add(0, tone(100), 0)

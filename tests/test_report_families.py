@@ -39,12 +39,12 @@ def test_a_family_stands_beside_its_controls(results):
     rows = {row.name: dict(zip(table.columns[1:], row.cells, strict=True)) for row in table.rows}
     assert list(rows) == ["interruption", "backchannel"]
     one = rows["interruption"]
-    assert (one["Kept"], one["Control"], one["Stops"], one["n"]) == ("75.0 %", "100.0 %", "75.0 %", "4")
+    assert (one["Kept"], one["Control"], one["Stops"], one["n"]) == ("75.0 %", "100.0 %", "75.0 % (n = 4)", "4")
     times = {row.name: row.cells for row in tables(results)["family_times"].rows}
     assert times["interruption"] == ("300 (n = 3)", "415 (n = 4)", "800 (n = 3)")
     assert times["backchannel"][:2] == ("\u2013", "\u2013")
     two = rows["backchannel"]
-    assert (two["Kept"], two["Control"], two["Stops"]) == ("75.0 %", "100.0 %", "25.0 %")
+    assert (two["Kept"], two["Control"], two["Stops"]) == ("75.0 %", "100.0 %", "25.0 % (n = 4)")
     assert two["95 % interval"].startswith("30.1")  # Wilson's, of 3 in 4
     assert "resumes its reply: 75.0 %" in table.rows[1].note
 

@@ -199,6 +199,56 @@ def test_where_nothing_is_to_be_said_it_is_watched_as_long_that_nothing_is(turn,
     assert none.duration_ns == pytest.approx(4500 * MS, abs=40 * MS)
 
 
+class Resuming(Replier):
+    """Stops its reply after `yield_ms` of media time, and goes on with it at `resume_ms`."""
+
+    def __init__(self, yield_ms: int, resume_ms: int, **settings) -> None:
+        super().__init__(**settings)
+        self.yield_ms, self.resume_ms = yield_ms, resume_ms
+
+    def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        reached = (chunk.start + CHUNK) * 1000 // RATE
+        if reached == self.yield_ms:
+            self.pending = [Event(EventKind.DECISION, {"action": Action.YIELD})]
+        if reached == self.resume_ms:
+            self.pending = [Event(EventKind.AUDIO, {"audio": AudioChunk(noise(500), RATE)}), Event(EventKind.REPLY_END)]
+        return super().push(chunk)
+
+
+def test_a_reply_that_was_stopped_may_go_on_as_long_as_the_user_has_patience(turn):
+    click = turn(100, role="noise", anchor=Anchor("reply_audible", 200 * MS))
+    system = Resuming(yield_ms=2400, resume_ms=5000, after_ms=2000, reply_ms=3000)
+    (reply,) = replay(system, turn(1000), click, patience_ns=4 * NS_PER_S).trace.replies
+    assert (reply.audible_end_ns, reply.stopped_ns, reply.underruns) == (5500 * MS, 2400 * MS, ())
+
+
+@pytest.mark.parametrize("anchor", [Anchor("start", 6000 * MS), Anchor("turn_end", 4500 * MS)])
+def test_a_turn_that_comes_in_any_case_outlives_patience(turn, anchor):
+    trace = replay(Replier(after_ms=99_000), turn(1000), turn(300, anchor=anchor), patience_ns=NS_PER_S).trace
+    assert trace.user[1].start_ns == 6000 * MS
+
+
+def test_a_turn_after_an_interruption_waits_for_its_answer_not_for_the_tail_of_what_it_interrupted(turn):
+    interrupt = turn(600, role="interrupt", anchor=Anchor("reply_audible", 400 * MS))
+    following = turn(300, anchor=Anchor("reply_end", 500 * MS))
+    system = Resuming(yield_ms=2600, resume_ms=5000, after_ms=2000, reply_ms=3000)
+    trace = replay(system, turn(1000), interrupt, following, patience_ns=4 * NS_PER_S).trace
+    assert trace.user[2].start_ns == pytest.approx(6000 * MS, abs=20 * MS)
+
+
+class Endless(Replier):
+    """Never says that its reply has ended."""
+
+    def work(self) -> Iterator[Event]:
+        return (event for event in super().work() if event.kind != EventKind.REPLY_END)
+
+
+def test_the_closing_of_a_reply_that_is_never_said_to_end_is_its_last_sound(turn):
+    last = turn(300, role="interrupt", anchor=Anchor("reply_closing", 250 * MS))
+    trace = replay(Endless(after_ms=2000, reply_ms=800), turn(1000), last, patience_ns=9 * NS_PER_S).trace
+    assert trace.user[1].start_ns == pytest.approx((2800 + 4000) * MS, abs=20 * MS)
+
+
 def test_turns_follow_one_another(turn):
     trace = replay(Replier(after_ms=9000), turn(1000), turn(500, anchor=Anchor("turn_end", 250 * MS))).trace
     assert trace.user[1].start_ns == 1750 * MS

@@ -150,14 +150,14 @@ def pause_takeover_rate() -> Metric:
     """Share of scenarios with a pause inside the user's turn in which the system takes the floor there."""
     from fobench_plugins.metrics import turns
 
-    return turns.Rate("pause_takeover_rate", "lower", turns.takes_over_in_pause)
+    return turns.Rate("pause_takeover_rate", "lower", turns.takes_over_in_pause, version=2)
 
 
 def turn_success() -> Metric:
     """Share of scenarios in which the system is silent in the user's span and speaks in its own."""
     from fobench_plugins.metrics import turns
 
-    return turns.Rate("turn_success", "higher", turns.succeeds, version=2)
+    return turns.Rate("turn_success", "higher", turns.succeeds, version=3)
 
 
 def interrupts_user_rate() -> Metric:

@@ -52,15 +52,23 @@ def takes_over(trace: Trace) -> Outcome:
 
 
 def takes_over_in_pause(trace: Trace) -> Outcome:
-    """`pause_takeover_rate`: a reply that began in a pause of the user's turn, or in what followed, takes the floor.
+    """`pause_takeover_rate`: a reply that sounds in a pause of the user's turn, or in what followed, takes the floor.
 
-    Its words are those that the system wrote, as far as they were heard: the judge hears the answer only.
+    What it said before the pause does not count. The words of one that began there are those that the system wrote, as far as
+    they were heard: the judge hears the answer only.
     """
     pauses = moments.pauses(trace)
     if not pauses:
         return "no pause inside a turn"
-    inside = [s for s in moments.sounds(trace) if any(p.start_ns <= s.start_ns < p.end_ns for p in pauses)]
-    return any(_long(sound) or _words_heard(sound) > TAKEOVER_WORDS for sound in inside)
+    return any(_takes(sound, pause) for sound in moments.sounds(trace) for pause in pauses)
+
+
+def _takes(sound: Sound, pause: moments.Hold) -> bool:
+    if sound.start_ns >= pause.end_ns or sound.end_ns <= pause.start_ns:
+        return False
+    if sound.start_ns < pause.start_ns:
+        return sound.end_ns - pause.start_ns >= TAKEOVER_NS
+    return _long(sound) or _words_heard(sound) > TAKEOVER_WORDS
 
 
 def _long(sound: Sound) -> bool:
@@ -76,10 +84,10 @@ def succeeds(trace: Trace) -> Outcome:
     """`turn_success`: silent in the user's span, speaks in its own.
 
     Silent: it never becomes audible while the user holds the floor, what an interruption interrupts ends within 2.0 s, and
-    after "stop", or where nothing was asked, it does not take the floor. Speaks: audible after the question, and it keeps
-    (or resumes) its reply through what claims no floor.
+    after "stop", or where nothing was asked, it does not take the floor. Speaks: audible after the question (after what was
+    asked before it, if it was never reached), and it keeps (or resumes) its reply through what claims no floor.
     """
-    asked = trace.question
+    asked = trace.asked
     if trace.scenario.question and not asked:
         return "no question was asked"
     overlaps = any(_overlaps(trace, hold) for hold in moments.holds(trace) if not hold.over)
@@ -88,8 +96,8 @@ def succeeds(trace: Trace) -> Outcome:
         return silent and not takes_over(trace)
     stops = [u for u in trace.user if moments.role(trace, u) == "stop" and u.start_ns > asked.start_ns]
     if stops:
-        limit = stops[-1].start_ns + YIELD_NS
-        return silent and not any(_long(s) for s in moments.sounds(trace) if s.start_ns >= limit)
+        begin, limit = stops[-1].start_ns, stops[-1].start_ns + YIELD_NS
+        return silent and not any(_long(s) for s in moments.sounds(trace) if s.start_ns >= begin and s.end_ns > limit)
     speaks = any(sound.start_ns >= asked.end_ns for sound in moments.sounds(trace))
     return silent and speaks and all(keeps(trace, u) is not False for u in moments.bystanders(trace))
 

@@ -22,7 +22,7 @@ def names(results: Results) -> list[str]:
 
 
 def rates(results: Results, family: str) -> tuple[str, ...]:
-    """Kept, its interval, kept by the controls, stops, n."""
+    """Kept, its interval, kept by the controls, stops with the count that they rest on, n."""
     own, control = results.by_family[family], results.by_family.get(family + CONTROL, {})
     kept, twin = own.get("turn_success", {}), control.get("turn_success", {})
     stops = next((own[name] for name in STOPS if name in own), {})
@@ -30,7 +30,7 @@ def rates(results: Results, family: str) -> tuple[str, ...]:
         shown(kept.get("value"), "rate"),
         _interval(kept) or NONE,
         shown(twin.get("value"), "rate"),
-        shown(stops.get("value"), "rate"),
+        f"{shown(stops['value'], 'rate')} (n = {stops['n']:,})" if stops else NONE,
         f"{kept.get('n', 0):,}",
     )
 

@@ -23,7 +23,7 @@ import soundfile
 
 from fobench.results import Results
 from fobench.trace import Trace
-from fobench.types import NS_PER_S, EventKind
+from fobench.types import NS_PER_S, Action, Event, EventKind
 
 FOLDER = "full-duplex-bench"
 SECONDS, WORDS = 1.0, 3  # a take-over lasts so long, or has more words
@@ -58,13 +58,19 @@ class FullDuplexBenchReporter:
 
 
 def figures(traces: Sequence[Trace]) -> dict[str, Any]:
-    """TOR, mean latency (s) and how many answers it took for immediate though they came early."""
-    taken = [(trace, heard) for trace in traces if takes_over(heard := list(chunks(trace)))]
+    """TOR, mean latency (s) and how many answers it took for immediate though they came early.
+
+    `wordless`: samples that are left out, as the system spoke and did not say what.
+    """
+    words = [(trace, list(chunks(trace))) for trace in traces]
+    told = [(trace, heard) for trace, heard in words if heard or all(r.audible_start_ns is None for r in trace.replies)]
+    taken = [(trace, heard) for trace, heard in told if takes_over(heard)]
     delays = [delay for trace, heard in taken if (delay := delay_s(trace, heard)) is not None]
     clamped = [max(0.0, delay) for delay in delays]
     return {
-        "n": len(traces),
-        "tor": round(len(taken) / len(traces), 4) if traces else None,
+        "n": len(told),
+        "wordless": len(words) - len(told),
+        "tor": round(len(taken) / len(told), 4) if told else None,
         "latency_s": round(sum(clamped) / len(clamped), 4) if clamped else None,
         "early": sum(delay < 0 for delay in delays),
     }
@@ -91,11 +97,19 @@ def chunks(trace: Trace) -> Iterator[Chunk]:
         reply, words = stops.get(int(event.data.get("reply", 0))), str(event.data.get("text", "")).split()
         if not words or event.playback_ns is None or reply is None or reply.audible_end_ns is None:
             continue
-        each = int(event.data.get("duration_ns", 0)) / len(words)
+        each, last = int(event.data.get("duration_ns", 0)) / len(words), _cut_ns(trace, event, reply.audible_end_ns)
         for index, word in enumerate(words):
             start, end = event.playback_ns + index * each, event.playback_ns + (index + 1) * each
-            if start < reply.audible_end_ns:
-                yield Chunk(word, start / NS_PER_S, min(end, reply.audible_end_ns) / NS_PER_S)
+            if start < last:
+                yield Chunk(word, start / NS_PER_S, min(end, last) / NS_PER_S)
+
+
+def _cut_ns(trace: Trace, event: Event, end_ns: int) -> int:
+    """Where the sound of an event ends at the latest: with its reply, or where the system stopped after it had made it."""
+    made = event.compute_ns or 0
+    return min(
+        [end_ns, *(y.compute_ns for y in trace.decisions(Action.YIELD) if y.compute_ns and y.compute_ns >= made)]
+    )
 
 
 def _write_sample(run: Path, trace: Trace, folder: Path) -> None:

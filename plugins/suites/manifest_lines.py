@@ -103,7 +103,7 @@ class _Maker:
             choices=_texts(data, "choices"),
             family=data.get("family") or "question",
             tags={str(k): str(v) for k, v in data.get("tags", {}).items()},
-            patience_ns=_ns(data, "patience_s", PATIENCE_NS) or 0,
+            patience_ns=_patience_ns(data),
         )
 
     def _decoded(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class _Maker:
             text=data.get("text", data.get("question", data.get("say"))),
             speaker=str(data["speaker"]) if "speaker" in data else None,
             role=role,
-            anchor=_anchor(data["anchor"]) if "anchor" in data else FOLLOWING if index else Anchor(),
+            anchor=_anchor(data["anchor"], index) if "anchor" in data else FOLLOWING if index else Anchor(),
             start_ns=_ns(data, "start_s"),
             end_ns=_ns(data, "end_s"),
         )
@@ -219,12 +219,21 @@ def _ns(data: Mapping[str, Any], key: str, default: int | None = None) -> int | 
     return round(data[key] * NS_PER_S)
 
 
-def _anchor(data: Mapping[str, Any]) -> Anchor:
+def _patience_ns(data: Mapping[str, Any]) -> int:
+    found = _ns(data, "patience_s", PATIENCE_NS) or 0
+    if found <= 0:
+        raise FobenchError(f"patience_s must be seconds above 0, not {data['patience_s']!r}")
+    return found
+
+
+def _anchor(data: Mapping[str, Any], index: int) -> Anchor:
     event, delay_s, or_after_s = data.get("event", "start"), data.get("delay_s", 0.5), data.get("or_after_s")
     if odd := sorted(set(data) - {"event", "delay_s", "or_after_s"}):
         raise FobenchError(f"anchor has no {odd[0]!r}, only event, delay_s, or_after_s")
     if event not in get_args(AnchorEvent):
         raise FobenchError(_unknown("anchor event", event, get_args(AnchorEvent)))
+    if event != "start" and not index:
+        raise FobenchError(f"anchor {event!r} waits for what comes before, and this is the first turn: use start")
     for key, value in (("delay_s", delay_s), ("or_after_s", 0 if or_after_s is None else or_after_s)):
         if not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise FobenchError(f"anchor {key} must be seconds from 0 up, not {value!r}")
