@@ -145,7 +145,6 @@ def test_the_whole_matrix(name, monkeypatch):
             {
                 "turn_taking",
                 "interruption",
-                "stop",
                 "backchannel",
                 "noise",
                 "silence",
@@ -159,7 +158,7 @@ def test_the_whole_matrix(name, monkeypatch):
     ],
 )
 def test_who_keeps_the_turns_of_which_family(name, options, succeeds, monkeypatch):
-    """A patient system waits in pauses and never stops; one that yields to what lasts cannot tell whom it is meant for."""
+    """A patient system waits in pauses and never stops; one that yields to what lasts cannot tell whom it is meant for, and answers "stop"."""
     monkeypatch.setitem(CONTROLS, name, (options, None))
     metric, found = plugins.create("metrics", "turn_success"), set()
     for scenario in families(count=1, controls=False):
