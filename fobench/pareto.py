@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -75,14 +76,21 @@ def _grid(span: float, x: Place, y: Place) -> str:
         parts.append(
             f'<text x="{LEFT - 8}" y="{y(share) + 4}" text-anchor="end" fill="{INK}">{100 * share:.0f} %</text>'
         )
-    for i in range(5):
-        ms = span * i / 4
+    step = _step(span)
+    for i in range(int(span / step) + 1):
+        ms = step * i
         parts.append(f'<text x="{x(ms)}" y="{HEIGHT - 32}" text-anchor="middle" fill="{INK}">{ms:,.0f} ms</text>')
     told = (
         "response, p50 (left is faster); up: more answers right by ear; bars: 95 %; dashed: what no other beats in both"
     )
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}" fill="{INK}" font-size="11">{told}</text>')
     return "\n".join(parts)
+
+
+def _step(span: float) -> float:
+    """A round number, 1, 2 or 5 times a power of ten, that goes into `span` three to eight times."""
+    power: float = 10 ** math.floor(math.log10(span))
+    return next(power * part for part in (0.1, 0.2, 0.5, 1, 2) if span / (power * part) <= 8)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:

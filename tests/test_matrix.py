@@ -15,7 +15,7 @@ from fobench.config import Config
 from fobench.contrasts import Contrasts
 from fobench.errors import FobenchError
 from fobench.matrix import Cell, Plan
-from fobench.pareto import Point, efficient, svg
+from fobench.pareto import Point, _step, efficient, svg
 
 # ---- The plan --------------------------------------------------------------------------------------------------------
 
@@ -236,6 +236,13 @@ def test_every_other_is_beaten_by_an_efficient_one(pairs):
     assert best
     for other in points:
         assert other in best or any(b.accuracy >= other.accuracy and b.response_ms <= other.response_ms for b in best)
+
+
+@given(st.floats(1, 1e6))
+def test_the_axis_has_round_marks_three_to_eight_of_them(span):
+    step = _step(span)
+    assert 2.9 < span / step <= 8
+    assert f"{step:.0e}"[0] in "125"
 
 
 def test_the_picture_is_a_picture_whatever_the_names():
