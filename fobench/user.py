@@ -129,10 +129,9 @@ class User:
             return None
         if anchor.event == "turn_end":
             return previous.end + delay
-        over = (
-            anchor.event == "reply_end" and previous.turn.role not in ASKING_ROLES
-        )  # what goes on under it counts, too
-        since = previous.start if over else previous.end
+        since = previous.end
+        if anchor.event == "reply_end" and previous.turn.role not in ASKING_ROLES:
+            since = previous.start  # a reply that goes on under it counts, too
         heard = playback.audible_ns(samples_to_ns(since, self.rate_hz), samples_to_ns(now, self.rate_hz))
         if heard is None:
             return (

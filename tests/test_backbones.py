@@ -1,8 +1,10 @@
 """Backbones: a tiny random model of each shape, saved to disk and loaded as a user's would be."""
 
+from pathlib import Path
+
 import pytest
 
-from fobench import assets, plugins
+from fobench import assets, catalogue, plugins
 from fobench.errors import FobenchError
 
 torch = pytest.importorskip("torch")
@@ -381,6 +383,20 @@ def test_smollm2_in_narrow_types_thinks_the_same(smollm2, dtype):
         hidden, _, state = narrow.step(part, state)
         steps.append(hidden)
     assert torch.cosine_similarity(torch.cat(steps, 1), smollm2.step(x)[0], dim=-1).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("My Model (1).gguf", "my-model-1"),
+        ("\u00e9t\u00e9.gguf", "t"),
+        ("_.gguf", "model"),
+        ("a-B_2.q4.gguf", "a-b_2.q4"),
+    ],
+)
+def test_any_name_of_a_gguf_file_can_name_its_conversion(name, found):
+    assert load.slug(Path(name)) == found
+    assert catalogue.plain(load.slug(Path(name)))
 
 
 @pytest.mark.slow

@@ -238,5 +238,11 @@ def test_random_weights_depend_on_the_seed_alone():
     assert first[book].std() > 0.5
 
 
+@pytest.mark.parametrize("name", ["reference", "mimi", "encodec", "ticodec"])
+def test_a_device_that_is_not_here_is_told(name):
+    with pytest.raises(PrerequisiteError, match=r"Device 'cuda:99' cannot be used"):
+        plugins.create("codecs", name, {"random": "true", "device": "cuda:99"})
+
+
 def test_random_weights_say_so():
     assert plugins.create("codecs", "encodec", {"random": "true"}).about()["weights"] == "random weights, seed 0"

@@ -108,6 +108,15 @@ def backbone(**parts):
     return type("BrokenBackbone", (Backbone,), parts)()
 
 
+def test_a_hash_that_raises_costs_no_other_check(findings):
+    def raising(self):
+        raise RuntimeError("no weights here")
+
+    found = findings("backbones", backbone(parameter_hash=raising))
+    assert set(found) == {"parameter hash", "parameters unchanged"}
+    assert "no weights here" in found["parameter hash"]
+
+
 def test_a_good_backbone_has_no_findings(findings):
     assert findings("backbones", Backbone()) == {}
 
