@@ -1,9 +1,11 @@
 """Trains the second pass, by CTC: to spell a turn once it can be seen whole, or (--correct) to correct what the adapter spelt.
 
-    python -m reference_model.train.reread --frames runs/data/frames --adapter runs/train/input-1 --valid MANIFEST --out runs/train/reread
+    python -m reference_model.train.reread --data runs/data/input --on-device --adapter runs/train/input-1 --out runs/train/reread
+    python -m reference_model.train.reread --data runs/data/input --frames runs/data/frames --adapter ... --out runs/train/reread
 
-What it sees of the clips is made once, by `train.frames`. The units are those of the adapter, so that both are read with one
-language model. One that corrects begins with what the adapter spells.
+On a GPU the clips of --data are heard anew each epoch. Elsewhere hearing costs more than learning: what it sees of the clips is then
+made once, by `train.frames`, and --data only has the clips to be judged by. The units are those of the adapter, so that both are read
+with one language model. One that corrects begins with what the adapter spells.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ from reference_model.train.engine import Loop
 from reference_model.train.frames import Ears, Framed
 from reference_model.train.hearing import PLAIN, Listening
 from reference_model.train.shards import Faults
-from reference_model.train.sources import PATH
-from reference_model.train.spelling_ctc import Even, evenness
+from reference_model.train.sources import PATH, Sources, with_sources
+from reference_model.train.spelling_ctc import CTCStage, Even, evenness
 from reference_model.train.stage import Order, stage_command
 from reference_model.train.targets import Targets, mapped, needed
 from reference_model.train.validation import valid_sets, word_error_rate
+from reference_model.train.whole_turns import WholeLearner
 from reference_model.units import BLANK, Units, collapsed
+from reference_model.whisper_encoder import WhisperStreamingEncoder
 
 FRAMES_HZ, FEATURES = 50.0, 2  # the encoder's frames a second; feature frames a frame
 AROUND = (25, 50)  # feature frames of silence before and after the speech of a clip, about
@@ -187,23 +191,53 @@ def validation(
     return found
 
 
+def from_frames(
+    ears: Ears,
+    spelling: SpellingAdapter,
+    rereader: Rereader,
+    folders: Sequence[Path],
+    sources: Sources,
+    order: Order,
+    even: Even,
+) -> RereadStage:
+    """Of clips as `train.frames` keeps them."""
+    learner, about = RereadLearner(rereader, spelling), _about(rereader, spelling.units)
+    clips = [clip for one in folders for clip in kept.read(one)]
+    hears = ears if rereader.config.features else Ears(ears.whisper)
+    sets = validation(hears, spelling.units, sources.data, sources.valid, sources.most)
+    click.echo(f"{len(clips):,} clips, {sum(c.frames for c in clips) / FRAMES_HZ / 3600:.1f} h", err=True)
+    return RereadStage(learner, clips, sets, about, even, Faults(), order.loop.seed)
+
+
+def from_clips(
+    whisper: WhisperStreamingEncoder, units: Units, rereader: Rereader, sources: Sources, order: Order, even: Even
+) -> CTCStage:
+    """Of clips heard anew each epoch."""
+    corpus, learner = sources.corpus(RATE_HZ), WholeLearner(whisper, rereader, units)
+    made = {"writing": units, "dropout": 0.0, "spacing": learner.spacing, "clean": False}
+    listening = sources.listening(corpus, whisper, order.loop.seed, False, **made)
+    click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h", err=True)
+    placed = sources.placed(listening, order.device)
+    return CTCStage(learner, placed, sources.valid_sets(listening), _about(rereader, units), even, name="reread")
+
+
+def _about(rereader: Rereader, units: Units) -> dict[str, Any]:
+    return {"rereader": asdict(rereader.config), "writing": units.merges}
+
+
 @stage_command(config="small", steps=4000, lr=2e-3, warmup=200, validate_every=200, batch_s=160.0, batch_most=64)
-@click.option("--frames", "folder", type=PATH, multiple=True, required=True, help="Folder of train.frames; repeatable.")
+@with_sources
+@click.option("--frames", "folders", type=PATH, multiple=True, help="Folder of train.frames to learn from; repeatable.")
 @click.option("--adapter", type=PATH, required=True, help="Folder or file with the adapter, whose units these are.")
-@click.option("--data", type=PATH, multiple=True, help="Shards whose validation split it is judged by.")
-@click.option("--valid", type=PATH, multiple=True, help="Manifest to validate on; repeatable.")
-@click.option("--most", default=200, show_default=True, help="Clips of each set to validate on.")
 @click.option("--init", type=PATH, help="Folder or file of an earlier training of it to begin with.")
-@click.option("--correct", is_flag=True, help="Correct what the adapter spelt: of frames that were made with --init.")
+@click.option("--correct", is_flag=True, help="Correct what the adapter spelt: of --frames that were made with --init.")
 @click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
 @click.option("--even-steps", default=300, show_default=True, help="Steps over which it falls to 0.")
 def main(
     order: Order,
-    folder: Sequence[Path],
+    sources: Sources,
+    folders: Sequence[Path],
     adapter: Path,
-    data: Sequence[Path],
-    valid: Sequence[Path],
-    most: int,
     init: Path | None,
     correct: bool,
     even: float,
@@ -211,27 +245,30 @@ def main(
 ) -> None:
     """Trains the second pass: whole turns, spelt from the frames of Whisper's frozen encoder."""
     torch.manual_seed(order.loop.seed)
-    config, earlier = order.config.rereader, Earlier.read(adapter)
+    if correct and not folders:
+        raise FobenchError(
+            "--correct learns from what the adapter heard: give --frames, made with fobench train frames --init."
+        )
+    config, ears = order.config.rereader, Ears.of(Earlier.read(adapter))
+    spelling = ears.adapter
     if config is None or not isinstance(order.config.adapter, SpellingConfig):
         raise FobenchError(
             f"Configuration {order.config.name} has no second pass: it needs a [rereader], and an adapter that spells."
         )
-    ears = Ears.of(earlier)
-    spelling = ears.adapter
     assert spelling is not None
-    config = replace(config, units=len(spelling.units), features=spelling.config.hidden if correct else 0)
-    clips = [clip for one in folder for clip in kept.read(one)]
-    about = {"rereader": asdict(config), "writing": spelling.units.merges}
-    learner, faults = RereadLearner(config.build(), spelling), Faults()
+    rereader = replace(config, units=len(spelling.units), features=spelling.config.hidden if correct else 0).build()
     if init:
-        Earlier.read(init).fill(learner.rereader, "rereader")
+        Earlier.read(init).fill(rereader, "rereader")
     elif correct:
-        nn.init.zeros_(learner.rereader.spell.weight)  # it begins with what the adapter spells
-        nn.init.zeros_(learner.rereader.spell.bias)
-    sets = validation(ears if correct else Ears(ears.whisper), spelling.units, data, valid, most)
-    hours, count = sum(c.frames for c in clips) / FRAMES_HZ / 3600, sum(p.numel() for p in learner.parameters())
-    click.echo(f"{len(clips):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
-    order.train(RereadStage(learner, clips, sets, about, Even(even, even_steps), faults, order.loop.seed))
+        nn.init.zeros_(rereader.spell.weight)  # it begins with what the adapter spells
+        nn.init.zeros_(rereader.spell.bias)
+    click.echo(f"{sum(p.numel() for p in rereader.parameters()) / 1e6:.2f} M parameters", err=True)
+    slowly = Even(even, even_steps)
+    if folders:
+        order.train(from_frames(ears, spelling, rereader, folders, sources, order, slowly))
+    else:
+        stage = from_clips(ears.whisper, spelling.units, rereader, sources, order, slowly)
+        (order.in_process() if sources.on_device else order).train(stage)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from beeps import RATE
+from click.testing import CliRunner
 from listening_samples import WORDS, manifest, sources
 
 from fobench.errors import FobenchError
+from reference_model.config import ModelConfig
 from reference_model.rereading import RereaderConfig
 from reference_model.spelling import SpellingConfig
 from reference_model.train import frames, reread
 from reference_model.train.corpus import Corpus
+from reference_model.train.earlier import Earlier
 from reference_model.train.engine import Trainer
 from reference_model.train.loop import Loop
 from reference_model.train.shards import Faults
 from reference_model.train.spelling_ctc import Even
+from reference_model.train.stage import Order
 from reference_model.units import Units
 from reference_model.whisper_encoder import WhisperConfig
 
@@ -72,6 +76,30 @@ def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch, correct):
     assert "even" in rows[0] and "even" not in rows[-1]
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device):
+    whisper, units = ears().whisper, Units.letters_only()
+    before = {name: value.clone() for name, value in whisper.state_dict().items()}
+    given = replace(sources(tmp_path), data=(manifest(tmp_path / "clips", WORDS, slower=2),), on_device=on_device)
+    order = Order(ModelConfig.load("small"), LOOP, tmp_path / "out")
+    rereader = replace(CONFIG, units=len(units), features=0).build()
+    made = reread.from_clips(whisper, units, rereader, given, order, Even(1.0, 60))
+    made = replace(made, valid=[("train", [made.load(range(len(WORDS)), 0)])])
+    rows = list(Trainer(made, replace(LOOP, steps=250, validate_every=250), order.out).run())
+    assert rows[-1]["ctc"] < 0.1 * rows[0]["ctc"]
+    assert rows[-1]["valid_wer_train"] == 0.0
+    assert all(torch.equal(value, before[name]) for name, value in whisper.state_dict().items())
+    rereader.spell.weight.data.zero_()
+    Earlier.read(order.out).fill(rereader, "rereader")
+    assert rereader.spell.weight.abs().sum() > 0
+
+
+def test_what_corrects_is_learnt_from_kept_frames_alone(folder, tmp_path):
+    options = ["--data", str(folder), "--adapter", str(folder), "--out", str(tmp_path / "out"), "--correct"]
+    found = CliRunner().invoke(reread.main, options)
+    assert found.exit_code == 2 and "fobench train frames --init" in found.output
+
+
 def test_batches_are_the_same_in_every_run_and_change_with_the_epoch(folder):
     one, same, other = (stage(frames.read(folder)).load([0, 1], epoch) for epoch in (0, 0, 1))
     assert torch.equal(one.frames, same.frames)
@@ -95,7 +123,6 @@ def test_frames_without_an_adapter_correct_nothing(folder, tmp_path):
 
 def test_a_configuration_without_a_second_pass_is_refused():
     with pytest.raises(FobenchError, match="has no second pass"):
-        from reference_model.config import ModelConfig
         from reference_model.train.samples import Case, sample_reread
 
         sample_reread(Case(ModelConfig.load("tiny"), LOOP, torch.device("cpu"), 1, {}))

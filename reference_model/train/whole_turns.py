@@ -1,0 +1,32 @@
+"""The second pass learns from clips heard anew each epoch: the frozen encoder reads every batch whole, where the training is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reference_model.rereading import Rereader
+from reference_model.train.hearing import Heard
+from reference_model.train.spelling_ctc import CTCLearner
+from reference_model.units import Units
+from reference_model.whisper_encoder import WhisperStreamingEncoder
+from reference_model.whisper_weights import ranged
+
+
+class WholeLearner(CTCLearner):
+    """A second pass that spells anew; the encoder beside it stays as it is."""
+
+    rereader: Rereader
+
+    def __init__(self, encoder: WhisperStreamingEncoder, rereader: Rereader, units: Units) -> None:
+        super().__init__(encoder.requires_grad_(False).eval(), {"rereader": rereader}, units, rereader.config.stride)
+
+    def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
+        """The encoder's frames of whole clips: [B, T, 384], and their mask [B, T]."""
+        self.encoder.eval()
+        with torch.no_grad():
+            frames: tuple[Tensor, Tensor] = self.encoder(ranged(batch.features), batch.lengths)
+        return frames
+
+    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.rereader(frames, mask)[0], {}
