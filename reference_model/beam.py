@@ -1,17 +1,23 @@
-"""CTC prefix beam search (arXiv 1408.2873) with a language model of units, frame by frame: what was heard, on the evidence so far."""
+"""CTC prefix beam search (arXiv 1408.2873) with a language model of units, frame by frame: what was heard, on the evidence so far.
+
+Where the same was heard twice, `agreed` finds the reading that both hearings bear out best.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 
 from reference_model.unit_lm import BEGINNING, UnitLM, after
 from reference_model.units import BLANK
 
 NEVER = -math.inf
+READINGS = 12  # of each hearing that are weighed against one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,35 @@ class Beam:
         """Of a reading that is one unit longer."""
         score = self.search.lm_weight * self.lm.score(prior.context, unit) + self.search.unit_bonus
         return Prior(prior.score + score, after(prior.context, unit))
+
+
+def agreed(hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch, lm: UnitLM) -> list[int]:
+    """Of the readings that either of several hearings leaves likely, the best by all of them.
+
+    `hearings`: natural logs of the units' chances [n, U] each; a reading is worth the mean of its chances in them, by `weights`
+    that sum to 1, and its prior (n-best lists rescored by another system's model, Ostendorf et al. 1991).
+    """
+    told = [(log_p, weight) for log_p, weight in zip(hearings, weights, strict=True) if weight]
+    priors: dict[tuple[int, ...], float] = {}
+    for log_p, _ in told:
+        beam = Beam(search, lm)
+        beam.push(log_p)
+        likely = sorted(beam.guesses.items(), key=lambda pair: pair[1].score, reverse=True)[:READINGS]
+        priors |= {reading: guess.prior.score for reading, guess in likely}
+    readings = list(priors)
+    worth = torch.tensor(list(priors.values()))
+    for log_p, weight in told:
+        worth += weight * chances(log_p, readings)
+    return list(readings[int(worth.argmax())])
+
+
+def chances(log_p: torch.Tensor, readings: Sequence[Sequence[int]]) -> torch.Tensor:
+    """How likely each of R readings is, of natural logs of the units' chances [n, U]: natural logs [R] on the CPU."""
+    log_p = log_p.float().cpu()
+    units = torch.tensor([unit for reading in readings for unit in reading], dtype=torch.long)
+    sizes = torch.tensor([len(reading) for reading in readings])
+    rows = log_p[:, None].expand(-1, len(readings), -1).contiguous()
+    return -functional.ctc_loss(rows, units, torch.full_like(sizes, len(log_p)), sizes, BLANK, "none")
 
 
 def _held(reading: tuple[int, ...], guess: Guess, heard: dict[int, float]) -> float:

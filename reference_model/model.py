@@ -41,9 +41,11 @@ class FreezeOmni(nn.Module):
         return heard, encoder, adapter
 
     def reread(self, features: torch.Tensor, heard: torch.Tensor) -> list[int]:
-        """All the features [1, N, mels] of a user turn, and the adapter's output of it -> what the second pass spells, as units."""
+        """All the features [1, N, mels] of a user turn, and the adapter's output of it -> what is read of both hearings, as units."""
         assert self.rereader is not None and isinstance(self.adapter, SpellingAdapter)
-        return self.adapter.whole(self.rereader.read(features, heard)[0], self.rereader.config.beam)
+        config, log_p = self.rereader.config, self.rereader.read(features, heard)[0]
+        own = heard[0, :, : config.units].float().log_softmax(-1)
+        return self.adapter.whole((log_p, own), config.weights, config.beam)
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

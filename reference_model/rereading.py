@@ -3,7 +3,7 @@
 While the user speaks, the streaming encoder hears without a look ahead: enough to tell when a turn ends, but words are mistaken
 that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a network spells
 what it hears (two passes, arXiv 1908.10992); or, if it is given the adapter's features as well, corrects what the adapter spelt
-(cascaded encoders, arXiv 2010.14606). Its output is read as the adapter's is.
+(cascaded encoders, arXiv 2010.14606). One that spells anew has mistakes of its own: both hearings have a say in what is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fobench.errors import FobenchError
 from reference_model.beam import BeamSearch
 from reference_model.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.whisper_weights import full_context, ranged
@@ -33,6 +34,16 @@ class RereaderConfig:
     stride: int = 2
     dropout: float = 0.1
     beam: BeamSearch | None = None  # how it is read; None: as the adapter is
+    trust: float = 0.5  # in a network that spells anew; the rest is in what the adapter heard
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trust <= 1:
+            raise FobenchError(f"A second pass's trust is a share, from 0 to 1, not {self.trust}.")
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Of what this network and what the adapter heard; one that corrects has taken account of the adapter already."""
+        return (1.0, 0.0) if self.features else (self.trust, 1.0 - self.trust)
 
     def build(self) -> Rereader:
         return Rereader(self)

@@ -8,6 +8,7 @@ last word is cut into tokens, the rows of that word are taken back and given ane
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from reference_model.adapter import AdapterState, Embedder
-from reference_model.beam import Beam, BeamSearch
+from reference_model.beam import Beam, BeamSearch, agreed
 from reference_model.unit_lm import ORDER, UnitLM
 from reference_model.units import BLANK, Units, collapsed
 
@@ -78,13 +79,14 @@ class SpellingAdapter(nn.Module):
         """What reads its output in one user turn."""
         return Spelt(self.units, self.config.beam and Beam(self.config.beam, self.lm))
 
-    def whole(self, log_p: torch.Tensor, search: BeamSearch | None) -> list[int]:
-        """The units of a whole turn, of natural logs of their chances [n, U]; `search`: how, if not as its own output."""
+    def whole(self, hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch | None) -> list[int]:
+        """The units of a whole turn, of natural logs of their chances [n, U] as it was heard once or more (`beam.agreed`).
+
+        `search`: how, if not as its own output. Without a language model the first hearing alone is read.
+        """
         if (search := search or self.config.beam) is None:
-            return collapsed(log_p.argmax(-1).tolist())
-        beam = Beam(search, self.lm)
-        beam.push(log_p)
-        return beam.best
+            return collapsed(hearings[0].argmax(-1).tolist())
+        return agreed(hearings, weights, search, self.lm)
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from fobench.errors import FobenchError
 from fobench.text import normalise
 from reference_model import checkpoints
-from reference_model.beam import Beam, BeamSearch
+from reference_model.beam import Beam, BeamSearch, agreed
 from reference_model.features import RATE_HZ
 from reference_model.model import FreezeOmni
 from reference_model.spelling import SpellingAdapter
@@ -46,11 +46,16 @@ UNIT_BONUSES = (0.5, 1.0, 1.5, 2.0, 2.5)
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What was said, and what was heard: natural logs of the units' chances [n, U], `chunk` outputs to a step of the model."""
+    """What was said, and what was heard: natural logs of the units' chances [n, U], `chunk` outputs to a step of the model.
+
+    `also`: of a second pass what the adapter heard [n, U], and the `weights` of both.
+    """
 
     text: str
     log_p: Tensor
     chunk: int
+    also: Tensor | None = None
+    weights: tuple[float, float] = (1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Reading:
     def __call__(self, clip: Clip) -> str:
         if self.search is None or self.lm is None:
             return self.units.decode(collapsed(clip.log_p.argmax(-1).tolist()))
+        if clip.also is not None:
+            return self.units.decode(agreed((clip.log_p, clip.also), clip.weights, self.search, self.lm))
         beam = Beam(self.search, self.lm)
         for part in clip.log_p.split(clip.chunk):
             beam.push(part)
@@ -90,31 +97,36 @@ def heard(model: FreezeOmni, entries: Sequence[Entry], most: int, *, again: bool
     listening = Listening(corpus, Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False)
     clips = []
     for batch in batches(entries, listening, most):
-        logits, valid = (_again if again else _streamed)(model, batch)
+        logits, own, valid = _streamed(model, batch)
         size = len(logits[0]) // (batch.features.shape[1] // encoder.chunk)
-        rows = zip(batch.texts, logits.log_softmax(-1), valid, strict=True)
-        clips += [Clip(text, log_p[inside], size) for text, log_p, inside in rows]
+        if not again:
+            rows = zip(batch.texts, logits.log_softmax(-1), valid, strict=True)
+            clips += [Clip(text, log_p[inside], size) for text, log_p, inside in rows]
+            continue
+        second, first = _again(model, batch, logits, own).log_softmax(-1), logits.log_softmax(-1)
+        assert model.rereader is not None
+        weights = model.rereader.config.weights
+        pairs = zip(batch.texts, second, first, valid, strict=True)
+        clips += [Clip(text, one[inside], size, other[inside], weights) for text, one, other, inside in pairs]
     return clips
 
 
-def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
-    """Logits [B, n, U] and mask [B, n], chunk by chunk."""
+def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor, Tensor]:
+    """The adapter's logits [B, n, U], features [B, n, F] and mask [B, n], chunk by chunk."""
     config = model.encoder.config
-    logits, _, valid = model.adapter(*model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks))
-    return logits, valid
+    frames = model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks)
+    found: tuple[Tensor, Tensor, Tensor] = model.adapter(*frames)
+    return found
 
 
-def _again(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor]:
-    """The same of the second pass."""
+def _again(model: FreezeOmni, batch: Heard, logits: Tensor, own: Tensor) -> Tensor:
+    """The second pass's logits [B, n, U]; those of one that corrects are added to the adapter's."""
     assert model.rereader is not None
-    config = model.encoder.config
     frames, mask = model.rereader.encoder()(ranged(batch.features), batch.lengths)
-    if not model.rereader.config.features:
-        found: tuple[Tensor, Tensor] = model.rereader(frames, mask)
-        return found
-    logits, heard, _ = model.adapter(*model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks))
-    added, valid = model.rereader(frames, mask, heard)
-    return logits + added, valid
+    if model.rereader.config.features:
+        return logits + model.rereader(frames, mask, own)[0]
+    found: Tensor = model.rereader(frames, mask)[0]
+    return found
 
 
 def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_model.beam import Beam, BeamSearch
+from reference_model.beam import READINGS, Beam, BeamSearch, agreed, chances
 from reference_model.train.unit_lm import learn
 from reference_model.unit_lm import BEGINNING, UnitLM, after
 from reference_model.units import BLANK, collapsed
@@ -128,3 +128,37 @@ def test_nothing_heard_is_nothing_read():
     assert beam.best == []
     beam.push(torch.tensor([[0.0, -30.0, -30.0, -30.0]] * 50))
     assert beam.best == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(LATTICES, st.lists(st.lists(st.integers(1, SIZE - 1), max_size=3), min_size=1, max_size=4))
+def test_how_likely_a_reading_is_is_the_sum_of_its_alignments(log_p, readings):
+    found, wanted = chances(log_p, readings).exp(), alignments(log_p)
+    assert found.tolist() == pytest.approx([wanted[tuple(reading)] for reading in readings], abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(LATTICES, LATTICES)
+def test_what_is_agreed_on_is_likeliest_by_all_hearings_of_what_either_heard(one, other):
+    found = agreed((one, other), (0.5, 0.5), SOUND_ALONE, LM)
+    worths = {reading: sum(chances(log_p, [reading])[0] / 2 for log_p in (one, other)) for reading in product_of(3)}
+    seen = {reading for log_p in (one, other) for reading in likely(log_p)}
+    best = max(float(worths[reading]) for reading in seen if len(reading) <= 3 and reading in worths)
+    assert len(found) > 3 or float(worths[tuple(found)]) == pytest.approx(best, abs=1e-4) or best == -math.inf
+
+
+def product_of(most):
+    return [reading for n in range(most + 1) for reading in product(range(1, SIZE), repeat=n)]
+
+
+def likely(log_p):
+    guesses = searched(log_p, SOUND_ALONE).guesses
+    return sorted(guesses, key=lambda reading: guesses[reading].score, reverse=True)[:READINGS]
+
+
+def test_a_second_hearing_decides_where_the_first_is_torn():
+    torn = frames([[0, 9, 9, 0]])
+    sure = [frames([[0, 9, 0, 0]]), frames([[0, 0, 9, 0]])]
+    assert [agreed((torn, one), (0.5, 0.5), SOUND_ALONE, LM) for one in sure] == [[1], [2]]
+    assert agreed((sure[0], sure[1]), (0.9, 0.1), SOUND_ALONE, LM) == [1]
+    assert agreed((sure[0], sure[1]), (0.0, 1.0), SOUND_ALONE, LM) == [2]

@@ -91,4 +91,4 @@ def test_a_whole_turn_is_read_greedily_without_a_language_model():
     heard = [unit for i in ids for unit in (0, i, i)]  # each for two frames, after a blank
     log_p = torch.full((len(heard), len(adapter.units)), -9.0)
     log_p[range(len(heard)), heard] = 0.0
-    assert adapter.units.decode(adapter.whole(log_p, None)) == "on"
+    assert adapter.units.decode(adapter.whole((log_p, log_p.flip(0)), (0.5, 0.5), None)) == "on"
