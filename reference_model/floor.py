@@ -19,9 +19,9 @@ from fobench_plugins.systems.loudness import NEARBY, Loudest, Nearness
 from fobench_plugins.systems.own_voice import OwnVoice
 from reference_model.config import Duplex
 from reference_model.duplex import Signal
+from reference_model.spelling import MARKS
 
 SURE = 2  # words, and looks at them, up to which what is spelt may be something else
-MARKS = (".", "?", "!")  # which sentences end with
 MISHEARD = 2  # words beside "stop" that may be meant as "please"
 
 

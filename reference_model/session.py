@@ -84,6 +84,8 @@ class FreezeOmniSession:
             self._barge_in(state.hearing)  # else words decide: once a chunk has been heard
         elif activity.silence in (duplex.end, duplex.unfinished) and duplex.turn_end != "head":
             self._rule()
+        elif activity.silence >= duplex.heed and state.hearing is not None and state.hearing.over:
+            self._heed(Signal.ANSWER)
 
     def _barge_in(self, hearing: Hearing) -> None:
         """What is being said over a reply may be meant to stop it."""
@@ -200,8 +202,10 @@ class FreezeOmniSession:
         return Event(EventKind.BUSY, {"work": "reread", "path": "input"})
 
     def _judge(self, verdict: State, length: int) -> None:
-        heed = 0 if self._state.detector is None else self._duplex.heed
-        if verdict in VERDICTS and self._state.activity.silence >= heed:
+        state, heed = self._state, 0 if self._state.detector is None else self._duplex.heed
+        if verdict is State.ANSWER and state.hearing is not None and state.activity.silence:
+            state.hearing.over = True  # it stands, unless more is said
+        if verdict in VERDICTS and state.activity.silence >= heed:
             self._heed(VERDICTS[verdict])
         elif length >= self._live.settings.max_turn_rows:
             self._signal(Signal.LOST)

@@ -21,6 +21,7 @@ from reference_model.beam import Beam, BeamSearch, agreed
 from reference_model.unit_lm import ORDER, UnitLM
 from reference_model.units import BLANK, Units, collapsed
 
+MARKS = (".", "?", "!")  # which sentences end with
 COUNTS = 2  # of the numbers in `Evidence` that are no features
 
 
@@ -137,10 +138,14 @@ class Spelt:
 
     @property
     def best(self) -> list[int]:
-        """The units that are read."""
-        if self.again is not None:
-            return self.again
-        return self.beam.best if self.beam else self.greedy
+        """The units that are read; at the end of what was read again, the mark that is heard once silence follows."""
+        own = self.beam.best if self.beam else self.greedy
+        if self.again is None:
+            return own
+        marked = bool(own) and self.units.pieces[own[-1]] in MARKS
+        return (
+            [*self.again, own[-1]] if marked and not self.units.decode(self.again[-1:]).endswith(MARKS) else self.again
+        )
 
     @property
     def text(self) -> str | None:

@@ -43,6 +43,7 @@ class Hearing:
         default_factory=list
     )  # for a second pass: (chunk, adapter's output)
     reread: bool = False  # whether a second pass has read all that was said
+    over: bool = False  # whether the state head has said, since the last speech, that the turn is to be answered
 
     @classmethod
     def begin(cls, model: FreezeOmni, chunks: list[torch.Tensor], before: torch.Tensor | None) -> Hearing:
@@ -80,7 +81,8 @@ class Hearing:
         return float(self.next.log_softmax(-1)[known].logsumexp(-1))
 
     def speak_on(self) -> None:
-        """More is being said: what a second pass has read is no longer all."""
+        """More is being said: what a second pass has read is no longer all, and the turn not over."""
+        self.over = False
         if self.reread:
             self.reread, self.reader.again = False, None
 

@@ -85,6 +85,18 @@ def test_what_was_read_again_counts_until_it_is_taken_back():
     assert reader.text == "cat"
 
 
+def test_the_mark_at_the_end_is_heard_once_silence_follows_and_so_by_the_adapter():
+    adapter = SpellingConfig(12).build()
+    reader: Spelt = adapter.reader()
+    reader.greedy, reader.again = adapter.units.encode("a cat?"), adapter.units.encode("a cart")
+    assert reader.text == "a cart?"
+    reader.again = adapter.units.encode("a cart.")
+    assert reader.text == "a cart."
+    reader.greedy = adapter.units.encode("a cat")
+    reader.again = adapter.units.encode("a cart")
+    assert reader.text == "a cart"
+
+
 def test_a_whole_turn_is_read_greedily_without_a_language_model():
     adapter = SpellingConfig(12).build()
     ids = adapter.units.encode("on")

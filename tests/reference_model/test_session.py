@@ -16,6 +16,7 @@ from fobench.types import Action, EventKind
 from reference_model.checkpoints import untrained
 from reference_model.context import Role
 from reference_model.duplex import Phase
+from reference_model.state_head import State
 
 
 @pytest.fixture(scope="module", params=SHAPES)
@@ -221,6 +222,23 @@ def test_a_verdict_that_comes_while_the_user_speaks_is_not_heeded_where_so_chose
     assert talk.actions() == []
     talk.hear(silence(0.4))
     assert talk.actions() == [Action.SPEAK if state == 1 else Action.IGNORE]
+
+
+def test_a_verdict_in_silence_stands_until_it_is_heeded_unless_more_is_said(monkeypatch):
+    system = verdict(0)
+    system.settings = replace(system.settings, duplex=replace(system.settings.duplex, heed=12))
+    talk = Talk(system)
+
+    def decide(p):
+        return State.ANSWER if 0 < talk.session._state.activity.silence < 6 else State.KEEP_LISTENING
+
+    monkeypatch.setattr(system.model.state_head, "decide", decide, raising=False)
+    talk.hear(sound(1.0)).hear(silence(0.3)).hear(sound(0.5, 1))
+    assert talk.actions() == [] and not talk.session._state.hearing.over  # they went on
+    talk.hear(silence(0.3))
+    assert talk.actions() == [] and talk.session._state.hearing.over
+    talk.hear(silence(0.2))
+    assert talk.actions() == [Action.SPEAK]
 
 
 def test_a_turn_that_never_ends_is_given_up():
