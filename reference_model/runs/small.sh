@@ -44,6 +44,7 @@ train input-1 --config small --out "$OUT/input-1" --set workers="$WORKERS" \
   --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small"
 
 # ... and all of a turn again, once it is over: from what Whisper's own encoder makes of it, which is worked out once
+# (on a GPU leave frames out, and give reread --on-device with the data, recordings, noises and rooms of input-1)
 
 train frames --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" --times 3 \
   --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --out "$OUT/data/frames"

@@ -1,11 +1,13 @@
 """How well what an adapter spells is read: greedily, and by beam search with a language model of units, which can be tuned.
 
+    python -m reference_model.train.beam_search --checkpoint reference_model/shipped/smollm2-135m --spoken-qa --second-pass
     python -m reference_model.train.beam_search --checkpoint runs/train/small.safetensors --lm runs/train/unit_lm.safetensors \\
         --valid runs/data/input --tune
 
-Tuning keeps the best weights in the file of the language model, for `reference_model.train.assemble --lm`. It takes every other clip
-of each set; those between them are judged. The benchmark's questions can be judged (--spoken-qa), but nothing is tuned on them.
-With --second-pass it is the second pass that is read, and tuning keeps its weights in the checkpoint.
+The language model is the checkpoint's own, or that of --lm. Tuning keeps the best weights in the file of --lm, for
+`reference_model.train.assemble --lm`. It takes every other clip of each set; those between them are judged. The benchmark's
+questions can be judged (--spoken-qa), but nothing is tuned on them. With --second-pass it is what both passes make of a turn that is
+read (greedily the second pass alone), and tuning keeps its weights in the checkpoint.
 """
 
 from __future__ import annotations
@@ -87,6 +89,16 @@ class Reading:
         for clip in clips:
             self(clip)
         return 1000 * (time.process_time() - begin) / sum(-(-len(clip.log_p) // clip.chunk) for clip in clips)
+
+
+def reading(adapter: SpellingAdapter, lm: Path | None) -> Reading:
+    """With the language model in a file, or the adapter's own. FobenchError where there is neither."""
+    if lm:
+        search, grams, scores = unit_lm.load(lm, adapter.units)
+        return Reading(adapter.units, search, UnitLM.of(grams, scores))
+    if adapter.config.beam is None:
+        raise FobenchError("The checkpoint has no language model of its units: give --lm.")
+    return Reading(adapter.units, adapter.config.beam, adapter.lm)
 
 
 @torch.inference_mode()
@@ -177,14 +189,16 @@ def read_second(model: FreezeOmni, search: BeamSearch, checkpoint: Path) -> None
 
 @click.command(cls=StageCommand)
 @click.option("--checkpoint", type=PATH, required=True, help="A model whose adapter spells.")
-@click.option("--lm", type=PATH, required=True, help="Language model of its units, of reference_model.train.unit_lm.")
+@click.option(
+    "--lm", type=PATH, help="Language model of its units, of reference_model.train.unit_lm.  [default: its own]"
+)
 @click.option("--valid", type=PATH, multiple=True, help="Folder of shards, or manifest with a split; repeatable.")
 @click.option("--spoken-qa", is_flag=True, help="Judge the benchmark's own questions as well.")
 @click.option("--second-pass", "again", is_flag=True, help="Of the second pass.")
 @click.option("--tune", is_flag=True, help="Find the best weights, and keep them: see above.")
 @click.option("--most", default=200, show_default=True, help="Clips of each set.")
 def main(
-    checkpoint: Path, lm: Path, valid: tuple[Path, ...], spoken_qa: bool, again: bool, tune: bool, most: int
+    checkpoint: Path, lm: Path | None, valid: tuple[Path, ...], spoken_qa: bool, again: bool, tune: bool, most: int
 ) -> None:
     """How well what an adapter spells is read: greedily, and by beam search with a language model of units."""
     model = checkpoints.load(checkpoint, device="cpu")
@@ -192,17 +206,18 @@ def main(
         raise FobenchError(f"The adapter of {checkpoint} does not spell.")
     if again and model.rereader is None:
         raise FobenchError(f"{checkpoint} has no second pass: leave --second-pass out.")
-    units = model.adapter.units
-    search, *table = unit_lm.load(lm, units)
-    greedy, beam = Reading(units), Reading(units, search, UnitLM.of(*table))
+    if tune and lm is None and not again:
+        raise FobenchError("--tune keeps what it finds in the file of the language model: give --lm.")
+    greedy, beam = Reading(model.adapter.units), reading(model.adapter, lm)
     sets = {name: heard(model, entries, most, again=again) for name, entries in sets_of(valid).items()}
     if tune:
         beam = replace(beam, search=tuned(beam, [clip for clips in sets.values() for clip in clips[::2]]))
         assert beam.search is not None
         if again:
             read_second(model, beam.search, checkpoint)
-        else:
-            unit_lm.save(units, beam.search, (table[0], table[1]), lm)
+        elif lm:
+            _, grams, scores = unit_lm.load(lm, greedy.units)
+            unit_lm.save(greedy.units, beam.search, (grams, scores), lm)
         sets = {f"{name}, every other clip": clips[1::2] for name, clips in sets.items()}
     if spoken_qa:
         sets["spoken-qa"] = heard(model, questions(), most=len(questions()), again=again)
