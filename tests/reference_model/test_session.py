@@ -12,10 +12,11 @@ import torch
 from live_talk import RATE, WINDOW, Talk, live, model, silence, sound
 from tiny_models import SHAPES
 
-from fobench.types import Action, EventKind
+from fobench.types import Action, AudioChunk, EventKind
 from reference_model.checkpoints import untrained
 from reference_model.context import Role
-from reference_model.duplex import Phase
+from reference_model.duplex import Act, Phase
+from reference_model.reply import Reply
 from reference_model.state_head import State
 
 
@@ -239,6 +240,21 @@ def test_a_verdict_in_silence_stands_until_it_is_heeded_unless_more_is_said(monk
     assert talk.actions() == [] and talk.session._state.hearing.over
     talk.hear(silence(0.2))
     assert talk.actions() == [Action.SPEAK]
+
+
+@pytest.mark.parametrize("waiting", [(), (Act.STOP, Act.REPLY)])
+def test_a_reply_that_is_to_be_stopped_is_not_also_closed(waiting, monkeypatch):
+    """Its end, heard while the stop waits to be done, would otherwise end the reply that follows."""
+    talk = Talk(verdict(1)).hear(sound(1.0)).hear(silence(1.0))
+    session = talk.session
+    assert session._state.reply is not None and session._state.phase is Phase.REPLYING
+    monkeypatch.setattr(Reply, "over", property(lambda reply: True))
+    session._acts.extend((act, None) for act in waiting)
+    session._listen(AudioChunk(silence(0.032), RATE))
+    acts = [act for act, _ in session._acts]
+    assert (acts, session._state.phase) == (
+        (list(waiting), Phase.REPLYING) if waiting else ([Act.CLOSE], Phase.WAITING)
+    )
 
 
 def test_a_turn_that_never_ends_is_given_up():

@@ -14,13 +14,17 @@ from reference_model import checkpoints
 from reference_model.beam import BeamSearch
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
+from reference_model.rereading import RereaderConfig
 from reference_model.spelling import SpellingConfig
 from reference_model.train import beam_search, plan, unit_lm
+from reference_model.train.assemble import read_by_beam
 from reference_model.train.beam_search import Clip, Reading, tuned
+from reference_model.train.corpus import Corpus
 from reference_model.train.plan import Item
 from reference_model.train.speakers import OUTPUT
 from reference_model.unit_lm import UnitLM
 from reference_model.units import BLANK, Units
+from reference_model.whisper_encoder import WhisperConfig
 
 TEXTS = ("bad cab", "go high", "deaf egg", "hide a bed")
 UNITS = Units.learn(TEXTS * 5, 30)
@@ -124,3 +128,30 @@ def test_the_command_judges_both_ways_and_keeps_what_it_tunes(checkpoint, lm, tm
     assert "every other clip: 2 clips, WER" in told
     search, *_ = unit_lm.load(lm, UNITS)
     assert search.lm_weight in beam_search.LM_WEIGHTS and search.unit_bonus in beam_search.UNIT_BONUSES
+
+
+def test_a_checkpoint_that_has_a_language_model_is_judged_with_its_own(model, checkpoint, lm, tmp_path):
+    path = beeps.manifest(tmp_path / "clips", TEXTS, split="valid")
+    refused = CliRunner().invoke(beam_search.main, ["--checkpoint", str(checkpoint), "--valid", str(path)])
+    assert refused.exit_code == 2 and "give --lm" in refused.output
+    own = checkpoints.load(checkpoint, device="cpu")
+    read_by_beam(own, lm)
+    checkpoints.save(own, tmp_path / "own.safetensors")
+    told = called(beam_search.main, "--checkpoint", tmp_path / "own.safetensors", "--valid", path)
+    wanted = called(beam_search.main, "--checkpoint", checkpoint, "--lm", lm, "--valid", path)
+    assert "WER" in told and told.rpartition(",")[0] == wanted.rpartition(",")[0]  # all but the time it took
+
+
+@pytest.mark.parametrize("corrects", [False, True])
+def test_of_a_second_pass_both_hearings_are_read_unless_it_has_heard_the_first(corrects, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    second = RereaderConfig(len(UNITS), 8 if corrects else 0, 32, size=16, heads=2, layers=1)
+    sizes = replace(ModelConfig.load("tiny"), encoder=WhisperConfig(32, 1, 2), rereader=second)
+    made = FreezeOmni(replace(sizes, adapter=replace(ADAPTER, kernel=6, stride=2))).eval()
+    made.rereader._encoder.append(WhisperConfig(32, 1, 2).build().eval())
+    entries = Corpus.open([beeps.manifest(tmp_path / "clips", TEXTS, split="valid")], 16000, "valid").entries
+    once, again = (beam_search.heard(made, entries, 9, again=again) for again in (False, True))
+    for one, both in zip(once, again, strict=True):
+        assert one.text == both.text and one.also is None
+        assert both.weights == ((1.0, 0.0) if corrects else (0.5, 0.5))
+        assert torch.equal(both.also, one.log_p) and not torch.equal(both.log_p, one.log_p)
