@@ -11,23 +11,27 @@ from typing import Any
 
 from fobench import plugins
 from fobench.config import Config
-from fobench.scenario import Scenario
+from fobench.scenario import CONTROL, Scenario
 from fobench.worker import Worker
 
 THREAD_S = 5.0  # longest wait for a thread whose processes have been ended
 
 
 class Crew:
-    """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment."""
+    """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment.
+
+    A scenario and its paired control go to the same worker, which may have much of the work of one done with the other.
+    """
 
     def __init__(self, config: Config, log: Path, pending: Sequence[Scenario]) -> None:
-        self._pending: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
-        for scenario in pending:
-            self._pending.put(scenario)
+        self._pending: queue.SimpleQueue[list[Scenario]] = queue.SimpleQueue()
+        pairs = paired(pending)
+        for pair in pairs:
+            self._pending.put(pair)
         self._outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._first = pending[0]
-        count = max(1, min(config.workers, len(pending)))
+        count = max(1, min(config.workers, len(pairs)))
         _share_cores(count)
         listeners, costs = listening_metrics(), config.cost_table()
         self._workers = [Worker(config, listeners, costs, log) for _ in range(count)]
@@ -59,13 +63,25 @@ class Crew:
             self._outcomes.put("warming up")
             worker.warm_up(self._first)
             while not self._stopping.is_set():
-                self._outcomes.put(worker.run(self._pending.get_nowait()))
+                for scenario in self._pending.get_nowait():
+                    self._outcomes.put(worker.run(scenario))
         except queue.Empty:
             self._outcomes.put(worker.about())
             worker.stop()
         except Exception as error:  # a worker's end is the run's: the main thread raises it
             if not self._stopping.is_set():
                 self._outcomes.put(error)
+
+
+def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
+    """The scenarios in order, each with its paired control if that comes next."""
+    pairs: list[list[Scenario]] = []
+    for scenario in scenarios:
+        if pairs and scenario.id == pairs[-1][0].id + CONTROL:
+            pairs[-1].append(scenario)
+        else:
+            pairs.append([scenario])
+    return pairs
 
 
 def listening_metrics() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fobench import assets, plugins
 from fobench.errors import FobenchError
-from fobench.types import AudioChunk, Event, Message, Session, System, TextRoute
+from fobench.types import AudioChunk, Event, Message, Replayable, Session, System, TextRoute
 
 Step = tuple[Event | None, int]  # what a step of work reported (None: nothing left to do), and how long it took in ns
 Heard = tuple[int, int]  # (reply, samples of it that were heard)
@@ -53,10 +53,12 @@ def checked(name: str, system: Any) -> System:
 
 
 class Driver:
-    """A system of this process, by name and options."""
+    """A system of this process, by name and options. One that is not `timed` may give again what it has computed before."""
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], timed: bool = True) -> None:
         self._system = checked(name, plugins.create("systems", name, options))
+        if not timed and isinstance(self._system, Replayable):
+            self._system.replays = True
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())
 

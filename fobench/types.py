@@ -160,6 +160,13 @@ class TextRoute(Protocol):
         """The reply's text to `history`, whose last message is the user's question."""
 
 
+@runtime_checkable
+class Replayable(Protocol):
+    """A system that gives again what it has computed before if `replays` is set: where costs are declared, and nothing is timed."""
+
+    replays: bool
+
+
 class Recognizer(Protocol):
     """Speech to text. `transcribe` takes mono audio at any rate and returns the words with their times."""
 

@@ -44,7 +44,8 @@ class Worker:
     def __init__(self, config: Config, listeners: tuple[str, ...], costs: CostTable | None, log: Path) -> None:
         self._config, self._costs = config, costs
         limit = config.time_limit_s
-        self._system = Host(Driver, (config.system, config.system_options()), time_limit_s=limit, log=log)
+        made = (config.system, config.system_options(), costs is None)
+        self._system = Host(Driver, made, time_limit_s=limit, log=log)
         judge = (config.judge, dict(config.judge_args), listeners)
         self._judge = None if config.judge == NO_JUDGE else Host(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log)
         self._driver = HostedDriver(self._system)

@@ -6,13 +6,15 @@ trained for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from fobench import assets, plugins
-from fobench.types import Backbone, Message, Recognizer, Voice
+from fobench.types import AudioChunk, Backbone, Message, Recognizer, Voice
 from fobench_plugins.systems.cascade_session import CascadeSession
-from fobench_plugins.systems.cascade_state import Detector, Timing
+from fobench_plugins.systems.cascade_state import Detector, Glimpsing, Timing
+from fobench_plugins.systems.replays import Replays, Shared, T
 from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetector
 
 CHUNK = WINDOW  # 32 ms
@@ -46,6 +48,8 @@ class Cascade:
         self._prompt: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
         self._max_tokens = max_tokens
         self._complete: dict[tuple[int, ...], str] = {}  # greedy replies by prompt: the same prompt has the same reply
+        self.replays = False  # whether to give again what was computed before (`types.Replayable`)
+        self._replays = Replays()
 
     def about(self) -> dict[str, Any]:
         parts = {"backbone": self.backbone, "recognizer": self.recognizer, "voice": self.voice}
@@ -55,9 +59,25 @@ class Cascade:
     def open(self, seed: int) -> CascadeSession:
         return CascadeSession(self, seed)
 
+    def hear(self, audio: AudioChunk, *, glimpse: bool = False) -> str:
+        """The words in it; at a glimpse where the recogniser can."""
+        own = self.recognizer
+        if glimpse and isinstance(own, Glimpsing):
+            return self._once(lambda: own.glimpse(audio), "glimpse", audio).text
+        return self._once(lambda: own.transcribe(audio), "transcribe", audio).text
+
+    def say(self, text: str, seed: int) -> AudioChunk:
+        return self._once(lambda: self.voice.speak(text, seed), "speak", text, seed)
+
     def stream(self, history: Sequence[Message], seed: int) -> Iterator[str]:
         """The reply to `history`, token by token; a reply that was generated to its end is remembered for `answer`."""
         messages = [*self._prompt, *history]
+        if self.replays:
+            key = ("reply", *self.backbone.chat(messages))
+            return iter(self._replays.get(key, lambda: Shared(self._generated(messages, seed))))
+        return self._generated(messages, seed)
+
+    def _generated(self, messages: Sequence[Message], seed: int) -> Iterator[str]:
         pieces = []
         for piece in self.backbone.stream(messages, max_tokens=self._max_tokens, seed=seed):
             pieces.append(piece)
@@ -71,6 +91,17 @@ class Cascade:
             for _ in self.stream(history, seed):
                 pass
         return self._complete[key]
+
+    def _once(self, make: Callable[[], T], *made_of: Hashable | AudioChunk) -> T:
+        if not self.replays:
+            return make()
+        return self._replays.get(
+            tuple(_digest(part) if isinstance(part, AudioChunk) else part for part in made_of), make
+        )
+
+
+def _digest(audio: AudioChunk) -> tuple[int, bytes]:
+    return audio.rate_hz, sha256(audio.samples.tobytes()).digest()
 
 
 def cascade(

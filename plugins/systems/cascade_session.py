@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from fobench.types import Action, AudioChunk, Event, EventKind, Message, Samples
 from fobench_plugins.systems import manners
-from fobench_plugins.systems.cascade_state import Glimpsing, Reply, Turn
+from fobench_plugins.systems.cascade_state import Reply, Turn
 from fobench_plugins.systems.clauses import speakable
 from fobench_plugins.systems.loudness import NEARBY, Nearness
 from fobench_plugins.systems.own_voice import OwnVoice
@@ -149,16 +149,14 @@ class CascadeSession:
             self._drop_turn()
         if own or not self._near(turn):
             return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
-        recognizer = self._system.recognizer
-        hear = recognizer.glimpse if isinstance(recognizer, Glimpsing) else recognizer.transcribe
-        text = hear(turn.audio).text
+        text = self._system.hear(turn.audio, glimpse=True)
         turn.worded = turn.worded or bool(manners.words(text))
         if manners.claiming(text, turn.looks):
             self._stop_reply()
         return Event(EventKind.BUSY, {"work": "look", "path": "input"})
 
     def _transcribe(self, turn: Turn) -> Event:
-        turn.transcript = self._system.recognizer.transcribe(turn.audio).text.strip()
+        turn.transcript = self._system.hear(turn.audio).strip()
         turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
         return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 
@@ -209,7 +207,7 @@ class CascadeSession:
 
     def _voice(self, reply: Reply, clause: str) -> Event:
         reply.clause = reply.cutter.push("")
-        audio = self._system.voice.speak(speakable(clause), self._seed)
+        audio = self._system.say(speakable(clause), self._seed)
         reply.spoken.add(clause, len(audio.samples))
         self._own.play(reply.number, audio)
         return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
