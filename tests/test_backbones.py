@@ -273,7 +273,9 @@ def test_halves_are_exact_down_to_the_smallest():
     every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.float16)  # the 65,536 there are
     matrix = every[every.isfinite()].float().view(-1, 32)
     assert torch.equal(multiply(halves(matrix), torch.eye(32)), matrix.T)
-    assert halves(torch.tensor([[65520.0]])) is None
+    assert halves(torch.tensor([[-65504.0, -0.0]])) is not None
+    for large in (65520.0, -65520.0, float("inf"), float("nan")):
+        assert halves(torch.tensor([[0.0, large]])) is None
 
 
 def test_what_few_rows_read_of_a_matrix_is_told():

@@ -4,11 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 from suite_sounds import create, scenarios
 
 from fobench import audio
 from fobench.errors import FobenchError
 from fobench.scenario import CONTROL
+from fobench_plugins.suites import clips
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -132,3 +134,16 @@ def test_the_suite_follows_the_seed():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(FobenchError, match=message):
         create("duplex", **options)
+
+
+def test_a_clip_is_decoded_once_unless_it_changes(tmp_path, monkeypatch):
+    path, load, loads = tmp_path / "clip.wav", audio.load, []
+    monkeypatch.setattr(audio, "load", lambda path: loads.append(path) or load(path))
+    for samples in (4000, 6000):
+        soundfile.write(path, np.full(samples, 0.3), 16_000)
+        first, second = clips.turn(path), clips.turn(path, text="again", start_ns=5)
+        chunk = load(path)
+        assert first.sha256 == second.sha256 == audio.sha256(chunk.samples, chunk.rate_hz)
+        assert (first.start_ns, first.end_ns) == audio.speech_bounds(chunk)
+        assert (second.text, second.start_ns, second.end_ns) == ("again", 5, first.end_ns)
+    assert loads == [path, path]

@@ -18,15 +18,16 @@ SIGNATURE = "void(int16[:, ::1], float32[:, ::1], float32[:, ::1])"
 OPTIONS = {"fastmath": True, "nogil": True, "cache": True, "error_model": "numpy"}
 LIFT = np.float32(2.0**56)  # twice: from where float16's bits lie in a float32 to their value; exact, subnormals too
 KEPT = np.int32(-0x70002000)  # 0x8fffe000: the sign, and exponent and mantissa, moved up
+EXPONENT = 0x7C00  # of float16; all its bits are set in what is not finite
 
 Halves = npt.NDArray[np.int16]  # [out, in]: the bits of float16
 
 
 def halves(weight: torch.Tensor) -> Halves | None:
     """[out, in] -> its bits in float16, as `multiply` reads them; None if a weight is too large for that."""
-    rounded = weight.to(torch.float16)
-    bits: Halves = rounded.view(torch.int16).numpy()
-    return bits if rounded.isfinite().all() else None
+    rounded = weight.to(torch.float16).view(torch.int16)
+    bits: Halves = rounded.numpy()
+    return bits if (rounded & EXPONENT).max() < EXPONENT else None  # torch's isfinite takes 7 times as long in float16
 
 
 def multiply(weight: Halves, x: torch.Tensor) -> torch.Tensor:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from fobench import audio
 from fobench.fetch import disk_errors
 from fobench.scenario import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What is known of a clean audio file: a hash of its sound, and the bounds of its speech."""
+
+    sha256: str
+    start_ns: int
+    end_ns: int
 
 
 def item_seed(seed: int, name: str) -> int:
@@ -23,10 +34,19 @@ def turn(path: Path, **fields: Any) -> Turn:
 
     Raises `FobenchError` for audio that cannot be used.
     """
+    return Turn(audio=str(path), **{**asdict(sound(path)), **{k: v for k, v in fields.items() if v is not None}})
+
+
+def sound(path: Path) -> Sound:
+    """Decoded once, however many turns it makes, unless the file changes. Raises `FobenchError` for audio that cannot be used."""
+    stat = path.stat() if path.is_file() else None
+    return _sound(path, stat and (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=1024)
+def _sound(path: Path, _version: tuple[int, int] | None) -> Sound:
     chunk = audio.load(path)
-    start_ns, end_ns = audio.speech_bounds(chunk)
-    found = {"sha256": audio.sha256(chunk.samples, chunk.rate_hz), "start_ns": start_ns, "end_ns": end_ns}
-    return Turn(audio=str(path), **{**found, **{k: v for k, v in fields.items() if v is not None}})
+    return Sound(audio.sha256(chunk.samples, chunk.rate_hz), *audio.speech_bounds(chunk))
 
 
 def made(path: Path, write: Callable[[Path], object]) -> Path:

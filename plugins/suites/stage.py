@@ -15,7 +15,7 @@ from fobench.assets import home
 from fobench.scenario import Expect, Scenario, Turn
 from fobench.types import AudioChunk, Samples, Voice, ns_to_samples
 from fobench_plugins.suites import noises
-from fobench_plugins.suites.clips import item_seed, made, turn
+from fobench_plugins.suites.clips import item_seed, made, sound, turn
 from fobench_plugins.suites.items import Item, Spoken
 from fobench_plugins.suites.spoken_qa.archive import ARCHIVE as QUESTIONS
 from fobench_plugins.suites.spoken_qa.archive import unpacked
@@ -48,9 +48,10 @@ def sounding(spoken: Spoken, seed: int) -> Turn:
     path, start_ns, end_ns = _source(spoken, seed)
     known = {"start_ns": start_ns, "end_ns": end_ns}
     if spoken.level_db or spoken.snr_db is not None:
-        bounds = audio.speech_bounds(audio.load(path))  # of the clean sound
-        known = {key: bound if known[key] is None else known[key] for key, bound in zip(known, bounds, strict=True)}
-        path = _levelled(path, spoken, (known["start_ns"] or 0, known["end_ns"] or 0), seed)
+        clean = sound(path)
+        bounds = (clean.start_ns if start_ns is None else start_ns, clean.end_ns if end_ns is None else end_ns)
+        known = dict(zip(known, bounds, strict=True))
+        path = _levelled(path, clean.sha256, spoken, bounds, seed)
     return turn(
         path.absolute(), text=spoken.text, speaker=spoken.speaker, role=spoken.role, anchor=spoken.anchor, **known
     )
@@ -116,14 +117,13 @@ def _babble(length_ns: int, seed: int) -> AudioChunk:
     return AudioChunk(noises.levelled(wave), noises.RATE_HZ)
 
 
-def _levelled(path: Path, spoken: Spoken, bounds_ns: tuple[int, int], seed: int) -> Path:
+def _levelled(path: Path, sha256: str, spoken: Spoken, bounds_ns: tuple[int, int], seed: int) -> Path:
     """`path` at another level, with noise under it; the noise is as long as the clip and drawn by the seed."""
-    chunk = audio.load(path)
-    key = f"{audio.sha256(chunk.samples, chunk.rate_hz)} {spoken.level_db} {spoken.snr_db} {seed}"
+    key = f"{sha256} {spoken.level_db} {spoken.snr_db} {seed}"
     if spoken.snr_db is None:
         key = key.rpartition(" ")[0]
     to = home() / "levelled" / f"{_digest(key)[:24]}.flac"
-    return made(to, lambda partial: _write(partial, _mixed(chunk, spoken, bounds_ns, seed)))
+    return made(to, lambda partial: _write(partial, _mixed(audio.load(path), spoken, bounds_ns, seed)))
 
 
 def _mixed(chunk: AudioChunk, spoken: Spoken, bounds_ns: tuple[int, int], seed: int) -> AudioChunk:

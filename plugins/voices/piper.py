@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,9 @@ def _loaded(onnxruntime: Any, piper: Any, model: Path, threads: int | None) -> A
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0  # 0: all cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others compute at the same time
-    voice = piper.PiperVoice.load(model)
-    voice.session = onnxruntime.InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
-    return voice
+    config = piper.PiperConfig.from_dict(json.loads(Path(f"{model}.json").read_text(encoding="utf-8")))
+    session = onnxruntime.InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
+    return piper.PiperVoice(session, config)  # its own `load` would make a session that is not wanted
 
 
 def _speakers(voice: Any, name: str) -> list[tuple[str, int | None]]:
