@@ -7,6 +7,7 @@ milliseconds, where the clips of `Listening` would keep many cores busy.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,9 @@ from reference_model.train.corpus import Corpus
 from reference_model.train.hearing import QUIET, Heard, Listening
 from reference_model.train.targets import Targets
 
-ROWS, BLOCK = 32, 8000  # rows and samples of a batch are multiples of them: few sizes, few plans for Fourier transforms
+ROWS = 32  # a batch's rows are a multiple of it
+SIZES = sorted(share << power for share in (4000, 5000, 6000, 7000) for power in range(12))  # of them, in samples
+# few shapes: for every new one, CUDA's Fourier transforms make plans, which takes longer than a step of training
 ROOM_S = 1.0  # of a room's response that is kept
 RECORDED_NOISE, RECORDED_ROOM = 0.6, 0.5  # shares, where there are recordings
 
@@ -58,6 +61,9 @@ class DeviceListening:
     listening: Listening
     device: torch.device
     _clips: Store = field(init=False)
+    _known: list[bool] = field(
+        init=False
+    )  # whether a clip has any sound; not on the device, which would have to be waited for
     _noises: Store = field(init=False)
     _rooms: Tensor = field(init=False)  # [R, samples]
 
@@ -65,6 +71,7 @@ class DeviceListening:
         silence, sounds = np.zeros(0, np.float32), self.listening.sounds
         found = [self.corpus.samples(i) for i in range(len(self.corpus))]
         self._clips = Store.of([silence if s is None else s for s in found], self.device)
+        self._known = (self._clips.lengths > 0).tolist()
         self._noises = Store.of([n / max(1e-6, np.abs(n).max()) for n in sounds.noises], self.device)
         room = int(ROOM_S * sounds.rate_hz)
         padded = [np.pad(r[:room], (0, max(0, room - len(r)))) for r in sounds.rooms]
@@ -77,7 +84,7 @@ class DeviceListening:
     def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
         """The batch of these clips, the same whenever it is made on this kind of device; None where none can be used."""
         rules, (rng, draw) = self.listening, self._draws(epoch, indices[0])
-        usable = [i for i in indices if self._clips.lengths[i] > 0]
+        usable = [i for i in indices if self._known[i]]
         if not usable:
             return None
         pairs = len(usable) > 1 and rng.random() < rules.joined
@@ -148,7 +155,7 @@ class DeviceListening:
             ends = torch.where(clips >= 0, start + length, ends)
             start = start + length + (self._uniform(draw, count, *self.listening.pause_s) * rate).floor() * (clips >= 0)
         lengths = (ends + self._uniform(draw, count, *rules.after_s) * rate).long()
-        longest = -(-int(lengths.max()) // BLOCK) * BLOCK
+        longest = SIZES[bisect_left(SIZES, int(lengths.max()))]
         grid = torch.arange(longest, device=self.device, dtype=torch.float64)[None]
         clean = torch.zeros(count, grid.shape[1], device=self.device)
         for clips, begin in pieces:

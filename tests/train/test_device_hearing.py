@@ -9,7 +9,7 @@ import torch
 from reference_model.features import WhisperMel
 from reference_model.train.augment import Augmentation, Sounds
 from reference_model.train.corpus import Corpus, Entry
-from reference_model.train.device_hearing import BLOCK, DeviceListening
+from reference_model.train.device_hearing import SIZES, DeviceListening
 from reference_model.train.hearing import PLAIN as BARE
 from reference_model.train.hearing import Listening
 from reference_model.units import Units
@@ -86,8 +86,8 @@ def test_noise_lies_as_far_below_the_speech_as_the_rules_say(tmp_path):
     )
     made = listening(found, rules)
     draw = torch.Generator().manual_seed(0)
-    clean = torch.randn(4, BLOCK) * 0.1
-    noise = made._noisy(clean, clean, torch.full((4,), BLOCK), draw) - clean
+    clean = torch.randn(4, SIZES[4]) * 0.1
+    noise = made._noisy(clean, clean, torch.full((4,), SIZES[4]), draw) - clean
     ratio = 20 * torch.log10(clean.std(1) / noise.std(1))
     torch.testing.assert_close(ratio, torch.full((4,), 10.0), atol=0.1, rtol=0)
 
