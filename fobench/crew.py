@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,20 @@ THREAD_S = 5.0  # longest wait for a thread whose processes have been ended
 
 
 class Crew:
-    """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment."""
+    """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment.
+
+    A scenario and its paired control go to the same worker, which may have much of the work of one done with the other.
+    """
 
     def __init__(self, config: Config, log: Path, pending: Sequence[Scenario]) -> None:
-        self._pending = Pending(pending)
+        self._pending: queue.SimpleQueue[list[Scenario]] = queue.SimpleQueue()
+        pairs = paired(pending)
+        for pair in pairs:
+            self._pending.put(pair)
         self._outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._first = pending[0]
-        count = max(1, min(config.workers, len(self._pending)))
+        count = max(1, min(config.workers, len(pairs)))
         _share_cores(count)
         listeners, costs = listening_metrics(), config.cost_table()
         self._workers = [Worker(config, listeners, costs, log) for _ in range(count)]
@@ -56,44 +62,15 @@ class Crew:
             self._outcomes.put(worker.about())
             self._outcomes.put("warming up")
             worker.warm_up(self._first)
-            while not self._stopping.is_set() and (pair := self._pending.take(worker)):
-                for scenario in pair:
+            while not self._stopping.is_set():
+                for scenario in self._pending.get_nowait():
                     self._outcomes.put(worker.run(scenario))
+        except queue.Empty:
             self._outcomes.put(worker.about())
             worker.stop()
         except Exception as error:  # a worker's end is the run's: the main thread raises it
             if not self._stopping.is_set():
                 self._outcomes.put(error)
-
-
-class Pending:
-    """Scenarios in order, a paired control with its scenario, for workers that may do again what they have done before.
-
-    Those in which the user begins with the same words go to the same worker, as long as there are others for the rest.
-    """
-
-    def __init__(self, scenarios: Sequence[Scenario]) -> None:
-        self._pairs, self._lock = paired(scenarios), threading.Lock()
-        self._begun: dict[str, Hashable] = {}  # who has had these words first
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def take(self, worker: Hashable) -> list[Scenario]:
-        """The next for this worker; none if nothing is left."""
-        with self._lock:
-            if not self._pairs:
-                return []
-            own = (i for i, pair in enumerate(self._pairs) if self._begun.get(_beginning(pair), worker) == worker)
-            pair = self._pairs.pop(next(own, 0))
-            self._begun.setdefault(_beginning(pair), worker)
-            return pair
-
-
-def _beginning(pair: Sequence[Scenario]) -> str:
-    """What the user says first; of a sound without words, its hash."""
-    first = next(iter(pair[0].turns), None)
-    return (first.text or first.sha256) if first else ""
 
 
 def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_cascade_turns import Counter, Drone, Ears, Listener, quiet, say
 
 from fobench import driver
+from fobench.crew import paired
 from fobench.types import AudioChunk, Transcript
 from fobench_plugins.systems.replays import Replays, Shared
 
@@ -87,6 +88,15 @@ def test_only_a_system_that_is_not_timed_may_give_again_what_it_has_computed(mon
     assert not driver.Driver("mine", {"replays": False})._system.replays
     assert driver.Driver("mine", {"replays": False}, timed=False)._system.replays
     assert not hasattr(driver.Driver("mine", {}, timed=False)._system, "replays")
+
+
+@given(st.lists(st.integers(0, 3), max_size=8), st.booleans())
+def test_a_control_goes_with_its_scenario_and_none_is_lost(numbers, controls):
+    names = [name for n in numbers for name in ([f"stop-{n}", f"stop-{n}-control"] if controls else [f"stop-{n}"])]
+    scenarios = [SimpleNamespace(id=name) for name in names]
+    pairs = paired(scenarios)
+    assert [scenario for pair in pairs for scenario in pair] == scenarios
+    assert all(len(pair) == 1 + controls for pair in pairs)
 
 
 def test_sound_is_the_same_if_its_samples_and_rate_are():
