@@ -19,9 +19,8 @@ from reference_model.train.corpus import Corpus
 from reference_model.train.hearing import QUIET, Heard, Listening
 from reference_model.train.targets import Targets
 
-ROWS = 32  # a batch's rows are a multiple of it
-SIZES = sorted(share << power for share in (4000, 5000, 6000, 7000) for power in range(12))  # of them, in samples
-# few shapes: for every new one, CUDA's Fourier transforms make plans, which takes longer than a step of training
+ROWS = 32  # a batch's rows are a multiple of it: few sizes, few plans for Fourier transforms
+SIZES = sorted(share << power for share in (4000, 5000, 6000, 7000) for power in range(12))  # of its rows, in samples
 ROOM_S = 1.0  # of a room's response that is kept
 RECORDED_NOISE, RECORDED_ROOM = 0.6, 0.5  # shares, where there are recordings
 
@@ -61,9 +60,7 @@ class DeviceListening:
     listening: Listening
     device: torch.device
     _clips: Store = field(init=False)
-    _known: list[bool] = field(
-        init=False
-    )  # whether a clip has any sound; not on the device, which would have to be waited for
+    _known: list[bool] = field(init=False)  # whether a clip has sound; on the device it would have to be waited for
     _noises: Store = field(init=False)
     _rooms: Tensor = field(init=False)  # [R, samples]
 
