@@ -31,16 +31,21 @@ def halves(weight: torch.Tensor) -> Halves | None:
 
 
 def multiply(weight: Halves, x: torch.Tensor) -> torch.Tensor:
-    """[out, in] float16 times rows x [N, in] float32 -> [N, out] float32, with as many threads as torch has."""
-    y, rows = torch.empty(len(x), len(weight)), (x * LIFT).numpy()
+    """[out, in] float16 times x [..., in] float32 -> [..., out] float32, with as many threads as torch has.
+
+    Called 120 times a token: the small steps around the loop take numpy less than half of torch's time.
+    """
+    given = x.numpy()
+    rows = given.reshape(-1, given.shape[-1]) * LIFT
+    y = np.empty((len(rows), len(weight)), np.float32)
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     if threads == 1:
-        _serial(weight, rows, y.numpy())
-        return y
-    with ONE_AT_A_TIME:
-        numba.set_num_threads(threads)
-        _parallel(weight, rows, y.numpy())
-    return y
+        _serial(weight, rows, y)
+    else:
+        with ONE_AT_A_TIME:
+            numba.set_num_threads(threads)
+            _parallel(weight, rows, y)
+    return torch.from_numpy(y.reshape(*given.shape[:-1], len(weight)))
 
 
 def _product(weight, x, y):  # type: ignore[no-untyped-def]

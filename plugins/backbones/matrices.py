@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -122,27 +123,24 @@ class Mixed:
 
     dense: Dense
     weight: Halves  # [out, in]
+    multiply: Callable[[Halves, torch.Tensor], torch.Tensor]
 
     @classmethod
     def of(cls, dense: Dense) -> Mixed | None:
         """The mixed form, or None where a weight is too large for float16."""
-        from fobench_plugins.backbones.halves import halves
+        from fobench_plugins.backbones.halves import halves, multiply
 
         bits = halves(dense.weight)
-        return None if bits is None else cls(dense, bits)
+        return None if bits is None else cls(dense, bits, multiply)
 
     @property
     def few_bytes(self) -> int:
         return self.weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        from fobench_plugins.backbones.halves import multiply
-
-        rows = x.reshape(-1, x.shape[-1])  # [N, in]
-        if len(rows) > FEW_ROWS:
+        if x.numel() > FEW_ROWS * x.shape[-1]:
             return self.dense(x)
-        y = multiply(self.weight, rows)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
+        return _biased(self.multiply(self.weight, x), self.dense.bias)
 
 
 def _biased(y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
