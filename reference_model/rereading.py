@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.beam import BeamSearch
+from reference_model.low_rank import LowRank
 from reference_model.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.whisper_weights import full_context, ranged
 
@@ -27,6 +28,8 @@ class RereaderConfig:
     units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
     features: int = 0  # size of the adapter's own, if it corrects; 0: it spells anew
     encoder_size: int = 384
+    encoder_layers: int = 4
+    rank: int = 0  # of the changes to the encoder's linear maps; 0: it stays as it is
     size: int = 288
     heads: int = 6
     layers: int = 3
@@ -39,6 +42,8 @@ class RereaderConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.trust <= 1:
             raise FobenchError(f"A second pass's trust is a share, from 0 to 1, not {self.trust}.")
+        if self.rank < 0:
+            raise FobenchError(f"A second pass's rank is 0, for no change to the encoder, or more, not {self.rank}.")
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -50,7 +55,9 @@ class RereaderConfig:
 
 
 class Rereader(nn.Module):
-    """Frames of the frozen encoder [B, T, 384] -> logits of units [B, n, U], n = T / stride; the encoder is no part of its weights.
+    """Frames of the frozen encoder [B, T, 384] -> logits of units [B, n, U], n = T / stride.
+
+    The encoder is no part of its weights, changes of low rank to it are.
 
     One that corrects is given the adapter's features [B, n, F], too, and its output is to be added to the adapter's logits.
     """
@@ -65,6 +72,7 @@ class Rereader(nn.Module):
         self.blocks = nn.ModuleList(WhisperBlock(block) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)
         self.spell = nn.Linear(config.size, config.units)
+        self.change = LowRank(config.encoder_size, config.encoder_layers, config.rank) if config.rank else None
         self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
 
     def forward(self, frames: Tensor, mask: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,7 +104,10 @@ class Rereader(nn.Module):
         return (logits + self(frames, mask, own)[0]).float().log_softmax(-1)
 
     def encoder(self) -> WhisperStreamingEncoder:
-        """Whisper tiny.en's, from the pinned model file, once it is needed."""
+        """Whisper tiny.en's, from the pinned model file, once it is needed, with the changes that were learnt."""
         if not self._encoder:
-            self._encoder.append(full_context())
+            encoder = full_context()
+            if self.change is not None:
+                self.change.merge(encoder)
+            self._encoder.append(encoder)
         return self._encoder[0]

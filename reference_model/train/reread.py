@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.features import RATE_HZ
-from reference_model.rereading import Rereader
+from reference_model.rereading import Rereader, RereaderConfig
 from reference_model.spelling import SpellingAdapter, SpellingConfig
 from reference_model.train import frames as kept
 from reference_model.train.augment import Sounds
@@ -221,6 +221,12 @@ def from_clips(
     return CTCStage(learner, placed, sources.valid_sets(listening), _about(rereader, units), even, name="reread")
 
 
+def begun(config: RereaderConfig, spelling: SpellingAdapter, *, correct: bool, kept: bool) -> Rereader:
+    """A new second pass, which writes with the adapter's units. Frames that were `kept` are those of an unchanged encoder."""
+    features = spelling.config.hidden if correct else 0
+    return replace(config, units=len(spelling.units), features=features, rank=0 if kept else config.rank).build()
+
+
 def _about(rereader: Rereader, units: Units) -> dict[str, Any]:
     return {"rereader": asdict(rereader.config), "writing": units.merges}
 
@@ -243,7 +249,10 @@ def main(
     even: float,
     even_steps: int,
 ) -> None:
-    """Trains the second pass: whole turns, spelt from the frames of Whisper's frozen encoder."""
+    """Trains the second pass: whole turns, spelt from the frames of Whisper's encoder, and its own changes to that.
+
+    Without changes where --frames are given, which were heard without.
+    """
     torch.manual_seed(order.loop.seed)
     if correct and not folders:
         raise FobenchError(
@@ -256,7 +265,7 @@ def main(
             f"Configuration {order.config.name} has no second pass: it needs a [rereader], and an adapter that spells."
         )
     assert spelling is not None
-    rereader = replace(config, units=len(spelling.units), features=spelling.config.hidden if correct else 0).build()
+    rereader = begun(config, spelling, correct=correct, kept=bool(folders))
     if init:
         Earlier.read(init).fill(rereader, "rereader")
     elif correct:

@@ -135,7 +135,7 @@ def sample_reread(case: Case) -> Sample:
         raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
     units = Blank(case).units(Path())
     features = SpellingConfig(0).hidden if case.options.get("correct") else 0
-    config = replace(case.config.rereader, units=len(units), features=features)
+    config = replace(case.config.rereader, units=len(units), features=features, rank=0)  # as of kept frames
     with case.device:
         adapter = SpellingConfig(config.encoder_size, units.merges).build()
         learner = reread.RereadLearner(config.build(), adapter)

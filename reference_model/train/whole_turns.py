@@ -1,4 +1,4 @@
-"""The second pass learns from clips heard anew each epoch: the frozen encoder reads every batch whole, where the training is."""
+"""The second pass learns from clips heard anew each epoch: the encoder reads every batch whole, where the training is."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from reference_model.whisper_weights import ranged
 
 
 class WholeLearner(CTCLearner):
-    """A second pass that spells anew; the encoder beside it stays as it is."""
+    """A second pass that spells anew; the encoder beside it stays as it is, but for the changes that are learnt (`LowRank`)."""
 
     rereader: Rereader
 
     def __init__(self, encoder: WhisperStreamingEncoder, rereader: Rereader, units: Units) -> None:
         super().__init__(encoder.requires_grad_(False).eval(), {"rereader": rereader}, units, rereader.config.stride)
+        if rereader.change is not None:
+            rereader.change.attach(encoder)
 
     def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
         """The encoder's frames of whole clips: [B, T, 384], and their mask [B, T]."""
         self.encoder.eval()
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.rereader.change is not None):
             frames: tuple[Tensor, Tensor] = self.encoder(ranged(batch.features), batch.lengths)
         return frames
 

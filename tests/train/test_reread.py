@@ -76,13 +76,13 @@ def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch, correct):
     assert "even" in rows[0] and "even" not in rows[-1]
 
 
-@pytest.mark.parametrize("on_device", [False, True])
-def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device):
+@pytest.mark.parametrize(("on_device", "rank"), [(False, 0), (True, 0), (False, 2)])
+def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device, rank):
     whisper, units = ears().whisper, Units.letters_only()
     before = {name: value.clone() for name, value in whisper.state_dict().items()}
     given = replace(sources(tmp_path), data=(manifest(tmp_path / "clips", WORDS, slower=2),), on_device=on_device)
     order = Order(ModelConfig.load("small"), LOOP, tmp_path / "out")
-    rereader = replace(CONFIG, units=len(units), features=0).build()
+    rereader = replace(CONFIG, units=len(units), features=0, encoder_layers=1, rank=rank).build()
     made = reread.from_clips(whisper, units, rereader, given, order, Even(1.0, 60))
     made = replace(made, valid=[("train", [made.load(range(len(WORDS)), 0)])])
     rows = list(Trainer(made, replace(LOOP, steps=250, validate_every=250), order.out).run())
@@ -92,6 +92,16 @@ def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(t
     rereader.spell.weight.data.zero_()
     Earlier.read(order.out).fill(rereader, "rereader")
     assert rereader.spell.weight.abs().sum() > 0
+    learnt = [value.abs().sum() > 0 for name, value in rereader.state_dict().items() if name.endswith(".up")]
+    assert learnt == [True] * (6 if rank else 0)
+
+
+@pytest.mark.parametrize(("kept", "rank"), [(True, 0), (False, 2)])
+def test_frames_that_were_kept_are_learnt_from_without_changes_to_the_encoder(kept, rank):
+    adapter = ears().adapter
+    made = reread.begun(replace(CONFIG, rank=2), adapter, correct=False, kept=kept)
+    assert (made.config.rank, made.config.features, made.config.units) == (rank, 0, len(adapter.units))
+    assert (made.change is None) == kept
 
 
 def test_what_corrects_is_learnt_from_kept_frames_alone(folder, tmp_path):
