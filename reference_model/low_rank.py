@@ -1,6 +1,6 @@
 """Low-rank changes of a frozen encoder's linear maps (LoRA, arXiv 2106.09685): W x + up (down x).
 
-A second pass that hears with somebody else's encoder can so have it listen for what is to be spelt, for a fiftieth of its weights.
+A second pass that hears with somebody else's encoder can so have it listen for what is to be spelt, for a fortieth of its weights.
 While it learns, the changes run beside the maps (`attach`); once it is used, they are added to them (`merge`), which costs nothing.
 """
 
