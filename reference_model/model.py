@@ -29,7 +29,7 @@ class FreezeOmni(nn.Module):
             config.rereader is not None and config.rereader.units > 0
         )  # else there is none, or it is not trained yet
         self.rereader = config.rereader.build() if config.rereader and known else None
-        self.prompt = nn.Parameter(torch.randn(config.prompts, config.llm_size) * 0.02)
+        self.prompt = new_prompt(config)
         self.state_head = StateHead(config.llm_size, config.adapter.evidence, config.state_middle)
         self.decoder = SpeechDecoder(config.decoder)
         self.codec = config.codec.build()
@@ -52,3 +52,8 @@ class FreezeOmni(nn.Module):
         """Parameters by part."""
         parts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
         return {**parts, "prompt": self.prompt.numel()}
+
+
+def new_prompt(config: ModelConfig) -> nn.Parameter:
+    """Vectors [P, D] that have not learnt yet."""
+    return nn.Parameter(torch.randn(config.prompts, config.llm_size) * 0.02)

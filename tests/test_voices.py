@@ -243,6 +243,9 @@ def test_kokoro_mixes_speakers():
     alpha, kumo = kokoro.style("jf_alpha"), kokoro.style("jm_kumo")
     np.testing.assert_allclose(kokoro.style("jf_alpha+jm_kumo"), (alpha + kumo) / 2, atol=1e-6)
     np.testing.assert_allclose(kokoro.style("jf_alpha:1+jm_kumo:3"), (alpha + 3 * kumo) / 4, atol=1e-6)
-    for wrong in ("jf_alpha:x+jm_kumo", "jf_alpha:0", "jf_alpha:-1"):
+    borrowed = kokoro.style("jf_alpha/jf_alpha+jm_kumo")
+    np.testing.assert_allclose(borrowed[:, :128], alpha[:, :128])
+    np.testing.assert_allclose(borrowed[:, 128:], (alpha + kumo)[:, 128:] / 2, atol=1e-6)
+    for wrong in ("jf_alpha:x+jm_kumo", "jf_alpha:0", "jf_alpha:-1", "jf_alpha/jm_kumo:x"):
         with pytest.raises(FobenchError, match="weight"):
             kokoro.style(wrong)

@@ -16,6 +16,7 @@ from fobench_plugins.voices.speech import joined, portions, speakable
 
 RATE_HZ = 24000
 MOST_TOKENS = 509  # the styles are a table by number of tokens, 510 rows
+SOUND = 128  # of a style's values are how a voice sounds; the others, its prosody
 PAUSE_S = 0.2  # between portions
 INSTALL = "Kokoro needs espeak's phonemes from Piper ({}). Get them (licence GPL-3.0): pip install 'fobench[piper]'"
 RESPELT = str.maketrans({"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l"})  # espeak's signs that the vocabulary lacks
@@ -26,7 +27,8 @@ Style = npt.NDArray[np.float32]  # [510, 256], by number of tokens
 class KokoroVoice:
     """The same text gives the same sound; `seed` is not used.
 
-    A speaker is a name, or a mixture such as "jf_alpha:0.3+jm_kumo:0.7" (no weights: equal parts).
+    A speaker is a name, or a mixture such as "jf_alpha:0.3+jm_kumo:0.7" (no weights: equal parts); "jf_alpha/jm_kumo" has the
+    sound of the first, or of a mixture, and the prosody of the second.
     """
 
     rate_hz = RATE_HZ
@@ -66,7 +68,12 @@ class KokoroVoice:
         return joined(pieces, RATE_HZ)
 
     def style(self, speaker: str) -> Style:
-        """The style table of a name or mixture, weights normalised. FobenchError for a name or weight that cannot be."""
+        """The style table of a speaker, weights normalised. FobenchError for a name or weight that cannot be."""
+        sound, _, prosody = speaker.partition("/")
+        mixed = self._mixed(sound)
+        return np.concatenate([mixed[:, :SOUND], self._mixed(prosody)[:, SOUND:]], 1) if prosody else mixed
+
+    def _mixed(self, speaker: str) -> Style:
         parts = [part.strip().partition(":") for part in speaker.split("+")]
         mixed, total = np.zeros_like(next(iter(self._styles.values()))), 0.0
         for name, _, weight in parts:

@@ -4,12 +4,15 @@
 #   reference_model/runs/small.sh            # all of it; what is done is gone past, what was stopped goes on
 #   reference_model/runs/small.sh --dry-run  # memory and time of every stage; nothing is read or written
 #   DATA=/data/qa_text CLIPS=/data reference_model/runs/small.sh
+#   GPU=1 PRECISION=bf16 BOOKS=/data/novels reference_model/runs/small.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 DATA=${DATA:-../shared/data/qa_text}  # folder of question sets
 CLIPS=${CLIPS:-../shared/data}        # folder of recordings: noises, rooms, people's sentences
+BOOKS=${BOOKS:-}                      # folder of novels, .txt: four in ten of Kokoro's sentences are then of them
 OUT=${OUT:-runs/small}
+GPU=${GPU:-}                          # 1: clips are kept in its memory, and heard anew by both passes
 WORKERS=${WORKERS:-1}                 # processes that load data
 PRECISION=${PRECISION:-no}            # bf16 on a GPU; on a CPU it is slower
 FOBENCH=${FOBENCH:-.venv/bin/fobench}
@@ -31,7 +34,8 @@ once() {  # FILE COMMAND...: the command, unless its file is there
 
 # ---- 1. data: texts, spoken by many voices; the reply's voice with its latents; the LLM's own answers -----------------
 
-train render --set input --set output --out "$OUT/data/{set}" --texts "$DATA"
+# (renderings can share a folder: start as many as there are cores)
+train render --set input --set output --set natural --out "$OUT/data/{set}" --texts "$DATA" ${BOOKS:+--books "$BOOKS"}
 once "$OUT/data/replies.jsonl" train replies --plan "$OUT/data/input" --out "$OUT/data/replies.jsonl"
 once "$OUT/data/latents" train latents --plan "$OUT/data/output" --out "$OUT/data/latents" --hours 2
 once "$OUT/data/spoken" train latents --plan "$OUT/data/output" --replies "$OUT/data/replies.jsonl" \
@@ -39,16 +43,21 @@ once "$OUT/data/spoken" train latents --plan "$OUT/data/output" --replies "$OUT/
 
 # ---- 2. listening: units of writing by CTC, from Whisper tiny.en made chunk-causal ------------------------------------
 
-train input-1 --config small --out "$OUT/input-1" --set workers="$WORKERS" \
-  --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" --times 5 \
-  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small"
+HEAR=(--data "$OUT/data/input" --data "$OUT/data/natural" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl"
+  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --times 6)
 
-# ... and all of a turn again, once it is over: from what Whisper's own encoder makes of it, which is worked out once
-# (on a GPU leave frames out, and give reread --on-device with the data, recordings, noises and rooms of input-1)
+train input-1 --config small --out "$OUT/input-1" --set workers="$([[ $GPU ]] && echo 0 || echo "$WORKERS")" "${HEAR[@]}" \
+  ${GPU:+--on-device}
 
-train frames --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" --times 3 \
-  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --out "$OUT/data/frames"
-train reread --config small --out "$OUT/reread" --frames "$OUT/data/frames" --adapter "$OUT/input-1" --data "$OUT/data/input"
+# ... and all of a turn again, once it is over: on a GPU with changes to Whisper's own encoder, by hearing the clips anew;
+# elsewhere from what that makes of them as it is, which is worked out once
+
+if [[ $GPU ]]; then
+  train reread --config small --out "$OUT/reread" --adapter "$OUT/input-1" "${HEAR[@]}" --on-device
+else
+  train frames "${HEAR[@]}" --out "$OUT/data/frames"
+  train reread --config small --out "$OUT/reread" --frames "$OUT/data/frames" --adapter "$OUT/input-1" --data "$OUT/data/input"
+fi
 
 # ---- 3. speaking: codec, then speech decoder, then the network that reads the LLM's thoughts --------------------------
 

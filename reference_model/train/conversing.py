@@ -40,36 +40,47 @@ class Exchange:
 
 
 class ConversingLearner(nn.Module):
-    """`prompt` and `state_head` learn; encoder, adapter and LLM are frozen, and no part of it."""
+    """`prompt` and `state_head` learn; encoder, adapter and LLM are frozen, and no part of it.
+
+    Of an adapter that spells only the prompt learns: a turn is given to the LLM as it is read once it is over, and not chunk by
+    chunk. What the head has to judge by depends on the prompt; it learns after it.
+    """
 
     def __init__(self, model: FreezeOmni, frozen: Frozen, distil: bool = False, state_weight: float = 1.0) -> None:
         super().__init__()
         self.prompt, self.state_head = model.prompt, model.state_head
         self.distil, self.state_weight = distil, state_weight
         self._apart = [Observer(model.requires_grad_(False), frozen)]  # in a list, so that it is no part of this module
-        self.requires_grad_(True)
+        self.prompt.requires_grad_(True)
+        self.state_head.requires_grad_(self.observer.flows)
 
     @property
     def observer(self) -> Observer:
         return self._apart[0]
 
-    def forward(self, batch: Sequence[Exchange]) -> dict[str, Tensor]:
+    @property
+    def compares(self) -> bool:
+        """Whether what the LLM makes of the question in writing is needed: to learn from, or to be judged by."""
+        return self.distil or not self.training
+
+    def forward(self, batch: Sequence[Exchange], prompted: bool = True) -> dict[str, Tensor]:
         """Sums over exchanges: of the mean loss a reply token, and of the mean loss a labelled chunk."""
-        observer, frozen = self.observer, self.observer.frozen
+        observer, frozen, prompt = self.observer, self.observer.frozen, self.prompt if prompted else self.prompt[:0]
         with torch.no_grad():
-            heard = observer.heard([one.turn for one in batch])
+            heard = observer.given([one.turn for one in batch])
         before = frozen.embed(observer.layout.opening)
         rows = [
-            torch.cat([before, self.prompt.to(before), part.to(before), frozen.embed(self._after(one))])
+            torch.cat([before, prompt.to(before), part.to(before), frozen.embed(self._after(one))])
             for one, part in zip(batch, heard, strict=True)
         ]
         hidden = frozen.hidden(padded(rows)[0])
-        begin = len(before) + len(self.prompt)
-        sums = {name: hidden.new_zeros(()) for name in ("state", "reply")}
+        begin = len(before) + len(prompt)
+        sums = {name: hidden.new_zeros(()) for name in ("state", "reply", *(["kl"] if self.compares else []))}
         for one, part, states in zip(batch, heard, hidden, strict=True):
-            self._judge(one.turn, states[begin : begin + len(part)], sums)
+            if observer.flows:
+                self._judge(one.turn, states[begin : begin + len(part)], sums)
             self._answer(one, states[begin + len(part) + len(observer.layout.reply_open) - 1 :], sums)
-        loss = sums["reply"] + self.state_weight * sums["state"]
+        loss = sums["kl" if self.distil else "reply"] + self.state_weight * sums["state"] + 0.0 * self.prompt.sum()
         return {"loss": loss, "count": hidden.new_tensor(float(len(batch))), **sums}
 
     def _after(self, one: Exchange) -> list[int]:
@@ -90,11 +101,10 @@ class ConversingLearner(nn.Module):
         frozen = self.observer.frozen
         log_p = frozen.logits(states[: len(one.reply)]).log_softmax(-1)
         target = torch.tensor(one.reply, device=log_p.device)
-        if self.distil:
-            loss = functional.kl_div(log_p, self.in_writing(one), log_target=True, reduction="batchmean")
-        else:
-            loss = functional.nll_loss(log_p, target)
-        sums["reply"] = sums["reply"] + loss
+        sums["reply"] = sums["reply"] + functional.nll_loss(log_p, target)
+        if self.compares:
+            written = self.in_writing(one)
+            sums["kl"] = sums["kl"] + functional.kl_div(log_p, written, log_target=True, reduction="batchmean")
 
     @torch.no_grad()
     def in_writing(self, one: Exchange) -> Tensor:
@@ -145,15 +155,18 @@ class ConversingStage:
         return (*ids, *observer.layout.user_open[: int(whole)])
 
     def groups(self, loop: Loop) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "lr": loop.lr}]
+        return [{"params": [one for one in self.module.parameters() if one.requires_grad], "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:
         return self.about
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The head's figures; the loss a reply token by ear, and, for comparison, in writing."""
+        """The head's figures; of a reply token by ear its loss and how far it is from the one in writing, both also without the
+        prompt; and the loss of that in writing."""
         observer = Observer(self.module.observer.model, self.module.observer.frozen)  # of the prompt as it is now
+        if not observer.flows:
+            return self._by_ear()
         found = verdicts_of(self.module.state_head, observer.impressions(self.valid))
         return {**summary(verdicts.report(found)), **self._by_ear()}
 
@@ -161,10 +174,14 @@ class ConversingStage:
         exchanges = [one for n, turn in enumerate(self.valid) if (one := self._exchange(turn, n)).reply]
         if not exchanges:
             return {}
-        heard = float(np.mean([float(self.module([one])["reply"]) for one in exchanges]))
-        if self.module.distil:
-            return {"reply_kl": heard}
+        self.module.eval()
+        heard, bare = ([self.module([one], prompted) for one in exchanges] for prompted in (True, False))
         written = [
             float(functional.nll_loss(self.module.in_writing(one).cpu(), torch.tensor(one.reply))) for one in exchanges
         ]
-        return {"reply": heard, "reply_in_writing": float(np.mean(written))}
+        means = {
+            f"{name}{without}": float(np.mean([float(one[key]) for one in found]))
+            for name, key in (("reply", "reply"), ("reply_kl", "kl"))
+            for without, found in (("", heard), ("_without", bare))
+        }
+        return {**means, "reply_in_writing": float(np.mean(written))}

@@ -82,6 +82,21 @@ class Observer:
                 found |= zip(batch, self._adapted([turns[i] for i in batch]), strict=True)
         return [found[i] for i in range(len(turns))]
 
+    @property
+    def flows(self) -> bool:
+        """Whether the LLM is given rows of the adapter, chunk by chunk, and not what is read in its output."""
+        return isinstance(self.model.adapter.reader(), Flow)
+
+    def given(self, turns: Sequence[Opened]) -> list[Tensor]:
+        """The rows [n, D] that the LLM is given of each turn, once all of it has been heard."""
+        return [one if self.flows else self._spelt_out(one) for one in self.heard(turns)]
+
+    def _spelt_out(self, heard: Tensor) -> Tensor:
+        reader = self.model.adapter.reader()
+        reader.push(heard.cpu()[None])
+        _, ids = reader.rows(self._as_ids, False)
+        return self.frozen.embed(ids[0])
+
     def _adapted(self, turns: Sequence[Opened]) -> Iterator[Tensor]:
         encoder, adapter, device = self.model.encoder, self.model.adapter, self.model.encoder.device
         features = torch.nn.utils.rnn.pad_sequence([turn.features for turn in turns], batch_first=True).to(device)

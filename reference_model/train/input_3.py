@@ -5,7 +5,8 @@
 
 Encoder, adapter and LLM are frozen. Of a model without prompts (small), what the head is to judge by is made once, kept in files,
 and the head learns from it in a minute. With --replies FILE (see replies.py) a model with prompts (paper) learns to answer what it
-hears as the LLM answers it in writing, and its states beside; for one without, they are conversations that turns go on with.
+hears as the LLM answers it in writing, and its states beside, or, of an adapter that spells, after it (prompts: folder `prompts`);
+for one without, they are conversations that turns go on with.
 
 In the output folder, `states.json` has the figures for texts, speakers and noises that it was not trained on, and, where --init is
 a whole model, NAME.safetensors is that model with what was learnt. `--evaluate` only judges the model of --init.
@@ -27,7 +28,7 @@ from fobench.errors import FobenchError
 from fobench.options import named_args
 from reference_model import checkpoints
 from reference_model.config import ModelConfig
-from reference_model.model import FreezeOmni
+from reference_model.model import FreezeOmni, new_prompt
 from reference_model.state_head import StateHead
 from reference_model.train import verdicts
 from reference_model.train.conversing import ConversingLearner, ConversingStage
@@ -41,6 +42,7 @@ from reference_model.train.stage import Order, stage_command
 from reference_model.train.state_stage import StateLearner, StateStage, verdicts_of
 
 PASTS = 24  # conversations that turns go on with
+PROMPTS = "prompts"  # folder of their training, where the head learns after them
 STATES = "states.json"
 
 
@@ -73,17 +75,24 @@ class Task:
         model = self.model
         valid, train = self.impressions("valid"), self.impressions("train")
         chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
-        self.order.train(StateStage(StateLearner(model.state_head), train, valid, chunk_s, self.about()))
+        self.order.train(StateStage(StateLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about()))
 
     def conversing(self, distil: bool) -> None:
         """Prompts and head learn through the LLM."""
-        openings = self.material.openings(self.model, "train", asked=self.replies.__contains__)
-        unheard = self.material.openings(self.model, "valid")
-        valid = [unheard[number] for number in range(self.counts["valid"])]
         learner = ConversingLearner(self.model, self.frozen, distil)
+        known = self.replies.__contains__
+        openings = self.material.openings(self.model, "train", asked=known)
+        unheard = self.material.openings(self.model, "valid")
+        if not learner.observer.flows:
+            openings, unheard = (replace(one, pools=one.pools.asking(known)) for one in (openings, unheard))
+        valid = [unheard[number] for number in range(self.counts["valid"])]
         stage = ConversingStage(learner, openings, valid, self.replies, self.counts["train"], self.about())
-        replace(self.order, loop=replace(self.order.loop, workers=self.workers)).train(stage)
+        folder = self.order.out if learner.observer.flows else self.order.out / PROMPTS
+        replace(self.order, out=folder, loop=replace(self.order.loop, workers=self.workers)).train(stage)
         self.frozen.check_unchanged()
+        if not learner.observer.flows:
+            self.model.state_head.requires_grad_(True)
+            self.head_alone()
 
     def about(self) -> dict[str, Any]:
         """What the parts that learn depend on."""
@@ -113,12 +122,14 @@ def model_of(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
     return model.eval(), False
 
 
-def with_fresh_head(model: FreezeOmni, middle: int, seed: int) -> FreezeOmni:
-    """The same model, with a new state head."""
+def with_fresh_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> FreezeOmni:
+    """The same model, with a new state head, and new prompts unless it has so many already."""
     config = model.config
     torch.manual_seed(seed)
-    model.config = replace(config, state_middle=middle)
+    model.config = replace(config, state_middle=middle, prompts=prompts)
     model.state_head = StateHead(config.llm_size, config.adapter.evidence, middle)
+    if prompts != config.prompts:
+        model.prompt = new_prompt(model.config)
     return model
 
 
@@ -159,14 +170,15 @@ def main(
     """Trains input stage 3: the state head, and prompt embeddings where the model has any."""
     device = PartialState().device
     model, whole = model_of(init, order.config)
+    lines = read_lines(replies) if replies else []
+    known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}
     if not evaluate:
-        model = with_fresh_head(model, order.config.state_middle, order.loop.seed)
+        prompts = model.config.prompts or (order.config.prompts if known else 0)
+        model = with_fresh_head(model, order.config.state_middle, prompts, order.loop.seed)
     frozen, model = Frozen.of_model(model.config, backbone, backbone_args, device), model.to(device)
     if not str(init).startswith(checkpoints.UNTRAINED):
         Earlier.read(init).check_backbone(frozen.backbone.name)
     material = Material(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
-    lines = read_lines(replies) if replies else []
-    known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}
     counts = {"train": count, "valid": max(1, count // 10)}
     task = Task(order, model, frozen, material, known, counts, workers)
     if not evaluate:

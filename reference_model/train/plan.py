@@ -25,7 +25,7 @@ class Recipe:
     """What a set is made of.
 
     `weights`: how likely a text of a kind is taken, "made", "sum" and "llm" where it is such a one. `beside`: a set whose texts
-    are not taken again.
+    are not taken again. `freely`: voices are mixed in every way.
     """
 
     items: int
@@ -34,6 +34,7 @@ class Recipe:
     takes: int  # of each backchannel and interruption, by different speakers
     shares: Mapping[str, float] = field(default_factory=lambda: speakers.SHARES)
     beside: str = ""
+    freely: bool = False
 
 
 RECIPES = {
@@ -50,6 +51,14 @@ RECIPES = {
         0,
         speakers.FAST_SHARES,
         beside="input",
+    ),
+    "natural": Recipe(
+        20000,
+        16000,
+        {"question": 1, "command": 1, "talk": 1, "statement": 1, "made": 1, "sum": 1, "llm": 0, "prose": 1},
+        0,
+        speakers.NATURAL_SHARES,
+        freely=True,
     ),
 }
 
@@ -144,7 +153,7 @@ def _item(name: str, recipe: Recipe, text: Text, take: int, seed: int, voices: M
     elif text.split == "valid" and rng.random() < 0.5:
         manner = speakers.draw_held_out(rng, voices)
     else:
-        manner = speakers.draw(rng, voices)
+        manner = speakers.draw(rng, voices, RECIPES[name].freely)
     label = f"{name}-{text.id}-{take}"
     return Item(label, "", text.text, text.kind, text.source, text.split, manner, recipe.rate_hz, rng.randrange(2**31))
 

@@ -188,9 +188,15 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def planned(
-    name: str, folder: Path, source: Path | None, written: Path | None, items: int | None, seed: int
+    name: str,
+    folder: Path,
+    source: Path | None,
+    written: Path | None,
+    items: int | None,
+    seed: int,
+    books: Path | None = None,
 ) -> list[Item]:
-    """The plan in `folder`; if there is none yet, made of the texts in `source` and `written`.
+    """The plan in `folder`; if there is none yet, made of the texts in `source`, `written` and `books`.
 
     Raises FobenchError for a plan of another set or seed, and where texts are missing.
     """
@@ -204,7 +210,7 @@ def planned(
         raise FobenchError(f"{folder} holds no plan yet: give --texts, the folder of the question sets.")
     if name == "more" and not written:
         raise FobenchError("The set more is made of written sentences: give --written, the file of llm_texts.")
-    found = plan.make(name, texts.collect(source, seed=seed, file=written), items=items, seed=seed)
+    found = plan.make(name, texts.collect(source, seed=seed, file=written, books=books), items=items, seed=seed)
     plan.write(folder, found, plan.about(name, found, seed))
     return found
 
@@ -266,12 +272,21 @@ def _stopping_on_signals(tally: Tally) -> Iterator[None]:
 
 @click.command(help=__doc__)
 @click.option(
-    "--set", "steps", multiple=True, required=True, help="input, output, more, or e.g. output:2000; again for another."
+    "--set",
+    "steps",
+    multiple=True,
+    required=True,
+    help="input, output, more, natural, or e.g. output:2000; again for another.",
 )
 @click.option("--out", required=True, help="Folder of the shards; {set} in it stands for the set's name.")
 @click.option("--texts", "source", type=click.Path(path_type=Path), help="Folder of question sets; for a new plan.")
 @click.option("--written", type=click.Path(path_type=Path), help="Sentences that llm_texts wrote; for the set more.")
-@click.option("--items", type=int, help="Size of a new plan; default: 24000 input, 8000 output, 40000 more.")
+@click.option(
+    "--books", type=click.Path(path_type=Path), help="Folder of books, .txt, whose sentences the set natural has too."
+)
+@click.option(
+    "--items", type=int, help="Size of a new plan; default: 24000 input, 8000 output, 40000 more, 20000 natural."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True, help="Of each voice's model.")
 def main(
@@ -279,6 +294,7 @@ def main(
     out: str,
     source: Path | None,
     written: Path | None,
+    books: Path | None,
     items: int | None,
     seed: int,
     threads: int,
@@ -290,7 +306,7 @@ def main(
             for name, count in map(step, steps):
                 folder = Path(out.replace("{set}", name))
                 if not tally.stopped:
-                    found = planned(name, folder, source, written, items, seed)
+                    found = planned(name, folder, source, written, items, seed, books)
                     _run(name, folder, upto(found, count), threads, tally)
     except FobenchError as error:
         raise click.ClickException(str(error)) from error

@@ -227,6 +227,16 @@ def begun(config: RereaderConfig, spelling: SpellingAdapter, *, correct: bool, k
     return replace(config, units=len(spelling.units), features=features, rank=0 if kept else config.rank).build()
 
 
+def go_on(rereader: Rereader, earlier: Earlier) -> None:
+    """Fills it from an earlier training; changes that this did not have yet begin at nothing."""
+    if rereader.config.rank and not (earlier.about("rereader") or {}).get("rank"):
+        bare = replace(rereader.config, rank=0).build()
+        earlier.fill(bare, "rereader")
+        rereader.load_state_dict(bare.state_dict(), strict=False)
+    else:
+        earlier.fill(rereader, "rereader")
+
+
 def _about(rereader: Rereader, units: Units) -> dict[str, Any]:
     return {"rereader": asdict(rereader.config), "writing": units.merges}
 
@@ -267,7 +277,7 @@ def main(
     assert spelling is not None
     rereader = begun(config, spelling, correct=correct, kept=bool(folders))
     if init:
-        Earlier.read(init).fill(rereader, "rereader")
+        go_on(rereader, Earlier.read(init))
     elif correct:
         nn.init.zeros_(rereader.spell.weight)  # it begins with what the adapter spells
         nn.init.zeros_(rereader.spell.bias)

@@ -16,6 +16,7 @@ from reference_model.config import ModelConfig
 from reference_model.encoder import SpeechEncoder
 from reference_model.hifigan import PIPER_GENERATOR
 from reference_model.model import FreezeOmni
+from reference_model.rereading import RereaderConfig
 from reference_model.speech_decoder import SpeechDecoder
 from reference_model.spelling import SpellingConfig
 from reference_model.state_head import State, StateHead
@@ -35,6 +36,7 @@ from reference_model.train.spelling_ctc import CTCStage, Even
 from reference_model.train.state_stage import Judged, StateLearner, StateStage
 from reference_model.train.transcribing import TranscribingStage
 from reference_model.train.waves import WaveLearner, WaveStage, trainable
+from reference_model.train.whole_turns import WholeLearner
 from reference_model.units import Units
 from reference_model.whisper_encoder import WhisperConfig
 
@@ -131,19 +133,33 @@ def sample_input_1(case: Case) -> Sample:
 
 
 def sample_reread(case: Case) -> Sample:
-    if case.config.rereader is None:
+    config = case.config.rereader
+    if config is None:
         raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
     units = Blank(case).units(Path())
+    return (_reread_of_frames if case.options.get("folders") else _reread_of_clips)(case, config, units)
+
+
+def _reread_of_clips(case: Case, config: RereaderConfig, units: Units) -> Sample:
+    """Clips that Whisper's encoder hears anew."""
+    with case.device:
+        whisper = WhisperConfig(size=config.encoder_size, layers=config.encoder_layers).build()
+        learner = WholeLearner(whisper, replace(config, units=len(units)).build(), units)
+    stage = CTCStage(learner, _nothing(), (), {}, Even(), name="reread")
+    return Sample(stage, case.heard(whisper, clean=False), case.said())
+
+
+def _reread_of_frames(case: Case, config: RereaderConfig, units: Units) -> Sample:
+    """Frames that were kept of an unchanged encoder."""
     features = SpellingConfig(0).hidden if case.options.get("correct") else 0
-    config = replace(case.config.rereader, units=len(units), features=features, rank=0)  # as of kept frames
+    config = replace(config, units=len(units), features=features, rank=0)
     with case.device:
         adapter = SpellingConfig(config.encoder_size, units.merges).build()
         learner = reread.RereadLearner(config.build(), adapter)
     frames = torch.zeros(round(CLIP_S * reread.FRAMES_HZ), config.encoder_size)
     heard = torch.zeros(len(frames) // config.stride, config.features) if config.features else None
     batch = reread.collate([reread.Part(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
-    stage = reread.RereadStage(learner, (), (), {}, Even(), Faults())
-    return Sample(stage, batch, case.said())
+    return Sample(reread.RereadStage(learner, (), (), {}, Even(), Faults()), batch, case.said())
 
 
 def sample_input_2(case: Case) -> Sample:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.signal
 import soxr
 
+from fobench.errors import FobenchError
 from reference_model.state_head import State
 from reference_model.train.augment import Augmentation, Samples, Sounds, coloured, spoken
 from reference_model.train.corpus import Corpus, Entry
@@ -121,13 +122,24 @@ class Pools:
         turns = asks + tells
         long = [i for i in turns + recorded if len(both.entries[i].text.split()) >= WORDS]
         short = {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in ("backchannel", "interruption")}
-        clips = {"question": turns, "real": recorded, "joined": asks, "afar": turns + recorded, **short}
+        clips = {"question": turns, "real": recorded, "joined": asks, "afar": turns + recorded, "noise": [0], **short}
         return cls(both, sounds, {**clips, "paused": long, "unfinished": long})
+
+    def asking(self, known: Callable[[str], bool]) -> Pools:
+        """Only what is asked, in one go or with a pause, in words that are `known`. FobenchError where there is no such clip."""
+        whole = ("question", "paused")
+        kept = {
+            kind: [i for i in self.clips[kind] if known(self.corpus.entries[i].text)] if kind in whole else []
+            for kind in KINDS
+        }
+        if not any(kept.values()):
+            raise FobenchError("No clip asks a question that there is a reply to: give --replies of --data's texts.")
+        return replace(self, clips=kept)
 
     @property
     def chances(self) -> dict[str, float]:
         """How likely each kind is; where there are no clips of a kind, the others are likelier."""
-        found = {kind: share for kind, share in KINDS.items() if kind == "noise" or self.clips[kind]}
+        found = {kind: share for kind, share in KINDS.items() if self.clips[kind]}
         return {kind: share / sum(found.values()) for kind, share in found.items()}
 
     def situation(self, rng: np.random.Generator) -> Situation:

@@ -19,8 +19,12 @@ ESPEAK_HELD_OUT = "en-gb-scotland"
 FLITE = ("slt", "awb", "rms", "kal")
 SHARES = {"kokoro": 0.42, "piper": 0.3, "flite": 0.2, "espeak": 0.08}
 FAST_SHARES = {"piper": 0.45, "flite": 0.45, "espeak": 0.1}  # of many clips in little time
+NATURAL_SHARES = {"kokoro": 1.0}
 PROGRAMS = {"espeak": ("espeak-ng", "espeak"), "flite": ("flite",)}  # that a voice needs one of
 MIXED = 0.6  # share of Kokoro's clips that two speakers are mixed in
+PURE, PAIRS = 0.3, 0.8  # of freely mixed ones: one speaker up to the first, two up to the second, else three
+BORROWED = 0.5  # share of them that are spoken with another mixture's prosody
+MAN = KOKORO[3]  # the only one: he is in more of these mixtures than chance would have him
 SPEEDS = (0.75, 0.85, 0.95, 1.0, 1.1, 1.2, 1.35)  # that a voice is asked for; few, since each is a model in memory
 TEMPO = (0.85, 1.2)  # what is heard, from speed and pitch together; 1: the voice's own
 PITCHES = {  # factors on frequency, formants too
@@ -67,14 +71,15 @@ def available(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: share for name, share in shares.items() if name not in PROGRAMS or any(map(which, PROGRAMS[name]))}
 
 
-def draw(rng: random.Random, voices: Mapping[str, float]) -> Manner:
-    """A manner for training. `voices`: {name: share}."""
+def draw(rng: random.Random, voices: Mapping[str, float], freely: bool = False) -> Manner:
+    """A manner for training. `voices`: {name: share}; `freely`: Kokoro's speakers mixed in every way (`free_speaker`)."""
     voice = rng.choices(list(voices), list(voices.values()))[0]
     pitch = 1.0 if rng.random() < UNCHANGED else round(rng.uniform(*PITCHES[voice]), 3)
     wanted = rng.uniform(*TEMPO) / pitch
     speed = min(SPEEDS, key=lambda known: abs(known - wanted))
     noise = rng.choice(NOISES) if voice == "piper" else (0.0, 0.0)
-    return Manner(voice, _speaker(rng, voice), speed, pitch, noise)
+    speaker = free_speaker(rng) if freely and voice == "kokoro" else _speaker(rng, voice)
+    return Manner(voice, speaker, speed, pitch, noise)
 
 
 def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> Manner:
@@ -105,3 +110,19 @@ def _speaker(rng: random.Random, voice: str) -> str:
     first, second = rng.sample(KOKORO, 2)
     share = round(rng.uniform(0.2, 0.8), 2)
     return f"{first}:{share}+{second}:{round(1 - share, 2)}"
+
+
+def free_speaker(rng: random.Random) -> str:
+    """A mixture of Kokoro's speakers, half of the time with the prosody of another."""
+    sound = _mixture(rng)
+    return f"{sound}/{_mixture(rng)}" if rng.random() < BORROWED else sound
+
+
+def _mixture(rng: random.Random) -> str:
+    """One to three speakers, the man among them more often than not."""
+    kind, others = rng.random(), [name for name in KOKORO if name != MAN]
+    if kind < PURE:
+        return rng.choice([*KOKORO, MAN, MAN])
+    count = 2 if kind < PAIRS else 3
+    names = rng.sample(KOKORO, count) if rng.random() < 0.4 else [MAN, *rng.sample(others, count - 1)]
+    return "+".join(f"{name}:{rng.gammavariate(1.2, 1) + 0.05:.2f}" for name in names)

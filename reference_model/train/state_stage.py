@@ -31,11 +31,12 @@ class Judged:
 
 
 class StateLearner(nn.Module):
-    """The head alone."""
+    """The head alone. The `prompt` that what it judges by was made with stays as it is, and beside it in the checkpoint."""
 
-    def __init__(self, head: StateHead) -> None:
+    def __init__(self, head: StateHead, prompt: Tensor | None = None) -> None:
         super().__init__()
         self.state_head = head
+        self.prompt = nn.Parameter(prompt.detach(), requires_grad=False) if prompt is not None and len(prompt) else None
 
     def forward(self, batch: Judged) -> dict[str, Tensor]:
         vectors, labels = to_device(batch.vectors, self).float(), to_device(batch.labels, self)
@@ -80,7 +81,7 @@ class StateStage:
         return Judged(pad([one.vectors for one in chosen], batch_first=True), labels)
 
     def groups(self, loop: Loop) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "lr": loop.lr}]
+        return [{"params": list(self.module.state_head.parameters()), "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:
         return self.about

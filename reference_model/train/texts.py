@@ -12,7 +12,7 @@ from typing import Literal
 
 from fobench.errors import FobenchError
 from fobench.text import normalise
-from reference_model.train import made_texts, question_sets
+from reference_model.train import made_texts, prose, question_sets
 from reference_model.train.question_sets import Found
 from reference_model.train.spelling import is_speakable, spelt
 
@@ -35,14 +35,16 @@ class Text:
     split: Split
 
 
-def collect(folder: Path, *, seed: int = 0, made: int = MADE, file: Path | None = None) -> list[Text]:
-    """All texts of the question sets in `folder`, `made` made ones and those written in `file`, in a fixed order.
+def collect(
+    folder: Path, *, seed: int = 0, made: int = MADE, file: Path | None = None, books: Path | None = None
+) -> list[Text]:
+    """All texts of the question sets in `folder`, `made` made ones, those written in `file` and those of `books`, in a fixed order.
 
-    Raises FobenchError where there is no set, or no such file.
+    Raises FobenchError where there is no set, no such file, or no book.
     """
     names = [name for name in map(spelt, question_sets.entities(folder)) if is_speakable(name)]
     found = [*question_sets.read(folder, seed), *made_texts.make(made, names, seed)]
-    return distinct([*found, *(written(file) if file else ())])
+    return distinct([*found, *(written(file) if file else ()), *(prose.read(books) if books else ())])
 
 
 def written(file: Path) -> list[Found]:

@@ -48,6 +48,12 @@ def test_shapes_alone_tell_what_a_real_step_has(stage):
     assert real.step_s > 0
 
 
+def test_a_second_pass_that_hears_clips_anew_counts_its_encoder():
+    kept, anew = (measured("reread", META, config="small", folders=folders) for folders in (["frames"], []))
+    assert anew.flops > 1.5 * kept.flops
+    assert anew.frozen > 7e6 > kept.frozen
+
+
 def test_half_precision_keeps_less():
     whole, half = measured("input_2", META), measured("input_2", META, replace(LOOP, precision="bf16"))
     assert half.activation_bytes < 0.8 * whole.activation_bytes

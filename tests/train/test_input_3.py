@@ -123,7 +123,7 @@ def test_it_begins_with_an_earlier_stages_encoder_and_adapter(data, tmp_path):
     run(tmp_path / "stage.safetensors", data, tmp_path / "out", steps=2)
     learnt, tensors = weights.load(saved.newest(tmp_path / "out") / saved.MODEL)
     assert learnt == {"llm_size": 64, "evidence": 0, "state_middle": 0, "prompts": 4}
-    assert set(tensors) == {"state_head.linear.weight", "state_head.linear.bias"}
+    assert set(tensors) == {"prompt", "state_head.linear.weight", "state_head.linear.bias"}
 
 
 def test_impressions_of_another_model_are_not_taken(models, data, tmp_path):
@@ -151,6 +151,19 @@ def test_prompts_learn_beside_the_head_and_nothing_else_does(models, data, tmp_p
     old, new = (checkpoints.load(path, device="cpu").state_dict() for path in (init, tmp_path / "tiny.safetensors"))
     changed = {key.split(".")[0] for key, value in new.items() if not torch.allclose(value, old[key], atol=1e-2)}
     assert changed == {"prompt", "state_head"}
+
+
+@pytest.mark.parametrize("args", [[], ["--distil"]])
+def test_before_what_is_spelt_prompts_learn_first_and_then_the_head(models, data, tmp_path, args):
+    init, replies = models / "spelling.safetensors", ["--replies", str(data / "replies.jsonl")]
+    run(init, data, tmp_path, *replies, *args, steps=4, batch_most=8, lr=0.1)
+    old, new = (checkpoints.load(path, device="cpu") for path in (init, tmp_path / "tiny.safetensors"))
+    assert (old.config.prompts, new.config.prompts) == (0, 4)
+    learnt = [weights.load(saved.newest(place) / saved.MODEL)[1] for place in (tmp_path / "prompts", tmp_path)]
+    assert set(learnt[0]) >= {"prompt"}
+    assert torch.equal(learnt[0]["prompt"], learnt[1]["prompt"])
+    assert torch.allclose(new.prompt, learnt[0]["prompt"], atol=1e-2)
+    assert [step for step, _ in journal.read(tmp_path / "prompts")["valid_reply_kl"]]
 
 
 @pytest.mark.parametrize("distil", [False, True])

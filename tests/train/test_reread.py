@@ -1,6 +1,7 @@
 """The second pass's training: frames are made once and kept; words are learnt from them; what cannot be is listed."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,6 +103,16 @@ def test_frames_that_were_kept_are_learnt_from_without_changes_to_the_encoder(ke
     made = reread.begun(replace(CONFIG, rank=2), adapter, correct=False, kept=kept)
     assert (made.config.rank, made.config.features, made.config.units) == (rank, 0, len(adapter.units))
     assert (made.change is None) == kept
+
+
+def test_a_training_without_changes_is_gone_on_with_by_one_that_has_them():
+    adapter = ears().adapter
+    before, after = (reread.begun(replace(CONFIG, rank=rank), adapter, correct=False, kept=False) for rank in (0, 2))
+    tensors = {f"rereader.{name}": tensor for name, tensor in before.state_dict().items()}
+    reread.go_on(after, Earlier(Path("earlier"), {"rereader": {"rank": 0}}, tensors))
+    own = after.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in before.state_dict().items())
+    assert all(not own[name].any() for name in own if name.startswith("change.") and name.endswith(".up"))
 
 
 def test_what_corrects_is_learnt_from_kept_frames_alone(folder, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from fobench.errors import FobenchError
 from fobench_plugins.systems.loudness import LoudnessDetector
 from reference_model.config import Duplex
 from reference_model.features import KaldiFbank
@@ -231,3 +232,12 @@ def test_a_clip_that_cannot_be_read_is_passed_over_and_listed(pools, tmp_path):
         some.situation(np.random.default_rng(number))
     assert some.corpus.faults.found
     assert some.corpus.faults.found[0][0] == "missing.wav/broken"
+
+
+def test_only_what_is_known_is_asked(pools):
+    known = pools.asking(lambda text: text == TEXTS["question"])
+    found = [known.situation(np.random.default_rng(seed)) for seed in range(20)]
+    assert {one.kind for one in found} <= {"question", "paused"}
+    assert {one.text for one in found} == {TEXTS["question"]}
+    with pytest.raises(FobenchError, match="No clip asks"):
+        pools.asking(lambda text: False)

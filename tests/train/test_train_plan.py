@@ -135,3 +135,13 @@ def test_a_damaged_plan_is_told_with_the_way_out(
 def test_an_unknown_set_is_refused(sentences: list[texts.Text]) -> None:
     with pytest.raises(FobenchError, match="inptu"):
         plan.make("inptu", sentences)
+
+
+def test_the_natural_set_mixes_voices_freely_and_never_the_one_kept_aside(sentences):
+    items = plan.make("natural", sentences)
+    trained = [item.manner.speaker for item in items if item.split == "train"]
+    assert {item.manner.voice for item in items} == {"kokoro"}
+    assert not [speaker for speaker in trained if speakers.KOKORO_HELD_OUT in speaker]
+    assert 0.4 < sum("/" in speaker for speaker in trained) / len(trained) < 0.6
+    assert {speaker.partition("/")[0].count("+") for speaker in trained} == {0, 1, 2}
+    assert speakers.KOKORO_HELD_OUT in {item.manner.speaker for item in items if item.split == "valid"}
