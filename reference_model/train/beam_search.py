@@ -169,14 +169,24 @@ def _seconds(path: Path) -> float:
 
 
 def sets_of(sources: Sequence[Path]) -> dict[str, list[Entry]]:
-    """Of each source the validation split; of shards the clips by voices that are trained on, and by others, apart."""
+    """Of each folder of shards the validation split, the clips by voices that are trained on, and by others, apart; of each
+    manifest that split, or all of it where it has none."""
     found: dict[str, list[Entry]] = {}
     for source in sources:
-        for entry in Corpus.open([source], RATE_HZ, "valid").entries:
+        for entry in _judged(source):
             unseen = (entry.info or {}).get("manner", {}).get("held_out")
-            name = source.stem if unseen is None else f"{source.stem} {'unseen' if unseen else 'seen'} voice"
-            found.setdefault(name, []).append(entry)
+            kind = "" if unseen is None else " unseen voice" if unseen else " seen voice"
+            found.setdefault(f"{source.parent.name if source.is_file() else source.stem}{kind}", []).append(entry)
     return found
+
+
+def _judged(source: Path) -> list[Entry]:
+    try:
+        return Corpus.open([source], RATE_HZ, "valid").entries
+    except FobenchError:
+        if not source.is_file():
+            raise
+        return Corpus.open([source], RATE_HZ).entries
 
 
 def read_second(model: FreezeOmni, search: BeamSearch, checkpoint: Path) -> None:
@@ -192,7 +202,7 @@ def read_second(model: FreezeOmni, search: BeamSearch, checkpoint: Path) -> None
 @click.option(
     "--lm", type=PATH, help="Language model of its units, of reference_model.train.unit_lm.  [default: its own]"
 )
-@click.option("--valid", type=PATH, multiple=True, help="Folder of shards, or manifest with a split; repeatable.")
+@click.option("--valid", type=PATH, multiple=True, help="Folder of shards, or manifest; repeatable.")
 @click.option("--spoken-qa", is_flag=True, help="Judge the benchmark's own questions as well.")
 @click.option("--second-pass", "again", is_flag=True, help="Of the second pass.")
 @click.option("--tune", is_flag=True, help="Find the best weights, and keep them: see above.")
