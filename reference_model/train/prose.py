@@ -25,7 +25,7 @@ def read(folder: Path) -> list[Found]:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """Of 3 to 18 words, spelt out; headings and what has figures are left out."""
+    """Of 3 words or more, and at most 18 where there are commas to cut at; spelt out. Headings and what has figures are left out."""
     for paragraph in re.split(r"\n\s*\n", text):
         for whole in re.split(r"(?<=[.?!;:])\s+", _plain(paragraph)):
             for part in _portions(whole):
