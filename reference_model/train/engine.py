@@ -112,9 +112,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.accelerator = Accelerator(mixed_precision="no")  # one a process; precision is each training's own
-        torch.backends.cuda.enable_cudnn_sdp(
-            False
-        )  # it plans anew for every shape of a batch, which takes longer than a step
+        # cuDNN's attention plans anew for every shape of a batch, which takes longer than a step
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self._scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=self.loop.precision == "fp16")
         saved.seed_everything(self.loop.seed)
         self.stage.module.to(self.accelerator.device)

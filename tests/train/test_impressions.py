@@ -121,6 +121,15 @@ def test_they_are_what_a_session_gives_the_head(shape, make, before):
         torch.testing.assert_close(impression.vectors, wanted, atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("make", [rows, spelling])
+def test_of_a_turn_heard_whole_the_llm_is_given_what_a_session_ends_with(make):
+    model, llm = make(), tokenised("smollm2")
+    turns = [opener(model).open(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
+    for turn, given in zip(turns, Observer(model, Frozen(llm)).given(turns), strict=True):
+        _, hearing = live(model, llm, turn)
+        torch.testing.assert_close(given, hearing.rows[0], atol=2e-4, rtol=1e-3)
+
+
 def test_some_of_what_is_spelt_is_taken_back_on_the_way():
     """Else the tests above would tell nothing of that."""
     model, llm = spelling(), tokenised("smollm2")

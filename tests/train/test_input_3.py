@@ -160,7 +160,7 @@ def test_before_what_is_spelt_prompts_learn_first_and_then_the_head(models, data
     old, new = (checkpoints.load(path, device="cpu") for path in (init, tmp_path / "tiny.safetensors"))
     assert (old.config.prompts, new.config.prompts) == (0, 4)
     learnt = [weights.load(saved.newest(place) / saved.MODEL)[1] for place in (tmp_path / "prompts", tmp_path)]
-    assert set(learnt[0]) >= {"prompt"}
+    assert learnt[0]["prompt"].abs().mean() > 0.05  # at first about 0.016: it has learnt
     assert torch.equal(learnt[0]["prompt"], learnt[1]["prompt"])
     assert torch.allclose(new.prompt, learnt[0]["prompt"], atol=1e-2)
     assert [step for step, _ in journal.read(tmp_path / "prompts")["valid_reply_kl"]]
