@@ -54,7 +54,7 @@ regression: install
 
 train-tiny: install
 	$(BIN)/fobench assets pull piper-joe-medium whisper-tiny.en-ct2
-	$(PASSIVE) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m reference_model.train.tiny_all --out $(TINY_OUTPUT)
+	$(PASSIVE) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m reference_model.train.release.smoke_test --out $(TINY_OUTPUT)
 
 check: install
 	$(BIN)/ruff check .

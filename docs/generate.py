@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fobench import hookspecs, plugins
+from fobench.api import hookspecs, registry
 
 FOLDER = Path(__file__).parent / "components"
 
@@ -27,7 +27,7 @@ def page(kind: str) -> str:
 
 
 def _components(kind: str) -> Iterator[str]:
-    for name, factory in sorted(plugins.factories(kind).items()):
+    for name, factory in sorted(registry.factories(kind).items()):
         yield f"## `{name}{'...' if name.endswith(':') else ''}`\n"
         if summary := inspect.getdoc(factory):
             yield summary.replace("\n\n\n", "\n\n") + "\n"
@@ -38,7 +38,7 @@ def _components(kind: str) -> Iterator[str]:
 
 def _options(factory: Callable[..., Any], skip: int) -> Iterator[str]:
     defaults = inspect.signature(factory).parameters
-    for name, kind in plugins.option_types(factory, skip=skip).items():
+    for name, kind in registry.option_types(factory, skip=skip).items():
         default = defaults[name].default
         shown = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
         told = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
@@ -53,5 +53,5 @@ def _line(text: str) -> str:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for kind in plugins.KINDS:
+    for kind in registry.KINDS:
         (FOLDER / f"{kind}.md").write_text(page(kind), encoding="utf-8")

@@ -1,6 +1,6 @@
 """`python -m fobench` is the command `fobench`."""
 
-from fobench.cli import main
+from fobench.cli.main import main
 
 if __name__ == "__main__":
     main()

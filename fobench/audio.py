@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fobench.api.types import NS_PER_MS, AudioChunk, Samples, ns_to_samples, samples_to_ns
 from fobench.errors import FobenchError
-from fobench.types import NS_PER_MS, AudioChunk, Samples, ns_to_samples, samples_to_ns
 
 AUDIBLE_DBFS = -45.0  # level from which a sound counts as audible
 AUDIBLE_RUN_NS = 30 * NS_PER_MS  # ... when it holds for this long

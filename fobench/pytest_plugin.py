@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from fobench.compare import Comparison
-    from fobench.results import Results
+    from fobench.api.results import Results
+    from fobench.comparison import Comparison
 
 JUDGED = (0, 1, 3)  # exit codes of a run that was made, whatever became of it
 
@@ -51,12 +51,11 @@ class FobenchRun:
 
     def compare(self, base: str | Path, *gates: str, allow_mismatch: bool = False) -> Comparison:
         """This run against a run's folder or a baseline (see `fobench compare`), held to the gates."""
-        from fobench import baselines
-        from fobench.compare import compare
-        from fobench.gates import Gate
-        from fobench.snapshot import Snapshot, named
+        from fobench.comparison import baseline_store, compare
+        from fobench.comparison.gates import Gate
+        from fobench.comparison.snapshot import Snapshot, named
 
-        first, new = named([baselines.load(str(base)), Snapshot.of_run(self.folder)])
+        first, new = named([baseline_store.load(str(base)), Snapshot.of_run(self.folder)])
         return compare(first, new, map(Gate.parse, gates), allow_mismatch=allow_mismatch)
 
 
@@ -77,7 +76,7 @@ def fobench_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     given: Path | None = request.config.getoption("--fobench")
     if given is None:
         pytest.skip("no run is given: pytest --fobench run.toml")
-    from fobench.score import load_results
+    from fobench.scoring.scorer import load_results
 
     folder = given if given.is_dir() else _made(given, tmp_path_factory.mktemp("fobench") / "run")
     return FobenchRun(folder, load_results(folder))

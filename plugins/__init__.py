@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fobench.hookspecs import Factories, hookimpl
+from fobench.api.hookspecs import Factories, hookimpl
 from fobench_plugins.backbones import FACTORIES as BACKBONES
 from fobench_plugins.checkpoints import FACTORIES as CHECKPOINTS
 from fobench_plugins.codecs import FACTORIES as CODECS

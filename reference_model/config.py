@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fobench.errors import FobenchError, unknown
-from reference_model.adapter import AdapterConfig
-from reference_model.codec import CodecConfig
-from reference_model.conv_transformer import ConvTransformerConfig
-from reference_model.published_codec import PublishedCodecConfig
-from reference_model.quiet_cut import QuietCut
-from reference_model.rereading import RereaderConfig
-from reference_model.sampling import Sampling
-from reference_model.speaking import Packets
-from reference_model.speech_decoder import SpeechDecoderConfig
-from reference_model.spelling import SpellingConfig
-from reference_model.spoken_text import Segmentation
-from reference_model.whisper_encoder import WhisperConfig
+from reference_model.codec.reference_codec import CodecConfig
+from reference_model.codec.ticodec import PublishedCodecConfig
+from reference_model.speech_input.adapter import AdapterConfig
+from reference_model.speech_input.conv_transformer import ConvTransformerConfig
+from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.whisper_encoder import WhisperConfig
+from reference_model.speech_output.packets import Packets
+from reference_model.speech_output.sampling import Sampling
+from reference_model.speech_output.segmenter import Segmentation
+from reference_model.speech_output.silence_splitter import QuietCut
+from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
 
 FOLDER = Path(__file__).parent / "configs"
 ENCODERS = {"conv_transformer": ConvTransformerConfig, "whisper": WhisperConfig}

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from reference_model.config import ModelConfig
-from reference_model.encoder import SpeechEncoder
-from reference_model.speech_decoder import SpeechDecoder
-from reference_model.spelling import SpellingAdapter
-from reference_model.state_head import StateHead
+from reference_model.speech_input.ctc_adapter import SpellingAdapter
+from reference_model.speech_input.streaming_encoder import SpeechEncoder
+from reference_model.speech_output.speech_decoder import SpeechDecoder
+from reference_model.turn_taking.state_head import StateHead
 
 
 class FreezeOmni(nn.Module):

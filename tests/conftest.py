@@ -4,8 +4,9 @@ import inspect
 
 import pytest
 
-from fobench import conformance, plugins
-from fobench.hookspecs import hookimpl
+from fobench import conformance
+from fobench.api import registry
+from fobench.api.hookspecs import hookimpl
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def registered():
     """`registered(kind=component or function that makes one, ...)` makes it known by the name `toy`."""
 
     def register(**components):
-        plugins.manager.cache_clear()
-        plugins.factories.cache_clear()
+        registry.manager.cache_clear()
+        registry.factories.cache_clear()
         for kind, component in components.items():
-            plugins.manager().register(_toys(kind, component))
+            registry.manager().register(_toys(kind, component))
 
     yield register
     register()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fobench.cli import main
+from fobench.cli.main import main
 
 yaml = pytest.importorskip("yaml")
 ACTION = Path(__file__).parents[1] / "action.yml"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fobench import audio
+from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, ns_to_samples, samples_to_ns
 from fobench.errors import FobenchError
-from fobench.types import NS_PER_MS, NS_PER_S, AudioChunk, ns_to_samples, samples_to_ns
 
 RATE = 16_000
 

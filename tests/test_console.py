@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Failure, Trace
+from fobench.cli.progress_bar import outcome
 from fobench.console import console, counted, visible
-from fobench.progress import outcome
-from fobench.scenario import Scenario
-from fobench.trace import Failure, Trace
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fobench import plugins
+from fobench.api import registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -28,18 +28,18 @@ def code(name, language="python"):
     return [block.split("```")[0] for block in (DOCS / name).read_text().split(f"```{language}\n")[1:]]
 
 
-@pytest.mark.parametrize("kind", plugins.KINDS)
+@pytest.mark.parametrize("kind", registry.KINDS)
 def test_the_page_of_a_kind_is_up_to_date(kind):
     written = (DOCS / "components" / f"{kind}.md").read_text()
     assert written == generator().page(kind), "run: python docs/generate.py"
 
 
 def test_every_component_and_option_is_on_its_page():
-    for kind in plugins.KINDS:
+    for kind in registry.KINDS:
         text = generator().page(kind)
-        for name, factory in plugins.factories(kind).items():
+        for name, factory in registry.factories(kind).items():
             assert f"## `{name}" in text
-            assert all(f"| `{option}` |" in text for option in plugins.option_types(factory, skip=name.endswith(":")))
+            assert all(f"| `{option}` |" in text for option in registry.option_types(factory, skip=name.endswith(":")))
 
 
 def test_the_codec_of_the_page_keeps_its_contract(findings):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fobench.plugins import KINDS
+from fobench.api.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fobench import plugins
+from fobench.api import registry
 from fobench.errors import FobenchError, SystemFailure, unknown
-from fobench.host import Host
+from fobench.execution.process_host import Host
 
 Probe = Callable[[], str]
 MAKING = "can be made"  # the check before all probes
@@ -51,8 +51,8 @@ class Examination:
     """
 
     def __init__(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> None:
-        factory, leading = plugins.find(kind, name)
-        converted = plugins.checked(kind, name, options or {})
+        factory, leading = registry.find(kind, name)
+        converted = registry.checked(kind, name, options or {})
         start = time.perf_counter()
         self._probes: dict[str, Probe] = {}
         try:
@@ -112,18 +112,18 @@ def check_apart(kind: str, name: str, options: Mapping[str, Any] | None = None, 
 
 def find_kind(name: str) -> str:
     """The kind of component that `name` is. Raises `FobenchError` where none or several kinds have it."""
-    kinds = [kind for kind in plugins.KINDS if _has(kind, name)]
+    kinds = [kind for kind in registry.KINDS if _has(kind, name)]
     if len(kinds) == 1:
         return kinds[0]
     if kinds:
         raise FobenchError(f"{name!r} is the name of several components: add --kind {' or --kind '.join(kinds)}.")
-    known = {n + "..." if n.endswith(":") else n for kind in plugins.KINDS for n in plugins.factories(kind)}
+    known = {n + "..." if n.endswith(":") else n for kind in registry.KINDS for n in registry.factories(kind)}
     raise unknown("component", name, known)
 
 
 def _has(kind: str, name: str) -> bool:
     try:
-        plugins.find(kind, name)
+        registry.find(kind, name)
     except FobenchError:
         return False
     return True
@@ -131,19 +131,19 @@ def _has(kind: str, name: str) -> bool:
 
 def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
     """[(label, probe)] for a component of `kind`; the probes of one component share what they compute."""
-    from fobench.conformance import data, models, speech, systems
+    from fobench.conformance import backbones, speech, suites, systems
 
     makers: dict[str, Callable[[Any], Sequence[tuple[str, Probe]]]] = {
         "systems": systems.probes,
-        "backbones": models.backbone_probes,
-        "codecs": models.codec_probes,
-        "checkpoints": data.checkpoint_probes,
-        "trainers": data.trainer_probes,
+        "backbones": backbones.backbone_probes,
+        "codecs": backbones.codec_probes,
+        "checkpoints": suites.checkpoint_probes,
+        "trainers": suites.trainer_probes,
         "recognizers": speech.recognizer_probes,
         "voices": speech.voice_probes,
-        "suites": data.suite_probes,
-        "metrics": data.metric_probes,
-        "reporters": data.reporter_probes,
+        "suites": suites.suite_probes,
+        "metrics": suites.metric_probes,
+        "reporters": suites.reporter_probes,
     }
     return makers[kind](component)
 
@@ -152,11 +152,11 @@ def _endings(
     kind: str, name: str, options: Mapping[str, Any], component: Any, let_go: Callable[[], None]
 ) -> Sequence[tuple[str, Probe]]:
     """The probes of how a component of weights is made and let go of."""
-    from fobench.conformance import making
+    from fobench.conformance import lifecycle
 
-    if kind not in making.HEAVY:
+    if kind not in lifecycle.HEAVY:
         return ()
-    return making.Making(kind, name, options, component).probes(let_go)
+    return lifecycle.Making(kind, name, options, component).probes(let_go)
 
 
 def _run(label: str, probe: Probe) -> Check:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fobench import audio, plugins
+from fobench import audio
+from fobench.api import registry
+from fobench.api.types import AudioChunk, Recognizer, Samples, Transcript, Voice
 from fobench.conformance import Broken, Probe, need
 from fobench.errors import FobenchError
-from fobench.types import AudioChunk, Recognizer, Samples, Transcript, Voice
 
 SYNTHETIC_HZ = 16_000
 SYNTHETIC_S = 2.0
@@ -23,7 +24,7 @@ SLACK_NS = 100_000_000  # by which a word's time may lie outside of the audio: r
 def speech() -> tuple[AudioChunk, str | None]:
     """(a clean utterance, its text or None): the first spoken question of `spoken-qa`, or a synthetic sound without words."""
     try:
-        turn = next(plugins.create("suites", "spoken-qa").scenarios(0)).turns[0]
+        turn = next(registry.create("suites", "spoken-qa").scenarios(0)).turns[0]
         return audio.load(Path(turn.audio)), turn.text
     except FobenchError:
         return synthetic(), None

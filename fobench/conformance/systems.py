@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fobench import audio
+from fobench.api.types import Action, AudioChunk, Event, EventKind, Samples, System, TextRoute
 from fobench.conformance import Probe, need
 from fobench.conformance.speech import need_count, need_sound, speech
-from fobench.types import Action, AudioChunk, Event, EventKind, Samples, System, TextRoute
 
 LEAD_S = 0.5  # of silence before the question
 WAIT_S = 6.0  # of silence after it, for the reply
@@ -92,7 +92,7 @@ class _Subject:
 
     def events(self) -> str:
         for index, event in enumerate(self.conversation):
-            need(isinstance(event, Event), f"event {index} is a {type(event).__name__}, not a fobench.types.Event")
+            need(isinstance(event, Event), f"event {index} is a {type(event).__name__}, not a fobench.api.types.Event")
             need(isinstance(event.kind, EventKind), f"event {index} has the unknown kind {event.kind!r}")
             media = event.media_ns
             need(media is None or (isinstance(media, int) and media >= 0), f"event {index}: media_ns is {media!r}")

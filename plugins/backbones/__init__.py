@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fobench import assets
-from fobench import hub as places
+from fobench.api.hookspecs import Factories
+from fobench.assets import hub as places
+from fobench.assets import store
+from fobench.assets.hub import GB, Weights
 from fobench.errors import PrerequisiteError
-from fobench.hookspecs import Factories
-from fobench.hub import GB, Weights
-from fobench_plugins.backbones import hub, load
-from fobench_plugins.backbones.load import Dtype
+from fobench_plugins.backbones import catalog, loading
+from fobench_plugins.backbones.loading import Dtype
 
 GGUF = {  # name: asset
     "smollm2-135m": "smollm2-135m-gguf",
@@ -40,13 +40,13 @@ def hf(
         folder = places.local(path)
     else:
         folder = _folder(Weights(target, revision=revision), device, dtype, offline)
-    return load.backbone(folder, name=f"hf:{target}", device=device, dtype=dtype, threads=threads)
+    return loading.backbone(folder, name=f"hf:{target}", device=device, dtype=dtype, threads=threads)
 
 
 def gguf(target: str, *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None) -> Any:
     """`gguf:` a GGUF file, converted to safetensors once."""
     path = Path(target).expanduser()
-    return load.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
+    return loading.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
 
 
 def llamacpp(target: str, *, threads: int | None = None, context: int = 4096, offline: bool = False) -> Any:
@@ -55,7 +55,7 @@ def llamacpp(target: str, *, threads: int | None = None, context: int = 4096, of
     `context`: positions of the cache that all conversations and forks share.
     """
     try:
-        from fobench_plugins.backbones import llama
+        from fobench_plugins.backbones import llamacpp as llama
     except ImportError as error:
         raise PrerequisiteError(
             f"{error.name} is not installed. Get it (it is built for this CPU): pip install 'fobench[llamacpp]'"
@@ -65,7 +65,7 @@ def llamacpp(target: str, *, threads: int | None = None, context: int = 4096, of
 
 
 def _gguf_of(name: str, offline: bool) -> Path:
-    folder = assets.get(GGUF[name], offline=offline or None)
+    folder = store.get(GGUF[name], offline=offline or None)
     return next(iter(sorted(folder.glob("*.gguf"))))
 
 
@@ -74,7 +74,7 @@ def _named(name: str, weights: Weights) -> Callable[..., Any]:
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
     ) -> Any:
         folder = _folder(weights, device, dtype, offline)
-        return load.backbone(folder, name=name, device=device, dtype=dtype, threads=threads)
+        return loading.backbone(folder, name=name, device=device, dtype=dtype, threads=threads)
 
     factory.__doc__ = f"{weights.repo} ({weights.parameters} G parameters, {weights.licence})."
     return factory
@@ -84,23 +84,23 @@ def _from_asset(name: str) -> Callable[..., Any]:
     def factory(
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
     ) -> Any:
-        return load.from_gguf(_gguf_of(name, offline), name=name, device=device, dtype=dtype, threads=threads)
+        return loading.from_gguf(_gguf_of(name, offline), name=name, device=device, dtype=dtype, threads=threads)
 
     factory.__doc__ = f"The pinned GGUF file of the asset {GGUF[name]}, converted to safetensors once."
     return factory
 
 
 def _folder(weights: Weights, device: str, dtype: str, offline: bool) -> Path:
-    lacks = hub.device_lack(device)
+    lacks = catalog.device_lack(device)
     if weights.parameters and not lacks:
-        bytes_each = load.BYTES.get(dtype, 2)
-        lacks = hub.memory_lack(weights.parameters * GB * bytes_each, device)
+        bytes_each = loading.BYTES.get(dtype, 2)
+        lacks = catalog.memory_lack(weights.parameters * GB * bytes_each, device)
     return places.folder(weights, offline=offline, lacks=lacks)
 
 
 FACTORIES: Factories = {
     **{name: _from_asset(name) for name in GGUF},
-    **{name: _named(name, weights) for name, weights in hub.NAMES.items()},
+    **{name: _named(name, weights) for name, weights in catalog.NAMES.items()},
     "hf:": hf,
     "gguf:": gguf,
     "llamacpp:": llamacpp,

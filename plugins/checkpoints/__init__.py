@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from fobench.api.hookspecs import Factories
 from fobench.errors import PrerequisiteError
-from fobench.hookspecs import Factories
 
 REPO = "VITA-MLLM/Freeze-Omni"
 FILES = {"audiollm/final.pt": 1.50, "decoder/final.pt": 0.66, "codec/final.pt": 0.25}  # GB in float32

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fobench.hookspecs import Factories
+from fobench.api.hookspecs import Factories
 from fobench_plugins.codecs.codec2 import codec2
-from fobench_plugins.codecs.pretrained import Family, Model, factory, weights, windowed
-from fobench_plugins.codecs.published import ticodec
 from fobench_plugins.codecs.reference import reference
+from fobench_plugins.codecs.ticodec import ticodec
+from fobench_plugins.codecs.transformers_codecs import Family, Model, factory, weights, windowed
 
 
 def _streaming(model: Model) -> Any:

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fobench.api.types import Samples
 from fobench.errors import PrerequisiteError
-from fobench.types import Samples
-from fobench_plugins.codecs.overlap import Codes
+from fobench_plugins.codecs.windowed_streaming import Codes
 
 RATE_HZ = 8_000
 MODES = {3200: 0, 2400: 1, 1600: 2, 1400: 3, 1300: 4, 1200: 5, 700: 8}  # {bit/s: CODEC2_MODE_* of codec2.h}

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fobench.api.types import Samples
 from fobench.errors import PrerequisiteError
-from fobench.types import Samples
-from fobench_plugins.codecs.overlap import Codes
-from fobench_plugins.codecs.pretrained import Model
+from fobench_plugins.codecs.transformers_codecs import Model
+from fobench_plugins.codecs.windowed_streaming import Codes
 
 
 @dataclass(frozen=True, slots=True)

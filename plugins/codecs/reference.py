@@ -1,4 +1,4 @@
-"""The reference codec (`reference_model.codec`) under the `Codec` contract: numpy in and out."""
+"""The reference codec (`reference_model.codec.reference_codec`) under the `Codec` contract: numpy in and out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fobench import plugins
+from fobench.api import registry
+from fobench.api.types import Samples
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.types import Samples
 from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
-    from reference_model.codec import ReferenceCodec
-    from reference_model.windows import WindowState
+    from reference_model.codec.exact_streaming import WindowState
+    from reference_model.codec.reference_codec import ReferenceCodec
 
 
 def reference(
@@ -40,8 +40,8 @@ def reference(
     try:
         import torch
 
-        from reference_model import parts, weights
-        from reference_model.codec import CodecConfig, ReferenceCodec
+        from reference_model.checkpoint import safetensors_io, sharded
+        from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     if threads is not None:
@@ -49,16 +49,16 @@ def reference(
     device = usable(device)
     if random:
         return NumpyCodec(untrained(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
-    named = checkpoint in plugins.factories("checkpoints")
-    path = plugins.create("checkpoints", checkpoint) if named else Path(checkpoint).expanduser()
-    config, tensors = (parts if parts.is_folder(path) else weights).load(path, device=device)
+    named = checkpoint in registry.factories("checkpoints")
+    path = registry.create("checkpoints", checkpoint) if named else Path(checkpoint).expanduser()
+    config, tensors = (sharded if sharded.is_folder(path) else safetensors_io).load(path, device=device)
     if "codec" in config:  # of a whole model
-        config, tensors = config["codec"], weights.part(tensors, "codec")
+        config, tensors = config["codec"], safetensors_io.part(tensors, "codec")
         if (kind := config.get("kind", "reference")) != "reference":
             raise FobenchError(f"The codec in {checkpoint} is of the kind {kind!r}: use the codec ticodec.")
         config = {key: value for key, value in config.items() if key != "kind"}
     codec = ReferenceCodec(CodecConfig.from_json(config)).to(device)
-    weights.fill(codec, tensors, path)
+    safetensors_io.fill(codec, tensors, path)
     return NumpyCodec(codec, checkpoint)
 
 
@@ -66,7 +66,7 @@ def untrained(config: Any, seed: int) -> ReferenceCodec:
     """A codec whose weights depend on the seed alone; the process's own random state is left as it was."""
     import torch
 
-    from reference_model.codec import ReferenceCodec
+    from reference_model.codec.reference_codec import ReferenceCodec
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fobench.hookspecs import Factories
-from fobench.types import Metric
+from fobench.api.hookspecs import Factories
+from fobench.api.types import Metric
 
 
 def accuracy_t2t() -> Metric:
@@ -113,105 +113,105 @@ def audible_stop_ms() -> Metric:
 
 def rtf_input() -> Metric:
     """Compute time / media time of the input path."""
-    from fobench_plugins.metrics.compute import RealTimeFactor
+    from fobench_plugins.metrics.real_time_factor import RealTimeFactor
 
     return RealTimeFactor("input")
 
 
 def rtf_output() -> Metric:
     """Compute time / media time of the output path."""
-    from fobench_plugins.metrics.compute import RealTimeFactor
+    from fobench_plugins.metrics.real_time_factor import RealTimeFactor
 
     return RealTimeFactor("output")
 
 
 def underruns() -> Metric:
     """Gaps in playback inside a reply, per reply."""
-    from fobench_plugins.metrics.underruns import Underruns
+    from fobench_plugins.metrics.playback_underruns import Underruns
 
     return Underruns("count")
 
 
 def underrun_ms() -> Metric:
     """Length of the gaps in playback inside a reply, per reply."""
-    from fobench_plugins.metrics.underruns import Underruns
+    from fobench_plugins.metrics.playback_underruns import Underruns
 
     return Underruns("ms")
 
 
 def takeover_rate() -> Metric:
     """Share of scenarios in which the system takes the floor: 1 s of audible speech, or more than 3 words."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics.duplex import turn_taking
 
-    return turns.Rate("takeover_rate", "none", turns.takes_over)
+    return turn_taking.Rate("takeover_rate", "none", turn_taking.takes_over)
 
 
 def pause_takeover_rate() -> Metric:
     """Share of scenarios with a pause inside the user's turn in which the system takes the floor there."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics.duplex import turn_taking
 
-    return turns.Rate("pause_takeover_rate", "lower", turns.takes_over_in_pause, version=2)
+    return turn_taking.Rate("pause_takeover_rate", "lower", turn_taking.takes_over_in_pause, version=2)
 
 
 def turn_success() -> Metric:
     """Share of scenarios in which the system is silent in the user's span and speaks in its own."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics.duplex import turn_taking
 
-    return turns.Rate("turn_success", "higher", turns.succeeds, version=3)
+    return turn_taking.Rate("turn_success", "higher", turn_taking.succeeds, version=3)
 
 
 def interrupts_user_rate() -> Metric:
     """Share of scenarios in which the system becomes audible while the user still holds the turn."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics.duplex import turn_taking
 
-    return turns.Rate("interrupts_user_rate", "lower", turns.speaks_over, version=2)
+    return turn_taking.Rate("interrupts_user_rate", "lower", turn_taking.speaks_over, version=2)
 
 
 def response_after_interrupt() -> Metric:
     """Share of interruptions by a new question that are answered correctly."""
-    from fobench_plugins.metrics import turns
+    from fobench_plugins.metrics.duplex import turn_taking
 
-    return turns.Rate("response_after_interrupt", "higher", turns.answers_interrupt)
+    return turn_taking.Rate("response_after_interrupt", "higher", turn_taking.answers_interrupt)
 
 
 def yield_rate() -> Metric:
     """Share of interruptions to which the system yields within 2.0 s."""
-    from fobench_plugins.metrics import moments, yields
+    from fobench_plugins.metrics.duplex import barge_in, floor_spans
 
-    return yields.SoundRate("yield_rate", "higher", moments.interruptions, yields.yields, version=2)
+    return barge_in.SoundRate("yield_rate", "higher", floor_spans.interruptions, barge_in.yields, version=2)
 
 
 def false_yield_rate() -> Metric:
     """Share of backchannels, side talk, background speech and noises for which the system stops."""
-    from fobench_plugins.metrics import moments, yields
+    from fobench_plugins.metrics.duplex import barge_in, floor_spans
 
-    return yields.SoundRate("false_yield_rate", "lower", moments.bystanders, yields.stops)
+    return barge_in.SoundRate("false_yield_rate", "lower", floor_spans.bystanders, barge_in.stops)
 
 
 def resume_rate() -> Metric:
     """Share of backchannels, side talk, background speech and noises through which the system keeps or resumes its reply."""
-    from fobench_plugins.metrics import moments, yields
+    from fobench_plugins.metrics.duplex import barge_in, floor_spans
 
-    return yields.SoundRate("resume_rate", "higher", moments.bystanders, yields.keeps)
+    return barge_in.SoundRate("resume_rate", "higher", floor_spans.bystanders, barge_in.keeps)
 
 
 def state_f1() -> Metric:
     """Macro F1 of the states 0 / 1 / 2 that the system predicts, a user's turn a case; the confusion matrix in detail."""
-    from fobench_plugins.metrics.states import StateF1
+    from fobench_plugins.metrics.duplex.states import StateF1
 
     return StateF1("state_f1", "states")
 
 
 def decision_f1() -> Metric:
     """The same of what the system did: decided to speak (1), to ignore (2), or nothing (0)."""
-    from fobench_plugins.metrics.states import StateF1
+    from fobench_plugins.metrics.duplex.states import StateF1
 
     return StateF1("decision_f1", "decisions")
 
 
 def state_delay_chunks() -> Metric:
     """Chunks that the state head judges after the true end of the user's turn until it tells the turn's end."""
-    from fobench_plugins.metrics.states import StateDelay
+    from fobench_plugins.metrics.duplex.states import StateDelay
 
     return StateDelay()
 

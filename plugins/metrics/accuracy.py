@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from fobench.scenario import Scenario
-from fobench.trace import Trace
-from fobench.types import Score
-from fobench_plugins.metrics.answers import Route, Verdict, judged, verdict
-from fobench_plugins.metrics.scores import given, known, missing, no_total, share
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Trace
+from fobench.api.types import Score
+from fobench_plugins.metrics.aggregation import given, known, missing, no_total, share
+from fobench_plugins.metrics.correctness import Route, Verdict, judged, verdict
 
 
 class Accuracy:

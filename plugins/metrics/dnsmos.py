@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Trace
+from fobench.api.types import NS_PER_S, AudioChunk, Score
 from fobench.audio import resample
 from fobench.errors import PrerequisiteError
-from fobench.scenario import Scenario
-from fobench.stats import blocks, bootstrap_mean
-from fobench.trace import Trace
-from fobench.types import NS_PER_S, AudioChunk, Score
-from fobench_plugins.metrics.scores import failed, given, groups, known, missing, no_total, total
+from fobench.statistics.bootstrap import blocks, bootstrap_mean
+from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
 
 RATE_HZ = 16_000  # of the model
 MIN_NS = NS_PER_S // 2  # shorter audio is not measured: the model would hear it looped to 9 s

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from fobench.scenario import Scenario
-from fobench.stats import Percentiles, blocks, percentiles
-from fobench.trace import Trace, Utterance
-from fobench.types import NS_PER_MS, EventKind, Score
-from fobench_plugins.metrics import moments
-from fobench_plugins.metrics.scores import failed, given, groups, known, missing, no_total, total
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Trace, Utterance
+from fobench.api.types import NS_PER_MS, EventKind, Score
+from fobench.statistics.bootstrap import Percentiles, blocks, percentiles
+from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
+from fobench_plugins.metrics.duplex import floor_spans
 
 Span = int | str  # ns, or why there is none
 Measure = Callable[[Trace], list[Span]]
@@ -69,7 +69,7 @@ def spread(values: Sequence[float], summary: Percentiles) -> dict[str, Any]:
 
 def endpoint(trace: Trace) -> list[Span]:
     """`endpoint_ms`: true end of the question -> first decision to speak since it began."""
-    return [between(moments.asked_ns(trace), moments.decision_ns(trace), NOT_ASKED, NOT_DECIDED)]
+    return [between(floor_spans.asked_ns(trace), floor_spans.decision_ns(trace), NOT_ASKED, NOT_DECIDED)]
 
 
 def first_token(trace: Trace) -> list[Span]:
@@ -85,32 +85,32 @@ def first_audio(trace: Trace) -> list[Span]:
 def from_decision(trace: Trace, kind: EventKind, none: str) -> Span:
     no_begin = NOT_DECIDED if trace.question else NOT_ASKED
     no_end = none if trace.answer else "no reply"
-    return between(moments.decision_ns(trace), moments.first_of_answer_ns(trace, kind), no_begin, no_end)
+    return between(floor_spans.decision_ns(trace), floor_spans.first_of_answer_ns(trace, kind), no_begin, no_end)
 
 
 def response(trace: Trace) -> list[Span]:
     """`response_ms`: true end of the question -> first audible sample of the reply (leading silence counts)."""
-    heard = moments.first_audible_ns(trace)
-    return [between(moments.asked_ns(trace), heard, NOT_ASKED, "no audible reply")]
+    heard = floor_spans.first_audible_ns(trace)
+    return [between(floor_spans.asked_ns(trace), heard, NOT_ASKED, "no audible reply")]
 
 
 def yield_decision(trace: Trace) -> list[Span]:
     """`yield_decision_ms`: start of each interruption -> decision to yield."""
-    return each_interruption(trace, lambda u: between(u.start_ns, moments.yield_ns(trace, u), "", "never yielded"))
+    return each_interruption(trace, lambda u: between(u.start_ns, floor_spans.yield_ns(trace, u), "", "never yielded"))
 
 
 def audible_stop(trace: Trace) -> list[Span]:
     """`audible_stop_ms`: start of each interruption -> last audible sample of the reply it interrupts, buffer included."""
 
     def stop(utterance: Utterance) -> Span:
-        sound = moments.audible_at(trace, utterance.start_ns)
-        return sound.end_ns - utterance.start_ns if sound else moments.NOTHING_AUDIBLE
+        sound = floor_spans.audible_at(trace, utterance.start_ns)
+        return sound.end_ns - utterance.start_ns if sound else floor_spans.NOTHING_AUDIBLE
 
     return each_interruption(trace, stop)
 
 
 def each_interruption(trace: Trace, measure: Callable[[Utterance], Span]) -> list[Span]:
-    return [measure(utterance) for utterance in moments.interruptions(trace)] or ["no interruption"]
+    return [measure(utterance) for utterance in floor_spans.interruptions(trace)] or ["no interruption"]
 
 
 def between(begin: int | None, end: int | None, no_begin: str, no_end: str) -> Span:

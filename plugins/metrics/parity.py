@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from fobench import stats
-from fobench.scenario import Scenario
-from fobench.trace import Trace
-from fobench.types import Score
-from fobench_plugins.metrics.answers import ROUTES, Route, Verdict, judged, verdict
-from fobench_plugins.metrics.scores import absences, missing
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Trace
+from fobench.api.types import Score
+from fobench.statistics import bootstrap
+from fobench_plugins.metrics.aggregation import absences, missing
+from fobench_plugins.metrics.correctness import ROUTES, Route, Verdict, judged, verdict
 
 POINTS = 100.0  # points in a share of 1
 
@@ -34,7 +34,7 @@ class Parity:
     `parity_a2t2t`, `parity_s2t`, `parity_s2s` = acc(route) / acc(t2t), a ratio with a paired bootstrap's 95 % interval.
     `loss_understanding` = acc(t2t) - acc(s2t) and `loss_speaking` = acc(s2t) - acc(s2s), in points. Each carries exact
     McNemar (`b` right only by the reference, `c` only by the tested route) and the non-inferiority verdict of
-    `fobench.stats` against `margin` points. A scenario has no score of its own: `detail["routes"]` holds its verdicts.
+    `fobench.statistics.bootstrap` against `margin` points. A scenario has no score of its own: `detail["routes"]` holds its verdicts.
     """
 
     name = "parity"
@@ -43,7 +43,7 @@ class Parity:
     better: Literal["higher", "lower", "none"] = "higher"
 
     def __init__(self, margin: float) -> None:
-        stats.needed_pairs(margin)  # refuses a margin that makes no test
+        bootstrap.needed_pairs(margin)  # refuses a margin that makes no test
         self.margin = margin
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
@@ -65,7 +65,7 @@ class Parity:
         reason = why_not(scores, pairs, route, "t2t") or ("acc(t2t) is 0" if not any(pairs.reference) else "")
         if reason:
             return Score(name, self.version, None, "ratio", pairs.n, "higher", reason, detail=detail)
-        ci = stats.paired_ratio(pairs.tested, pairs.reference)
+        ci = bootstrap.paired_ratio(pairs.tested, pairs.reference)
         ratio = sum(pairs.tested) / sum(pairs.reference)
         return Score(name, self.version, ratio, "ratio", pairs.n, "higher", ci=ci, detail=detail)
 
@@ -76,7 +76,7 @@ class Parity:
         if reason:
             return Score(name, self.version, None, "points", 0, "lower", reason, detail=detail)
         loss = POINTS * (sum(pairs.reference) - sum(pairs.tested)) / pairs.n
-        ci = points(stats.paired_difference(pairs.reference, pairs.tested))
+        ci = points(bootstrap.paired_difference(pairs.reference, pairs.tested))
         return Score(name, self.version, loss, "points", pairs.n, "lower", ci=ci, detail=detail)
 
     def _test(self, pairs: Pairs) -> dict[str, Any]:
@@ -85,8 +85,8 @@ class Parity:
             return {"n_pairs": 0, "margin": self.margin}
         b = sum(r > t for t, r in zip(pairs.tested, pairs.reference, strict=True))
         c = sum(t > r for t, r in zip(pairs.tested, pairs.reference, strict=True))
-        p = stats.mcnemar(b, c)
-        ci90 = points(stats.paired_difference(pairs.tested, pairs.reference, confidence=0.9))
+        p = bootstrap.mcnemar(b, c)
+        ci90 = points(bootstrap.paired_difference(pairs.tested, pairs.reference, confidence=0.9))
         return {
             "n_pairs": pairs.n,
             "accuracy_tested": sum(pairs.tested) / pairs.n,
@@ -96,9 +96,9 @@ class Parity:
             "b": b,
             "c": c,
             "p": p,
-            "verdict": stats.non_inferiority(ci90, self.margin, pairs.n, p),
+            "verdict": bootstrap.non_inferiority(ci90, self.margin, pairs.n, p),
             "margin": self.margin,
-            "needed_pairs": stats.needed_pairs(self.margin),
+            "needed_pairs": bootstrap.needed_pairs(self.margin),
         }
 
 
@@ -136,5 +136,5 @@ def why_not(scores: Sequence[Score], pairs: Pairs, *routes: Route) -> str:
     return "no item was judged on both routes"
 
 
-def points(interval: stats.Interval | None) -> stats.Interval | None:
+def points(interval: bootstrap.Interval | None) -> bootstrap.Interval | None:
     return (POINTS * interval[0], POINTS * interval[1]) if interval else None

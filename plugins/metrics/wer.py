@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import jiwer
 
-from fobench.scenario import Scenario
-from fobench.stats import blocks, bootstrap_ratio
-from fobench.text import normalise
-from fobench.trace import Trace
-from fobench.types import NS_PER_MS, EventKind, Score
-from fobench_plugins.metrics.scores import failed, given, groups, known, missing, no_total, total
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Trace
+from fobench.api.types import NS_PER_MS, EventKind, Score
+from fobench.scoring.text_normalization import normalise
+from fobench.statistics.bootstrap import blocks, bootstrap_ratio
+from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
 
 UNHEARD_NS = 20 * NS_PER_MS  # a reply of which less than a frame was not played was heard to its end
 EMPTY = "empty reference"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from fobench import assets
+from fobench.api.hookspecs import Factories
+from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.hookspecs import Factories
 
 TINY = "tiny.en"
 TINY_ASSET = "whisper-tiny.en-ct2"
@@ -66,7 +66,7 @@ def _ctranslate2_folder(model: str, offline: bool) -> Path:
     from faster_whisper import available_models, download_model
 
     if model == TINY:
-        return assets.get(TINY_ASSET, offline=offline or None)
+        return store.get(TINY_ASSET, offline=offline or None)
     if Path(model).is_dir():
         return Path(model)
     if model not in available_models() and "/" not in model:

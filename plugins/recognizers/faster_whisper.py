@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fobench.api.types import NS_PER_S, AudioChunk, Transcript, Word
 from fobench.audio import audible_bounds, resample
-from fobench.types import NS_PER_S, AudioChunk, Transcript, Word
 
 RATE_HZ = 16000  # of Whisper's input
 WINDOW = 30 * RATE_HZ  # samples that Whisper takes at a time

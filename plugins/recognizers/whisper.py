@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fobench import assets
+from fobench.api.types import NS_PER_S, AudioChunk, Samples, Transcript, Word
+from fobench.assets import ctranslate2, store
 from fobench.audio import audible_bounds, resample
 from fobench.errors import PrerequisiteError, unknown
-from fobench.types import NS_PER_S, AudioChunk, Samples, Transcript, Word
-from fobench_plugins.recognizers import ctranslate2_file
 
 RATE_HZ = 16000  # of Whisper's input
 WINDOW_S = 30  # of audio that Whisper takes at a time
@@ -115,14 +114,14 @@ def _from_asset(device: str, offline: bool) -> Any:
     import whisper
     from safetensors.torch import load_file
 
-    source = assets.get(ASSET, offline=offline or None)
-    folder = assets.converted("whisper-tiny.en-openai1", source / "model.bin", lambda into: _convert(source, into))
+    source = store.get(ASSET, offline=offline or None)
+    folder = store.converted("whisper-tiny.en-openai1", source / "model.bin", lambda into: _convert(source, into))
     state = load_file(folder / "model.safetensors")
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
-    model = whisper.Whisper(whisper.model.ModelDimensions(**ctranslate2_file.dimensions(arrays)))
+    model = whisper.Whisper(whisper.model.ModelDimensions(**ctranslate2.dimensions(arrays)))
     model.load_state_dict(state)
     heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
-    for layer, head in ctranslate2_file.alignment_heads(source / "config.json"):
+    for layer, head in ctranslate2.alignment_heads(source / "config.json"):
         heads[layer, head] = True
     model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
     return model.to(device)
@@ -131,7 +130,7 @@ def _from_asset(device: str, offline: bool) -> Any:
 def _convert(source: Path, into: Path) -> None:
     from safetensors.numpy import save_file
 
-    state = ctranslate2_file.whisper_state(ctranslate2_file.read(source / "model.bin"))
+    state = ctranslate2.whisper_state(ctranslate2.read(source / "model.bin"))
     save_file(
         {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, into / "model.safetensors"
     )

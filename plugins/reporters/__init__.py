@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fobench.hookspecs import Factories
-from fobench.types import Reporter
+from fobench.api.hookspecs import Factories
+from fobench.api.types import Reporter
 
 
 def _terminal() -> Reporter:
@@ -22,7 +22,7 @@ def _markdown() -> Reporter:
 
 def _html(audio_mb: float = 6.0) -> Reporter:
     """Writes report.html: one offline file. `audio_mb`: how much of it may be embedded audio."""
-    from fobench_plugins.reporters.html import HtmlReporter
+    from fobench_plugins.reporters.html.report import HtmlReporter
 
     return HtmlReporter(audio_mb)
 

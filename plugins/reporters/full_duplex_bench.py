@@ -21,9 +21,9 @@ from typing import Any
 
 import soundfile
 
-from fobench.results import Results
-from fobench.trace import Trace
-from fobench.types import NS_PER_S, Action, Event, EventKind
+from fobench.api.results import Results
+from fobench.api.trace import Trace
+from fobench.api.types import NS_PER_S, Action, Event, EventKind
 
 FOLDER = "full-duplex-bench"
 SECONDS, WORDS = 1.0, 3  # a take-over lasts so long, or has more words

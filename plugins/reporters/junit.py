@@ -6,15 +6,16 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
-from fobench.compare import Comparison
-from fobench.results import Results
-from fobench.trace import Trace
-from fobench.types import NS_PER_S
-from fobench_plugins.reporters import changed, headline
-from fobench_plugins.reporters.changed import GateRow
-from fobench_plugins.reporters.formats import given, legal, line
-from fobench_plugins.reporters.outcome import Outcome, Verdict, verdicts
-from fobench_plugins.reporters.writing import write_text
+from fobench.api.results import Results
+from fobench.api.trace import Trace
+from fobench.api.types import NS_PER_S
+from fobench.comparison import Comparison
+from fobench_plugins.reporters.atomic_write import write_text
+from fobench_plugins.reporters.comparison import view
+from fobench_plugins.reporters.comparison.view import GateRow
+from fobench_plugins.reporters.views import headline
+from fobench_plugins.reporters.views.formatting import given, legal, line
+from fobench_plugins.reporters.views.outcome import Outcome, Verdict, verdicts
 
 GATED = {"regression": "failure", "inconclusive": "error"}
 RESULTS = {Outcome.FAILED: "error", Outcome.WRONG: "failure", Outcome.UNSCORED: "skipped"}
@@ -102,13 +103,13 @@ def _account(trace: Trace) -> str:
 
 def gates(comparison: Comparison) -> ET.Element:
     """<testsuites> with the gates as test cases: a regression is a failure, an inconclusive gate an error. Changes are properties."""
-    rows, count = changed.gate_rows(comparison), str(len(comparison.rulings))
+    rows, count = view.gate_rows(comparison), str(len(comparison.rulings))
     found = [row.verdict for row in rows]
     told = {"failures": str(found.count("regression")), "errors": str(found.count("inconclusive"))}
-    root = _element("testsuites", {"name": f"fobench: {changed.title(comparison)}", "tests": count, **told})
+    root = _element("testsuites", {"name": f"fobench: {view.title(comparison)}", "tests": count, **told})
     suite = _element("testsuite", {"name": "gates", "tests": count, **told})
     properties = _element("properties", {})
-    for row in changed.rows(comparison):
+    for row in view.rows(comparison):
         properties.append(
             _element("property", {"name": row.figure, "value": f"{row.base} -> {row.new} ({row.change})"})
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fobench.compare import Comparison
-from fobench.results import Results
-from fobench_plugins.reporters import changed_markdown, headline, likeness, method, side_by_side
-from fobench_plugins.reporters.formats import NONE, line
-from fobench_plugins.reporters.markup import cells, escape, points
-from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
-from fobench_plugins.reporters.tables import Table, tables
-from fobench_plugins.reporters.writing import write_text
+from fobench.api.results import Results
+from fobench.comparison import Comparison
+from fobench_plugins.reporters.atomic_write import write_text
+from fobench_plugins.reporters.comparison import markdown
+from fobench_plugins.reporters.markdown_escape import cells, escape, points
+from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
+from fobench_plugins.reporters.views.formatting import NONE, line
+from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.views.tables import Table, tables
 
 MOST_FAILURES = 20  # failed and wrong scenarios listed
 BAD = (Outcome.FAILED, Outcome.WRONG)
@@ -28,14 +29,14 @@ class MarkdownReporter:
         return write_text(folder / "summary.md", "\n".join(several(runs)) + "\n")
 
     def write_comparison(self, comparison: Comparison, folder: Path) -> Path:
-        return write_text(folder / "comparison.md", "\n".join(changed_markdown.document(comparison)) + "\n")
+        return write_text(folder / "comparison.md", "\n".join(markdown.document(comparison)) + "\n")
 
 
 def document(results: Results) -> Iterator[str]:
     """The lines of the summary."""
     yield f"# {escape(headline.title(results))}"
     yield ""
-    yield f"{escape(method.subtitle(results))}"
+    yield f"{escape(provenance.subtitle(results))}"
     yield ""
     yield f"**{escape(headline.headline(results))}**"
     yield ""
@@ -45,32 +46,32 @@ def document(results: Results) -> Iterator[str]:
         if table.present:
             yield from _table(table)
     yield from _scenarios(results)
-    yield from points("To bear in mind", method.warnings(results))
+    yield from points("To bear in mind", provenance.warnings(results))
     yield from _method(results)
 
 
 def several(runs: Sequence[Results]) -> Iterator[str]:
     """The lines of a summary of several runs."""
     yield from (
-        f"# {escape(side_by_side.title(runs))}",
+        f"# {escape(run_table.title(runs))}",
         "",
-        escape(side_by_side.subtitle(runs)),
+        escape(run_table.subtitle(runs)),
         "",
-        f"**{escape(side_by_side.sentence(runs))}**",
+        f"**{escape(run_table.sentence(runs))}**",
         "",
     )
-    names = side_by_side.names(runs)
+    names = run_table.names(runs)
     yield cells(("", *names, "Common"))
     yield cells((":--", *("--:" for _ in names), "--:"), raw=True)
-    for group in side_by_side.groups(runs):
+    for group in run_table.groups(runs):
         yield cells((f"**{escape(group.title)}**", *("" for _ in names), ""), raw=True)
         for row in group.lines:
             yield cells((row.label, *(f"{cell.value} ({cell.rest})" for cell in row.cells), row.shared))
-    yield from ("", escape(side_by_side.CAPTION))
-    yield from points("To bear in mind", likeness.warnings(runs))
+    yield from ("", escape(run_table.CAPTION))
+    yield from points("To bear in mind", comparability.warnings(runs))
     yield from ("", "## What ran", "", cells(("", *names)), cells((":--", *(":--" for _ in names)), raw=True))
-    yield from (cells((label, *(value or NONE for value in values))) for label, values in likeness.ran(runs))
-    for name, command in likeness.commands(runs):
+    yield from (cells((label, *(value or NONE for value in values))) for label, values in comparability.ran(runs))
+    for name, command in comparability.commands(runs):
         yield from ("", f"{escape(name)}:", "", f"    {line(command)}")
 
 
@@ -101,6 +102,6 @@ def _scenarios(results: Results) -> Iterator[str]:
 
 
 def _method(results: Results) -> Iterator[str]:
-    yield from ("", "## Method", "", "Run it again:", "", f"    {line(method.command(results))}", "")
-    for label, value in (*method.facts(results), *method.machine(results)):
+    yield from ("", "## Method", "", "Run it again:", "", f"    {line(provenance.command(results))}", "")
+    for label, value in (*provenance.facts(results), *provenance.machine(results)):
         yield f"- {escape(label)}: {escape(value)}"

@@ -11,16 +11,18 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fobench.compare import Comparison
+from fobench.api.results import Results
+from fobench.comparison import Comparison
+from fobench.comparison.trend import Trend
 from fobench.console import console as usable
 from fobench.console import visible
-from fobench.results import Results
-from fobench.trend import Trend
-from fobench_plugins.reporters import changed_terminal, curves, headline, likeness, method, side_by_side
-from fobench_plugins.reporters.formats import NONE, line
-from fobench_plugins.reporters.outcome import Outcome, counts, verdicts
-from fobench_plugins.reporters.side_by_side import Cell, Group
-from fobench_plugins.reporters.tables import Table, tables
+from fobench_plugins.reporters.comparison import terminal
+from fobench_plugins.reporters.html import trend_charts
+from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
+from fobench_plugins.reporters.views.formatting import NONE, line
+from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.views.run_table import Cell, Group
+from fobench_plugins.reporters.views.tables import Table, tables
 
 WIDTH = 100  # at most: wider tables are harder to read
 FILES = ("report.html", "summary.md", "junit.xml", "scores.json", "scores.parquet", "traces.jsonl")
@@ -43,30 +45,30 @@ class TerminalReporter:
             if table.present:
                 _show(console, table)
         _scenarios(console, results)
-        _bullets(console, "To bear in mind", method.warnings(results))
+        _bullets(console, "To bear in mind", provenance.warnings(results))
         _paths(console, folder)
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> None:
         console = self._console or usable(highlight=False)
         console.width = min(console.width, WIDTH)
         console.print()
-        console.print(_text(side_by_side.title(runs), style="bold"))
-        console.print(_text(side_by_side.subtitle(runs), style="dim"))
+        console.print(_text(run_table.title(runs), style="bold"))
+        console.print(_text(run_table.subtitle(runs), style="dim"))
         console.print()
-        console.print(_text(side_by_side.sentence(runs)))
+        console.print(_text(run_table.sentence(runs)))
         console.print()
         each = max(1, (console.width - LABEL - GAP - COMMON) // (RUN + GAP))
         for first in range(0, len(runs), each):
             _side_by_side(console, runs, slice(first, first + each))
-        console.print(_text(side_by_side.CAPTION, style="dim"))
+        console.print(_text(run_table.CAPTION, style="dim"))
         console.print()
-        _bullets(console, "To bear in mind", likeness.warnings(runs))
+        _bullets(console, "To bear in mind", comparability.warnings(runs))
         _paths(console, folder)
 
     def write_comparison(self, comparison: Comparison, folder: Path | None) -> None:
         console = self._console or usable(highlight=False)
         console.width = min(console.width, WIDTH)
-        changed_terminal.show(console, comparison)
+        terminal.show(console, comparison)
         _bullets(console, "To bear in mind", list(comparison.warnings))
         written = [folder / name for name in COMPARISONS if (folder / name).is_file()] if folder else []
         for path in written:
@@ -74,8 +76,8 @@ class TerminalReporter:
 
     def write_trend(self, trend: Trend, folder: Path) -> None:
         console = self._console or usable(highlight=False)
-        console.print(_text(curves.sentence(trend)))
-        _bullets(console, "", [f"{told.run}: {told.label} {told.what}" for told in curves.steps(trend)])
+        console.print(_text(trend_charts.sentence(trend)))
+        _bullets(console, "", [f"{told.run}: {told.label} {told.what}" for told in trend_charts.steps(trend)])
         if (folder / "trend.html").is_file():
             console.print(_text(str(folder / "trend.html")), soft_wrap=True)
 
@@ -85,12 +87,12 @@ def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> No
     padding = (0, GAP - 1, 0, 0)  # the box draws a space, too
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=padding, expand=True, show_edge=False)
     made.add_column("", ratio=1)
-    for name in side_by_side.names(runs)[shown]:
+    for name in run_table.names(runs)[shown]:
         made.add_column(_text(name), justify="right", overflow="fold", width=RUN)
     made.add_column("Common", justify="right", no_wrap=True)
-    for label, values in likeness.parts(runs):
+    for label, values in comparability.parts(runs):
         made.add_row(_text(label, style="dim"), *(_text(value or NONE, style="dim") for value in values[shown]), "")
-    for group in side_by_side.groups(runs):
+    for group in run_table.groups(runs):
         _group(made, group, shown)
     console.print(made)
     console.print()
@@ -114,7 +116,7 @@ def _text(text: object, **settings: Any) -> Text:
 def _heading(console: Console, results: Results) -> None:
     console.print()
     console.print(_text(line(headline.title(results)), style="bold"))
-    console.print(_text(method.subtitle(results), style="dim"))
+    console.print(_text(provenance.subtitle(results), style="dim"))
     console.print()
     console.print(_text(headline.headline(results)))
     console.print()

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from fobench import audio
-from fobench.assets import home
+from fobench.api.scenario import Anchor, Expect, Scenario, Turn
+from fobench.api.types import NS_PER_MS, NS_PER_S, Samples, samples_to_ns
+from fobench.assets.store import home
 from fobench.errors import FobenchError, unknown
-from fobench.scenario import Anchor, Expect, Scenario, Turn
-from fobench.types import NS_PER_MS, NS_PER_S, Samples, samples_to_ns
-from fobench_plugins.suites.clips import item_seed, made
+from fobench_plugins.suites.audio_turns import item_seed, made
 
 RATE_HZ = 16_000
 LEVEL = 0.2

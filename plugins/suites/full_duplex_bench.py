@@ -19,11 +19,11 @@ from typing import Any
 import soundfile
 
 from fobench import audio
-from fobench.assets import home
+from fobench.api.scenario import Anchor, Expect, Scenario, Turn
+from fobench.api.types import NS_PER_S, AudioChunk, samples_to_ns
+from fobench.assets.store import home
 from fobench.errors import FobenchError
-from fobench.scenario import Anchor, Expect, Scenario, Turn
-from fobench.types import NS_PER_S, AudioChunk, samples_to_ns
-from fobench_plugins.suites.clips import item_seed, made
+from fobench_plugins.suites.audio_turns import item_seed, made
 
 INPUT = "input.wav"
 HAPPENINGS = ("pause.json", "turn_taking.json", "interrupt.json", "metadata.json")

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fobench.assets import home
+from fobench.api.scenario import Expect, Scenario
+from fobench.assets.store import home
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.scenario import Expect, Scenario
-from fobench_plugins.suites.clips import item_seed, made, turn
+from fobench_plugins.suites.audio_turns import item_seed, made, turn
 
 AUDIO_COLUMNS = ("audio", "speech", "question_audio", "wav")
 QUESTION_COLUMNS = ("question", "Questions", "questions", "prompt", "instruction", "text", "query")

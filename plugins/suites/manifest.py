@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError
-from fobench.scenario import Scenario
-from fobench_plugins.suites.manifest_lines import read
-from fobench_plugins.suites.stage import scenario as staged
+from fobench_plugins.suites.manifest_parser import read
+from fobench_plugins.suites.scenario_builder import scenario as staged
 
 SHOWN = 10  # problems listed; the rest is counted
 

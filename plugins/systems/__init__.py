@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fobench.hookspecs import Factories
-from fobench_plugins.systems.cascade import cascade
+from fobench.api.hookspecs import Factories
+from fobench_plugins.systems.cascade.system import cascade
 from fobench_plugins.systems.freeze_omni import freeze_omni
-from fobench_plugins.systems.scripted import FACTORIES as SCRIPTED
+from fobench_plugins.systems.scripted.systems import FACTORIES as SCRIPTED
 
 FACTORIES: Factories = {"cascade": cascade, "freeze-omni": freeze_omni, **SCRIPTED}

@@ -7,18 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fobench import assets, plugins
-from fobench.config import DEFAULT_BACKBONE
+from fobench.api import registry
+from fobench.api.types import Message
+from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.types import Message
-from fobench_plugins.systems.loudness import LoudnessDetector
-from fobench_plugins.systems.silero import RATE_HZ, WINDOW, Silero, SpeechDetector
+from fobench.storage.run_config import DEFAULT_BACKBONE
+from reference_model.turn_taking.energy_vad import LoudnessDetector
+from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, Silero, SpeechDetector
 
 if TYPE_CHECKING:
-    from reference_model.activity import Detector
     from reference_model.config import Settings
-    from reference_model.live import Live
-    from reference_model.session import FreezeOmniSession
+    from reference_model.inference.engine import Live
+    from reference_model.inference.session import FreezeOmniSession
+    from reference_model.turn_taking.speech_activity import Detector
 
 ENDS = {"head": "the state head", "vad": "voice activity", "either": "the state head and voice activity"}
 MANNERS = ", loudness and rules on the words"
@@ -73,14 +74,14 @@ def freeze_omni(
     pass, if it has one, reads a turn again at its end. `compile`: the speech decoder's steps through torch.compile (CUDA
     graphs on a GPU; the first reply waits for the compiler). Options left out are the checkpoint's own.
     """
-    from reference_model import checkpoints
-    from reference_model.live import Live
+    from reference_model.checkpoint import loading
+    from reference_model.inference.engine import Live
 
     path, llm = _found(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
     place = getattr(llm, "device", "cpu")
-    model = checkpoints.load(path, device=place)
-    trained = not str(path).startswith(checkpoints.UNTRAINED)
-    checkpoints.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
+    model = loading.load(path, device=place)
+    trained = not str(path).startswith(loading.UNTRAINED)
+    loading.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
     if not reread:
         model.rereader = None
     elif model.rereader is not None:
@@ -93,7 +94,7 @@ def freeze_omni(
     which = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",
         "second_pass": model.rereader is not None,
-        "checkpoint_sha256": checkpoints.digest(path),
+        "checkpoint_sha256": loading.digest(path),
         "duplex": f"{ENDS[settings.duplex.turn_end]}{MANNERS if settings.duplex.manners else ''}",
     }
     return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
@@ -105,7 +106,7 @@ def _detectors(vad: str) -> Callable[[], Detector] | None:
         return LoudnessDetector
     if vad == "none":
         return None
-    network = Silero(next(assets.get("silero-vad").glob("*.onnx")))
+    network = Silero(next(store.get("silero-vad").glob("*.onnx")))
     return lambda: SpeechDetector(network)
 
 
@@ -118,7 +119,7 @@ def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | N
     except PrerequisiteError as error:
         lacks.append(str(error))
     try:
-        llm = plugins.create(
+        llm = registry.create(
             "backbones", backbone or _backbone(path, str(checkpoint)), {k: v for k, v in options.items() if v}
         )
     except PrerequisiteError as error:
@@ -129,10 +130,10 @@ def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | N
 
 
 def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
-    names = plugins.factories("checkpoints")
+    names = registry.factories("checkpoints")
     wanted = checkpoint or f"freeze-omni/{backbone or DEFAULT_BACKBONE}"
     if wanted in names or wanted.startswith("untrained:"):
-        path: Path = plugins.create("checkpoints", wanted)
+        path: Path = registry.create("checkpoints", wanted)
         return path
     if checkpoint is None:
         known = ", ".join(n.removeprefix("freeze-omni/") for n in names if n.startswith("freeze-omni/"))
@@ -145,7 +146,7 @@ def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
 
 def _backbone(path: Path | None, checkpoint: str) -> str:
     """The backbone that a checkpoint was made for."""
-    from reference_model.checkpoints import PUBLISHED_FOR, made_for
+    from reference_model.checkpoint.loading import PUBLISHED_FOR, made_for
 
     found = made_for(path) if path else PUBLISHED_FOR
     if not found:

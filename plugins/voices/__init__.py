@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fobench import assets
+from fobench.api.hookspecs import Factories
+from fobench.assets import store
 from fobench.errors import FobenchError
-from fobench.hookspecs import Factories
 
 
 def piper(
@@ -27,7 +27,7 @@ def piper(
 
     path = Path(model).expanduser()
     if model == "joe":
-        path = assets.get("piper-joe-medium", offline=offline or None) / "en_US-joe-medium.onnx"
+        path = store.get("piper-joe-medium", offline=offline or None) / "en_US-joe-medium.onnx"
     elif not path.is_file() or not path.with_name(path.name + ".json").is_file():
         raise FobenchError(f"Piper model {model!r}: neither joe nor an .onnx file that has its .onnx.json beside it.")
     name = "joe" if model == "joe" else path.stem
@@ -39,7 +39,7 @@ def kokoro(*, speed: float = 1.0, language: str = "en-us", threads: int | None =
     """Kokoro-82M: speakers jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo and mixtures of them."""
     from fobench_plugins.voices.kokoro import KokoroVoice
 
-    folder = assets.get("kokoro-82m-int8", offline=offline or None)
+    folder = store.get("kokoro-82m-int8", offline=offline or None)
     return KokoroVoice(folder, speed=speed, language=language, threads=threads)
 
 

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from typing import Any
 
+from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.types import AudioChunk
-from fobench_plugins.voices.speech import joined, speakable
+from fobench_plugins.voices.text_chunks import joined, speakable
 
 RATE_HZ = 22050  # of eSpeak's own output
 SECONDS = 60  # longest a call may take

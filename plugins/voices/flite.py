@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.types import AudioChunk
-from fobench_plugins.voices.speech import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import joined, portions, speakable
 
 RATE_HZ = 16000
 SECONDS = 60  # longest a call may take

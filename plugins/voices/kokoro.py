@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.types import AudioChunk
-from fobench_plugins.voices.speech import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import joined, portions, speakable
 
 RATE_HZ = 24000
 MOST_TOKENS = 509  # the styles are a table by number of tokens, 510 rows

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fobench.api.types import AudioChunk
 from fobench.errors import PrerequisiteError, unknown
-from fobench.types import AudioChunk
-from fobench_plugins.voices.speech import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import joined, portions, speakable
 
 INSTALL = "Piper is not installed ({}). Get it (its licence is GPL-3.0): pip install 'fobench[piper]'"
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from fobench import machine, plugins
+from fobench.api import registry
 from fobench.console import markdown_table
 from fobench.errors import FobenchError
+from fobench.storage import environment
 
 FORMS = ("transformers", "float32", "bfloat16", "int8", "int4", "mixed", "llama.cpp")
 PROMPT = [
@@ -46,9 +47,9 @@ def bandwidth() -> float:
 
 def made(name: str, form: str, threads: int) -> Any:
     if form == "llama.cpp":
-        return plugins.create("backbones", f"llamacpp:{name}", {"threads": str(threads)})
+        return registry.create("backbones", f"llamacpp:{name}", {"threads": str(threads)})
     dtype = "float32" if form == "transformers" else form
-    backbone = plugins.create("backbones", name, {"device": "cpu", "dtype": dtype})
+    backbone = registry.create("backbones", name, {"device": "cpu", "dtype": dtype})
     if form == "transformers":
         backbone.packed = None
     return backbone
@@ -125,7 +126,7 @@ def page(record: dict[str, Any]) -> str:
 
 
 def write(folder: Path, kept: Sequence[dict[str, Any]], read: Mapping[int, float]) -> str:
-    about = {"machine": machine.about(), "packages": machine.packages(), "git": machine.git()}
+    about = {"machine": environment.about(), "packages": environment.packages(), "git": environment.git()}
     record = {"version": 1, "bandwidth": read, "prompt": PROMPT, "rows": kept, **about}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "decode-speed.json").write_text(json.dumps(record, indent=1) + "\n")

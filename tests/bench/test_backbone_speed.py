@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from fobench import plugins
+from fobench.api import registry
 
 torch = pytest.importorskip("torch")
 
@@ -38,7 +38,7 @@ def threads(request):
 def backbones():
     """{dtype: backbone}, each loaded once."""
     return {
-        dtype: plugins.create("backbones", "smollm2-135m", {"device": "cpu", "dtype": dtype}) for dtype in dict(FORMS)
+        dtype: registry.create("backbones", "smollm2-135m", {"device": "cpu", "dtype": dtype}) for dtype in dict(FORMS)
     }
 
 

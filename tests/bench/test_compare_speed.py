@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from test_score_speed import synthetic_trace
 
-from fobench.score import score_run
+from fobench.scoring.scorer import score_run
 
 SCENARIOS = 10_000
 SCORED = 500
@@ -26,9 +26,9 @@ LIMIT_BYTES = 1024**3
 COMPARE = """
 import resource, sys
 from pathlib import Path
-from fobench.compare import compare
-from fobench.gates import Gate
-from fobench.snapshot import Snapshot
+from fobench.comparison import compare
+from fobench.comparison.gates import Gate
+from fobench.comparison.snapshot import Snapshot
 base, new = (Snapshot.of_run(Path(folder)) for folder in sys.argv[1:])
 gates = [Gate.parse(text) for text in ("response_ms.p90:10%", "parity:-2pp", "understanding_wer:+0.5pp")]
 found = compare(base, new, gates)

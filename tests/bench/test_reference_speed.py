@@ -13,16 +13,16 @@ from statistics import median
 
 import pytest
 
-from fobench import plugins
+from fobench.api import registry
 
 torch = pytest.importorskip("torch")
 
-from reference_model.checkpoints import untrained  # noqa: E402
-from reference_model.context import Role  # noqa: E402
-from reference_model.live import Live  # noqa: E402
-from reference_model.reply import Reply  # noqa: E402
-from reference_model.spoken_text import Segment, Segmentation, segments  # noqa: E402
-from reference_model.state import Hearing  # noqa: E402
+from reference_model.checkpoint.loading import untrained
+from reference_model.inference.conversation import Hearing
+from reference_model.inference.engine import Live
+from reference_model.inference.llm_context import Role
+from reference_model.inference.reply import Reply
+from reference_model.speech_output.segmenter import Segment, Segmentation, segments
 
 BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m" / "traces.jsonl"
 
@@ -33,7 +33,7 @@ FRAMES = 16  # of features in a chunk of 160 ms
 @pytest.fixture(scope="module")
 def live():
     model = untrained("small").eval()
-    return Live(model, plugins.create("backbones", "smollm2-135m", {"device": "cpu"}), model.config.settings, None)
+    return Live(model, registry.create("backbones", "smollm2-135m", {"device": "cpu"}), model.config.settings, None)
 
 
 class Listening:

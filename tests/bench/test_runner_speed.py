@@ -2,10 +2,11 @@
 
 import pytest
 
-from fobench import plugins, runner
-from fobench.clock import CostTable, VirtualClock
-from fobench.driver import Driver
-from fobench.host import Host, HostedDriver
+from fobench.api import registry
+from fobench.execution.process_host import Host, HostedDriver
+from fobench.execution.system_driver import Driver
+from fobench.simulation import replay
+from fobench.simulation.clock import CostTable, VirtualClock
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,8 @@ def driver():
 
 def test_replaying_a_scenario(benchmark, driver):
     """Seconds of harness for each second of conversation; the cascade takes some 0.5 s for it on two cores."""
-    scenario = next(iter(plugins.create("suites", "controls", {"count": 1}).scenarios(0)))
-    recording = benchmark(lambda: runner.replay(scenario, driver, VirtualClock(CostTable())))
+    scenario = next(iter(registry.create("suites", "controls", {"count": 1}).scenarios(0)))
+    recording = benchmark(lambda: replay.replay(scenario, driver, VirtualClock(CostTable())))
     per_second = benchmark.stats["median"] / (recording.trace.duration_ns / 1e9)
     benchmark.extra_info["harness_s_per_media_s"] = per_second
     assert per_second < 0.03

@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from fobench.scenario import Expect, Scenario, Turn
-from fobench.trace import Reply, Trace, Utterance
-from fobench.types import NS_PER_MS as MS
-from fobench.types import Event, EventKind
+from fobench.api.scenario import Expect, Scenario, Turn
+from fobench.api.trace import Reply, Trace, Utterance
+from fobench.api.types import NS_PER_MS as MS
+from fobench.api.types import Event, EventKind
 
 SCENARIOS = 2_000
 EVENTS = 100
@@ -44,7 +44,7 @@ WORDS = (
 SCORE = """
 import resource, sys
 from pathlib import Path
-from fobench.score import score_run
+from fobench.scoring.scorer import score_run
 results = score_run(Path(sys.argv[1]))
 print(results.total("accuracy_s2t").n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

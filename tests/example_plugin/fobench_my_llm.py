@@ -1,17 +1,17 @@
 """A fobench plugin: `fobench run --backbone my-llm --suite my-calls --suite-args folder=recordings`."""
 
-from fobench import plugins
-from fobench.hookspecs import hookimpl
+from fobench.api import registry
+from fobench.api.hookspecs import hookimpl
 
 
 def my_llm(repo: str = "HuggingFaceTB/SmolLM2-360M-Instruct", dtype: str = "auto"):
     """A frozen LLM: any folder or hub repository that transformers can load. Options are typed keyword arguments."""
-    return plugins.create("backbones", f"hf:{repo}", {"dtype": dtype})
+    return registry.create("backbones", f"hf:{repo}", {"dtype": dtype})
 
 
 def my_calls(folder: str = "recordings", skip_bad: bool = True):
     """A suite of one's own recordings."""
-    return plugins.create("suites", f"manifest:{folder}", {"skip_bad": skip_bad})
+    return registry.create("suites", f"manifest:{folder}", {"skip_bad": skip_bad})
 
 
 @hookimpl

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from fobench.scenario import Anchor
-from fobench.types import NS_PER_MS
+from fobench.api.scenario import Anchor
+from fobench.api.types import NS_PER_MS
 
 Kind = Literal[
     "question",  # with a known answer

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
-from fobench import plugins
+from fobench.api import registry
+from fobench.api.scenario import CONTROL, Expect, Scenario
+from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError, unknown
-from fobench.scenario import CONTROL, Expect, Scenario
-from fobench.types import NS_PER_S
-from fobench_plugins.suites.clips import item_seed
-from fobench_plugins.suites.duplex.casting import Casting, Troupe, troupe
+from fobench_plugins.suites.audio_turns import item_seed
 from fobench_plugins.suites.duplex.families import FAMILIES
-from fobench_plugins.suites.duplex.tones import Tones
-from fobench_plugins.suites.items import PATIENCE_NS, VOICE
+from fobench_plugins.suites.duplex.speaker_assignment import Casting, Troupe, troupe
+from fobench_plugins.suites.duplex.synthetic_tones import Tones
+from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE
 
 Sound = Literal["speech", "tones"]
 ENDING_MUTE = ("stop", "noise")  # roles after which, at a scenario's end, nothing is to be said
@@ -35,7 +35,7 @@ class Duplex:
             raise FobenchError(f"Suite 'duplex' needs a count of at least 1, not {count}.")
         self.count, self.controls, self.sound, self.voice = count, controls, sound, voice
         self._speakers = tuple(name.strip() for name in speakers.split(",")) if speakers else ()
-        plugins.find("voices", voice)
+        registry.find("voices", voice)
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
         for place in range(self.count):
@@ -45,7 +45,7 @@ class Duplex:
 
     @cached_property
     def troupe(self) -> Troupe:
-        known = self._speakers or (() if self.voice == VOICE else plugins.create("voices", self.voice).speakers)
+        known = self._speakers or (() if self.voice == VOICE else registry.create("voices", self.voice).speakers)
         return troupe(self.voice, tuple(known))
 
     def _scenario(self, family: str, place: int, control: bool, seed: int) -> Scenario:

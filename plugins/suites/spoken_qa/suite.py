@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fobench import audio, plugins
-from fobench.assets import home
+from fobench import audio
+from fobench.api import registry
+from fobench.api.scenario import Expect, Scenario, Turn
+from fobench.api.types import NS_PER_MS, AudioChunk, Voice, ns_to_samples
+from fobench.assets.store import home
 from fobench.errors import FobenchError
-from fobench.scenario import Expect, Scenario, Turn
-from fobench.types import NS_PER_MS, AudioChunk, Voice, ns_to_samples
-from fobench_plugins.suites.clips import item_seed, made, turn
-from fobench_plugins.suites.spoken_qa.archive import Rendering, unpacked
+from fobench_plugins.suites.audio_turns import item_seed, made, turn
+from fobench_plugins.suites.spoken_qa.clip_archive import Rendering, unpacked
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class SpokenQA:
         self.questions = read(questions) if questions else read()
         self.voice_name = voice
         self._asked_speakers = tuple(name.strip() for name in speakers.split(",")) if speakers else ()
-        plugins.find("voices", voice)
+        registry.find("voices", voice)
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
         roles = self._roles()
@@ -54,7 +55,7 @@ class SpokenQA:
 
     @cached_property
     def voice(self) -> Voice:
-        voice: Voice = plugins.create("voices", self.voice_name)
+        voice: Voice = registry.create("voices", self.voice_name)
         return voice
 
     def _roles(self) -> dict[str, str]:

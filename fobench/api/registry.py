@@ -1,0 +1,116 @@
+"""The registry: finds plugins by entry points, and makes components by name with checked options."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+import pluggy
+
+from fobench.api import hookspecs
+from fobench.errors import FobenchError, unknown
+
+GROUP = "fobench"
+KINDS = (
+    *("systems", "backbones", "codecs", "checkpoints", "trainers"),
+    *("recognizers", "voices", "suites", "metrics", "reporters"),
+)
+
+
+@cache
+def manager() -> pluggy.PluginManager:
+    """The plugin manager with every installed plugin registered. Raises `FobenchError` naming a plugin that cannot load."""
+    found = pluggy.PluginManager("fobench")
+    found.add_hookspecs(hookspecs)
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        try:
+            found.register(point.load(), name=point.name)
+        except Exception as error:  # a third party's import may fail in any way; the user must learn which
+            raise FobenchError(
+                f"Plugin {point.name!r} ({point.value}) cannot be loaded: {error!r}. Mend or uninstall it."
+            ) from error
+    try:
+        found.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise FobenchError(f"{error}. The hooks are fobench_{', fobench_'.join(KINDS)}.") from error
+    return found
+
+
+@cache
+def factories(kind: str) -> dict[str, Callable[..., Any]]:
+    """All factories of a kind (one of `KINDS`). Two plugins that claim one name are refused, both named."""
+    if kind not in KINDS:
+        raise unknown("kind of component", kind, KINDS)
+    hook = getattr(manager().hook, f"fobench_{kind}")
+    found: dict[str, Callable[..., Any]] = {}
+    owners: dict[str, str] = {}
+    for impl in hook.get_hookimpls():
+        for name, factory in impl.function().items():
+            if name in owners:
+                raise FobenchError(
+                    f"Two plugins claim the {kind[:-1]} {name!r}: {owners[name]!r} and {impl.plugin_name!r}. Uninstall one."
+                )
+            found[name], owners[name] = factory, impl.plugin_name
+    return found
+
+
+def find(kind: str, name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """The factory for `name` and its leading arguments: those of the family `hf:` for `hf:some/model`."""
+    known = factories(kind)
+    if name in known and not name.endswith(":"):
+        return known[name], ()
+    family, colon, target = name.partition(":")
+    if colon and target and family + ":" in known:
+        return known[family + ":"], (target,)
+    raise unknown(kind[:-1], name, [n + "..." if n.endswith(":") else n for n in known])
+
+
+def create(kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """The component `name` of `kind`, made with `options`; text values are converted to the factory's annotated types."""
+    factory, leading = find(kind, name)
+    return factory(*leading, **checked(kind, name, options or {}))
+
+
+def checked(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` converted for the factory. Raises `FobenchError` for an unknown name or a value of the wrong type."""
+    factory, leading = find(kind, name)
+    taken = option_types(factory, skip=len(leading))
+    converted = {}
+    for key, value in options.items():
+        if key not in taken:
+            raise unknown(f"option of {kind[:-1]} {name!r}", key, taken)
+        try:
+            converted[key] = convert(value, taken[key])
+        except ValueError as error:
+            raise FobenchError(f"Option {key}={value!r} of {kind[:-1]} {name!r}: {error}") from error
+    return converted
+
+
+def option_types(factory: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
+    """{option: annotated type} of a factory's keyword arguments, after the first `skip`."""
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    hints = typing.get_type_hints(target)
+    parameters = list(inspect.signature(factory).parameters.values())[skip:]
+    named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return {p.name: hints.get(p.name, str) for p in named}
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """`value` as `kind`: bool, int, float, str, a Literal, or one of those | None. Raises ValueError saying what is allowed."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        members = [m for m in typing.get_args(kind) if m is not type(None)]
+        return None if value is None or str(value).lower() == "none" else convert(value, members[0])
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(f"must be one of {', '.join(map(str, typing.get_args(kind)))}")
+        return value
+    if kind is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise ValueError("must be true or false")
+        return value.lower() in ("true", "1", "yes")
+    return kind(value) if kind in (int, float, str) and isinstance(value, str) else value

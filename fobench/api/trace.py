@@ -1,0 +1,188 @@
+"""A trace: everything that happened in one scenario. One JSON line; metrics are pure functions of it.
+
+Times are integer nanoseconds from the scenario's start on the playback timeline of the user and the listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from fobench.api.scenario import ASKING_ROLES, Scenario
+from fobench.api.types import Action, Event, EventKind
+from fobench.errors import FobenchError
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A turn of the user as it was played: `start_ns` and `end_ns` bound the true speech, not the file."""
+
+    turn: int  # index in scenario.turns
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Underrun:
+    """A gap in playback inside a reply: the listener ran out of audio at `at_ns` for `gap_ns`."""
+
+    at_ns: int
+    gap_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply as the listener heard it. Audible means over -45 dBFS for 30 ms; None: it never was.
+
+    `text` is what the system wrote; `generated_ns` and `heard_ns` are durations of its audio made and played.
+    """
+
+    reply: int
+    text: str
+    start_ns: int | None  # first sample played, leading silence included
+    audible_start_ns: int | None
+    audible_end_ns: int | None
+    generated_ns: int
+    heard_ns: int
+    stopped_ns: int | None = None  # when the system decided to yield, if it did
+    underruns: tuple[Underrun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a scenario has no result: what happened (`raised`, `hung`, `died`, `bad_audio`, ...) and the message."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One scenario's record. `scenario` is embedded, so that a line can be scored by itself.
+
+    `routes`: reply text per route that was asked of the system by text: t2t (reference text), a2t2t (its own transcript).
+    `judge`: what the judging recogniser heard: `reply` (the spoken answer) and `floor` (the user's clean audio
+    of the question), None where there was nothing to hear. `measured`: what metrics with a model measured on the reply's
+    audio, by metric name. `compute`: ns spent by the system on its input path and its output path.
+    """
+
+    scenario: Scenario
+    clock: Literal["virtual", "wall"]
+    costs: str  # "measured", or "declared:<hash of the table>"
+    duration_ns: int
+    events: tuple[Event, ...] = ()
+    user: tuple[Utterance, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    routes: Mapping[str, str | None] = field(default_factory=dict)
+    judge: Mapping[str, str | None] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    compute: Mapping[str, int] = field(default_factory=dict)
+    audio: str | None = None  # stereo FLAC inside the run folder: left user, right system as heard
+    failure: Failure | None = None
+    version: int = VERSION
+
+    @property
+    def id(self) -> str:
+        return self.scenario.id
+
+    @property
+    def question(self) -> Utterance | None:
+        """The user's utterance of the scenario's question, if it was reached."""
+        turns, wanted = self.scenario.turns, self.scenario.question
+        return next((u for u in reversed(self.user) if turns[u.turn] is wanted), None)
+
+    @property
+    def asked(self) -> Utterance | None:
+        """The last utterance that asks: the question, or what was asked before one that was not reached."""
+        turns = self.scenario.turns
+        return next((u for u in reversed(self.user) if turns[u.turn].role in ASKING_ROLES), None)
+
+    @property
+    def answer(self) -> Reply | None:
+        """The reply to the question: the first with sound that began after the question had begun, else with text.
+
+        One that was stopped before the question's end is none, unless there is no other.
+        """
+        question = self.question
+        after = [r for r in self.replies if question and (r.start_ns is None or r.start_ns >= question.start_ns)]
+        if question:
+            lasting = [r for r in after if r.stopped_ns is None or r.stopped_ns > question.end_ns]
+            after = lasting or after
+        return next((r for r in after if r.start_ns is not None), after[0] if after else None)
+
+    def of(self, kind: EventKind) -> tuple[Event, ...]:
+        return tuple(event for event in self.events if event.kind == kind)
+
+    def decisions(self, action: Action) -> tuple[Event, ...]:
+        return tuple(event for event in self.of(EventKind.DECISION) if event.data.get("action") == action)
+
+    def transcript(self) -> str | None:
+        """The system's own transcript of all it heard, or None if it reports none."""
+        texts = [str(event.data["text"]) for event in self.of(EventKind.TRANSCRIPT)]
+        return " ".join(texts) if texts else None
+
+    def transcripts(self) -> tuple[str, ...]:
+        """`transcript` apart by the scenario's asking turns: what was reported since each began, "" if nothing was."""
+        asking = [i for i, turn in enumerate(self.scenario.turns) if turn.role in ASKING_ROLES]
+        begun = {u.turn: u.start_ns for u in self.user}
+        heard: list[list[str]] = [[] for _ in asking]
+        for event in self.of(EventKind.TRANSCRIPT) if asking else ():
+            since = [k for k, turn in enumerate(asking) if turn in begun and begun[turn] <= (event.compute_ns or 0)]
+            heard[max(since, default=0)].append(str(event.data["text"]))
+        return tuple(map(" ".join, heard))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for one JSON line (audio samples are never in it)."""
+        plain = {name: getattr(self, name) for name in ("clock", "costs", "duration_ns", "audio")}
+        mappings = {name: dict(getattr(self, name)) for name in ("routes", "judge", "measured", "compute")}
+        records = {name: [asdict(item) for item in getattr(self, name)] for name in ("user", "replies")}
+        return {
+            "version": self.version,
+            "scenario": self.scenario.to_json(),
+            **plain,
+            "events": [_event(event) for event in self.events],  # there are hundreds: asdict would copy them deeply
+            **records,
+            **mappings,
+            "failure": asdict(self.failure) if self.failure else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Trace:
+        """The trace that `to_json` wrote. Raises `FobenchError` for another version or a broken record."""
+        if not isinstance(data, Mapping):
+            raise FobenchError(f"Broken trace: a {type(data).__name__}, not an object")
+        if data.get("version") != VERSION:
+            raise FobenchError(
+                f"Trace version {data.get('version')!r} is not {VERSION}: run it again, or use the fobench that wrote it."
+            )
+        try:
+            return cls(
+                **{
+                    **data,
+                    "scenario": Scenario.from_json(data["scenario"]),
+                    "events": tuple(Event(**{**event, "kind": EventKind(event["kind"])}) for event in data["events"]),
+                    "user": tuple(Utterance(**item) for item in data["user"]),
+                    "replies": tuple(_reply(item) for item in data["replies"]),
+                    "failure": Failure(**data["failure"]) if data["failure"] else None,
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FobenchError(f"Broken trace: {error}") from error
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "data": dict(event.data),
+        "media_ns": event.media_ns,
+        "compute_ns": event.compute_ns,
+        "playback_ns": event.playback_ns,
+        "cost_ns": event.cost_ns,
+    }
+
+
+def _reply(data: Mapping[str, Any]) -> Reply:
+    return Reply(**{**data, "underruns": tuple(Underrun(**gap) for gap in data["underruns"])})

@@ -1,0 +1,1 @@
+"""Pinned model files: found, downloaded, verified, converted."""

@@ -1,0 +1,187 @@
+"""`fobench codec`: clips through a codec and back, with what that costs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fobench.cli.options import NewFolder, check_owners, named_args, names, owned, pairs
+from fobench.console import counted, markdown_table, table
+from fobench.errors import FobenchError
+
+if TYPE_CHECKING:
+    from fobench.matrix.codec_resynthesis import Clip, Control
+
+COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec's share", "DNSMOS before", "after", "RTF")
+
+
+@click.command()
+@click.argument("codecs", metavar="NAME[,NAME]")
+@click.argument("clips", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--args",
+    "options",
+    multiple=True,
+    callback=pairs,
+    metavar="NAME=VALUE",
+    help="An option of the codec; of one among several: NAME:OPTION=VALUE.",
+)
+@click.option("--text", help="What is said in the clip; without it, the recogniser's words on the original count.")
+@click.option("--suite", "-s", "suites", multiple=True, help="Also the users' turns of a suite, with their texts.")
+@named_args("--suite-args", "suites")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
+@click.option("--judge", default="whisper", show_default=True, help="The recogniser (fobench ls recognizers).")
+@named_args("--judge-args", "judge")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the suites.")
+@click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
+def codec(
+    codecs: str,
+    clips: tuple[Path, ...],
+    options: Mapping[str, str],
+    text: str | None,
+    judge: str,
+    judge_args: Mapping[str, str],
+    output: Path | None,
+    **suites: Any,
+) -> None:
+    """Put clips through a codec and back; write the sound and its scores.
+
+    CLIPS are audio files. Each is heard by the recogniser and rated by DNSMOS, before and after: what is worse after is the
+    codec's own share. The folder holds every resynthesis as FLAC, codec.json, and what was heard in heard.json; with several
+    codecs, each has a folder in it. codecs.md is the table.
+    """
+    from fobench.api import registry
+    from fobench.matrix import codec_resynthesis
+    from fobench.storage.run_folder import file_name
+
+    chosen = _made(codecs, options)
+
+    found = [*_files(clips, text), *_of_suites(**suites)]
+    if not found:
+        raise FobenchError("Nothing to code: name audio files, or a --suite.")
+    folder = output or _new_folder("-".join(chosen))
+    bench = codec_resynthesis.Bench(
+        registry.create("recognizers", judge, judge_args), registry.create("metrics", "dnsmos")
+    )
+    controls = []
+    for name, made in chosen.items():
+        own = folder / file_name(name) if len(chosen) > 1 else folder
+        own.mkdir(parents=True, exist_ok=True)
+        controls.append(bench.control(name, made, found, partial(_save, own)))
+        write(own, controls[-1])
+    (folder / "codecs.md").write_text(_page(controls), encoding="utf-8")
+    show(controls)
+    click.echo(f"{counted(len(found), 'clip')} -> {folder}")
+
+
+def write(folder: Path, control: Control) -> None:
+    """codec.json: the scores, and on what they were made; heard.json: the words that were heard, which may not be ours to publish."""
+    from fobench.storage import environment
+
+    heard = [{"clip": t.clip, "before": t.before.heard, "after": t.after.heard} for t in control.trips]
+    record = {
+        **control.to_json(),
+        "machine": environment.about(),
+        "packages": environment.packages(),
+        "git": environment.git(),
+    }
+    for name, plain in (("codec.json", record), ("heard.json", heard)):
+        (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show(controls: Sequence[Control]) -> None:
+    """A row a codec, on the terminal."""
+    table(_title(controls), COLUMNS, map(row, controls))
+
+
+def _page(controls: Sequence[Control]) -> str:
+    """codecs.md"""
+    told = "The codec's share, in points, is its WER less that of the original; its 95 % interval by a paired bootstrap over clips."
+    return "\n".join([f"# {_title(controls)}", "", *markdown_table(COLUMNS, [*map(row, controls)]), "", told, ""])
+
+
+def _title(controls: Sequence[Control]) -> str:
+    against = "the clips' texts" if controls[0].referenced else "what was heard in the originals"
+    return f"{counted(len(controls[0].trips), 'clip')}, WER against {against}"
+
+
+def row(control: Control) -> tuple[str, ...]:
+    """A codec's figures as texts, in the order of `COLUMNS`."""
+    share, interval = control.codec_wer()
+    told = f"{_points(share)} ({_points(interval[0])} to {_points(interval[1])})" if interval else _points(share)
+    weights = str(control.about.get("weights", ""))
+    return (
+        f"{control.codec} ({weights})" if weights.startswith("random") else control.codec,
+        f"{control.bits_per_s / 1000:.2f}",
+        _percent(control.wer("before")),
+        _percent(control.wer("after")),
+        told,
+        _plain(control.mos("before")),
+        _plain(control.mos("after")),
+        _plain(control.rtf()),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _points(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.1f}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _made(given: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """{name: codec}. Raises `FobenchError` for an option of none of them."""
+    from fobench.api import registry
+
+    chosen = names("codecs", given)
+    if not chosen:
+        raise FobenchError("No codec is named. Choices: fobench ls codecs.")
+    check_owners("codec", "--args", options, list(chosen))
+    return {name: registry.create("codecs", name, owned(options, name)) for name in chosen}
+
+
+def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
+    from fobench import audio
+    from fobench.matrix.codec_resynthesis import Clip
+
+    if text is not None and len(paths) != 1:
+        raise FobenchError(
+            f"--text is what one clip says; {len(paths)} are given. Texts of many: --suite manifest:FILE."
+        )
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        raise FobenchError(f"Two clips have one name: {', '.join(stems)}. Rename one: the output is named by it.")
+    return [Clip(path.stem, audio.load(path), text) for path in paths]
+
+
+def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int) -> list[Clip]:
+    from fobench.execution.run import select
+    from fobench.matrix.codec_resynthesis import spoken
+    from fobench.storage.run_config import Config
+
+    if not suites:
+        return []
+    return list(spoken(select(Config(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
+
+
+def _save(folder: Path, clip: Clip, sound: Any) -> None:
+    from fobench import audio
+    from fobench.storage.run_folder import file_name
+
+    audio.save(folder / f"{file_name(clip.name)}.flac", sound.samples, sound.rate_hz)
+
+
+def _new_folder(name: str) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-codec-{name}"

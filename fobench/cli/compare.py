@@ -1,0 +1,225 @@
+"""`fobench compare` and `fobench baseline`: the commands around `fobench.comparison` and `fobench.comparison.baseline_store`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fobench.cli.options import NewFolder, from_file, option
+from fobench.console import counted, table
+from fobench.errors import FobenchError, unknown
+
+if TYPE_CHECKING:
+    from fobench.comparison import Comparison
+    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.snapshot import Snapshot
+
+REPORTERS = ("markdown", "html", "junit")
+STORE = "baselines"
+ALPHA = 0.05
+OPTIONS = ("baseline", "gates", "allow_mismatch")  # of `fobench run` that are none of its configuration
+EXITS = """Exit codes: 0 no gate tells a regression, 1 a regression, 2 wrong use or unlike runs, 3 no regression, but a gate is
+inconclusive: too few scenarios."""
+
+
+class Share(click.types.FloatParamType):
+    """A number between 0 and 1."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not 0 < number < 1:
+            self.fail(f"{value} is not between 0 and 1.", param, ctx)
+        return number
+
+
+fail_on = option(
+    "--fail-on",
+    "gates",
+    multiple=True,
+    metavar="FIGURE:LIMIT",
+    show_default=False,
+    help="A gate: fail if the figure became worse by more, e.g. response_ms.p90:10% or parity:-2pp; repeatable.",
+)
+allow_mismatch = option("--allow-mismatch", is_flag=True, help="Compare unlike runs, and say so.")
+
+
+@click.command(epilog=EXITS)
+@click.argument("base")
+@click.argument("new", nargs=-1, required=True)
+@fail_on
+@allow_mismatch
+@click.option(
+    "--alpha", type=Share(), default=ALPHA, show_default=True, help="Level of the tests, over all gates together."
+)
+@click.option("--output", "-o", type=NewFolder(), help="Folder for comparison.html, .md, .xml (JUnit) and .json.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, own, path: from_file(ctx, own, path, shared=_run(ctx)),
+    help="TOML file with these options, e.g. that of the run.",
+)
+def compare(
+    base: str, new: tuple[str, ...], gates: tuple[str, ...], allow_mismatch: bool, alpha: float, output: Path | None
+) -> None:
+    """Compare runs with a base, scenario by scenario, and refuse what became worse.
+
+    BASE and NEW are runs' folders or baselines: a file, FOLDER[#NUMBER | #NAME] or git:BRANCH[#NUMBER | #NAME].
+    """
+    from fobench.comparison import baseline_store
+    from fobench.comparison.snapshot import named
+
+    first, *others = named([baseline_store.load(place) for place in (base, *new)])
+    codes = []
+    for run in others:
+        folder = output / _folder_name(run.name) if output and len(others) > 1 else output
+        codes.append(judged(first, run, gates, alpha=alpha, allow_mismatch=allow_mismatch, folder=folder))
+    sys.exit(worst(codes))
+
+
+def base_of(place: str | None, gates: Sequence[str]) -> Snapshot | None:
+    """What a run is to be compared with, read before it begins; its gates must be on figures that the base has."""
+    from fobench.comparison import baseline_store
+    from fobench.comparison.gates import Gate
+    from fobench.comparison.metric_delta import figures
+
+    parsed = [Gate.parse(gate) for gate in gates]
+    if not place:
+        if gates:
+            raise FobenchError("--fail-on compares with a base: name one with --baseline.")
+        return None
+    base = baseline_store.load(place)
+    for gate in parsed:
+        gate.resolved(figures(base))
+    return base
+
+
+def gate(base: Snapshot, run: Path, gates: Iterable[str], allow_mismatch: bool) -> int:
+    """Compares a finished run, reports into its folder, and returns the exit code."""
+    from fobench.comparison.snapshot import Snapshot, named
+
+    first, new = named([base, Snapshot.of_run(run)])
+    return judged(first, new, gates, alpha=ALPHA, allow_mismatch=allow_mismatch, folder=run)
+
+
+def judged(
+    base: Snapshot, new: Snapshot, gates: Iterable[str], *, alpha: float, allow_mismatch: bool, folder: Path | None
+) -> int:
+    """Compares, reports, and returns the exit code."""
+    from fobench.comparison import compare as compared
+    from fobench.comparison.gates import Gate
+
+    made = compared(base, new, map(Gate.parse, gates), allow_mismatch=allow_mismatch, alpha=alpha)
+    _write(made, folder)
+    return made.exit_code
+
+
+def worst(codes: Sequence[int]) -> int:
+    """A regression outweighs an inconclusive gate, this a pass."""
+    return next((code for code in (1, 3) if code in codes), 0)
+
+
+def _write(comparison: Comparison, folder: Path | None) -> None:
+    from fobench.api import registry
+
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "comparison.json").write_text(comparison.dumps(), encoding="utf-8")
+    for name in (*(REPORTERS if folder else ()), "terminal"):  # the terminal's last: it names what the others wrote
+        registry.create("reporters", name).write_comparison(comparison, folder)
+
+
+@click.group()
+def baseline() -> None:
+    """Runs to compare with: numbered files in a folder or on a git branch."""
+
+
+store_option = option(
+    "--store",
+    default=STORE,
+    metavar="FOLDER|git:BRANCH",
+    help="Where they lie: a folder, or a branch that is never checked out.",
+)
+
+
+@baseline.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@store_option
+@click.option("--name", help="Its name; default: the system's.")
+def save(run: Path, store: str, name: str | None) -> None:
+    """Keep a scored run's figures, scenario by scenario, under the next number. Its audio is not kept."""
+    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.snapshot import Snapshot
+
+    made = Store(store).save(Snapshot.of_run(run), name)
+    click.echo(
+        f"Saved {store}#{made.number:04d} ({made.file}). Compare with it: fobench compare '{store}#{made.name}' RUN"
+    )
+
+
+@baseline.command("ls")
+@store_option
+def ls(store: str) -> None:
+    """List the baselines of a store."""
+    from fobench.comparison import baseline_store
+
+    found = baseline_store.Store(store)
+    columns = ("number", "name", "commit", "day", "machine", "clock, costs", "scenarios")
+    table(f"baselines in {store}", columns, baseline_store.facts((each, found.load(each)) for each in found.filled()))
+
+
+@baseline.command()
+@store_option
+@click.option("--keep", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each name stay.")
+def prune(store: str, keep: int) -> None:
+    """Remove all but the newest of each name."""
+    from fobench.comparison.baseline_store import Store
+
+    removed = Store(store).prune(keep)
+    for each in removed:
+        click.echo(f"Removed {each.file}")
+    click.echo(f"{counted(len(removed), 'baseline')} removed.")
+
+
+@baseline.command("trend")
+@store_option
+@click.option("--name", help="Only the baselines of this name.")
+@click.option("--run", "runs", multiple=True, help="A run or baseline to add at the end; repeatable.")
+@click.option(
+    "--output", "-o", type=NewFolder(), default=Path("runs/trend"), show_default=True, help="Folder for trend.html."
+)
+def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) -> None:
+    """Draw every figure over all baselines, with the points where it changed beyond chance."""
+    from fobench.api import registry
+    from fobench.comparison import baseline_store
+    from fobench.comparison.trend import trend
+
+    found = baseline_store.Store(store)
+    chosen = _named(found, name)
+    made = trend([*chosen, *(baseline_store.load(place) for place in runs)])
+    for reporter in ("html", "terminal"):
+        registry.create("reporters", reporter).write_trend(made, output)
+
+
+def _folder_name(name: str) -> str:
+    """A run's name, which may be a path, as the name of one folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+
+
+def _run(ctx: click.Context) -> click.Command | None:
+    """The command `fobench run`, whose configuration file may hold gates."""
+    group = ctx.parent.command if ctx.parent else None
+    return group.commands.get("run") if isinstance(group, click.Group) else None
+
+
+def _named(store: Store, name: str | None) -> list[Snapshot]:
+    known = store.filled()
+    if name and name not in (names := {each.name for each in known}):
+        raise unknown(f"name of a baseline of {store.place}", name, names)
+    return [store.load(each) for each in known if name in (None, each.name)]

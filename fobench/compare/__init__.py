@@ -1,8 +1,0 @@
-"""Comparing two runs item by item: what changed, by how much, whether chance could do it, and what a gate says of it."""
-
-from __future__ import annotations
-
-from fobench.compare.comparison import Comparison, compare
-from fobench.compare.ruling import Ruling
-
-__all__ = ["Comparison", "Ruling", "compare"]

@@ -1,0 +1,340 @@
+"""Conformance of backbones and codecs. Tensors are only touched by their shape, slices and `numpy()`: any library's will do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fobench import audio
+from fobench.api.types import Backbone, Codec, Message, Samples
+from fobench.conformance import Probe, need
+from fobench.conformance.speech import need_count, need_sound, speech
+
+MESSAGES: Sequence[Message] = ({"role": "user", "content": "Which city is the capital of France?"},)
+CLOSE = (
+    0.99  # cosine from which two hidden states or logits count as equal: kernels differ with the number of positions
+)
+REPLY_TOKENS = 12
+PLAIN = "The café opens at 7:30, doesn't it?"
+
+# ---- Backbones -------------------------------------------------------------------------------------------------------
+
+
+def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
+    subject = _Thinking(backbone)
+    return (
+        ("parameter hash", subject.hashed),
+        ("sizes", subject.sizes),
+        ("chat template", subject.chat),
+        ("text and back", subject.text),
+        ("shapes", subject.shapes),
+        ("same input, same output", subject.repeatable),
+        ("step by step is as at once", subject.stepwise),
+        ("a crop is as never said", subject.crop),
+        ("a fork lives by itself", subject.fork),
+        ("stream", subject.stream),
+        ("frozen", subject.frozen),
+        ("parameters unchanged", subject.unchanged),
+    )
+
+
+class _Thinking:
+    """The hash of the parameters is taken first, by a probe of its own; the last one compares."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    @cached_property
+    def hash(self) -> str:
+        return self.backbone.parameter_hash()
+
+    @cached_property
+    def ids(self) -> list[int]:
+        return self.backbone.chat(MESSAGES)
+
+    @cached_property
+    def x(self) -> Any:
+        """[1, T, D]"""
+        return self.backbone.embed(_ids(self.ids))
+
+    @cached_property
+    def whole(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Hidden states [T, D] and logits [T, V] of the conversation at once."""
+        hidden, logits, _ = self.backbone.step(self.x)
+        return _array(hidden)[0], _array(logits)[0]
+
+    def sizes(self) -> str:
+        need(
+            isinstance(self.backbone.name, str) and self.backbone.name, f"name must be text, not {self.backbone.name!r}"
+        )
+        need_count(self.backbone.hidden_size, "hidden_size")
+        need_count(self.backbone.vocab_size, "vocab_size")
+        return f"{self.backbone.name}: hidden {self.backbone.hidden_size}, vocabulary {self.backbone.vocab_size}"
+
+    def chat(self) -> str:
+        need(isinstance(self.ids, list) and self.ids, f"chat() must return a list of token ids, not {self.ids!r}")
+        wrong = [i for i in self.ids if not isinstance(i, int) or not 0 <= i < self.backbone.vocab_size]
+        need(not wrong, f"ids {wrong[:5]} are not in 0 to {self.backbone.vocab_size - 1}")
+        longer = self.backbone.chat([{"role": "system", "content": "Be brief."}, *MESSAGES])
+        need(longer != self.ids, "a system message changes nothing")
+        return f"{len(self.ids)} tokens"
+
+    def text(self) -> str:
+        """Plain text as ids, and ids as text while they come."""
+        ids = self.backbone.encode(PLAIN)
+        need(isinstance(ids, list) and ids, f"encode() must return a list of token ids, not {ids!r}")
+        pieces = self.backbone.pieces()
+        text = "".join([*map(pieces.add, ids), pieces.rest()])
+        need(text == PLAIN, f"encode() and pieces() make {text!r} of {PLAIN!r}")
+        need(not self.backbone.end_ids & set(ids), "encode() adds a token that ends a reply")
+        need(self.backbone.end_ids, "end_ids is empty: no reply would ever end")
+        need_count(self.backbone.context, "context")
+        return f"{len(ids)} tokens, {len(self.backbone.end_ids)} that end a reply, context {self.backbone.context}"
+
+    def shapes(self) -> str:
+        length, width, words = len(self.ids), self.backbone.hidden_size, self.backbone.vocab_size
+        need_shape(self.x, (1, length, width), "embed(ids [1, T])")
+        hidden, logits, _ = self.backbone.step(self.x)
+        need_shape(hidden, (1, length, width), "hidden states")
+        need_shape(logits, (1, length, words), "logits")
+        _, last, _ = self.backbone.step(self.x, logits=1)
+        need_shape(last, (1, 1, words), "step(x, logits=1): logits")
+        for what, tensor in (("embed()", self.x), ("hidden states", hidden), ("logits", logits)):
+            need("float" in str(tensor.dtype), f"{what} must be floating, not {tensor.dtype}")
+        need(np.isfinite(_array(hidden)).all() and np.isfinite(_array(logits)).all(), "values that are not finite")
+        return f"[1, {length}, {width}] -> [1, {length}, {width}], [1, {length}, {words}]"
+
+    def repeatable(self) -> str:
+        hidden, logits, _ = self.backbone.step(self.x)
+        same = np.array_equal(_array(hidden)[0], self.whole[0]) and np.array_equal(_array(logits)[0], self.whole[1])
+        need(same, "the same input gave other numbers the second time")
+        return "bit-identical"
+
+    def stepwise(self) -> str:
+        state, worst = None, 1.0
+        for at in range(len(self.ids)):
+            hidden, logits, state = self.backbone.step(self.x[:, at : at + 1], state)
+            worst = min(worst, self._need_as_whole(at, hidden, logits, "one position at a time"))
+        return f"cosine {worst:.5f} at worst"
+
+    def crop(self) -> str:
+        """Two thirds, cropped to one third, then the rest: as if the middle had not been there twice."""
+        cut = len(self.ids) // 3
+        _, _, state = self.backbone.step(self.x[:, : 2 * cut])
+        state = self.backbone.crop(state, cut)
+        hidden, logits, _ = self.backbone.step(self.x[:, cut:], state)
+        return f"cosine {self._need_as_whole(cut, hidden, logits, 'after a crop'):.5f} at worst"
+
+    def fork(self) -> str:
+        """The original goes another way; what follows on the fork is as if it had not."""
+        cut = len(self.ids) // 2
+        _, _, state = self.backbone.step(self.x[:, :cut])
+        forked = self.backbone.fork(state)
+        self.backbone.step(self.x[:, :cut], state)
+        hidden, logits, _ = self.backbone.step(self.x[:, cut:], forked)
+        return f"cosine {self._need_as_whole(cut, hidden, logits, 'on a fork'):.5f} at worst"
+
+    def stream(self) -> str:
+        def reply(seed: int, temperature: float) -> list[str]:
+            pieces = self.backbone.stream(MESSAGES, max_tokens=REPLY_TOKENS, seed=seed, temperature=temperature)
+            return list(islice(pieces, 10 * REPLY_TOKENS))
+
+        greedy = reply(0, 0.0)
+        need(all(isinstance(piece, str) for piece in greedy), "stream() must yield text")
+        need(len(greedy) <= REPLY_TOKENS + 1, f"max_tokens={REPLY_TOKENS} gave {len(greedy)} pieces")
+        need("".join(greedy).strip(), f"no reply to {MESSAGES[0]['content']!r}")
+        need(reply(1, 0.0) == greedy, "greedy decoding depends on the seed, or differs from time to time")
+        need(reply(5, 1.0) == reply(5, 1.0), "the same seed gave two replies at temperature 1")
+        return f"{''.join(greedy)!r}"
+
+    def frozen(self) -> str:
+        """No part of the backbone that tells its parameters says that one of them learns, or that it is in training."""
+        parts = [part for part in vars(self.backbone).values() if callable(getattr(part, "parameters", None))]
+        for part in parts:
+            learning = sum(1 for p in part.parameters() if getattr(p, "requires_grad", False))
+            need(not learning, f"{learning} parameters of {type(part).__name__} have requires_grad")
+            need(not getattr(part, "training", False), f"{type(part).__name__} is in training mode: call eval()")
+        return "no parameter learns" if parts else "keeps its parameters to itself"
+
+    def hashed(self) -> str:
+        need(isinstance(self.hash, str) and self.hash, f"parameter_hash() must be text, not {self.hash!r}")
+        return self.hash[:12]
+
+    def unchanged(self) -> str:
+        after = self.backbone.parameter_hash()
+        need(after == self.hash, f"parameter_hash() was {self.hash[:12]}, and is {after[:12]} after use")
+        return self.hash[:12]
+
+    def _need_as_whole(self, first: int, hidden: Any, logits: Any, when: str) -> float:
+        """The lowest cosine of hidden states and logits to those at once, from position `first` on; `Broken` if not close."""
+        worst = 1.0
+        for part, whole in zip((hidden, logits), self.whole, strict=True):
+            for at, row in enumerate(_array(part)[0], start=first):
+                worst = min(worst, cosine := _cosine(row, whole[at]))
+                need(cosine >= CLOSE, f"position {at} {when} has cosine {cosine:.4f} to the same position at once")
+        return worst
+
+
+def need_shape(tensor: Any, expected: tuple[int, ...], what: str) -> None:
+    shape = tuple(int(size) for size in tensor.shape)
+    need(shape == expected, f"{what} must be {list(expected)}, not {list(shape)}")
+
+
+def _ids(ids: Sequence[int]) -> Any:
+    """[1, T] ids in the library that the backbone has loaded: torch, else numpy."""
+    torch = sys.modules.get("torch")
+    return torch.tensor([list(ids)]) if torch else np.array([ids])
+
+
+def _array(tensor: Any) -> npt.NDArray[np.float64]:
+    for step in ("detach", "float", "cpu", "numpy"):
+        tensor = getattr(tensor, step)() if hasattr(tensor, step) else tensor
+    return np.asarray(tensor, dtype=np.float64)
+
+
+def _cosine(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    return float(a @ b / max(1e-30, float(np.linalg.norm(a) * np.linalg.norm(b))))
+
+
+# ---- Codecs ----------------------------------------------------------------------------------------------------------
+
+
+def codec_probes(codec: Codec) -> Sequence[tuple[str, Probe]]:
+    subject = _Coding(codec)
+    return (
+        ("rates and sizes", subject.sizes),
+        ("codes", subject.codes_fit),
+        ("same audio, same codes", subject.repeatable),
+        ("streamed encoding is as offline", subject.encode_streamed),
+        ("streamed decoding is as offline", subject.decode_streamed),
+        ("a state that is used twice makes a fork", subject.fork),
+        ("there and back", subject.round_trip),
+        ("next to nothing", subject.nothing),
+    )
+
+
+class _Coding:
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    @cached_property
+    def wave(self) -> Samples:
+        return audio.resample(speech()[0], self.codec.sample_rate_hz).samples
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.int64]:
+        """[K, F]"""
+        return self.codec.encode(self.wave, last=True)[0]
+
+    @cached_property
+    def decoded(self) -> Samples:
+        return self.codec.decode(self.codes, last=True)[0]
+
+    @property
+    def hop(self) -> float:
+        """Samples of a frame."""
+        return self.codec.sample_rate_hz / self.codec.frame_rate_hz
+
+    def sizes(self) -> str:
+        for name in ("sample_rate_hz", "num_codebooks", "cardinality"):
+            need_count(getattr(self.codec, name, None), name)
+        need(self.codec.frame_rate_hz > 0, f"frame_rate_hz must be > 0, not {self.codec.frame_rate_hz!r}")
+        bits = self.codec.frame_rate_hz * self.codec.num_codebooks * float(np.log2(self.codec.cardinality))
+        return f"{self.codec.frame_rate_hz:.2f} Hz x {self.codec.num_codebooks} of {self.codec.cardinality}: {bits:.0f} bit/s"
+
+    def codes_fit(self) -> str:
+        codes = self.codes
+        need(isinstance(codes, np.ndarray) and codes.ndim == 2, "encode() must return a numpy array [K, F] and a state")
+        need(codes.shape[0] == self.codec.num_codebooks, f"{codes.shape[0]} codebooks, not {self.codec.num_codebooks}")
+        need(np.issubdtype(codes.dtype, np.integer), f"codes must be integers, not {codes.dtype}")
+        low, high = int(codes.min()), int(codes.max())
+        need(
+            low >= 0 and high < self.codec.cardinality, f"codes {low} to {high} leave 0 to {self.codec.cardinality - 1}"
+        )
+        expected = len(self.wave) / self.hop
+        need(abs(codes.shape[1] - expected) <= 2, f"{codes.shape[1]} frames for {expected:.1f} frames of audio")
+        return f"{codes.shape[1]} frames for {len(self.wave) / self.codec.sample_rate_hz:.2f} s"
+
+    def repeatable(self) -> str:
+        need(np.array_equal(self.codec.encode(self.wave, last=True)[0], self.codes), "the second time gave other codes")
+        return "twice the same"
+
+    def encode_streamed(self) -> str:
+        sizes = [max(1, round(self.hop * frames)) for frames in (1, 3, 0.37)]
+        for size in sizes:
+            pieces = _pieces(self.wave, size)
+            codes = _streamed(lambda piece, state, last: self.codec.encode(piece, state, last), pieces)
+            need_equal_codes(self.codes, codes, f"in chunks of {size} samples")
+        return f"chunks of {', '.join(map(str, sizes))} samples"
+
+    def decode_streamed(self) -> str:
+        worst = 0.0
+        for size in (1, 2, 7):
+            pieces = [self.codes[:, at : at + size] for at in range(0, self.codes.shape[1], size)]
+            wave = _streamed(lambda piece, state, last: self.codec.decode(piece, state, last), pieces)
+            need(
+                len(wave) == len(self.decoded),
+                f"{len(self.decoded)} samples became {len(wave)} by {size} frames at a time",
+            )
+            worst = max(worst, float(np.abs(wave - self.decoded).max()))
+            need(worst < 1e-3, f"the sound differs by {worst:.2g} where decoded by {size} frames at a time")
+        return f"1, 2 and 7 frames at a time: {worst:.1g} apart at most"
+
+    def fork(self) -> str:
+        """A state goes on one way, then another: the second is as if the first had not been."""
+        cut = len(self.wave) // 2
+        first, state = self.codec.encode(self.wave[:cut])
+        self.codec.encode(self.wave[:cut], state)
+        rest, _ = self.codec.encode(self.wave[cut:], state, last=True)
+        need_equal_codes(self.codes, np.concatenate([first, rest], axis=1), "encode() with a state used before")
+        middle = self.codes.shape[1] // 2
+        begun, state = self.codec.decode(self.codes[:, :middle])
+        self.codec.decode(self.codes[:, :middle], state)
+        ended, _ = self.codec.decode(self.codes[:, middle:], state, last=True)
+        wave = np.concatenate([begun, ended])
+        need(len(wave) == len(self.decoded), "decode() with a state used before gives another number of samples")
+        apart = float(np.abs(wave - self.decoded).max(initial=0.0))
+        need(apart < 1e-3, f"decode() with a state used before differs by {apart:.2g}: copy what a call changes")
+        return "both ways"
+
+    def round_trip(self) -> str:
+        need_sound(self.decoded, "decode()")
+        frames = abs(len(self.decoded) - len(self.wave)) / self.hop
+        need(frames <= 2, f"{len(self.wave)} samples came back as {len(self.decoded)}: {frames:.1f} frames off")
+        return f"{len(self.wave)} samples came back as {len(self.decoded)}"
+
+    def nothing(self) -> str:
+        frames = [self.codec.encode(self.wave[:size], last=True)[0].shape[1] for size in (0, 1)]
+        need(max(frames) <= 2, f"0 and 1 samples became {frames} frames")
+        return f"0 and 1 samples become {frames[0]} and {frames[1]} frames"
+
+
+def need_equal_codes(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int64], how: str) -> None:
+    need(found.shape == expected.shape, f"{how}: codes {list(found.shape)}, offline {list(expected.shape)}")
+    differing = np.flatnonzero((found != expected).any(axis=0))
+    need(
+        not len(differing),
+        f"{how}: {len(differing)} of {expected.shape[1]} frames differ, the first is {differing[:1]}",
+    )
+
+
+def _pieces(wave: Samples, size: int) -> list[Samples]:
+    return [wave[at : at + size] for at in range(0, len(wave), size)]
+
+
+def _streamed(code: Callable[[Any, Any, bool], tuple[Any, Any]], pieces: Sequence[Any]) -> Any:
+    """The pieces through a codec with its state, joined along time."""
+
+    def run() -> Iterator[Any]:
+        state = None
+        for index, piece in enumerate(pieces):
+            made, state = code(piece, state, index == len(pieces) - 1)
+            yield made
+
+    return np.concatenate(list(run()), axis=-1)

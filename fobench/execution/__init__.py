@@ -1,0 +1,1 @@
+"""Running scenarios in worker processes, with resume."""

@@ -1,0 +1,1 @@
+"""Several backbones and codecs in one command."""

@@ -1,0 +1,1 @@
+"""From traces to scores, without any model."""

@@ -1,0 +1,1 @@
+"""One scenario against one system on a clock: no processes, no files."""

@@ -1,0 +1,83 @@
+"""The named backbones on the hub, and what a machine lacks to hold one: found out before anything heavy is imported."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fobench.assets.hub import GB, Weights
+
+HEADROOM = 1.2  # memory beyond the weights: cache, activations
+
+LLAMA_32 = "Llama 3.2 Community Licence"
+GEMMA = "Gemma Terms of Use"
+NAMES = {
+    "qwen2-0.5b": Weights("Qwen/Qwen2-0.5B-Instruct", 0.49, "Apache-2.0"),
+    "qwen2-1.5b": Weights("Qwen/Qwen2-1.5B-Instruct", 1.54, "Apache-2.0"),
+    "qwen2-7b": Weights("Qwen/Qwen2-7B-Instruct", 7.62, "Apache-2.0"),
+    "qwen2.5-0.5b": Weights("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "Apache-2.0"),
+    "qwen2.5-1.5b": Weights("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "Apache-2.0"),
+    "qwen2.5-3b": Weights("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research Licence, non-commercial"),
+    "qwen2.5-7b": Weights("Qwen/Qwen2.5-7B-Instruct", 7.62, "Apache-2.0"),
+    "qwen3-0.6b": Weights("Qwen/Qwen3-0.6B", 0.6, "Apache-2.0"),
+    "qwen3-1.7b": Weights("Qwen/Qwen3-1.7B", 1.72, "Apache-2.0"),
+    "qwen3-4b": Weights("Qwen/Qwen3-4B", 4.02, "Apache-2.0"),
+    "qwen3-8b": Weights("Qwen/Qwen3-8B", 8.19, "Apache-2.0"),
+    "llama-3-8b": Weights("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community Licence", gated=True),
+    "llama-3.1-8b": Weights("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
+    "llama-3.2-1b": Weights("meta-llama/Llama-3.2-1B-Instruct", 1.24, LLAMA_32, gated=True),
+    "llama-3.2-3b": Weights("meta-llama/Llama-3.2-3B-Instruct", 3.21, LLAMA_32, gated=True),
+    "smollm2-360m": Weights("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "Apache-2.0"),
+    "smollm2-1.7b": Weights("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.71, "Apache-2.0"),
+    "smollm3-3b": Weights("HuggingFaceTB/SmolLM3-3B", 3.08, "Apache-2.0"),
+    "gemma-3-270m": Weights("google/gemma-3-270m-it", 0.27, GEMMA, gated=True),
+    "gemma-3-1b": Weights("google/gemma-3-1b-it", 1.0, GEMMA, gated=True),
+    "mistral-7b": Weights("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "Apache-2.0"),
+    "phi-3.5-mini": Weights("microsoft/Phi-3.5-mini-instruct", 3.82, "MIT"),
+    "phi-4-mini": Weights("microsoft/Phi-4-mini-instruct", 3.84, "MIT"),
+}
+
+
+def file_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+
+
+def memory_lack(needed: float, device: str) -> list[str]:
+    """What is lacking for `needed` bytes of weights: in RAM for "cpu" (and "auto" without a GPU), else on the GPU."""
+    needed *= HEADROOM
+    have, what = _free(device)
+    if have is None or have >= needed:
+        return []
+    advice = (
+        "A smaller backbone, --dtype int8 (CPU), or another machine helps."
+        if what == "RAM"
+        else "Free it, or use --device cpu."
+    )
+    return [f"{what}: needs about {needed / GB:.1f} GB, {have / GB:.1f} GB are free. {advice}"]
+
+
+def device_lack(device: str) -> list[str]:
+    """A GPU that is asked for and not there."""
+    if not device.startswith("cuda") or shutil.which("nvidia-smi"):
+        return []
+    import torch
+
+    return (
+        []
+        if torch.cuda.is_available()
+        else [f"GPU: device {device} is asked for and no CUDA device is visible. Use --device cpu."]
+    )
+
+
+def _free(device: str) -> tuple[int | None, str]:
+    """(bytes free, of what); torch is imported only where there may be a GPU."""
+    if device.startswith("cuda") or (device == "auto" and shutil.which("nvidia-smi")):
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.mem_get_info(None if device == "auto" else device)[0], "GPU memory"
+    if device not in ("auto", "cpu"):
+        return None, device
+    import psutil
+
+    return psutil.virtual_memory().available, "RAM"

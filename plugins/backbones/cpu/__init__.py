@@ -1,0 +1,1 @@
+"""Fast decoding of LLMs on CPUs."""

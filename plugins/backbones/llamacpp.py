@@ -1,0 +1,188 @@
+"""A frozen text LLM from a GGUF file, run by llama.cpp: weights stay in the file's own few bits, activations become 8 bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fobench.assets import store
+from fobench.errors import FobenchError
+from fobench_plugins.backbones.chat_template import Chat, end_ids
+from fobench_plugins.backbones.llamacpp_engine import Engine, Floats
+from fobench_plugins.backbones.loading import libraries, slug
+
+ARCHITECTURES = (
+    "llama",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "smollm3",
+)  # those that take embeddings as they are, without a factor
+TABLE = "embeddings.json"  # beside the tokenizer: where in the file the embeddings lie
+
+
+def backbone(path: Path, *, name: str, threads: int | None, context: int) -> LlamaCppBackbone:
+    """The model in a GGUF file. Its tokenizer is converted once (the same as that of the torch path) and kept.
+
+    Raises FobenchError for a file that is missing, or of another architecture; PrerequisiteError for a missing package.
+    """
+    if not path.is_file():
+        raise FobenchError(f"There is no file {path}.")
+    folder = store.converted(f"{slug(path)}-tokenizer2", path, lambda into: _convert(path, into))
+    _, transformers = libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    engine = Engine(path, positions=context, threads=threads or torch.get_num_threads())
+    return LlamaCppBackbone(engine, tokenizer, Embeddings(path, folder / TABLE), name=name, path=path)
+
+
+def _convert(path: Path, into: Path) -> None:
+    """Writes the tokenizer as transformers saves it, and where the embeddings lie."""
+    _, transformers = libraries("gguf")
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    architecture = reader.fields["general.architecture"].contents()
+    if architecture not in ARCHITECTURES:
+        raise FobenchError(
+            f"{path.name} is of the architecture {architecture!r}; llamacpp: takes {', '.join(ARCHITECTURES)}. Use gguf:{path}."
+        )
+    table = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
+    shape = [int(size) for size in reversed(table.shape)]
+    read = [tensor for tensor in reader.tensors if tensor is not table]
+    tied = all(tensor.name != "output.weight" for tensor in read)
+    place = {
+        "offset": int(table.data_offset),
+        "bytes": int(table.n_bytes),
+        "shape": shape,
+        "type": table.tensor_type.name,
+        "bytes_per_token": sum(int(tensor.n_bytes) for tensor in read) + tied * int(table.n_bytes),
+    }
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    tokenizer.save_pretrained(into)
+    (into / TABLE).write_text(json.dumps(place))
+
+
+class Embeddings:
+    """Rows of the token embeddings [V, D], read from the file: llama.cpp does not give them out."""
+
+    def __init__(self, path: Path, place: Path) -> None:
+        from gguf import GGMLQuantizationType
+
+        told = json.loads(place.read_text())
+        self.kind = GGMLQuantizationType[told["type"]]
+        self.bytes_per_token: int = told["bytes_per_token"]  # of all weights, the output's among them
+        rows, _ = told["shape"]
+        self._rows = np.memmap(path, np.uint8, "r", told["offset"], (rows, told["bytes"] // rows))
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """[B, T] ids -> [B, T, D] float32."""
+        from gguf import dequantize
+
+        flat = np.ascontiguousarray(self._rows[ids.reshape(-1).numpy()])
+        return torch.from_numpy(dequantize(flat, self.kind)).view(*ids.shape, -1)
+
+
+class State:
+    """Where B conversations of one length lie in the engine's cache."""
+
+    def __init__(self, engine: Engine, sequences: list[int], length: int = 0) -> None:
+        self._engine, self.sequences, self.length = engine, sequences, length
+
+    def __del__(self) -> None:
+        self._engine.drop(self.sequences)
+
+
+class LlamaCppBackbone(Chat):
+    """A GGUF model, frozen. Tensors are float32 on the CPU; `step` extends the state it is given in place: `fork` it to keep one.
+
+    All states share one cache; numbers may differ in the last bits with what else it holds. llama.cpp gives no gradients, and does
+    not let the weights it holds be read: `parameter_hash` is that of the file, which it maps and never writes.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Any, embeddings: Embeddings, *, name: str, path: Path) -> None:
+        self.name, self.tokenizer, self._engine, self._embeddings, self._path = (
+            name,
+            tokenizer,
+            engine,
+            embeddings,
+            path,
+        )
+        self.hidden_size, self.vocab_size = engine.hidden_size, engine.vocab_size
+        self.context = min(engine.positions, engine.trained_positions)
+        self.end_ids = end_ids(tokenizer)
+        self.device = torch.device("cpu")
+
+    def about(self) -> dict[str, Any]:
+        """Plain data for the run's record."""
+        return {
+            "backbone": self.name,
+            "dtype": self._engine.description,
+            "device": "cpu",
+            "threads": self._engine.threads,
+            "forward": f"llama.cpp, {self._engine.package}",
+        }
+
+    def weight_bytes(self) -> int:
+        """What a token reads of the file."""
+        return self._embeddings.bytes_per_token
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """[B, T] ids -> [B, T, D] input embeddings."""
+        return self._embeddings(ids)
+
+    def step(
+        self, x: torch.Tensor, state: State | None = None, *, logits: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many positions.
+
+        FobenchError for an input that asks for gradients, and where the cache is full.
+        """
+        if x.requires_grad and torch.is_grad_enabled():
+            raise FobenchError(
+                f"Backbone {self.name!r}: llama.cpp gives no gradients. Train with gguf:{self._path.name}."
+            )
+        hidden, scores, state = self._decode(x, state, hidden=True)
+        assert hidden is not None
+        first = 0 if logits is None else max(0, x.shape[1] - logits)
+        return torch.from_numpy(hidden), torch.from_numpy(scores[:, first:]), state
+
+    def length(self, state: State | None) -> int:
+        """How many positions a state holds."""
+        return state.length if state else 0
+
+    def fork(self, state: State | None) -> State | None:
+        """An independent copy, at no cost: both share what has been said so far."""
+        return state and State(self._engine, self._engine.copies(state.sequences), state.length)
+
+    def crop(self, state: State | None, length: int) -> State | None:
+        """The same state, cut to its first `length` positions. Raises FobenchError if it has fewer."""
+        have = self.length(state)
+        if not 0 <= length <= have:
+            raise FobenchError(f"A state of {have} positions cannot be cropped to {length}.")
+        if state is None or length == 0:
+            return None
+        self._engine.cut(state.sequences, length)
+        state.length = length
+        return state
+
+    def parameter_hash(self) -> str:
+        """SHA-256 of the GGUF file."""
+        with self._path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _next(self, x: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+        _, scores, state = self._decode(x, state, hidden=False)
+        return torch.from_numpy(scores[0, -1]), state
+
+    def _decode(self, x: torch.Tensor, state: State | None, *, hidden: bool) -> tuple[Floats | None, Floats, State]:
+        engine = self._engine
+        state = state or State(engine, engine.sequences(len(x)))
+        inputs = x.detach().to("cpu", torch.float32).numpy()
+        states, scores = engine.decode(inputs, state.sequences, state.length, hidden=hidden)
+        state.length += x.shape[1]
+        return states, scores, state

@@ -1,0 +1,76 @@
+"""The codec that the published Freeze-Omni speaks with, from the authors' own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fobench.api import registry
+from fobench.api.types import Samples
+from fobench.errors import PrerequisiteError
+from fobench_plugins.codecs.windowed_streaming import Codes, Overlapping
+from fobench_plugins.devices import usable
+
+if TYPE_CHECKING:
+    from reference_model.codec.ticodec import PublishedCodec
+
+PUBLISHED = "freeze-omni/qwen2-7b"  # of the checkpoints
+
+
+def ticodec(
+    *,
+    checkpoint: str = PUBLISHED,
+    random: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Overlapping:
+    """The published Freeze-Omni's codec (TiCodec, arXiv 2310.00014): 24 kHz, 40 frames/s of one codebook (400 bit/s).
+
+    Whoever speaks, it answers in the published voice, which is no part of its codes. Its encoder normalises over time, so windows
+    overlap. `checkpoint`: a name (fobench ls checkpoints), or a folder with the authors' codec/final.pt. `random`: weights drawn
+    from `seed`, with which sound comes back as noise. Raises PrerequisiteError where the file is missing.
+    """
+    try:
+        import torch
+
+        from reference_model.codec.ticodec import PublishedCodec, PublishedCodecConfig, load
+    except ImportError as error:
+        raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if random:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codec = PublishedCodec(PublishedCodecConfig(with_encoder=True))
+        return Overlapping(PublishedWhole(codec.to(usable(device)), f"random weights, seed {seed}"))
+    folder = registry.create("checkpoints", checkpoint) if checkpoint == PUBLISHED else Path(checkpoint).expanduser()
+    return Overlapping(PublishedWhole(load(folder).to(usable(device)), checkpoint))
+
+
+class PublishedWhole:
+    """One `PublishedCodec` with its encoder, frozen, for whole windows."""
+
+    def __init__(self, codec: PublishedCodec, weights: str) -> None:
+        """`weights`: where they are from, for the record."""
+        self._codec, self._weights = codec.eval().requires_grad_(False), weights
+        self.sample_rate_hz, self.hop = codec.sample_rate_hz, codec.config.hop
+        self.num_codebooks, self.cardinality = codec.config.num_codebooks, codec.config.cardinality
+
+    def about(self) -> dict[str, Any]:
+        return {"codec": "ticodec", "weights": self._weights, "voice": list(self._codec.config.voice)}
+
+    def encode(self, audio: Samples) -> Codes:
+        import torch
+
+        codes, _ = self._codec.encode(torch.tensor(audio, device=self._codec.device)[None])
+        found: Codes = codes[0].cpu().numpy()
+        return found
+
+    def decode(self, codes: Codes) -> Samples:
+        import torch
+
+        wave = self._codec.decode(torch.tensor(codes, device=self._codec.device)[None])
+        return np.asarray(wave[0].float().cpu().numpy(), np.float32)

@@ -1,0 +1,1 @@
+"""Turn-taking metrics of full-duplex scenarios."""

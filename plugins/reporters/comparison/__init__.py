@@ -1,0 +1,1 @@
+"""What changed between two runs, as tables, Markdown and terminal output."""

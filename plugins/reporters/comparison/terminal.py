@@ -1,0 +1,79 @@
+"""A comparison on the terminal: 80 columns are enough, colour is not needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from fobench.comparison import Comparison
+from fobench.console import counted, visible
+from fobench_plugins.reporters.comparison import view
+from fobench_plugins.reporters.comparison.scenarios import ChangedItem, changed_items
+
+MOST_ITEMS = 5
+STYLES = {"regression": "bold red", "inconclusive": "yellow", "ok": "green", "worse": "red", "better": "green"}
+
+
+def show(console: Console, comparison: Comparison) -> None:
+    """Prints the outcome, the gates, the changes and the worst of the changed scenarios."""
+    console.print()
+    console.print(_text(view.title(comparison), style="bold"))
+    console.print(_text(view.subtitle(comparison), style="dim"))
+    console.print()
+    console.print(_text(view.sentence(comparison)))
+    console.print()
+    if comparison.rulings:
+        console.print(_gates(comparison))
+        console.print()
+    if not all(change.changed == 0 for change in comparison.changes):
+        console.print(_changes(comparison))
+        console.print(_text(view.CAPTION, style="dim"))
+        console.print()
+    if same := view.unchanged(comparison):
+        console.print(_text(same))
+        console.print()
+    _items(console, changed_items(comparison))
+
+
+def _gates(comparison: Comparison) -> RichTable:
+    made = _table("Gate", "Verdict", "Change", "p", "n")
+    for row in view.gate_rows(comparison):
+        change = _text(row.change).append(f"\n{row.interval}", style="dim")
+        told = _text(row.gate).append(f"\n{visible(row.why)}", style="dim")
+        made.add_row(told, _text(row.verdict, style=STYLES.get(row.verdict, "")), change, row.p, row.n)
+    return made
+
+
+def _changes(comparison: Comparison) -> RichTable:
+    made = _table("", "Before", "Now", "Change", "p", "n", "")
+    for row in (row for row in view.rows(comparison) if not row.same):
+        change = _text(row.change).append(f"\n{row.interval}", style="dim")
+        style = STYLES.get(row.mark, "")
+        made.add_row(_text(row.label), row.base, row.new, change, row.p, row.n, _text(row.mark, style=style))
+    return made
+
+
+def _table(first: str, *columns: str) -> RichTable:
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
+    made.add_column(first, ratio=1, overflow="fold")
+    for column in columns:
+        made.add_column(column, justify="right", no_wrap=True)
+    return made
+
+
+def _items(console: Console, items: list[ChangedItem]) -> None:
+    console.print(_text(f"{counted(len(items), 'scenario')} changed", style="bold"))
+    for item in items[:MOST_ITEMS]:
+        figures = "; ".join(f"{label}: {before} -> {now}" for label, before, now in item.figures)
+        console.print(_text(f"  {item.kind:7} {item.id}  {figures}"), soft_wrap=False)
+    if len(items) > MOST_ITEMS:
+        console.print(_text(f"  and {len(items) - MOST_ITEMS} more: --output writes a page of them", style="dim"))
+    console.print()
+
+
+def _text(text: object, **settings: Any) -> Text:
+    return Text(visible(text), **settings)

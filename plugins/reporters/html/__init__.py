@@ -1,0 +1,1 @@
+"""The HTML report: templates, charts and timelines in one file that works offline."""

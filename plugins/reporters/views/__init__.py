@@ -1,0 +1,1 @@
+"""Tables and texts of a report, independent of the output format."""

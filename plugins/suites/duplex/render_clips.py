@@ -1,0 +1,46 @@
+"""Makes the shipped archive of the users' lines: `python -m fobench_plugins.suites.duplex.render_clips`.
+
+One take each; a line whose words and speaker are as they were keeps the take that it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from fobench import audio
+from fobench.api import registry
+from fobench.api.types import Voice
+from fobench_plugins.suites.duplex.lines import lines, speaker_of
+from fobench_plugins.suites.scenario_builder import LINES
+from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, Clip, encode, pack, unpacked
+from fobench_plugins.suites.spoken_qa.suite import speak
+
+
+def render(voice_name: str = "kokoro", archive: Path = LINES) -> None:
+    """Speaks all lines and writes the archive. Prints its progress."""
+    voice: Voice = registry.create("voices", voice_name)
+    every = [line for of_kind in lines().values() for line in of_kind]
+    kept, clips = unpacked(archive), dict[str, Clip]()
+    with tempfile.TemporaryDirectory() as folder:
+        for done, line in enumerate(every, start=1):
+            speaker = speaker_of(line, voice.speakers)
+            digest, path = hashlib.sha256(line.say.encode()).hexdigest(), Path(folder) / f"{line.id}{SUFFIX}"
+            clip = kept.clips.get(line.id)
+            if kept.voice == voice_name and clip and (clip.text_sha256, clip.speaker) == (digest, speaker):
+                shutil.copyfile(kept.folder / clip.file, path)
+            else:
+                chunk = speak(voice, line.say, speaker)
+                encode(path, chunk)
+                clip = Clip(path.name, digest, speaker, *audio.speech_bounds(chunk))
+            clips[line.id] = clip
+            print(f"\r{done}/{len(every)} ", end="", file=sys.stderr, flush=True)
+        pack(archive, voice_name, voice.rate_hz, clips, Path(folder))
+    print(f"\n{archive}: {archive.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    render()

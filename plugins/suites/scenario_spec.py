@@ -1,0 +1,50 @@
+"""Scenarios before they are sound: what a manifest's line, a scenario file or a generator says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fobench.api.scenario import Anchor
+from fobench.api.types import NS_PER_S
+
+PATIENCE_NS = 20 * NS_PER_S
+VOICE = "kokoro"  # of turns that are to be said, if they do not name one
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One turn. Its sound is one of: the file `path`, the words `say` by a speaker of a voice, a `noise` of `length_ns`.
+
+    `level_db`: gain. `snr_db`: pink noise is laid under it, so far below the speech. `start_ns`, `end_ns`: bounds of the
+    speech in the sound, if they are known.
+    """
+
+    path: Path | None = None
+    text: str | None = None
+    speaker: str | None = None
+    role: str = "question"
+    anchor: Anchor = field(default_factory=Anchor)
+    start_ns: int | None = None
+    end_ns: int | None = None
+    say: str | None = None
+    voice: str = VOICE
+    noise: str | None = None
+    length_ns: int = NS_PER_S
+    level_db: float = 0.0
+    snr_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One scenario. `where` is its place (file and line), for messages."""
+
+    where: str
+    id: str
+    turns: tuple[Spoken, ...]
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    family: str = "question"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    patience_ns: int = PATIENCE_NS

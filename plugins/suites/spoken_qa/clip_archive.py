@@ -1,0 +1,87 @@
+"""The rendered questions that are shipped: one zip of Ogg/Opus clips with `rendering.json`, unpacked at first use.
+
+`rendering.json`: {"voice", "rate_hz", "clips": {id: {"file", "text_sha256", "speaker", "start_ns", "end_ns"}}}; the speech
+bounds are those of the clean rendering, before it was coded.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fobench import audio
+from fobench.api.types import AudioChunk
+from fobench.assets import store
+from fobench.errors import FobenchError
+
+ARCHIVE = Path(__file__).with_name("audio.zip")
+INDEX = "rendering.json"
+SUFFIX = ".ogg"
+COMPRESSION = 0.93  # of libsndfile's 0 to 1: 24 kbit/s
+DATE = (1980, 1, 1, 0, 0, 0)  # of every member: equal clips make an equal archive
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A shipped clip. `sha256`: of its sound as this machine decodes it (known when unpacked)."""
+
+    file: str
+    text_sha256: str
+    speaker: str
+    start_ns: int
+    end_ns: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """The shipped clips by question id, spoken by the voice plugin `voice`, and the folder that they lie in."""
+
+    voice: str
+    folder: Path
+    clips: Mapping[str, Clip]
+
+
+def unpacked(archive: Path = ARCHIVE) -> Rendering:
+    """The rendering, unpacked into the cache by the first process that needs it; empty if none is shipped."""
+    if not archive.is_file():
+        return Rendering("", archive.parent, {})
+    folder = store.converted("spoken-qa-1", archive, lambda folder: _unpack(archive, folder))
+    index = json.loads((folder / INDEX).read_text())
+    return Rendering(index["voice"], folder, {name: Clip(**clip) for name, clip in index["clips"].items()})
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            index = json.loads(zipped.read(INDEX))
+            for clip in index["clips"].values():
+                path = folder / Path(clip["file"]).name
+                path.write_bytes(zipped.read(clip["file"]))
+                chunk = audio.load(path)
+                clip["sha256"] = audio.sha256(chunk.samples, chunk.rate_hz)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise FobenchError(f"{archive} is damaged ({error}): install fobench again.") from error
+    (folder / INDEX).write_text(json.dumps(index, indent=1))
+
+
+def encode(path: Path, chunk: AudioChunk) -> None:
+    """Writes Ogg/Opus, as many samples as went in."""
+    import soundfile
+
+    soundfile.write(path, chunk.samples, chunk.rate_hz, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
+
+
+def pack(archive: Path, voice: str, rate_hz: int, clips: Mapping[str, Clip], folder: Path) -> None:
+    """Writes the archive from coded clips in `folder`, atomically."""
+    described = {name: {k: v for k, v in asdict(clip).items() if k != "sha256"} for name, clip in clips.items()}
+    index = {"voice": voice, "rate_hz": rate_hz, "clips": described}
+    partial = archive.with_suffix(".part")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as zipped:
+        zipped.writestr(zipfile.ZipInfo(INDEX, DATE), json.dumps(index, indent=1))
+        for clip in clips.values():
+            zipped.writestr(zipfile.ZipInfo(clip.file, DATE), (folder / clip.file).read_bytes())
+    partial.replace(archive)

@@ -1,0 +1,1 @@
+"""The cascade: speech recognizer, frozen LLM and TTS voice in a row."""

@@ -1,0 +1,238 @@
+"""A conversation with the cascade: who has the turn, and what is heard, thought and said.
+
+Whose turn it is, by rules alone:
+- The user's turn ends after a silence, a longer one if the words so far leave a sentence open; transcription begins before.
+- Speech over a reply, as near as the user's, is looked at while it lasts: words that claim the floor stop the reply, those of a
+  listener do not, unless they go on for long. Speech further away than the user is ignored.
+- What stopped a reply is known when it ends: if its words were a listener's after all, or call somebody else, the same reply goes
+  on where it was last heard; if they ask for silence, there is silence; else they are answered.
+- Its own voice in its microphone is recognised and taken out.
+- The conversation's history keeps of a reply what was heard of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+from fobench.api.types import Action, AudioChunk, Event, EventKind, Message, Samples
+from fobench_plugins.systems.cascade.clause_splitter import speakable
+from fobench_plugins.systems.cascade.turn_state import Reply, Turn
+from reference_model.turn_taking import lexical_rules
+from reference_model.turn_taking.echo_canceller import OwnVoice
+from reference_model.turn_taking.energy_vad import NEARBY, Nearness
+from reference_model.turn_taking.silero_vad import RATE_HZ
+
+if TYPE_CHECKING:
+    from fobench_plugins.systems.cascade.system import Cascade
+
+SPEECH_PROBABILITY = 0.5
+OVER_PROBABILITY = 0.3  # over a reply, where words decide, suspicion may come sooner
+PRE_ROLL = 10  # windows kept from before the onset, 320 ms
+
+
+class CascadeSession:
+    """One conversation."""
+
+    def __init__(self, system: Cascade, seed: int) -> None:
+        self._system, self._seed = system, seed
+        self._detector = system.detector()
+        self._before: deque[Samples] = deque(maxlen=PRE_ROLL)
+        self._history: list[Message] = []
+        self._turn: Turn | None = None
+        self._reply: Reply | None = None
+        self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
+        self._nearness = Nearness(system.timing.near_db)
+        self._replies = 0
+        self._position = 0  # samples of the microphone taken in
+        self._own = OwnVoice(RATE_HZ)
+        self._events: deque[Event] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._reply = self._stopped = self._turn = None
+
+    def heard(self, reply: int, samples: int) -> None:
+        for own in (self._reply, self._stopped):
+            if own is not None and own.number == reply:
+                own.heard = samples
+        chunk = self._system.chunk
+        self._own.heard(reply, samples, self._system.output_rate_hz, self._position + chunk, since=chunk)
+
+    def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        samples = self._own.clean(chunk.samples, self._position)
+        self._position += len(samples)
+        for window, probability in self._detector.push(samples):
+            self._listen(window, probability >= (OVER_PROBABILITY if self._speaking() else SPEECH_PROBABILITY))
+        return self._work()
+
+    def finish(self) -> Iterator[Event]:
+        return iter(())
+
+    # ---- listening ---------------------------------------------------------------------------------------------------
+
+    def _listen(self, window: Samples, speech: bool) -> None:
+        if self._turn is None:
+            if not speech:
+                self._before.append(window)
+                return
+            self._turn = Turn(list(self._before))
+        turn = self._turn
+        turn.hear(window, speech)
+        if speech and turn.speech == self._system.timing.onset:
+            self._events.append(Event(EventKind.SPEECH_START))
+        self._decide(turn)
+
+    def _decide(self, turn: Turn) -> None:
+        timing = self._system.timing
+        if self._speaking():
+            turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
+            if turn.speech >= timing.barge_in and turn.worded and self._near(turn):
+                self._stop_reply()
+        if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
+            if turn.silence >= timing.eager:  # it was a click, or others
+                self._drop_turn()
+        elif turn.silence >= (timing.eager if self._speaking() else self._patience(turn)) and not turn.ended:
+            turn.ended = True
+            self._events.append(Event(EventKind.SPEECH_END))
+
+    def _patience(self, turn: Turn) -> int:
+        """The silence, in windows, that ends the turn."""
+        open_ended = turn.transcript is not None and lexical_rules.unfinished(turn.transcript)
+        return self._system.timing.unfinished if open_ended else self._system.timing.end
+
+    def _near(self, turn: Turn) -> bool:
+        return self._nearness.of(turn.loudest)
+
+    def _speaking(self) -> bool:
+        """Whether a reply is under way: being made, or not heard to its end."""
+        reply = self._reply
+        return reply is not None and not (reply.ended and reply.heard >= reply.spoken.samples)
+
+    def _drop_turn(self) -> None:
+        assert self._turn is not None
+        self._before.extend(self._turn.windows[-PRE_ROLL:])
+        self._turn = None
+
+    # ---- working: one unit a step, the most urgent first -------------------------------------------------------------
+
+    def _work(self) -> Iterator[Event]:
+        while (event := self._unit()) is not None:
+            yield event
+
+    def _unit(self) -> Event | None:
+        if self._events:
+            return self._events.popleft()
+        if self._turn is not None and self._turn.look_due and self._speaking():
+            return self._look(self._turn)
+        if self._turn is not None and self._to_transcribe(self._turn):
+            return self._transcribe(self._turn)
+        if self._turn is not None and self._turn.ended:
+            return self._take_turn(self._turn)
+        if self._reply is not None and not self._reply.ended:
+            return self._speak(self._reply)
+        return None
+
+    def _to_transcribe(self, turn: Turn) -> bool:
+        timing = self._system.timing
+        paused = turn.silence >= timing.eager and turn.speech >= timing.onset and not self._speaking()
+        return turn.transcript is None and (paused or turn.ended)
+
+    def _look(self, turn: Turn) -> Event:
+        """What is being said over the reply, so far: it may be the reply itself."""
+        turn.looks, turn.look_due = turn.looks + 1, False
+        heard = turn.audio.samples[-NEARBY * len(turn.windows[-1]) :]
+        if own := self._own.recognise(heard, self._position - len(heard)):
+            self._drop_turn()
+        if own or not self._near(turn):
+            return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
+        text = self._system.hear(turn.audio, glimpse=True)
+        turn.worded = turn.worded or bool(lexical_rules.words(text))
+        if lexical_rules.claiming(text, turn.looks):
+            self._stop_reply()
+        return Event(EventKind.BUSY, {"work": "look", "path": "input"})
+
+    def _transcribe(self, turn: Turn) -> Event:
+        turn.transcript = self._system.hear(turn.audio).strip()
+        turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
+        return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
+
+    def _take_turn(self, turn: Turn) -> Event:
+        """The turn is over: what was understood, and the decision to answer, or not to."""
+        text, over = turn.transcript or "", self._speaking()
+        self._drop_turn()
+        if lexical_rules.stopping(text) and (over or self._stopped):
+            if over:
+                self._stop_reply()
+            self._remember(self._stopped)
+            return self._told(text, Action.IGNORE)
+        if over:
+            return Event(EventKind.DECISION, {"action": Action.IGNORE})
+        others = self._stopped is not None and (lexical_rules.listening(text) or lexical_rules.calling(text))
+        if not text or not self._near(turn) or others:
+            self._go_on()
+            return Event(EventKind.DECISION, {"action": Action.IGNORE})
+        self._nearness.answered(turn.loudest)
+        return self._answer(text)
+
+    def _answer(self, text: str) -> Event:
+        self._remember(self._stopped)
+        self._remember(self._reply)
+        self._history.append({"role": "user", "content": text})
+        self._reply = Reply(self._replies, self._system.stream(self._history, self._seed))
+        self._replies += 1
+        return self._told(text, Action.SPEAK)
+
+    def _told(self, text: str, action: Action) -> Event:
+        self._events.append(Event(EventKind.DECISION, {"action": action}))
+        return Event(EventKind.TRANSCRIPT, {"text": text})
+
+    def _speak(self, reply: Reply) -> Event:
+        if reply.clause is not None:
+            return self._voice(reply, reply.clause)
+        if reply.generated:
+            reply.ended = True
+            return Event(EventKind.REPLY_END, {"reply": reply.number})
+        token = next(reply.tokens, None)
+        if token is None:
+            reply.generated = True
+            reply.clause = reply.cutter.rest()
+            return Event(EventKind.BUSY, {"work": "last_token"})
+        reply.clause = reply.cutter.push(token)
+        work, reply.begun = ("token" if reply.begun else "first_token"), True
+        return Event(EventKind.TOKEN, {"text": token, "reply": reply.number, "work": work})
+
+    def _voice(self, reply: Reply, clause: str) -> Event:
+        reply.clause = reply.cutter.push("")
+        audio = self._system.say(speakable(clause), self._seed)
+        reply.spoken.add(clause, len(audio.samples))
+        self._own.play(reply.number, audio)
+        return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
+
+    # ---- stopping, and what is kept of a reply -----------------------------------------------------------------------
+
+    def _stop_reply(self) -> None:
+        self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
+        self._stopped, self._reply = self._reply, None
+        if self._stopped is not None:
+            self._own.stop(self._stopped.heard, self._system.output_rate_hz)
+
+    def _go_on(self) -> None:
+        """The stopped reply, if there is one, goes on where it was last heard."""
+        if self._stopped is not None:
+            self._stopped.go_back()
+            self._reply, self._stopped = self._stopped, None
+
+    def _remember(self, reply: Reply | None) -> None:
+        """The reply is over, said or stopped: the history keeps what was heard of it."""
+        if reply is None:
+            return
+        if text := reply.spoken.heard(reply.heard):
+            self._history.append({"role": "assistant", "content": text})
+        if reply is self._reply:
+            self._reply = None
+        else:
+            self._stopped = None

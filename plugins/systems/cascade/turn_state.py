@@ -1,0 +1,89 @@
+"""What a conversation with the cascade is made of: when it acts, what it hears of the user, what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from fobench.api.types import AudioChunk, Samples, Transcript
+from fobench_plugins.systems.cascade.clause_splitter import ClauseCutter, SpokenText
+from reference_model.turn_taking.energy_vad import Loudest
+from reference_model.turn_taking.silero_vad import RATE_HZ
+
+
+class Detector(Protocol):
+    """Voice activity of one stream: each full window with its probability of speech."""
+
+    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
+
+
+@runtime_checkable
+class Glimpsing(Protocol):
+    """A recogniser that also tells the first words of speech that still goes on, sooner and less surely."""
+
+    def glimpse(self, audio: AudioChunk) -> Transcript: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When the cascade acts, in windows of 32 ms."""
+
+    onset: int  # speech that opens a turn
+    eager: int  # silence after which transcription starts, in case the turn has ended
+    end: int  # silence that ends the turn
+    unfinished: int  # ... whose words leave a sentence open
+    looks: tuple[int, ...]  # speech over a reply after which its words are looked at
+    barge_in: int  # speech that stops a reply whatever its words are
+    near_db: float  # how much softer than the user what is still the user may be
+
+
+@dataclass(slots=True)
+class Turn:
+    """What is being heard of the user: windows since shortly before the onset."""
+
+    windows: list[Samples] = field(default_factory=list)
+    speech: int = 0  # windows of speech in it
+    silence: int = 0  # windows of silence at its end
+    loudest: Loudest = field(default_factory=Loudest)
+    transcript: str | None = None  # of everything so far; None once more was said
+    looks: int = 0  # at its words while it came over a reply
+    look_due: bool = False
+    worded: bool = False  # whether a look found words
+    ended: bool = False
+
+    @property
+    def audio(self) -> AudioChunk:
+        return AudioChunk(np.concatenate(self.windows), RATE_HZ)
+
+    def hear(self, window: Samples, speech: bool) -> None:
+        self.windows.append(window)
+        if not speech:
+            self.silence += 1
+            return
+        self.speech, self.silence, self.transcript, self.ended = self.speech + 1, 0, None, False
+        self.loudest.push(window)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is being said: the text stream, and what has been voiced and heard of it."""
+
+    number: int
+    tokens: Iterator[str]
+    cutter: ClauseCutter = field(default_factory=ClauseCutter)
+    spoken: SpokenText = field(default_factory=SpokenText)
+    clause: str | None = None  # whole, to be voiced next
+    begun: bool = False  # a token has been generated
+    generated: bool = False  # the text is complete
+    ended: bool = False  # ... and voiced
+    heard: int = 0  # samples
+
+    def go_back(self) -> None:
+        """Takes back what was made and not heard: it is to be voiced again."""
+        text, rest = self.spoken.heard(self.heard), self.spoken.unheard(self.heard) + (self.clause or "")
+        self.spoken = SpokenText([(text + " ", self.heard)])
+        self.clause = rest if rest.strip() else None
+        self.ended = False

@@ -1,0 +1,1 @@
+"""Scripted systems whose timing is known exactly: the controls of every metric."""

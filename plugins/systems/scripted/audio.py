@@ -1,0 +1,108 @@
+"""Sound of the scripted controls: what they hear and what they say, to the sample.
+
+Hearing is by level: a 10 ms frame over -45 dBFS is sound, and its first and last loud samples are where it begins and ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fobench import audio
+from fobench.api.types import AudioChunk, Event, EventKind, Samples
+
+INPUT_HZ = 16_000
+OUTPUT_HZ = 24_000
+CHUNK = 320  # samples at INPUT_HZ: 20 ms
+PACKET = CHUNK * OUTPUT_HZ // INPUT_HZ  # samples at OUTPUT_HZ: 20 ms
+FRAME = INPUT_HZ // 100  # 10 ms
+LOUD = 10.0 ** (audio.AUDIBLE_DBFS / 20.0)  # RMS and amplitude from which a frame or a sample is sound
+LEAD = 5 * PACKET  # a reply in real-time pace is made this far ahead of its playback
+NEVER = 1 << 62  # a sample index that is not reached
+
+
+def samples(ms: int) -> int:
+    """Milliseconds as samples at INPUT_HZ."""
+    return ms * INPUT_HZ // 1000
+
+
+def tone(ms: int, hz: int = 330, level: float = 0.2) -> Samples:
+    """A sine of `ms` at OUTPUT_HZ, loud from its first sample on."""
+    t = np.arange(ms * OUTPUT_HZ // 1000, dtype=np.float64)
+    wave: Samples = (level * np.cos(2 * np.pi * hz * t / OUTPUT_HZ)).astype(np.float32)
+    return wave
+
+
+def babble(ms: int) -> Samples:
+    """Noise in the rhythm of syllables (4 Hz), always the same: sounds like an answer and says nothing."""
+    t = np.arange(ms * OUTPUT_HZ // 1000)
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, len(t))
+    wave: Samples = (noise * (0.6 + 0.4 * np.cos(2 * np.pi * 4 * t / OUTPUT_HZ))).astype(np.float32)
+    return wave
+
+
+@dataclass(slots=True)
+class Ear:
+    """Hears sounds by level. Positions are samples at INPUT_HZ; the latest sound is [onset, end)."""
+
+    hangover: int  # a sound has ended after this much silence
+    position: int = 0
+    onset: int = 0
+    end: int = 0
+    sounding: bool = False
+
+    def feed(self, chunk: Samples) -> EventKind | None:
+        """Hears a chunk; says whether a sound has begun in it or is now known to have ended."""
+        was = self.sounding
+        for first in range(0, len(chunk), FRAME):
+            self._frame(chunk[first : first + FRAME], self.position + first)
+        self.position += len(chunk)
+        if self.sounding and self.position - self.end >= self.hangover:
+            self.sounding = False
+        if self.sounding == was:
+            return None
+        return EventKind.SPEECH_START if self.sounding else EventKind.SPEECH_END
+
+    def _frame(self, frame: Samples, start: int) -> None:
+        if np.sqrt(np.mean(np.square(frame))) < LOUD:
+            return
+        loud = np.flatnonzero(np.abs(frame) >= LOUD)
+        if not self.sounding:
+            self.sounding, self.onset = True, start + int(loud[0])
+        self.end = start + int(loud[-1]) + 1
+
+
+@dataclass(slots=True)
+class Saying:
+    """A reply being said: it plays from `start` (input samples) to `stop`; `made` output samples have been handed over."""
+
+    number: int
+    start: int
+    wave: Samples  # at OUTPUT_HZ
+    words: list[str]
+    endless: bool = False
+    made: int = 0
+
+    @property
+    def stop(self) -> int:
+        return NEVER if self.endless else self.start + len(self.wave) * INPUT_HZ // OUTPUT_HZ
+
+    def packet(self) -> Event:
+        """The next 20 ms of sound, with the words that begin in it."""
+        if self.endless:
+            wave = np.resize(np.roll(self.wave, -(self.made % len(self.wave))), PACKET)
+            words = self.words[self.made // PACKET : self.made // PACKET + 1]
+        else:
+            wave = self.wave[self.made : self.made + PACKET]
+            words = self.words[self._word(self.made) : self._word(self.made + PACKET)]
+        data: dict[str, Any] = {"audio": AudioChunk(wave, OUTPUT_HZ, self.made), "reply": self.number}
+        if words:
+            data["text"] = " ".join(words)
+        self.made += len(wave)
+        return Event(EventKind.AUDIO, data)
+
+    def _word(self, at: int) -> int:
+        """How many words have begun before output sample `at`, spread evenly."""
+        return -(-min(at, len(self.wave)) * len(self.words) // max(1, len(self.wave)))

@@ -1,0 +1,255 @@
+"""Scripted controls: systems with no model whose every moment is known, so that the harness can be checked against them.
+
+They answer what they hear by level alone (`scripted_sound`), which is exact for the users of the `controls` suite: these have
+no gaps. Real speech has, and needs `hangover_ms` of about 600.
+
+Options they share: `reply_ms` (length of the reply's tone), `says` (speak this through `voice` instead), `writes` (the reply's
+text; default `says`), `hears` (report this as the transcript of the user), `hangover_ms` (silence after which the user's sound
+has ended), `decide_ms` (user's end -> decision and text; default: when the sound begins), `pace` (make the reply as it plays, or
+at once).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from fobench import audio
+from fobench.api import registry
+from fobench.api.hookspecs import Factories
+from fobench.api.types import AudioChunk, Event, EventKind, Message, Samples
+from fobench.errors import FobenchError
+from fobench_plugins.systems.scripted import sessions
+from fobench_plugins.systems.scripted.audio import CHUNK, INPUT_HZ, OUTPUT_HZ, babble, tone
+
+STEP_MS = CHUNK * 1000 // INPUT_HZ
+PROPER = "The capital of France is Paris."
+
+
+@dataclass(kw_only=True)
+class Control:
+    """What all controls have: rates, a text route that answers `writes`, and an ear."""
+
+    writes: str | None = None
+    hangover_ms: int = 60
+
+    input_rate_hz: ClassVar[int] = INPUT_HZ
+    output_rate_hz: ClassVar[int] = OUTPUT_HZ
+    chunk: ClassVar[int] = CHUNK
+
+    @property
+    def text(self) -> str:
+        return self.writes or ""
+
+    def answer(self, history: Sequence[Message], seed: int) -> str:
+        return self.text
+
+
+@dataclass(kw_only=True)
+class Silent(Control):
+    """Never speaks."""
+
+    def open(self, seed: int) -> sessions.ControlSession:
+        return sessions.ControlSession(self.hangover_ms)
+
+
+@dataclass(kw_only=True)
+class Late(Control):
+    """Answers: the first sound of the reply comes exactly `delay_ms` after the true end of the user's speech."""
+
+    delay_ms: int = 700
+    decide_ms: int | None = None
+    reply_ms: int = 2000
+    says: str | None = None
+    voice: str = "piper"
+    hears: str | None = None
+    pace: Literal["realtime", "at_once"] = "realtime"
+    _wave: Samples = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        first, last = self.decision_ms, self.answer_after_ms
+        if not self.hangover_ms + STEP_MS <= first <= last:
+            raise FobenchError(
+                f"A scripted system can answer {self.hangover_ms + STEP_MS} ms (hangover_ms + {STEP_MS}) after the user's "
+                f"end at the earliest, and decides before it answers: decides at {first} ms, answers at {last} ms."
+            )
+        self._wave = speech(self.says, self.voice) if self.says else self.sound()
+
+    def open(self, seed: int) -> sessions.ReplySession:
+        return sessions.ReplySession(self)
+
+    def sound(self) -> Samples:
+        """The reply's sound where it is not speech, at OUTPUT_HZ."""
+        return tone(self.reply_ms)
+
+    @property
+    def text(self) -> str:
+        return self.says or "" if self.writes is None else self.writes
+
+    @property
+    def decision_ms(self) -> int:
+        return self.answer_after_ms if self.decide_ms is None else self.decide_ms
+
+    @property
+    def answer_after_ms(self) -> int:
+        return self.delay_ms
+
+    def wave(self) -> Samples:
+        return self._wave
+
+
+def speech(text: str, voice: str) -> Samples:
+    """`text` spoken by the voice plugin, from its first to its last audible sample, at OUTPUT_HZ."""
+    spoken = audio.resample(registry.create("voices", voice).speak(text, seed=0), OUTPUT_HZ)
+    bounds = audio.audible_bounds(spoken.samples, OUTPUT_HZ)
+    if bounds is None:
+        raise FobenchError(f"Voice {voice!r} says {text!r} without a sound.")
+    return spoken.samples[slice(*bounds)]
+
+
+@dataclass(kw_only=True)
+class Talking(Late):
+    """Talks always, from the first chunk to the end, whatever it hears."""
+
+    def open(self, seed: int) -> sessions.TalkingSession:
+        return sessions.TalkingSession(self)
+
+
+@dataclass(kw_only=True)
+class Echo(Late):
+    """Says what it heard back, sample by sample, `delay_ms` after its end."""
+
+    def open(self, seed: int) -> sessions.EchoSession:
+        return sessions.EchoSession(self)
+
+
+@dataclass(kw_only=True)
+class NeverYields(Late):
+    """Talks on whatever the user does; answers speech only that outlasts its reply."""
+
+
+@dataclass(kw_only=True)
+class Yields(Late):
+    """Stops `delay_ms` after the user began to speak over its reply, if the user still speaks then.
+
+    A shorter sound (backchannel, noise) does not stop it. It answers `answer_ms` after the user's end.
+    """
+
+    delay_ms: int = 400
+    answer_ms: int = 700
+    to_anything: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.delay_ms < STEP_MS:
+            raise FobenchError(f"A scripted system yields {STEP_MS} ms after the user's onset at the earliest.")
+        super().__post_init__()
+
+    def open(self, seed: int) -> sessions.YieldSession:
+        return sessions.YieldSession(self, self.delay_ms, self.to_anything)
+
+    @property
+    def answer_after_ms(self) -> int:
+        return self.answer_ms
+
+
+@dataclass(kw_only=True)
+class YieldsAlways(Yields):
+    """Stops `delay_ms` after the onset of any sound over its reply, however short."""
+
+    delay_ms: int = 200
+    to_anything: ClassVar[bool] = True
+
+
+@dataclass(kw_only=True)
+class Gibberish(Late):
+    """Writes a proper sentence and utters noise in the rhythm of speech."""
+
+    writes: str | None = PROPER
+
+    def sound(self) -> Samples:
+        return babble(self.reply_ms)
+
+
+@dataclass(kw_only=True)
+class TwoFaced(Late):
+    """Says one thing and writes another."""
+
+    says: str | None = "The capital of France is London."
+    writes: str | None = PROPER
+
+
+@dataclass(kw_only=True)
+class Failing(Late):
+    """Answers like `scripted:late` until chunk `at_chunk`, where it fails.
+
+    `at_scenario`: only in the conversation that is opened as that one (from 0, counted by this process; a warm-up counts);
+    `at_seed`: only in the conversation with that seed; default: in all.
+    """
+
+    at_chunk: int = 25
+    at_scenario: int | None = None
+    at_seed: int | None = None
+    _opened: int = field(init=False, default=-1, repr=False)
+
+    def open(self, seed: int) -> sessions.ReplySession:
+        self._opened += 1
+        due = self.at_scenario in (None, self._opened) and self.at_seed in (None, seed)
+        return sessions.FailingSession(self, self.at_chunk, self.fail) if due else super().open(seed)
+
+    def fail(self, session: sessions.ReplySession) -> None:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Raises(Failing):
+    """Raises an exception."""
+
+    def fail(self, session: sessions.ReplySession) -> None:
+        raise RuntimeError(f"scripted:raises raised at chunk {self.at_chunk}, as it was told to")
+
+
+@dataclass(kw_only=True)
+class Hangs(Failing):
+    """Does not come back for `hang_s`."""
+
+    hang_s: float = 3600.0
+
+    def fail(self, session: sessions.ReplySession) -> None:
+        time.sleep(self.hang_s)
+
+
+@dataclass(kw_only=True)
+class Nan(Failing):
+    """Utters 20 ms that are not numbers."""
+
+    def fail(self, session: sessions.ReplySession) -> None:
+        chunk = AudioChunk(tone(STEP_MS) * float("nan"), OUTPUT_HZ)
+        session.pending.append(Event(EventKind.AUDIO, {"audio": chunk, "reply": session.count}))
+
+
+@dataclass(kw_only=True)
+class Dies(Failing):
+    """Ends its process, with no farewell."""
+
+    def fail(self, session: sessions.ReplySession) -> None:
+        os._exit(3)
+
+
+FACTORIES: Factories = {
+    "scripted:silent": Silent,
+    "scripted:talking": Talking,
+    "scripted:echo": Echo,
+    "scripted:late": Late,
+    "scripted:yields": Yields,
+    "scripted:never-yields": NeverYields,
+    "scripted:yields-always": YieldsAlways,
+    "scripted:gibberish": Gibberish,
+    "scripted:two-faced": TwoFaced,
+    "scripted:raises": Raises,
+    "scripted:hangs": Hangs,
+    "scripted:nan": Nan,
+    "scripted:dies": Dies,
+}

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: safetensors, in one file or in pinned parts."""

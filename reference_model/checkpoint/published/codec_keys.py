@@ -1,0 +1,61 @@
+"""The published codec's names (codec/final.pt) in ours (`reference_model.codec.ticodec.PublishedCodec`).
+
+The file holds one dict of tensors under each of `ENTRIES`; a key here is the entry, a dot, and the
+key in it, weight norm fused (`fuse_weight_norm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from fobench.errors import FobenchError
+
+ENTRIES = ("generator", "quantizer", "encoder")
+STAGES, BLOCKS = 4, 3  # of the generator and of the encoder; the file numbers the blocks through
+
+
+def _blocks() -> Iterator[tuple[str, str]]:
+    for number in range(STAGES * BLOCKS):
+        stage, block = divmod(number, BLOCKS)
+        theirs, ours = rf"(generator|encoder)\.resblocks\.{number}", rf"\1.stages.{stage}.blocks.{block}"
+        yield rf"{theirs}\.convs1\.(.+)", rf"{ours}.dilated.\2"
+        yield rf"{theirs}\.convs2\.(.+)", rf"{ours}.plain.\2"
+        yield rf"encoder\.normalize\.{number}\.(.+)", rf"encoder.stages.{stage}.norms.{block}.\1"
+
+
+RENAMES: tuple[tuple[str, str], ...] = (
+    (r"(generator|encoder)\.conv_(pre|post)\.(.+)", r"\1.\2.\3"),
+    (r"generator\.ups\.(\d+)\.(.+)", r"generator.stages.\1.up.\2"),
+    (r"encoder\.ups\.(\d+)\.(.+)", r"encoder.stages.\1.down.\2"),
+    *_blocks(),
+    (r"encoder\.GlobalTokenEncoder\.conv\.0\.(.+)", r"encoder.voice.convs.0.\1"),
+    (r"encoder\.GlobalTokenEncoder\.conv\.2\.(.+)", r"encoder.voice.convs.1.\1"),
+    (r"encoder\.GlobalTokenEncoder\.conv\.4\.(.+)", r"encoder.voice.convs.2.\1"),
+    (r"encoder\.GlobalTokenEncoder\.fn\.0\.(.+)", r"encoder.voice.linear.\1"),
+    (r"encoder\.GlobalTokenEncoder\.fn\.2\.(.+)", r"encoder.voice.norm.\1"),
+    (r"quantizer\.quantizer_modules\.0\.embedding\.(.+)", r"quantizer.local.\1"),
+    (r"quantizer\.quantizer_modules_globaltokens\.(\d+)\.embedding\.(.+)", r"quantizer.voices.\1.\2"),
+)
+
+UNUSED: tuple[str, ...] = (r"encoder\.linear\..+",)  # a layer that nothing calls
+WITHOUT_ENCODER: tuple[str, ...] = (r"encoder\..+",)  # unused, too, where the codec is built without its encoder
+
+
+def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every pair `X.weight_g`, `X.weight_v` as the one `X.weight` = g * v / |v|, the norm over all axes but the first.
+
+    Other tensors stay. Raises FobenchError for one of a pair without the other.
+    """
+    plain = {key: value for key, value in tensors.items() if not key.endswith((".weight_g", ".weight_v"))}
+    stems = {key[: -len("_g")] for key in tensors.keys() - plain.keys()}
+    if alone := sorted(stem for stem in stems if not {f"{stem}_g", f"{stem}_v"} <= tensors.keys()):
+        raise FobenchError(
+            f"The codec's weight norm is not whole: one of weight_g and weight_v is missing of {alone[0]}."
+        )
+    return plain | {stem: _weight(tensors[stem + "_g"], tensors[stem + "_v"]) for stem in sorted(stems)}
+
+
+def _weight(g: Tensor, v: Tensor) -> Tensor:
+    return g * v / v.flatten(1).norm(dim=1).view(-1, *[1] * (v.dim() - 1))  # [O, I, K]

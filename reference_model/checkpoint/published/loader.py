@@ -1,0 +1,88 @@
+"""The three published files of Freeze-Omni as one of our models. Licence of the weights: research only.
+
+Strictly: every key is used, or named as unused; what is missing or left over is an error, never a random weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fobench.errors import FobenchError, PrerequisiteError
+from reference_model.checkpoint import safetensors_io
+from reference_model.checkpoint.published import audiollm_keys, codec_keys, decoder_keys
+from reference_model.checkpoint.published.key_mapping import rename
+from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
+
+AUDIOLLM, DECODER, CODEC = "audiollm/final.pt", "decoder/final.pt", "codec/final.pt"
+
+
+def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
+    """The model in a folder that holds the three files (at any depth), on the CPU; by default in the published sizes.
+
+    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
+    """
+    paths = [_find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
+    config = config or ModelConfig.load("paper")
+    tensors = renamed(*(_read(path) for path in paths), encoder=getattr(config.codec, "with_encoder", False))
+    model = FreezeOmni(config)
+    safetensors_io.fill(model, tensors, folder, assign=True)
+    return model
+
+
+def renamed(
+    audiollm: Mapping[str, Any], decoder: Mapping[str, Any], codec: Mapping[str, Any], *, encoder: bool = False
+) -> dict[str, torch.Tensor]:
+    """The contents of the three files under the names of `FreezeOmni`. `encoder`: the codec's too, which speaking does not need."""
+    unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
+    if "model" in decoder:
+        (decoder,) = _entries(decoder, ("model",), DECODER)
+    each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
+    parts = {f"{entry}.{key}": value for entry, tensors in each for key, value in tensors.items()}
+    return {
+        **_named("", audiollm, audiollm_keys.RENAMES, audiollm_keys.UNUSED),
+        **_named("decoder.", decoder, decoder_keys.RENAMES, decoder_keys.UNUSED),
+        **_named("codec.", codec_keys.fuse_weight_norm(parts), codec_keys.RENAMES, unused),
+    }
+
+
+def _entries(data: Mapping[str, Any], names: Sequence[str], file: str) -> list[Mapping[str, torch.Tensor]]:
+    """The dicts of tensors that a file holds under `names`. FobenchError for one that is missing or unknown."""
+    if data.keys() != set(names):
+        raise FobenchError(
+            f"{file} holds {', '.join(map(str, data)) or 'nothing'}; it must hold {', '.join(names)}, and no more."
+        )
+    return [data[name] for name in names]
+
+
+def _named(
+    part: str, tensors: Mapping[str, torch.Tensor], renames: Sequence[tuple[str, str]], unused: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The tensors of one part under our names."""
+    if odd := [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+        raise FobenchError(f"The checkpoint holds entries that are no tensors: {', '.join(odd[:5])}.")
+    return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
+
+
+def _find(folder: Path, name: str) -> Path:
+    found = sorted(folder.rglob(name))
+    if not found:
+        raise PrerequisiteError(
+            f"{folder} holds no {name}. The published checkpoint is {AUDIOLLM}, {DECODER} and {CODEC}."
+        )
+    return found[0]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """A file's contents, as tensors only: nothing in it is executed."""
+    try:
+        data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many kinds for what is not its file
+        raise FobenchError(f"{path} cannot be read as a torch checkpoint: {error}") from error
+    if not isinstance(data, Mapping):
+        raise FobenchError(f"{path} holds a {type(data).__name__}, not tensors by name.")
+    return data

@@ -1,0 +1,122 @@
+"""Checkpoints: one safetensors file a model, its configuration as JSON in the metadata under "config"."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fobench.errors import FobenchError, PrerequisiteError
+
+Storage = Literal["float32", "float16", "bfloat16"]
+NAMED = 4  # keys that an error names before it only counts
+
+
+def save(module: nn.Module, config: Mapping[str, Any], path: Path, *, storage: Storage | None = None) -> None:
+    """Writes the module's state dict and its configuration, atomically: a kill leaves the file of before, or none.
+
+    `config`: anything that JSON holds. `storage`: floating tensors are stored in this dtype (None: as they are); integers
+    and booleans stay. Raises FobenchError where the file cannot be written.
+    """
+    tensors = {key: _stored(value, storage) for key, value in module.state_dict().items()}
+    save_tensors(tensors, config, path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path) -> None:
+    """As `save`, of tensors that no module holds."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.contiguous() for key, value in tensors.items()}, partial, {"config": json.dumps(config)})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise FobenchError(f"{path} cannot be written: {error}. Choose another path, or make room.") from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            partial.unlink(missing_ok=True)
+
+
+def load(path: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(configuration, tensors on `device` in the dtype they are stored in) of a file that `save` wrote.
+
+    Raises PrerequisiteError for a missing file; FobenchError for one that is not safetensors or holds no configuration.
+    """
+    if not path.is_file():
+        raise PrerequisiteError(f"There is no checkpoint {path}. Give the path of a .safetensors file.")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        fix = "It may be cut short or of another kind: fetch or train it again."
+        raise FobenchError(f"{path} is not a safetensors file ({error}). {fix}") from error
+    return _config(metadata, path), tensors
+
+
+def fill(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    *,
+    unused: Iterable[str] = (),
+    assign: bool = False,
+) -> None:
+    """Puts every tensor into the module, strictly: each key is used, or begins with a prefix named in `unused`.
+
+    Values are cast to the module's own dtype and device; `assign` (for a module on the meta device) takes them as they are.
+    `source` names the file in errors. Raises FobenchError for missing or unexpected keys and for wrong shapes.
+    """
+    skipped = tuple(unused)
+    given = {key: value for key, value in tensors.items() if not key.startswith(skipped)} if skipped else dict(tensors)
+    own = module.state_dict()
+    problems = [
+        _named("lacks", sorted(own.keys() - given.keys())),
+        _named("has unexpected", sorted(given.keys() - own.keys())),
+        _named("has wrong shapes in", [_shapes(key, given[key], own[key]) for key in _misfits(given, own)]),
+    ]
+    if any(problems):
+        told = "; ".join(filter(None, problems))
+        raise FobenchError(f"{source} does not fit {type(module).__name__}: it {told}. Is it of another configuration?")
+    module.load_state_dict(given, strict=True, assign=assign)
+
+
+def _stored(value: Tensor, storage: Storage | None) -> Tensor:
+    dtype = getattr(torch, storage) if storage and value.is_floating_point() else value.dtype
+    return value.detach().to("cpu", dtype, copy=True)  # a copy, since safetensors refuses tensors that share memory
+
+
+def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError) as error:
+        fix = 'Its metadata needs "config", as reference_model.checkpoint.safetensors_io.save writes it.'
+        raise FobenchError(f"{path} holds no model configuration. {fix}") from error
+    if not isinstance(config, dict):
+        raise FobenchError(f"{path}: the configuration must be a JSON object, not {type(config).__name__}.")
+    return config
+
+
+def _misfits(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    return [key for key in sorted(given.keys() & own.keys()) if given[key].shape != own[key].shape]
+
+
+def _shapes(key: str, given: Tensor, own: Tensor) -> str:
+    return f"{key} ({list(given.shape)}, not {list(own.shape)})"
+
+
+def _named(what: str, keys: list[str]) -> str:
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return f"{what} {', '.join(keys[:NAMED])}{more}" if keys else ""
+
+
+def part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The tensors of one part, by their names within it."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

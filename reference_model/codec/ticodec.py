@@ -1,0 +1,275 @@
+"""The codec that the published Freeze-Omni speaks with: TiCodec (arXiv 2310.00014), 24 kHz, 40 frames/s of one codebook.
+
+A frame's code stands for a row of the local codebook; eight global codes, fixed for all speech, stand for the voice: the
+vector that they make together is added inside the generator. The encoder is here too, so that speech can be turned to codes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reference_model.codec.exact_streaming import Layer
+from reference_model.codec.hifigan import Generator, GeneratorConfig, ResidualBlock
+from reference_model.codec.residual_vq import nearest
+
+GENERATOR = GeneratorConfig(
+    inputs=512,
+    channels=512,
+    rates=(8, 5, 5, 3),
+    kernels=(16, 11, 11, 5),
+    block_kernels=(3, 7, 11),
+    dilations=((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+    global_size=128,
+)
+VOICE = (473, 975, 419, 219, 565, 121, 550, 616)  # the published global codes
+LAST_SLOPE = 0.01  # of the encoder's last leaky ReLU; all others have the generator's
+NORM_CHANNELS = 16  # a group of the encoder's group norms
+NORM_EPS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCodecConfig:
+    """Sizes as published. `voice`: the global codes, one for each global codebook."""
+
+    sample_rate_hz: int = 24_000
+    cardinality: int = 1024
+    generator: GeneratorConfig = field(default=GENERATOR)
+    voice: tuple[int, ...] = VOICE
+    context: int = 10  # frames to both sides that streamed decoding takes in; less than all, as published
+    with_encoder: bool = False  # 47 M parameters that speaking does not need
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        return self.generator.hop
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop
+
+    @property
+    def num_codebooks(self) -> int:
+        return 1
+
+    def build(self) -> PublishedCodec:
+        return PublishedCodec(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCodecState:
+    """Codes [B, 1, n] that are still needed, of which the first `left` have been decoded already."""
+
+    codes: Tensor
+    left: int = 0
+
+
+class PublishedCodec(nn.Module):
+    """Codes [B, 1, F] <-> waveform [B, T]. `voice` below is a vector [B, G] (None: that of the configured global codes)."""
+
+    def __init__(self, config: PublishedCodecConfig) -> None:
+        super().__init__()
+        size = config.generator.global_size
+        assert size is not None and size % len(config.voice) == 0, "the global codebooks share the global vector evenly"
+        self.config = config
+        self.generator = Generator(config.generator)
+        self.quantizer = PublishedQuantizer(config.cardinality, config.generator.inputs, len(config.voice), size)
+        self.encoder = PublishedEncoder(config.generator) if config.with_encoder else None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.config.sample_rate_hz
+
+    @property
+    def device(self) -> torch.device:
+        return self.quantizer.local.weight.device
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that `decode_step` holds back until it knows what follows them."""
+        return self.config.context
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What each sample reads of the codes: for exact streaming, with more context than the published one."""
+        return self.generator.layers
+
+    def decode(self, codes: Tensor, voice: Tensor | None = None) -> Tensor:
+        """[B, 1, F] -> [B, F * hop]"""
+        if voice is None:
+            chosen = torch.tensor(self.config.voice, device=codes.device)
+            voice = self.quantizer.voice(chosen.expand(len(codes), -1))
+        return self.generator(self.quantizer.frames(codes), voice)
+
+    def decode_step(
+        self,
+        codes: Tensor,
+        state: PublishedCodecState | None = None,
+        last: bool = False,
+        *,
+        chunk: int | None = None,
+        voice: Tensor | None = None,
+    ) -> tuple[Tensor, PublishedCodecState]:
+        """The next codes [B, 1, F], any F from 0 -> (audio [B, T], state). `context` frames are held back until `last`.
+
+        `chunk`: decode in windows of exactly so many new frames, once they are there (published: 20, later 40), so that the
+        audio does not depend on how many codes come at a time. None: decode whatever has come, at once.
+        """
+        state = state or PublishedCodecState(codes[..., :0])
+        state = PublishedCodecState(torch.cat([state.codes, codes], -1), state.left)
+        pieces = [self._nothing(codes)]
+        while (size := 0 if last and chunk is None else self._due(state, chunk)) > 0:
+            piece, state = self._window(state, size, voice)
+            pieces.append(piece)
+        if last and state.codes.shape[-1] > state.left:
+            pieces.append(self.decode(state.codes, voice)[:, state.left * self.config.hop :])
+            state = PublishedCodecState(codes[..., :0])
+        return torch.cat(pieces, -1), state
+
+    def encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio [B, T], T a multiple of the hop -> (codes [B, 1, F], global codes [B, G]). Whole signals only: the encoder
+        normalises over time. Raises ValueError if built without the encoder."""
+        if self.encoder is None:
+            raise ValueError("This PublishedCodec has no encoder: set with_encoder in its configuration.")
+        frames, voice = self.encoder(audio)
+        return self.quantizer.codes(frames), self.quantizer.voice_codes(voice)
+
+    def _due(self, state: PublishedCodecState, chunk: int | None) -> int:
+        """How many frames can be decoded now."""
+        ready = state.codes.shape[-1] - state.left - self.config.context
+        return max(0, ready) if chunk is None else chunk * (ready >= chunk)
+
+    def _window(
+        self, state: PublishedCodecState, size: int, voice: Tensor | None
+    ) -> tuple[Tensor, PublishedCodecState]:
+        """Audio of the next `size` frames, with the context there is to the left and all of it to the right."""
+        end, hop = state.left + size, self.config.hop
+        audio = self.decode(state.codes[..., : end + self.config.context], voice)
+        left = min(end, self.config.context)
+        following = PublishedCodecState(state.codes[..., end - left :], left)
+        return audio[:, state.left * hop : end * hop], following
+
+    def _nothing(self, codes: Tensor) -> Tensor:
+        return self.quantizer.local.weight.new_zeros(len(codes), 0)
+
+
+def load(folder: Path, config: PublishedCodecConfig | None = None) -> PublishedCodec:
+    """The codec in a folder that holds the authors' codec/final.pt (at any depth), on the CPU; by default with its encoder.
+
+    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
+    """
+    from reference_model.checkpoint import safetensors_io
+    from reference_model.checkpoint.published import codec_keys, loader
+    from reference_model.checkpoint.published.key_mapping import rename
+
+    config = config or PublishedCodecConfig(with_encoder=True)
+    path = loader._find(folder, loader.CODEC)
+    entries = loader._entries(loader._read(path), codec_keys.ENTRIES, loader.CODEC)
+    parts = {
+        f"{e}.{key}": t for e, tensors in zip(codec_keys.ENTRIES, entries, strict=True) for key, t in tensors.items()
+    }
+    plain = codec_keys.fuse_weight_norm(parts)
+    unused = codec_keys.UNUSED if config.with_encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
+    codec = PublishedCodec(config)
+    safetensors_io.fill(
+        codec, {ours: plain[theirs] for theirs, ours in rename(plain, codec_keys.RENAMES, unused).items()}, path
+    )
+    return codec
+
+
+class PublishedQuantizer(nn.Module):
+    """The local codebook [N, C], and the global ones, each with its share of the global vector's channels."""
+
+    def __init__(self, cardinality: int, size: int, globals_: int, global_size: int) -> None:
+        super().__init__()
+        self.local = nn.Embedding(cardinality, size)
+        self.voices = nn.ModuleList(nn.Embedding(cardinality, global_size // globals_) for _ in range(globals_))
+
+    def frames(self, codes: Tensor) -> Tensor:
+        """[B, 1, F] -> [B, C, F]"""
+        return self.local(codes[:, 0]).transpose(1, 2)
+
+    def codes(self, frames: Tensor) -> Tensor:
+        """[B, C, F] -> [B, 1, F]: the nearest rows."""
+        return nearest(frames.transpose(1, 2), self.local.weight)[:, None]
+
+    def voice(self, codes: Tensor) -> Tensor:
+        """Global codes [B, G] -> global vector [B, C]"""
+        return torch.cat([book(codes[:, index]) for index, book in enumerate(self.voices)], -1)
+
+    def voice_codes(self, voice: Tensor) -> Tensor:
+        """Global vector [B, C] -> global codes [B, G]"""
+        shares = voice.chunk(len(self.voices), -1)
+        return torch.stack([nearest(share, book.weight) for share, book in zip(shares, self.voices, strict=True)], -1)
+
+
+class PublishedEncoder(nn.Module):
+    """Waveform -> frames and global vector: the generator's mirror image, with group norms after the residual blocks."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        assert config.global_size is not None
+        width = config.channels >> len(config.rates)
+        self.slope, self.global_size = config.slope, config.global_size
+        self.pre = nn.Conv1d(1, width, 7, padding=3)
+        mirrored = zip(reversed(config.rates), reversed(config.kernels), strict=True)
+        self.stages = nn.ModuleList(
+            EncoderStage(width << index, rate, kernel, config) for index, (rate, kernel) in enumerate(mirrored)
+        )
+        self.post = nn.Conv1d(config.channels, config.inputs, 3, padding=1)
+        self.voice = VoiceEncoder(config.global_size, config.slope)
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T] -> (frames [B, C, F], global vector [B, G])"""
+        x, voice = self.pre(audio[:, None]), None
+        for stage in self.stages:
+            x = stage(x)
+            if x.shape[1] == self.global_size:
+                voice = self.voice(x)
+        assert voice is not None, "no stage is as wide as the global vector"
+        return self.post(functional.leaky_relu(x, LAST_SLOPE)), voice
+
+
+class EncoderStage(nn.Module):
+    """A strided convolution that doubles the channels; residual blocks summed up, the sum normalised after each."""
+
+    def __init__(self, channels: int, rate: int, kernel: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        wide, slope = 2 * channels, config.slope
+        self.slope = slope
+        self.down = nn.Conv1d(channels, wide, kernel, rate, padding=(kernel - rate) // 2)
+        blocks = zip(reversed(config.block_kernels), reversed(config.dilations), strict=True)
+        self.blocks = nn.ModuleList(ResidualBlock(wide, k, dilations, slope=slope) for k, dilations in blocks)
+        groups = max(1, wide // NORM_CHANNELS)
+        self.norms = nn.ModuleList(nn.GroupNorm(groups, wide, eps=NORM_EPS) for _ in self.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F * rate] -> [B, 2C, F]"""
+        x = self.down(functional.leaky_relu(x, self.slope))
+        total: Tensor | float = 0.0
+        for block, norm in zip(self.blocks, self.norms, strict=True):
+            total = norm(total + block(x))
+        assert isinstance(total, Tensor)
+        return total / len(self.blocks)
+
+
+class VoiceEncoder(nn.Module):
+    """Frames [B, C, F] -> global vector [B, C]: three convolutions, the mean over time, a linear layer, batch norm."""
+
+    def __init__(self, size: int, slope: float) -> None:
+        super().__init__()
+        widths = (size, size // 2, size // 2, size)
+        self.slope = slope
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(widths))
+        self.linear = nn.Linear(size, size)
+        self.norm = nn.BatchNorm1d(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = functional.leaky_relu(conv(x), self.slope)
+        return self.norm(functional.leaky_relu(self.linear(x.mean(-1)), self.slope))

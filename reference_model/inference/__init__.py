@@ -1,0 +1,1 @@
+"""Live inference: sessions over a shared model and a frozen LLM."""

@@ -1,0 +1,142 @@
+"""What the frozen LLM has in mind: its cache, and the turns the cache was made of.
+
+One object, cropped or forked where a conversation takes another way, never copied per token. Because it keeps what was fed,
+it can forget its oldest turns when the LLM's context is full, and can say again what was really heard of a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Protocol
+
+import torch
+
+from fobench.errors import FobenchError
+from reference_model.inference.chat_layout import TurnLayout
+
+
+class Thinker(Protocol):
+    """What a context needs of a backbone (see `fobench.api.types.Backbone`)."""
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
+
+    def step(
+        self, x: torch.Tensor, state: Any = None, *, logits: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]: ...
+
+    def fork(self, state: Any) -> Any: ...
+
+    def crop(self, state: Any, length: int) -> Any: ...
+
+
+class Role(Enum):
+    USER = auto()
+    REPLY = auto()
+
+
+@dataclass(slots=True)
+class Turn:
+    """One side's turn: where its contents begin in the cache, and all that was fed for them."""
+
+    role: Role
+    opening: int  # position of the first token that opens it
+    start: int  # position of its contents
+    rows: list[torch.Tensor] = field(default_factory=list)  # of its contents, each [1, n, D]
+
+    @property
+    def length(self) -> int:
+        return sum(rows.shape[1] for rows in self.rows)
+
+    def keep(self, length: int) -> None:
+        """Forget its contents from `length` on."""
+        self.rows = [torch.cat(self.rows, 1)[:, :length]] if length else []
+
+
+class Context:
+    """A conversation as the LLM knows it. `feed` is the only way in; nothing of the backbone is ever changed."""
+
+    def __init__(self, backbone: Thinker, layout: TurnLayout) -> None:
+        self._backbone, self._layout = backbone, layout
+        self._cache: Any = None
+        self.length = 0  # positions in the cache
+        self.turns: list[Turn] = []
+        self.feed(self.embed(layout.opening))
+
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        """Token ids -> [1, n, D]."""
+        return self._backbone.embed(torch.tensor([list(ids)], dtype=torch.long))
+
+    def feed(self, rows: torch.Tensor, logits: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """[1, n, D] inputs, appended to the cache -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
+        if not rows.shape[1]:
+            return rows, rows
+        hidden, scores, self._cache = self._backbone.step(rows, self._cache, logits=logits)
+        self.length += rows.shape[1]
+        return hidden, scores
+
+    # ---- turns ---------------------------------------------------------------------------------------------------------
+
+    def open(self, role: Role, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Close the other side's turn, open this one's, and feed its first contents; returns what they gave.
+
+        A user's turn at the very beginning is already open.
+        """
+        first = role is Role.USER and not self.turns
+        ids = () if first else self._layout.user_open if role is Role.USER else self._layout.reply_open
+        turn = Turn(role, self.length, self.length + len(ids))
+        self.turns.append(turn)
+        opening = self.embed(ids) if ids else rows[:, :0]
+        if rows.shape[1]:
+            turn.rows.append(rows)
+        return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=1)
+
+    def extend(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Further contents [1, n, D] of the turn that is open."""
+        self.turns[-1].rows.append(rows)
+        return self.feed(rows, logits=1)
+
+    def drop(self) -> None:
+        """Forget the last turn, its opening included."""
+        self._crop(self.turns.pop().opening)
+
+    def cut(self, length: int) -> None:
+        """Keep of the last turn's contents only the first `length` positions; of a reply without any, nothing at all."""
+        turn = self.turns[-1]
+        if length == 0 and turn.role is Role.REPLY:
+            return self.drop()
+        if length < turn.length:
+            turn.keep(length)
+            self._crop(turn.start + length)
+        return None
+
+    def fork(self) -> Context:
+        """A context that goes its own way from here. This copies the cache: once an overheard turn, never per token."""
+        forked = object.__new__(Context)
+        forked._backbone, forked._layout = self._backbone, self._layout
+        forked._cache, forked.length = self._backbone.fork(self._cache), self.length
+        forked.turns = [Turn(t.role, t.opening, t.start, list(t.rows)) for t in self.turns]
+        return forked
+
+    def forget(self, limit: int) -> int:
+        """If it holds more than `limit` positions: drop its oldest turns until half of that is left, and think the rest over.
+
+        Returns how many turns were forgotten. FobenchError if the last turn alone is longer than `limit`.
+        """
+        if self.length <= limit:
+            return 0
+        kept = list(self.turns)
+        while kept and (self.length - kept[0].opening > limit // 2 or kept[0].role is not Role.USER):
+            kept.pop(0)
+        if not kept and self.turns and self.turns[-1].length > limit:
+            raise FobenchError(f"One turn fills the LLM's context of {limit} positions. Speak in shorter turns.")
+        forgotten, self.turns = len(self.turns) - len(kept), []
+        self._cache, self.length = None, 0
+        self.feed(self.embed(self._layout.opening))
+        for turn in kept:
+            self.open(turn.role, torch.cat(turn.rows, 1) if turn.rows else self.embed(())[:, :0])
+        return forgotten
+
+    def _crop(self, length: int) -> None:
+        self._cache, self.length = self._backbone.crop(self._cache, length), length

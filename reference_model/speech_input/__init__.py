@@ -1,0 +1,1 @@
+"""From audio to input embeddings of the LLM."""

@@ -1,0 +1,258 @@
+"""The paper's speech encoder: two strided convolutions and a pre-norm transformer, at 25 Hz (paper: speech input, chunk-wise streaming encoder).
+
+Attention scores are those of Transformer-XL without its relative shift: (q + u) k + (q + v) p, where p is the projected
+sinusoid of the key's position since the stream began.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from reference_model.speech_input.log_mel import KaldiFbank
+from reference_model.speech_input.streaming_encoder import (
+    EncoderState,
+    advance,
+    attend,
+    cache_mask,
+    chunk_mask,
+    empty_state,
+    extend,
+    heads,
+    length_mask,
+)
+
+SUBSAMPLING = 4  # feature frames a frame
+CONTEXT = 3  # older feature frames that the convolutions see
+TABLE = 5000  # rows of the position table that `lagging_positions` is about
+
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvTransformerConfig:
+    """Sizes of a `ConvTransformerEncoder`; the defaults are the paper's."""
+
+    size: int = 1024
+    layers: int = 24
+    heads: int = 16
+    feed_forward: int = 4096
+    mels: int = 80
+    chunk: int = 4  # frames: 160 ms
+    left_chunks: int = 16  # chunks that attention sees before its own
+    dropout: float = 0.1
+    # The published weights were trained or run with these; models of ours have no need of them.
+    lagging_positions: bool = False  # streamed, positions stop at a chunk late once the cache is full, and wrap
+    zero_context: bool = False  # before a stream there are zeros, as log-mel values, and not silence
+
+    @property
+    def left(self) -> int:
+        """Frames that attention sees before its own chunk."""
+        return self.chunk * self.left_chunks
+
+    @property
+    def wrap(self) -> int:
+        """The position at which lagging positions start again from 0 (4932 in the published model)."""
+        return TABLE // self.chunk * self.chunk - self.left - self.chunk
+
+    def build(self) -> ConvTransformerEncoder:
+        return ConvTransformerEncoder(self)
+
+
+class PositionalAttention(nn.Module):
+    """Multi-head attention whose scores also depend on where the keys are."""
+
+    def __init__(self, size: int, count: int) -> None:
+        super().__init__()
+        self.heads = count
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size)
+        self.value = nn.Linear(size, size)
+        self.position = nn.Linear(size, size, bias=False)
+        self.out = nn.Linear(size, size)
+        self.content_bias = nn.Parameter(torch.empty(count, size // count))  # u
+        self.position_bias = nn.Parameter(torch.empty(count, size // count))  # v
+        nn.init.xavier_uniform_(self.content_bias)
+        nn.init.xavier_uniform_(self.position_bias)
+
+    def forward(
+        self, x: torch.Tensor, table: torch.Tensor, seen: torch.Tensor, past: Cache | None
+    ) -> tuple[torch.Tensor, Cache]:
+        """x [B, T, D], table [B or 1, K, D] of the K = past + T keys' positions -> (out [B, T, D], keys and values)."""
+        query, key, value = (heads(side(x), self.heads) for side in (self.query, self.key, self.value))
+        key, value = extend(past, key, value)
+        where = query + self.position_bias[:, None]  # [B, H, T, d]
+        scores = self._short(where, table) if past is not None else self._long(where, table)
+        bias = scores / math.sqrt(query.shape[-1])
+        return self.out(attend(query + self.content_bias[:, None], key, value, seen, bias)), (key, value)
+
+    def _long(self, query: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """[B, H, T, K]: queries by projected positions, which the whole batch shares."""
+        return query @ heads(self.position(table), self.heads).transpose(-1, -2)
+
+    def _short(self, query: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """The same product, for few queries and many keys: the queries are projected back instead of the positions."""
+        weight = self.position.weight.unflatten(0, (self.heads, -1))  # [H, d, D]
+        return (query @ weight) @ table[:, None].transpose(-1, -2)
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer layer with ReLU."""
+
+    def __init__(self, config: ConvTransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.size)
+        self.attention = PositionalAttention(config.size, config.heads)
+        self.feed_forward_norm = nn.LayerNorm(config.size)
+        self.expand = nn.Linear(config.size, config.feed_forward)
+        self.contract = nn.Linear(config.feed_forward, config.size)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: torch.Tensor, table: torch.Tensor, seen: torch.Tensor, past: Cache | None
+    ) -> tuple[torch.Tensor, Cache]:
+        """As `PositionalAttention.forward`."""
+        heard, cache = self.attention(self.attention_norm(x), table, seen, past)
+        x = x + self.dropout(heard)
+        inner = self.dropout(functional.relu(self.expand(self.feed_forward_norm(x))))
+        return x + self.dropout(self.contract(inner)), cache
+
+
+class ConvTransformerEncoder(nn.Module):
+    """The paper's encoder, a `SpeechEncoder`. Frame j sees features 4 j - 3 ... 4 j + 3 (and more through attention).
+
+    `mean` and `istd` [mels] are the global statistics that features are normalised with. `begin` without `before` sets
+    silence before the stream (zeros with `zero_context`).
+    """
+
+    mean: torch.Tensor
+    istd: torch.Tensor
+
+    def __init__(self, config: ConvTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front = KaldiFbank(config.mels)
+        self.register_buffer("mean", torch.zeros(config.mels))
+        self.register_buffer("istd", torch.ones(config.mels))
+        bands = ((config.mels - 1) // 2 - 1) // 2  # what two convolutions leave of the mels
+        self.convs = nn.ModuleList(nn.Conv2d(channels, config.size, 3, 2) for channels in (1, config.size))
+        self.flatten = nn.Linear(config.size * bands, config.size)
+        self.embed = nn.Linear(config.size, config.size)
+        self.embed_norm = nn.LayerNorm(config.size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.size)
+
+    @property
+    def size(self) -> int:
+        return self.config.size
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.front.rate_hz / (self.front.hop * SUBSAMPLING)
+
+    @property
+    def chunk(self) -> int:
+        return self.config.chunk * SUBSAMPLING
+
+    @property
+    def context(self) -> int:
+        return CONTEXT
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
+        """New streams after the features `before` [B, 3, mels]."""
+        config, carried = self.config, self._before(batch, before)
+        return empty_state([carried], config.layers, config.heads, config.left, config.size, self.norm.weight.dtype)
+
+    def step(self, features: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, EncoderState]:
+        """A chunk of features [B, chunk, mels] -> (frames [B, config.chunk, D], the next state).
+
+        Raises `ValueError` for another number of features.
+        """
+        if features.shape[1] != self.chunk:
+            raise ValueError(f"A step takes {self.chunk} feature frames, not {features.shape[1]}.")
+        features = torch.cat([state.carried[0], features], 1)  # [B, 3 + chunk, mels]
+        table = sinusoids(self._positions(state), self.size).to(self.norm.weight.dtype)  # [B, left + T, D]
+        pasts = list(zip(state.keys, state.values, strict=True))
+        frames, caches = self._encode(features, table, cache_mask(state, self.config.chunk), pasts)
+        return frames, advance(state, [features[:, -CONTEXT:]], caches, self.config.chunk)
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        chunk: int | None = None,
+        left: int | None = None,
+        before: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `SpeechEncoder.forward`; positions never lag here."""
+        batch, count = len(features), features.shape[1] // SUBSAMPLING
+        mask = length_mask(None if lengths is None else lengths // SUBSAMPLING, batch, count, features.device)
+        seen = chunk_mask(count, chunk, left, features.device) & mask[:, None, None]  # [B, 1, T, T]
+        table = sinusoids(torch.arange(count, device=features.device)[None], self.size).to(self.norm.weight.dtype)
+        features = torch.cat([self._before(batch, before), features], 1)
+        return self._encode(features, table, seen, [None] * len(self.layers))[0], mask
+
+    def _encode(
+        self, features: torch.Tensor, table: torch.Tensor, seen: torch.Tensor, pasts: Sequence[Cache | None]
+    ) -> tuple[torch.Tensor, list[Cache]]:
+        """Features with their context [B, 3 + N, mels] -> (frames [B, N // 4, D], keys and values of every layer)."""
+        x, caches = self.dropout(self._subsample(features)), []
+        for layer, past in zip(self.layers, pasts, strict=True):
+            x, cache = layer(x, table, seen, past)
+            caches.append(cache)
+        return self.norm(x), caches
+
+    def _subsample(self, features: torch.Tensor) -> torch.Tensor:
+        """[B, 3 + N, mels] -> [B, N // 4, D], scaled by the root of D."""
+        x = ((features - self.mean) * self.istd).to(self.norm.weight.dtype)[:, None]  # [B, 1, 3 + N, mels]
+        for conv in self.convs:
+            x = functional.relu(conv(x))
+        x = self.flatten(x.transpose(1, 2).flatten(2))  # [B, D, T, bands] -> [B, T, D * bands] -> [B, T, D]
+        return functional.relu(self.embed_norm(self.embed(x))) * math.sqrt(self.size)
+
+    def _before(self, batch: int, before: torch.Tensor | None) -> torch.Tensor:
+        """The feature frames just before a stream [B, 3, mels]."""
+        if before is not None:
+            return before.to(self.device, torch.float32)
+        value = 0.0 if self.config.zero_context else self.front.silence
+        return torch.full((batch, CONTEXT, self.config.mels), value, device=self.device)
+
+    def _positions(self, state: EncoderState) -> torch.Tensor:
+        """The positions [B, left + chunk] of the cached and the new frames of a step; any where a cache is not filled."""
+        config = self.config
+        if config.lagging_positions:
+            first = (state.position % config.wrap - config.left - config.chunk).clamp(min=0)
+        else:
+            first = state.position - state.filled
+        slot = torch.arange(config.left + config.chunk, device=self.device)
+        return first[:, None] + slot - (config.left - state.filled[:, None])
+
+
+def sinusoids(positions: torch.Tensor, size: int) -> torch.Tensor:
+    """Positions [...] -> [..., size] float32: sines in the even channels, cosines in the odd ones."""
+    rates = torch.exp(torch.arange(0, size, 2, device=positions.device) * (-math.log(10000.0) / size))
+    angles = positions[..., None].float() * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
+
+
+def draw_chunk(generator: torch.Generator, longest: int = 25, history: int = 250) -> tuple[int | None, int | None]:
+    """A (chunk, left) for one training step, so that one encoder serves all latencies (dynamic chunk training).
+
+    Half the time full context (None, None), else 1 to `longest` frames a chunk, with any number of chunks to the left
+    that make at most `history` frames.
+    """
+    full, chunk, left = torch.rand(3, generator=generator, device=generator.device).tolist()
+    if full < 0.5:
+        return None, None
+    frames = 1 + int(chunk * longest)
+    return frames, int(left * (history // frames + 1))

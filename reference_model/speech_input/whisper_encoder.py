@@ -1,0 +1,239 @@
+"""Whisper's encoder made chunk-causal, at 50 Hz, so that it can start from Whisper's weights and stream.
+
+Its two convolutions read the mel frames one frame (10 ms) late, so that 16 of them give exactly 8 frames without a look
+ahead; attention is limited to a chunk and some chunks to the left. The parameters bear the names of OpenAI's `encoder.*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fobench.errors import FobenchError
+from reference_model.speech_input.log_mel import WhisperMel
+from reference_model.speech_input.streaming_encoder import (
+    EncoderState,
+    advance,
+    attend,
+    cache_mask,
+    chunk_mask,
+    empty_state,
+    extend,
+    heads,
+    length_mask,
+)
+
+SUBSAMPLING = 2  # feature frames a frame
+CONTEXT = 3  # older feature frames that the convolutions see
+
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperConfig:
+    """Sizes of a `WhisperStreamingEncoder`; the defaults are those of Whisper tiny."""
+
+    size: int = 384
+    layers: int = 4
+    heads: int = 6
+    mels: int = 80
+    chunk: int = 8  # frames: 160 ms
+    left_chunks: int = 16  # chunks that attention sees before its own
+    positions: int = 1500  # rows of the position table, 30 s: position 1500 is again position 0
+    dropout: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Frames that attention sees before its own chunk."""
+        return self.chunk * self.left_chunks
+
+    def build(self) -> WhisperStreamingEncoder:
+        return WhisperStreamingEncoder(self)
+
+
+class WhisperAttention(nn.Module):
+    """Multi-head attention; keys have no bias."""
+
+    def __init__(self, size: int, count: int) -> None:
+        super().__init__()
+        self.heads = count
+        self.query = nn.Linear(size, size)
+        self.key = nn.Linear(size, size, bias=False)
+        self.value = nn.Linear(size, size)
+        self.out = nn.Linear(size, size)
+
+    def forward(self, x: torch.Tensor, seen: torch.Tensor, past: Cache | None) -> tuple[torch.Tensor, Cache]:
+        """x [B, T, D], seen [B, 1, T, K] (axes may be 1) -> (out [B, T, D], keys and values with the past's)."""
+        query, key, value = (heads(side(x), self.heads) for side in (self.query, self.key, self.value))
+        key, value = extend(past, key, value)
+        return self.out(attend(query, key, value, seen)), (key, value)
+
+
+class WhisperBlock(nn.Module):
+    """A pre-norm transformer layer with GELU."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        size = config.size
+        self.attn = WhisperAttention(size, config.heads)
+        self.attn_ln = nn.LayerNorm(size)
+        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
+        self.mlp_ln = nn.LayerNorm(size)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: torch.Tensor, seen: torch.Tensor, past: Cache | None) -> tuple[torch.Tensor, Cache]:
+        """As `WhisperAttention.forward`."""
+        heard, cache = self.attn(self.attn_ln(x), seen, past)
+        x = x + self.dropout(heard)
+        return x + self.dropout(self.mlp(self.mlp_ln(x))), cache
+
+
+class WhisperStreamingEncoder(nn.Module):
+    """Whisper's encoder as a `SpeechEncoder`. Frame j sees features 2 j - 3 ... 2 j + 1 (and more through attention).
+
+    `begin` without `before` sets silence before the stream, and before that nothing: where Whisper pads the input of its
+    second convolution with zeros, so does it.
+    """
+
+    positional_embedding: torch.Tensor
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front = WhisperMel(config.mels)
+        self.conv1 = nn.Conv1d(config.mels, config.size, 3)
+        self.conv2 = nn.Conv1d(config.size, config.size, 3, 2)
+        self.register_buffer("positional_embedding", sinusoids(config.positions, config.size), persistent=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(WhisperBlock(config) for _ in range(config.layers))
+        self.ln_post = nn.LayerNorm(config.size)
+
+    @property
+    def size(self) -> int:
+        return self.config.size
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.front.rate_hz / (self.front.hop * SUBSAMPLING)
+
+    @property
+    def chunk(self) -> int:
+        return self.config.chunk * SUBSAMPLING
+
+    @property
+    def context(self) -> int:
+        return CONTEXT
+
+    @property
+    def device(self) -> torch.device:
+        return self.positional_embedding.device
+
+    def load_whisper(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of OpenAI's Whisper: the state dict of its encoder, or of the whole model.
+
+        Layers beyond Whisper's own begin as identities. Raises `FobenchError` where a name or a shape differs.
+        """
+        own = {key.removeprefix("encoder."): value for key, value in weights.items() if not key.startswith("decoder.")}
+        own.pop("positional_embedding", None)  # as `sinusoids` makes it
+        own |= self._identities(
+            1 + max((int(key.split(".")[1]) for key in own if key.startswith("blocks.")), default=-1)
+        )
+        try:
+            self.load_state_dict(own, strict=True)
+        except RuntimeError as error:  # torch lists the names and shapes
+            raise FobenchError(f"Whisper's weights do not fit {self.config}: {error}") from error
+
+    def _identities(self, first: int) -> dict[str, torch.Tensor]:
+        """The parameters of the layers from `first` on, with what they add set to zero."""
+        outs = ("attn.out", "mlp.2")
+        added = {f"blocks.{i}.": block for i, block in enumerate(self.blocks) if i >= first}
+        return {
+            prefix + name: torch.zeros_like(value) if name.rpartition(".")[0] in outs else value
+            for prefix, block in added.items()
+            for name, value in block.state_dict().items()
+        }
+
+    def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
+        """New streams after the features `before` [B, 3, mels]."""
+        config, dtype = self.config, self.conv1.weight.dtype
+        carried = self._before(batch, before)
+        return empty_state(carried, config.layers, config.heads, config.left, config.size, dtype)
+
+    def step(self, features: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, EncoderState]:
+        """A chunk of features [B, chunk, mels] -> (frames [B, config.chunk, D], the next state).
+
+        Raises `ValueError` for another number of features.
+        """
+        if features.shape[1] != self.chunk:
+            raise ValueError(f"A step takes {self.chunk} feature frames, not {features.shape[1]}.")
+        count = self.config.chunk
+        x, carried = self._convolve(features, state.carried)
+        positions = state.position[:, None] + torch.arange(count, device=self.device)  # [B, T]
+        pasts = list(zip(state.keys, state.values, strict=True))
+        frames, caches = self._attend(x, positions, cache_mask(state, count), pasts)
+        return frames, advance(state, carried, caches, count)
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        chunk: int | None = None,
+        left: int | None = None,
+        before: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `SpeechEncoder.forward`."""
+        batch, count = len(features), features.shape[1] // SUBSAMPLING
+        mask = length_mask(None if lengths is None else lengths // SUBSAMPLING, batch, count, features.device)
+        seen = chunk_mask(count, chunk, left, features.device) & mask[:, None, None]  # [B, 1, T, T]
+        x, _ = self._convolve(features, self._before(batch, before))
+        positions = torch.arange(count, device=features.device)[None]
+        return self._attend(x, positions, seen, [None] * len(self.blocks))[0], mask
+
+    def _attend(
+        self,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        seen: torch.Tensor,
+        pasts: Sequence[Cache | None],
+    ) -> tuple[torch.Tensor, list[Cache]]:
+        """Convolved features [B, T, D] at positions [B or 1, T] -> (frames [B, T, D], keys and values of every block)."""
+        x = self.dropout(x + self.positional_embedding[positions % self.config.positions])
+        caches = []
+        for block, past in zip(self.blocks, pasts, strict=True):
+            x, cache = block(x, seen, past)
+            caches.append(cache)
+        return self.ln_post(x), caches
+
+    def _convolve(
+        self, features: torch.Tensor, carried: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Features [B, N, mels] after the carried ones -> ([B, N // 2, D], what is carried next)."""
+        features = torch.cat([carried[0], features], 1)  # [B, 2 + N, mels]
+        hidden = torch.cat([carried[1], self._first(features)], 1)  # [B, 1 + N, D]
+        x = functional.gelu(self.conv2(hidden.transpose(1, 2))).transpose(1, 2)
+        return x, (features[:, -2:], hidden[:, -1:])
+
+    def _first(self, features: torch.Tensor) -> torch.Tensor:
+        """The first convolution: features [B, 2 + N, mels] -> [B, N, D]."""
+        return functional.gelu(self.conv1(features.transpose(1, 2).to(self.conv1.weight.dtype))).transpose(1, 2)
+
+    def _before(self, batch: int, before: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the convolutions carry when a stream begins: features [B, 2, mels], hidden frames [B, 1, D]."""
+        if before is not None:
+            before = before.to(self.device, torch.float32)
+            return before[:, 1:], self._first(before)
+        features = torch.zeros(batch, 2, self.config.mels, device=self.device)
+        features[:, 1] = self.front.silence
+        return features, self.conv1.weight.new_zeros(batch, 1, self.size)
+
+
+def sinusoids(length: int, size: int) -> torch.Tensor:
+    """Whisper's position table [length, size]: sines in the first half of the channels, cosines in the second."""
+    half = size // 2
+    rates = torch.exp(-torch.log(torch.tensor(10000.0)) / (half - 1) * torch.arange(half))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)

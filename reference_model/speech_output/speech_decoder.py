@@ -1,0 +1,316 @@
+"""The speech decoder: a segment's text and the LLM's hidden states -> codec tokens (paper, speech output).
+
+A pre-network reads the text embeddings, a prefix network the hidden states; the main layers read both at once (NAR prefill),
+then say codes one by one (AR) with the same weights. Several codebooks follow each other with a delay (arXiv 2306.05284).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from fobench.errors import FobenchError
+from reference_model.speech_output.duration_predictor import Pace
+from reference_model.speech_output.llama_layers import KVCache, LlamaConfig, Pairs, Stack, Turn, turned
+from reference_model.speech_output.sampling import Sampling
+
+BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of speech, end of speech, padding
+SPECIALS = 4
+ROOM = 128  # positions a segment's cache has room for at first
+IGNORED = -100  # target that no loss is taken from
+LETTER_STD = 0.13  # of a letter's vector at first: as an LLM's embeddings are
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDecoderConfig:
+    """Sizes; the defaults are the published ones."""
+
+    size: int = 896  # d
+    heads: int = 14
+    ffn: int = 4864
+    layers: int = 4  # of the main and of the prefix network, each
+    pre_layers: int = 2
+    codebooks: int = 1  # K
+    codes: int = 1024  # V, of each codebook
+    max_frames: int = 1000  # of a segment
+    theta: float = 10_000.0
+    eps: float = 1e-6
+    rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16, as the published server has them on a GPU
+    allow_special: bool = False  # ids that are no codes may be drawn, as published
+    thoughts: bool = True  # the LLM's hidden states are read too, by the prefix network
+    characters: int = 0  # letters are read beside the LLM's vectors: how many, by Unicode number; 0: none
+    phonetic: bool = False  # phonemes are read in place of letters, see `pronunciation`
+    paced: bool = False  # every sound has a duration, see `pace`
+
+    def stack(self, layers: int) -> LlamaConfig:
+        return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
+
+
+@dataclass(slots=True)
+class DecoderState:
+    """A segment being said. `step` advances it in place; `fork` keeps one."""
+
+    cache: KVCache
+    position: int  # of the next token: the prefix does not count
+    last: list[int]  # the token of each codebook that was drawn last
+    rows: list[list[int]] = field(default_factory=list)  # what was drawn, [K] a step, codebook k late by k steps
+    given: int = 0  # frames that have been returned
+    end: int | None = None  # the number of frames, once the first codebook has ended
+    pace: torch.Tensor | None = None  # [end, d], of a paced decoder: what each frame is drawn with
+
+    def fork(self) -> DecoderState:
+        rows = [list(row) for row in self.rows]
+        return DecoderState(self.cache.fork(), self.position, list(self.last), rows, self.given, self.end, self.pace)
+
+    @property
+    def over(self) -> bool:
+        return self.end is not None and self.given >= self.end
+
+    def due(self) -> bool:
+        """Whether more has to be drawn before the next frame is whole."""
+        return not self.over and len(self.rows) < self.given + len(self.last)
+
+    def take(self) -> list[int] | None:
+        """The next frame's codes, which must be whole; None if there are no more."""
+        if self.over:
+            return None
+        frame = [self.rows[self.given + k][k] for k in range(len(self.last))]
+        self.given += 1
+        return frame
+
+
+class SpeechDecoder(nn.Module):
+    """Text rows [B, H, d] and hidden-state rows [B, P, d] -> codes [K] a step."""
+
+    def __init__(self, config: SpeechDecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = config.codes + SPECIALS
+        self.embedding = nn.Embedding(config.codebooks * self.vocabulary, config.size)
+        self.pre = Stack(config.stack(config.pre_layers))
+        if config.thoughts:
+            self.prefix = Stack(config.stack(config.layers))
+        self.layers = Stack(config.stack(config.layers))
+        self.pace = Pace(config.size) if config.paced else None
+        self.norm = nn.RMSNorm(config.size, config.eps)
+        self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
+        if config.characters:
+            self.letters = nn.Embedding(config.characters, config.size)
+            nn.init.normal_(self.letters.weight, std=LETTER_STD)
+
+    def special(self, which: int) -> int:
+        """The id of BOS, SOS, EOS or PAD."""
+        return self.config.codes + which
+
+    def text_rows(self, embeddings: torch.Tensor, pieces: Sequence[str] | None = None) -> torch.Tensor:
+        """LLM vectors [n, D] -> [1, n * D / d, d]: each is cut into D / d rows. FobenchError where d does not divide D.
+
+        With the tokens' texts `pieces`, of a decoder that reads letters, a token's letters follow its rows, one row each.
+        """
+        width, size = embeddings.shape[-1], self.config.size
+        if width % size:
+            raise FobenchError(f"The speech decoder's size {size} must divide the LLM's hidden size {width}.")
+        rows = embeddings.reshape(-1, size).to(self.embedding.weight.dtype)
+        if pieces is None or not self.config.characters:
+            return rows[None]
+        letters = [letters_of(piece, self.config.characters) for piece in pieces]
+        spelt = self.letters(torch.tensor([i for word in letters for i in word], dtype=torch.long, device=rows.device))
+        order = interleaved(width // size, [len(word) for word in letters])
+        return torch.cat([rows, spelt])[order][None]
+
+    # ---- saying ----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prefill(self, text: torch.Tensor, prefix: torch.Tensor | None = None) -> DecoderState:
+        """Text rows [1, H, d] and, where the decoder reads thoughts, hidden-state rows [1, P, d] -> the state in which the
+        first code is drawn."""
+        past = None if prefix is None else self.prefix(prefix, self._turn(prefix.shape[1]))[1]
+        beginning = self._beginning(text)
+        _, pairs = self.layers(beginning, self._turn(text.shape[1] + 1), past)
+        start = [self.special(SOS)] * self.config.codebooks
+        state = DecoderState(KVCache.of(pairs, ROOM), text.shape[1] + 1, start)
+        if self.pace is not None:
+            durations = self.pace.durations(beginning[:, 1:])
+            state.end = min(max(1, round(float(durations.sum()))), self.config.max_frames)
+            state.pace = self.pace.read(beginning[:, 1:], durations, state.end)[0]
+        return state
+
+    def step(self, state: DecoderState, sampling: Sampling, generator: torch.Generator) -> torch.Tensor | None:
+        """The next frame's codes [K], int64, or None at the segment's end."""
+        return self.step_many([(state, sampling, generator)])[0]
+
+    def step_many(self, calls: Sequence[tuple[DecoderState, Sampling, torch.Generator]]) -> list[torch.Tensor | None]:
+        """`step` of several segments at once; the weights are read once for all."""
+        while due := [call for call in calls if call[0].due()]:
+            logits = self.logits([state for state, _, _ in due])
+            for (state, sampling, generator), row in zip(due, logits, strict=True):
+                self._draw(state, row, sampling, generator)
+        frames = [state.take() for state, _, _ in calls]
+        return [None if frame is None else torch.tensor(frame) for frame in frames]
+
+    @torch.no_grad()
+    def logits(self, states: Sequence[DecoderState]) -> torch.Tensor:
+        """Feeds the last tokens of S segments; logits [S, K, V + 4] of the next ones."""
+        device = self.embedding.weight.device
+        x = self._embed(torch.tensor([state.last for state in states], device=device)[..., None])  # [S, 1, d]
+        if self.pace is not None:
+            x = x + torch.stack([_at(state.pace, len(state.rows)) for state in states])[:, None]
+        positions = torch.tensor([[state.position] for state in states], device=device)
+        x = self.layers.step_many(x, turned(self.layers.config, positions), [state.cache for state in states])
+        for state in states:
+            state.position += 1
+        return self.out(self.norm(x))[:, 0].unflatten(-1, (self.config.codebooks, -1))
+
+    def _draw(self, state: DecoderState, logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> None:
+        """Draws each codebook's token from logits [K, V + 4]."""
+        step, drawn = len(state.rows), []
+        for k in range(self.config.codebooks):
+            if step < k or (state.end is not None and step - k >= state.end):
+                drawn.append(self.special(PAD))  # this codebook has not begun, or has said all
+                continue
+            history = [self.special(SOS), *(row[k] for row in state.rows[k:])]
+            ends = k == 0 and state.end is None
+            drawn.append(sampling.sample(self._allowed(logits[k].float(), ends), generator, history))
+        if state.end is None and (drawn[0] == self.special(EOS) or step >= self.config.max_frames):
+            state.end, drawn[0] = step, self.special(PAD)
+        state.rows.append(drawn)
+        state.last = drawn
+
+    def _allowed(self, logits: torch.Tensor, ends: bool) -> torch.Tensor:
+        """Logits [V + 4] without what may not be drawn; `ends`: the segment may end now, which only the first codebook says."""
+        if self.config.allow_special:
+            return logits
+        logits = logits.clone()
+        end = logits[self.special(EOS)].clone()
+        logits[self.config.codes :] = -torch.inf
+        if ends:
+            logits[self.special(EOS)] = end
+        return logits
+
+    # ---- learning --------------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        codes: torch.Tensor,
+        code_lengths: torch.Tensor,
+        prefix: torch.Tensor | None = None,
+        prefix_lengths: torch.Tensor | None = None,
+        *,
+        durations: torch.Tensor | None = None,
+        compact: bool = True,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Teacher forcing. Text rows [B, H, d], codes [B, K, T], prefix rows [B, P, d], each padded, with lengths [B].
+
+        Returns logits [B, K, T + K, V + 4] and the sum of the cross-entropies of all codes and ends; of a paced decoder, which
+        needs each text row's `durations` [B, H] in frames, with those durations' losses. `compact`: positions count a segment's
+        own rows, as when it is said; else (as published) those of the padded layout.
+        """
+        inputs, targets = self.delayed(codes, code_lengths)  # [B, K, T + K] each
+        past, seen = self._prefixed(text, prefix, prefix_lengths)
+        text_seen = _within(text_lengths + 1, text.shape[1] + 1)  # [B, H + 1]
+        beginning, said = self._beginning(text, text_seen[:, 1:]), self._embed(inputs)
+        lateness = said.new_zeros(())
+        if self.pace is not None:
+            if durations is None:
+                raise ValueError("A paced decoder learns from durations.")
+            said = said + self.pace.read(beginning[:, 1:], durations, inputs.shape[-1])
+            lateness = self.pace.loss(beginning[:, 1:], durations, text_seen[:, 1:])
+        x = torch.cat([beginning, said], 1)
+        turn = turned(self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact))
+        mask = _visible(seen, text_seen, inputs.shape[-1])
+        hidden, _ = self.layers(x, turn, past, mask)
+        logits = self.out(self.norm(hidden[:, text.shape[1] + 1 :]))  # [B, T + K, K * (V + 4)]
+        logits = logits.unflatten(-1, (self.config.codebooks, -1)).transpose(1, 2)
+        total = F.cross_entropy(logits.flatten(0, 2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        return logits, total + lateness
+
+    def delayed(self, codes: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes [B, K, T] of `lengths` [B] -> inputs and targets [B, K, T + K], codebook k late by k steps.
+
+        The first codebook's target after its codes is the end; the others have none there, as in `step`.
+        """
+        batch, books, frames = codes.shape
+        said = codes.new_full((batch, books, frames + books), self.special(PAD))
+        targets = torch.full_like(said, IGNORED)
+        valid = _within(lengths, frames)  # [B, T]
+        for k in range(books):
+            said[:, k, k : k + frames] = codes[:, k].masked_fill(~valid, self.special(PAD))
+            targets[:, k, k : k + frames] = codes[:, k].masked_fill(~valid, IGNORED)
+        targets[torch.arange(batch, device=codes.device), 0, lengths] = self.special(EOS)
+        start = codes.new_full((batch, books, 1), self.special(SOS))
+        return torch.cat([start, said[..., :-1]], -1), targets
+
+    # ---- parts -----------------------------------------------------------------------------------------------------------
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [B, K, T] -> the sum of the codebooks' embeddings [B, T, d]."""
+        offsets = torch.arange(self.config.codebooks, device=tokens.device) * self.vocabulary
+        return self.embedding(tokens + offsets[:, None]).sum(1)
+
+    def _beginning(self, text: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+        """Text rows [B, H, d], `seen` [B, H] bool -> what the main layers read [B, H + 1, d]: the start, and the rows pre-read."""
+        mask = None if seen is None else seen[:, None, None]
+        read, _ = self.pre(text, self._turn(text.shape[1]), mask=mask)
+        start = self.embedding(torch.tensor([[self.special(BOS)]], device=text.device))
+        return torch.cat([start.expand(len(text), -1, -1), read], 1)
+
+    def _prefixed(
+        self, text: torch.Tensor, prefix: torch.Tensor | None, lengths: torch.Tensor | None
+    ) -> tuple[Pairs | None, torch.Tensor]:
+        """The prefix's keys and values, and which of them may be seen [B, P]."""
+        if prefix is None:
+            return None, torch.zeros(len(text), 0, dtype=torch.bool, device=text.device)
+        full = torch.full((len(prefix),), prefix.shape[1], device=prefix.device)
+        seen = _within(full if lengths is None else lengths, prefix.shape[1])
+        _, pairs = self.prefix(prefix, self._turn(prefix.shape[1]), mask=seen[:, None, None])
+        return pairs, seen
+
+    def _turn(self, length: int) -> Turn:
+        return turned(self.layers.config, torch.arange(length, device=self.embedding.weight.device))
+
+    def _positions(self, lengths: torch.Tensor, text: int, steps: int, compact: bool) -> torch.Tensor:
+        """[B, H + 1 + T + K]: positions of the beginning and of the tokens."""
+        device = lengths.device
+        first = lengths + 1 if compact else torch.full_like(lengths, text + 1)  # position of the first token
+        beginning = torch.arange(text + 1, device=device).expand(len(lengths), -1)
+        return torch.cat([beginning, first[:, None] + torch.arange(steps, device=device)], 1)
+
+
+def _at(pace: torch.Tensor | None, step: int) -> torch.Tensor:
+    """Row `step` of a state's `pace`, or its last."""
+    assert pace is not None
+    return pace[min(step, len(pace) - 1)]
+
+
+def letters_of(piece: str, characters: int) -> list[int]:
+    """A token's text by letter: their Unicode numbers, all beyond the table the last one; none where no letters are read."""
+    return [min(ord(letter), characters - 1) for letter in piece] if characters else []
+
+
+def interleaved(rows: int, letters: Sequence[int]) -> list[int]:
+    """Where the rows of each token and then its letters lie, if all rows come first and then all letters."""
+    order, next_letter = [], rows * len(letters)
+    for token, count in enumerate(letters):
+        order += [*range(rows * token, rows * (token + 1)), *range(next_letter, next_letter + count)]
+        next_letter += count
+    return order
+
+
+def _within(lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """[B, size] bool: which positions are within `lengths` [B]."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def _visible(prefix: torch.Tensor, text: torch.Tensor, steps: int) -> torch.Tensor:
+    """[B, 1, H + 1 + T, P + H + 1 + T] bool: all see prefix [B, P] and text [B, H + 1]; tokens see those up to themselves too."""
+    batch, rows = text.shape
+    known = torch.cat([prefix, text], 1)[:, None].expand(-1, rows + steps, -1)  # [B, H + 1 + T, P + H + 1]
+    causal = torch.ones(steps, steps, dtype=torch.bool, device=text.device).tril()
+    tokens = F.pad(causal, (0, 0, rows, 0)).expand(batch, -1, -1)  # [B, H + 1 + T, T]
+    return torch.cat([known, tokens], 2)[:, None]

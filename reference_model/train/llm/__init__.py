@@ -1,0 +1,1 @@
+"""The frozen LLM as training sees it."""

@@ -1,0 +1,1 @@
+"""From trained stages to a published checkpoint and its model card."""

@@ -1,0 +1,1 @@
+"""Modules of the output stages: codec and speech decoder."""

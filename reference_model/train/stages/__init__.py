@@ -1,0 +1,1 @@
+"""The training stages: one command a file, named as in the paper."""

@@ -1,0 +1,187 @@
+"""Trains output stage 1, the codec, in one of two ways.
+
+    python -m reference_model.train.stages.output_1 --latents runs/data/latents --out runs/train/output-1
+    python -m reference_model.train.stages.output_1 --config paper --data runs/data/output --adversarial --out runs/train/codec
+
+From recordings (`--data`) all of it learns (`train.waves`), against an adversary if wanted, as the paper's codec did. From a
+published generator's latents the generator is Piper's and stays as it is; encoder, quantiser and decoder learn to give it the
+latents that it knows. No gradient passes through the generator, which is why this takes minutes. Beside the encoder of sound a
+reader of latents learns the same codes: output stage 2 has texts turned into codes by it, without any sound being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fobench.errors import FobenchError
+from reference_model.codec.hifigan import PIPER_GENERATOR
+from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
+from reference_model.train.data.corpus import Corpus
+from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.trainer import Loop, in_full, to_device
+from reference_model.train.speech_output.codec_training import (
+    WaveLearner,
+    WaveStage,
+    learning,
+    trainable,
+    used,
+    valid_of,
+)
+from reference_model.train.speech_output.discriminators import AdversaryConfig
+from reference_model.train.speech_output.stage_checkpoints import latents_reader
+from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.synthesis import piper_latents
+
+FRAMES = 64  # codec frames of a crop
+CROPS = 32  # in a batch
+VALID = 60  # pairs kept aside
+COMMITMENT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Speech [T] and its latents [C, T / 256]."""
+
+    audio: Tensor
+    latents: Tensor
+
+
+def read(folder: Path) -> list[Pair]:
+    """Every pair in the folder that has its sound. FobenchError where there are too few."""
+    found = [Pair(one.audio, one.latents) for one in piper_latents.read(folder) if one.audio is not None]
+    if len(found) < 2:
+        raise FobenchError(f"{folder} holds {len(found)} pairs of sound and latents. Make them without --silent.")
+    return found
+
+
+class CodecLearner(nn.Module):
+    """The codec without its generator, which is kept apart: it is not trained."""
+
+    steps: Tensor
+
+    def __init__(self, codec: ReferenceCodec) -> None:
+        super().__init__()
+        self.encoder, self.quantizer, self.decoder = codec.encoder, codec.quantizer, codec.decoder
+        self.reader = latents_reader(codec.config)
+        self._mels = codec.mels
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Pair) -> dict[str, Tensor]:
+        """Crops: audio [B, T], latents [B, C, F]."""
+        audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
+        with in_full(audio.device):
+            hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(wanted)])
+            quantised = learning(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
+            missed = (self.decoder(quantised.values) - wanted.repeat(2, 1, 1)).square().mean((1, 2)) / wanted.var()
+            heard, known = missed[: len(audio)].mean(), missed[len(audio) :].mean()
+        loss = heard + known + COMMITMENT * quantised.commitment
+        count = torch.tensor(float(len(audio)), device=audio.device)
+        return {
+            "loss": loss * count,
+            "heard": heard * count,
+            "known": known * count,
+            "commitment": quantised.commitment * count,
+            "count": count,
+        }
+
+
+@dataclass(slots=True)
+class CodecStage:
+    """Crops of pairs."""
+
+    module: CodecLearner
+    pairs: list[Pair]
+    valid: list[Pair]
+    seed: int = 0
+    name: str = "output-1"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def batches(self, loop: Loop) -> Batches:
+        return Batches([1.0] * len(self.pairs), CROPS, CROPS, loop.seed)
+
+    def load(self, indices: Sequence[int], epoch: int) -> Pair:
+        rng = np.random.default_rng([self.seed, epoch, indices[0]])
+        crops = [crop(self.pairs[i], rng) for i in indices]
+        return Pair(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
+
+    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "lr": loop.lr}]
+
+    def config(self) -> dict[str, Any]:
+        return self.about
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        rng = np.random.default_rng(0)
+        crops = [crop(pair, rng) for pair in self.valid]
+        batch = Pair(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
+        found = self.module(batch)
+        means = {name: float(found[name] / found["count"]) for name in ("heard", "known")}
+        return {**means, **used(self.module.quantizer.counts)}
+
+
+def crop(pair: Pair, rng: np.random.Generator) -> Pair:
+    """FRAMES codec frames of a pair, silence behind a short one."""
+    frames = 2 * FRAMES
+    begin = 2 * int(rng.integers(max(1, (pair.latents.shape[1] - frames) // 2 + 1)))
+    latents = pair.latents[:, begin : begin + frames].float()
+    audio = pair.audio[begin * 256 : (begin + frames) * 256].float() / 32767
+    short = frames - piper_latents.shape[1]
+    if short > 0:  # the last frame again and again: near silence
+        latents = torch.cat([piper_latents, piper_latents[:, -1:].expand(-1, short)], 1)
+    return Pair(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
+
+
+def from_latents(config: CodecConfig, folder: Path) -> CodecStage:
+    """FobenchError where the codec's generator is not the one that the latents are of."""
+    if config.generator != PIPER_GENERATOR:
+        raise FobenchError("--latents are of Piper's generator; this configuration's codec has another. Give --data.")
+    found = read(folder)
+    kept = min(VALID, max(1, len(found) // 10))
+    learner = CodecLearner(ReferenceCodec(config))
+    return CodecStage(learner, found[kept:], found[:kept], about={"codec": asdict(config)})
+
+
+def from_recordings(
+    config: CodecConfig, data: Sequence[Path], adversary: AdversaryConfig | None, frames: int
+) -> WaveStage:
+    """FobenchError where there is no clip to learn from, or none to validate with."""
+    corpus = Corpus.open(data, config.sample_rate_hz)
+    train, valid = valid_of(corpus, data, VALID)
+    click.echo(f"{len(train):,} clips, {train.hours:.1f} h", err=True)
+    return WaveStage(WaveLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames)
+
+
+@stage_command(config="small", steps=6000, lr=1e-3, warmup=100, validate_every=500)
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="Shards or a manifest of recordings; repeatable."
+)
+@click.option("--latents", "folder", type=click.Path(path_type=Path), help="Folder of train.latents, instead.")
+@click.option("--adversarial", is_flag=True, help="Recordings: discriminators judge the sound, too.")
+@click.option(
+    "--width", default=AdversaryConfig().width, show_default=True, help="Channels of the discriminators' first layers."
+)
+@click.option("--frames", default=FRAMES, show_default=True, help="Recordings: codec frames of a crop.")
+def main(order: Order, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int) -> None:
+    """Trains output stage 1: the codec, from recordings or from a published generator's latents."""
+    torch.manual_seed(order.loop.seed)
+    if bool(data) == bool(folder):
+        raise FobenchError("Give recordings (--data), or a published generator's latents (--latents): one of the two.")
+    config = trainable(order.config.codec)
+    if folder:
+        order.train(from_latents(config, folder))
+    else:
+        order.train(from_recordings(config, data, AdversaryConfig(width) if adversarial else None, frames))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Synthetic speech: rendering by TTS voices, codec latents, replies of the LLM."""

@@ -1,0 +1,218 @@
+"""Sentences from question sets kept as text: their questions, and short statements made of their answers.
+
+A folder holds one folder a set (any may be absent): web_questions, nq_open, disfl_qa, gsm8k, arc-easy, openbookqa,
+slurp_text, ifeval, each with .jsonl files.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fobench.errors import FobenchError
+from reference_model.train.texts import word_lists
+from reference_model.train.texts.sentence_casing import capitals, sentence, spelt
+
+ASKING = (
+    *("what", "who", "whom", "whose", "where", "when", "which", "why", "how", "is", "are", "was", "were", "do", "does"),
+    *("did", "can", "could", "will", "would", "should", "has", "have", "had", "am", "may"),
+)
+CHOICE = re.compile(r"Answer\d: (.*?)(?= Answer\d:|$)")
+REPLIES = (
+    "The answer is {a}.",
+    "It is {a}.",
+    "That would be {a}.",
+    "I believe it is {a}.",
+    "I think the answer is {a}.",
+    "It was {a}.",
+    "{a}, as far as I know.",
+    "As far as I know, it is {a}.",
+    "You are looking for {a}.",
+    "That is {a}.",
+    "Most people would say {a}.",
+    "It should be {a}.",
+)
+MENTIONS = (
+    "Tell me about {a}.",
+    "What do you know about {a}?",
+    "Have you heard of {a}?",
+    "Can you tell me more about {a}?",
+    "I was reading about {a}.",
+    "How do you spell {a}?",
+    "Why is {a} so famous?",
+    "I would like to learn about {a}.",
+    "Could you explain {a} to me?",
+    "We talked about {a} yesterday.",
+)
+TURNED = (  # question -> statement; {a} is the answer
+    (r"who (is|was|are|were) (.+)", "{a} {0} {1}"),
+    (r"who (won|wrote|sings|sang|plays|played|invented|discovered|founded|directed|painted|built) (.+)", "{a} {0} {1}"),
+    (r"where (is|was|are|were) (.+?) (located|born|buried|held|filmed|from)\b(.*)", "{1} {0} {2}{3} in {a}"),
+    (r"where (is|are) (\S+ ?\S*)", "{1} {0} in {a}"),
+    (r"what (is|was|are|were) (the .+)", "{1} {0} {a}"),
+    (r"when (is|was) (the .+|\S+ \S+) (born|founded|built|released|made|invented|signed|held)", "{1} {0} {2} in {a}"),
+    (r"how many (.+) (are|were) (in .+)", "there {1} {a} {0} {2}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A sentence and where it is from. `kind`: question, command or statement."""
+
+    text: str
+    kind: str
+    source: str
+
+
+def read(folder: Path, seed: int) -> list[Found]:
+    """All sentences of the sets in `folder`, spelt out, with capitals. Raises FobenchError if it holds no set."""
+    names = {word: form for word, form in _names(folder).items() if word not in word_lists.COMMON}
+    found = [
+        Found(sentence(spelt(f.text), names, "?" if f.kind == "question" else "."), f.kind, f.source)
+        for name, reader in READERS.items()
+        for f in reader(_records(folder / name), name, random.Random(f"{seed} {name}"))
+    ]
+    if not found:
+        raise FobenchError(f"{folder} holds none of the question sets {', '.join(READERS)}.")
+    return found
+
+
+def entities(folder: Path) -> list[str]:
+    """The answers of one to four words of the open-domain sets: names, places, dates and things; sorted, no repeats."""
+    answers = {a.strip() for a in _answers(folder) if 1 <= len(a.split()) <= 4 and not re.search(r"[/()#:\"]", a)}
+    return sorted(a for a in answers if len(a) > 2)
+
+
+def _names(folder: Path) -> dict[str, str]:
+    """{lower-case: form}: words mostly seen with a capital; answers of several words; places, languages, dates we list."""
+    several = [a for a in entities(folder) if len(a.split()) > 1 and all(part[0].isupper() for part in a.split())]
+    listed = (
+        *word_lists.CITIES,
+        *word_lists.COUNTRIES,
+        *word_lists.LANGUAGES,
+        *word_lists.DAYS,
+        *word_lists.MONTHS,
+        *word_lists.NAMES,
+    )
+    plain = (name.removeprefix("the ") for name in (*several, *listed))
+    return capitals(_cased_texts(folder)) | {name.lower(): name for name in plain}
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                if line.strip():
+                    yield json.loads(line)
+            except ValueError as error:
+                raise FobenchError(f"{path}:{number} is no JSON: {error}.") from error
+
+
+def _answers(folder: Path) -> Iterator[str]:
+    for name in ("web_questions", "nq_open"):
+        for record in _records(folder / name):
+            yield from map(str, record.get("answers", []))
+
+
+def _cased_texts(folder: Path) -> Iterator[str]:
+    for record in _records(folder / "disfl_qa"):
+        yield record["original"]
+    for name in ("gsm8k", "arc-easy"):
+        for record in _records(folder / name):
+            yield record.get("question", "") + " " + record.get("instruction", "").replace("Answer", "")
+    for record in _records(folder / "ifeval"):
+        yield record["prompt"]
+    for answer in _answers(folder):
+        if len(answer.split()) <= 4 and answer[:1].isupper():
+            yield f"x {answer}"  # its first word counts too
+
+
+def _open(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        question = record["question"]
+        yield Found(question, "question", source)
+        answers = [a for a in map(str, record.get("answers", [])) if 0 < len(a.split()) <= 6 and "/" not in a]
+        if answers:
+            yield Found(rng.choice(REPLIES).format(a=answers[0]), "statement", source)
+            if turned := _turned(question, answers[0]):
+                yield Found(turned, "statement", source)
+
+
+def _turned(question: str, answer: str) -> str:
+    """The question as a statement of its answer; empty if its form is not known."""
+    plain = question.lower().rstrip(" ?.")
+    for pattern, statement in TURNED:
+        if match := re.fullmatch(pattern, plain):
+            return statement.format(*match.groups(), a=answer)
+    return ""
+
+
+def _disfluent(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        yield Found(record["original"], "question", source)
+        yield Found(record["disfluent"], "question", source)
+
+
+def _sums(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        yield from _sentences(record["question"], source)
+        answer = re.sub(r"<<.*?>>", "", record["answer"].split("####")[0])
+        for line in answer.splitlines():
+            yield Found(re.sub(r"(?<=\d)\s*[*x]\s*(?=[\d$])", " times ", _minus(line)), "statement", source)
+
+
+def _minus(line: str) -> str:
+    line = re.sub(r"(?<=\d)\s*/\s*(?=[\d$])", " divided by ", line)
+    return re.sub(r"(?<=\d)\s*-\s*(?=[\d$])", " minus ", line)
+
+
+def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        asked, _, rest = record["instruction"].partition("\n\n")
+        asked = asked.removeprefix("Please choose the correct answer to the question:").strip()
+        options = CHOICE.findall(rest.partition("\n")[0])
+        if asked.endswith("?"):
+            yield from _sentences(asked, source)
+        else:
+            right = int(record["answer"].removeprefix("answer")) - 1
+            yield Found(f"{asked} {options[right]}" if right < len(options) else asked, "statement", source)
+        for option in options:
+            if len(option.split()) >= 4:
+                yield Found(option, "statement", source)
+
+
+def _sentences(text: str, source: str) -> Iterator[Found]:
+    for part in re.split(r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bMs\.)(?<=[.?!])\s+", " ".join(text.split())):
+        yield Found(part, "question" if part.endswith("?") else "statement", source)
+
+
+def _commands(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        text = record["sentence"]
+        asks = text.lower().split(" ")[0] in ASKING
+        yield Found(text, "question" if asks else "command", source)
+
+
+def _instructions(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+    for record in records:
+        if "\n" not in record["prompt"] and '"' not in record["prompt"]:
+            first = re.split(r"(?<=[.?!])\s+", record["prompt"])[0]
+            yield Found(first, "question" if first.endswith("?") else "command", source)
+
+
+Reader = Callable[[Iterable[dict[str, Any]], str, random.Random], Iterator[Found]]
+READERS: dict[str, Reader] = {
+    "web_questions": _open,
+    "nq_open": _open,
+    "disfl_qa": _disfluent,
+    "gsm8k": _sums,
+    "arc-easy": _choices,
+    "openbookqa": _choices,
+    "slurp_text": _commands,
+    "ifeval": _instructions,
+}

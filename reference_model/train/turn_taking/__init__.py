@@ -1,0 +1,1 @@
+"""Training of the state head and of the prompt embeddings."""

@@ -1,0 +1,103 @@
+"""The state head learns from impressions: its vectors, chunk by chunk, with what is right at each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.trainer import to_device
+from reference_model.train.turn_taking import head_metrics
+from reference_model.train.turn_taking.head_features import Impression
+from reference_model.train.turn_taking.head_metrics import Verdict
+from reference_model.train.turn_taking.vad_turns import UNLABELLED
+from reference_model.turn_taking.state_head import StateHead
+
+WEIGHTS = (1.0, 1.0, 1.0, 0.0)  # of the classes
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Situations as the head sees them: vectors [B, N, D + E], labels [B, N], `UNLABELLED` beyond their ends."""
+
+    vectors: Tensor
+    labels: Tensor
+
+
+class StateLearner(nn.Module):
+    """The head alone. The `prompt` that what it judges by was made with stays as it is, and beside it in the checkpoint."""
+
+    def __init__(self, head: StateHead, prompt: Tensor | None = None) -> None:
+        super().__init__()
+        self.state_head = head
+        self.prompt = nn.Parameter(prompt.detach(), requires_grad=False) if prompt is not None and len(prompt) else None
+
+    def forward(self, batch: Judged) -> dict[str, Tensor]:
+        vectors, labels = to_device(batch.vectors, self).float(), to_device(batch.labels, self)
+        return judged(self.state_head(vectors), labels)
+
+
+def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The loss of logits [..., 4], summed over the labelled chunks, their count, and how many are right."""
+    weights = torch.tensor(WEIGHTS, device=logits.device)
+    loss = functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), weights, ignore_index=UNLABELLED, reduction="sum"
+    )
+    right = ((logits[..., :3].argmax(-1) == labels) & (labels >= 0)).sum().float()
+    return {"loss": loss, "right": right, "count": (labels >= 0).sum().float()}
+
+
+def verdicts_of(head: StateHead, impressions: Sequence[Impression]) -> list[Verdict]:
+    device = next(head.parameters()).device
+    return [
+        Verdict.of(one.kind, one.state, head.probabilities(one.vectors.to(device).float()).cpu(), one.since)
+        for one in impressions
+    ]
+
+
+@dataclass(slots=True)
+class StateStage:
+    """See the module."""
+
+    module: StateLearner
+    train: Sequence[Impression]
+    valid: Sequence[Impression]
+    chunk_s: float
+    about: dict[str, Any] = field(default_factory=dict)
+    name: str = "input-3"
+
+    def batches(self, loop: Loop) -> Batches:
+        return Batches([len(one.labels) * self.chunk_s for one in self.train], loop.batch_s, loop.batch_most, loop.seed)
+
+    def load(self, indices: Sequence[int], epoch: int) -> Judged:
+        pad, chosen = nn.utils.rnn.pad_sequence, [self.train[i] for i in indices]
+        labels = pad([one.labels for one in chosen], batch_first=True, padding_value=UNLABELLED)
+        return Judged(pad([one.vectors for one in chosen], batch_first=True), labels)
+
+    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.state_head.parameters()), "lr": loop.lr}]
+
+    def config(self) -> dict[str, Any]:
+        return self.about
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Macro F1 of the verdicts, one a situation; the median delay of right answers, in ms; answers into pauses."""
+        return summary(head_metrics.report(verdicts_of(self.module.state_head, self.valid)))
+
+
+def summary(report: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a report that a log follows."""
+    delay, pauses = report["answer_delay_ms"]["p50"], report["takeovers_in_pauses"]["share"]
+    nan = float("nan")
+    return {
+        "f1": report["macro_f1"],
+        "delay_ms": nan if delay is None else delay,
+        "takeovers_in_pauses": nan if pauses is None else pauses,
+    }

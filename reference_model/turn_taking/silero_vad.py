@@ -1,0 +1,52 @@
+"""Silero VAD, streaming: the probability of speech for each window of 32 ms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fobench.api.types import Samples
+
+RATE_HZ = 16_000
+WINDOW = 512  # samples, 32 ms
+CONTEXT = 64  # samples of the previous window that the network sees before the new one
+
+
+class Silero:
+    """The network, shared by any number of `SpeechDetector` streams."""
+
+    def __init__(self, model: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # 32 ms windows are too small to share
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def step(self, window: Samples, state: np.ndarray) -> tuple[float, np.ndarray]:
+        """[CONTEXT + WINDOW] samples and state [2, 1, 128] -> (probability of speech, next state)."""
+        inputs = {"input": window[None], "state": state}
+        if any(wanted.name == "sr" for wanted in self._session.get_inputs()):
+            inputs["sr"] = np.array(RATE_HZ, dtype=np.int64)
+        probability, state = self._session.run(None, inputs)
+        return float(probability[0, 0]), state
+
+
+class SpeechDetector:
+    """One stream: push audio of any length, get the speech probability of every full window."""
+
+    def __init__(self, network: Silero) -> None:
+        self._network = network
+        self._state = np.zeros((2, 1, 128), dtype=np.float32)
+        self._context = np.zeros(CONTEXT, dtype=np.float32)
+        self._rest = np.zeros(0, dtype=np.float32)
+
+    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]:
+        """(window [WINDOW], probability) for each window that is now complete."""
+        self._rest = np.concatenate([self._rest, samples])
+        while len(self._rest) >= WINDOW:
+            window, self._rest = self._rest[:WINDOW], self._rest[WINDOW:]
+            probability, self._state = self._network.step(np.concatenate([self._context, window]), self._state)
+            self._context = window[-CONTEXT:]
+            yield window, probability

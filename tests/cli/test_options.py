@@ -1,0 +1,198 @@
+"""Options from the command line, variables and files: what is refused, and with which words."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from fobench.cli.main import main
+from fobench.errors import FobenchError
+from fobench.execution.run import Run
+from fobench.storage.run_config import Config
+from fobench.storage.run_folder import RunFolder
+
+PLAIN = ("--suite", "controls", "--judge", "none", "--costs", "declared", "--system", "scripted:silent")
+
+
+@pytest.fixture(autouse=True)
+def begun(monkeypatch, tmp_path):
+    """Runs are begun, and their configuration written, but not executed."""
+    monkeypatch.setenv("FOBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(Run, "execute", lambda self, watch: None)
+
+
+def fobench(*arguments, **environment):
+    return CliRunner().invoke(main, [str(a) for a in arguments], env=environment)
+
+
+def configured(folder):
+    return RunFolder(folder).read_run()["config"]
+
+
+def from_file(tmp_path, text, *arguments, **environment):
+    """The output of a run that takes its options from a file with this text (or bytes)."""
+    path = tmp_path / "options.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return fobench("run", "--config", path, "--output", tmp_path / "run", *arguments, **environment)
+
+
+EVERY = """
+suite = ["controls"]
+sample-id = "question-01"
+system = "scripted:late"
+judge = "none"
+costs = "declared"
+time_limit = 9
+playback-delay = 20
+text-routes = false
+limit = 2
+[system-args]
+delay_ms = 800
+[suite-args]
+count = 4
+"""
+
+
+def test_a_files_keys_are_the_long_names_of_the_options(tmp_path):
+    assert from_file(tmp_path, EVERY).exit_code == 0
+    config = configured(tmp_path / "run")
+    assert (config["suites"], config["sample_ids"], config["time_limit_s"]) == (["controls"], ["question-01"], 9.0)
+    assert (config["playback_delay_ms"], config["text_routes"], config["limit"]) == (20, False, 2)
+    assert (config["system_args"], config["suite_args"]) == ({"delay_ms": "800"}, {"count": "4"})
+
+
+def test_the_command_line_wins_over_variables_and_these_over_the_file(tmp_path):
+    from_file(tmp_path, EVERY, "--limit", 3, FOBENCH_LIMIT="4", FOBENCH_PLAYBACK_DELAY="40")
+    config = configured(tmp_path / "run")
+    assert (config["limit"], config["playback_delay_ms"], config["time_limit_s"]) == (3, 40, 9.0)
+
+
+def test_the_file_can_be_named_by_a_variable(tmp_path):
+    (tmp_path / "a.toml").write_text(EVERY)
+    fobench("run", "--output", tmp_path / "run", FOBENCH_CONFIG=str(tmp_path / "a.toml"))
+    assert configured(tmp_path / "run")["limit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("suites = 'controls'", "Did you mean 'suite'"),
+        ("time_limit_s = 3", "Did you mean 'time-limit'"),
+        ("config = 'other.toml'", "Unknown option in"),
+        ("limit = 'two'", "options.toml: limit = 'two': must be a whole number"),
+        ("limit = true", "limit = True: must be a whole number"),
+        ("limit = 0", "options.toml: limit = 0: 0 is not in the range x>=1"),
+        ("time-limit = 'soon'", "time-limit = 'soon': must be a number above 0"),
+        ("time_limit = nan", "time_limit = nan: nan is not a finite number above 0"),
+        ("text-routes = 'no'", "text-routes = 'no': must be true or false"),
+        ("suite = [1]", "suite = [1]: must be a text or a list of texts"),
+        ("system = ['a']", "system = ['a']: must be a text"),
+        ("clock = 'sun'", "clock = 'sun': 'sun' is not one of 'virtual', 'wall'"),
+        ("system-args = ['a']", "system-args = ['a']: must be a table"),
+        ("system-args = {a = [1]}", "must be a table of texts, numbers, true or false"),
+        ("suite = [", "cannot be read as TOML"),
+        (b"\xff\xfe\x00", "is no TOML: not UTF-8"),
+    ],
+)
+def test_what_a_file_must_not_hold_is_told(tmp_path, text, message):
+    told = from_file(tmp_path, text)
+    assert told.exit_code == 2
+    assert message in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "soon"])
+@pytest.mark.parametrize("name", ["--time-limit", "--margin"])
+def test_a_limit_or_margin_that_is_none_is_refused_by_name(tmp_path, name, value):
+    told = fobench("run", *PLAIN, "--output", tmp_path / "run", name, value)
+    assert told.exit_code == 2
+    assert f"Invalid value for '{name}'" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_scoring_refuses_them_too(tmp_path):
+    assert "Invalid value for '--margin'" in fobench("score", tmp_path, "--margin", "nan").output
+
+
+def test_an_empty_folders_name_is_refused():
+    assert "it is empty: name a folder" in fobench("run", *PLAIN, "--output", "").output
+
+
+# ---- Resuming --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    fobench("run", *PLAIN, "--limit", 2, "--output", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_options_that_differ_from_the_resumed_runs_are_refused_by_name(run):
+    told = fobench("run", "--resume", run, "--limit", 5, "--time-limit", 9, "--suite", "controls")
+    assert told.exit_code == 2
+    assert "--limit (there 2, given 5), --time-limit (there 120.0, given 9.0)." in told.output
+
+
+@pytest.mark.parametrize("environment", [{"FOBENCH_SEED": "3"}, {"FOBENCH_CONFIG": "a.toml"}])
+def test_also_where_a_variable_or_a_file_sets_them(run, tmp_path, monkeypatch, environment):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text("seed = 3")
+    assert "--seed (there 0, given 3)" in fobench("run", "--resume", run, **environment).output
+
+
+def test_another_folder_is_refused(run, tmp_path):
+    assert "leave out --output" in fobench("run", "--resume", run, "--output", tmp_path / "other").output
+    assert fobench("run", "--resume", run, "--output", run).exit_code == 0
+
+
+def test_the_same_options_and_other_workers_are_taken(run):
+    assert fobench("run", "--resume", run, *PLAIN, "--limit", 2, "--workers", 2).exit_code == 0
+
+
+def test_the_folder_can_be_named_by_a_variable(run):
+    assert fobench("run", "--workers", 2, FOBENCH_RESUME=str(run)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([], "it holds a list, not an object"),
+        ({"config": []}, "config is [], not a dict"),
+        ({"config": {"limit": "a"}}, "limit is 'a', not int | None"),
+        ({"config": {"workers": True}}, "workers is True, not int"),
+        ({"config": {"suites": [1]}}, "suites is [1], not tuple[str, ...]"),
+        ({"config": {"clock": "sun"}}, "clock is 'sun', not Literal"),
+        ({"scenarios": [1]}, "scenarios must be a list of ids"),
+    ],
+)
+@pytest.mark.parametrize("command", [("score",), ("report",), ("run", "--resume")])
+def test_a_record_of_the_wrong_shape_is_told(run, record, message, command):
+    (run / "run.json").write_text(json.dumps(record))
+    told = fobench(*command, run)
+    assert told.exit_code == 2
+    assert f"run.json is not what a run writes: {message}" in told.output
+
+
+def test_a_record_without_its_configuration_cannot_be_resumed(run):
+    (run / "run.json").write_text("{}")
+    assert "has no config and no scenarios_sha256" in fobench("run", "--resume", run).output
+
+
+# ---- Options of several suites ---------------------------------------------------------------------------------------
+
+
+def options(suite, **args):
+    config = Config(suites=("controls", "manifest:a", "manifest:b"), suite_args={"seed": 1, **args})
+    return config.suite_options(suite)
+
+
+def test_an_option_can_be_for_one_suite_or_one_family():
+    args = {"controls:count": 4, "manifest:skip_bad": True, "manifest:a:shuffle": True, "manifest:b:seed": 2}
+    assert options("controls", **args) == {"seed": 1, "count": 4}
+    assert options("manifest:a", **args) == {"seed": 1, "skip_bad": True, "shuffle": True}
+    assert options("manifest:b", **args) == {"seed": 2, "skip_bad": True}
+
+
+def test_an_option_for_a_suite_that_is_not_run_is_refused():
+    with pytest.raises(FobenchError, match=r"Unknown suite in --suite-args 'control'\. Did you mean 'controls'"):
+        options("controls", **{"control:count": 4})

@@ -1,0 +1,63 @@
+"""The conformance suite finds a component by its name, and passes what keeps its contract."""
+
+import pytest
+
+from fobench import conformance
+from fobench.api import registry
+from fobench.errors import FobenchError
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+# ---- Finding the component -------------------------------------------------------------------------------------------
+
+
+def test_a_name_alone_tells_its_kind():
+    assert conformance.find_kind("controls") == "suites"
+    assert conformance.find_kind("scripted:late") == "systems"
+    assert conformance.find_kind("manifest:some/folder") == "suites"
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(FobenchError, match=r"Unknown component 'controlls'\. Did you mean 'controls'"):
+        conformance.find_kind("controlls")
+
+
+def test_a_name_of_two_kinds_needs_its_kind(registered):
+    registered(codecs=None, voices=None)
+    with pytest.raises(FobenchError, match="add --kind codecs or --kind voices"):
+        conformance.find_kind("toy")
+
+
+def test_a_wrong_option_is_refused():
+    with pytest.raises(FobenchError, match="Did you mean 'delay_ms'"):
+        conformance.check("systems", "scripted:late", {"delay": 3})
+
+
+def test_a_factory_that_fails_is_a_finding(findings):
+    def factory():
+        raise ValueError("no such luck")
+
+    (message,) = findings("voices", factory).values()
+    assert message.startswith("raised ValueError: no such luck at test_conformance.py:")
+
+
+# ---- Built-in components ---------------------------------------------------------------------------------------------
+
+SCRIPTED = ("silent", "talking", "echo", "late", "yields", "never-yields", "yields-always", "gibberish")
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_the_controls_keep_the_contract_of_systems(name):
+    assert all(check.ok for check in conformance.check("systems", f"scripted:{name}"))
+
+
+@pytest.mark.parametrize("kind", ["metrics", "reporters"])
+def test_every_built_in_keeps_its_contract(kind):
+    wrong = {n: c for n in registry.factories(kind) for c in conformance.check(kind, n) if not c.ok}
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ["controls", "spoken-qa"])
+def test_the_suites_keep_their_contract(name):
+    assert all(check.ok for check in conformance.check("suites", name))

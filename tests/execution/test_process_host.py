@@ -1,0 +1,116 @@
+"""A component in its own process: what it may do to itself without harming the run."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from fobench.errors import FobenchError, SystemFailure
+from fobench.execution.process_host import Host
+
+
+class Component:
+    """Does what a plugin might do."""
+
+    def __init__(self, greeting: str = "hello", broken: str = "") -> None:
+        if broken == "refuses":
+            raise FobenchError("install this first")
+        if broken == "raises":
+            raise ValueError("typo")
+        self.greeting = greeting
+
+    def greet(self, name):
+        print("working on", name)
+        return f"{self.greeting} {name}"
+
+    def raises(self):
+        raise KeyError("lost")
+
+    def hangs(self):
+        time.sleep(60)
+
+    def dies(self):
+        os._exit(7)
+
+    def process(self):
+        return os.getpid()
+
+
+@pytest.fixture
+def host(tmp_path):
+    hosted = Host(Component, ("hi",), time_limit_s=1.0, log=tmp_path / "log")
+    yield hosted
+    hosted.stop()
+
+
+def test_calls_are_answered(host):
+    assert host.call("greet", "you") == "hi you"
+
+
+def test_what_it_prints_goes_to_the_log(host, tmp_path):
+    host.call("greet", "Ada")
+    host.stop()
+    assert "working on Ada" in (tmp_path / "log").read_text()
+
+
+def test_it_may_raise_and_lives_on(host):
+    with pytest.raises(SystemFailure, match=r"KeyError: 'lost' \(test_host.py:\d+\)") as failure:
+        host.call("raises")
+    assert failure.value.kind == "raised"
+    assert host.call("greet", "you") == "hi you"
+
+
+def test_it_may_hang_and_is_started_again(host):
+    before = host.call("process")
+    with pytest.raises(SystemFailure, match="no answer from hangs within 1 s") as failure:
+        host.call("hangs")
+    assert failure.value.kind == "hung"
+    assert host.call("process") != before
+
+
+def test_it_may_die_and_is_started_again(host):
+    with pytest.raises(SystemFailure, match="exit code 7") as failure:
+        host.call("dies")
+    assert failure.value.kind == "died"
+    assert host.call("greet", "you") == "hi you"
+
+
+def test_it_may_be_killed_and_is_started_again(host):
+    os.kill(host.call("process"), signal.SIGKILL)
+    with pytest.raises(SystemFailure):
+        host.call("greet", "you")
+    assert host.call("greet", "you") == "hi you"
+
+
+def test_a_missing_prerequisite_is_told_as_it_is():
+    with pytest.raises(FobenchError, match=r"^install this first$"):
+        Host(Component, ("hi", "refuses")).start()
+
+
+def test_a_component_that_cannot_be_made_is_a_failure():
+    with pytest.raises(SystemFailure, match="ValueError: typo"):
+        Host(Component, ("hi", "raises")).start()
+
+
+def test_once_closed_it_is_not_started_again(host):
+    host.call("greet", "you")
+    host.close()
+    with pytest.raises(SystemFailure, match="its process ended"):
+        host.call("greet", "you")
+    with pytest.raises(SystemFailure, match="ended for good"):
+        host.call("greet", "you")
+
+
+def test_closed_from_another_thread_a_call_ends(host):
+    threading.Timer(0.5, host.close).start()
+    with pytest.raises(SystemFailure):
+        host.call("hangs")
+
+
+def test_it_goes_with_its_parent(host):
+    process = host.call("process")
+    host.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

@@ -1,0 +1,95 @@
+"""reference_model/checkpoint/safetensors_io.py: what is saved comes back, and what does not fit is said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fobench.errors import FobenchError, PrerequisiteError
+from reference_model.checkpoint import safetensors_io
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    first, second = net(), net()
+    safetensors_io.save(first, {"width": 2}, tmp_path / "sub" / "a.safetensors")
+    config, tensors = safetensors_io.load(tmp_path / "sub" / "a.safetensors")
+    safetensors_io.fill(second, tensors, "a.safetensors")
+    assert config == {"width": 2}
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.safetensors"]
+
+
+def test_half_precision_halves_floats_and_leaves_integers(tmp_path):
+    safetensors_io.save(net(), {}, tmp_path / "a.safetensors", storage="float16")
+    _, tensors = safetensors_io.load(tmp_path / "a.safetensors")
+    assert tensors["0.weight"].dtype == torch.float16
+    assert tensors["1.num_batches_tracked"].dtype == torch.int64
+    module = net()
+    safetensors_io.fill(module, tensors, "a")
+    assert module[0].weight.dtype == torch.float32
+
+
+def test_tied_weights_are_saved(tmp_path):
+    module = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    module[1].weight = module[0].weight
+    safetensors_io.save(module, {}, tmp_path / "a.safetensors")
+    assert len(safetensors_io.load(tmp_path / "a.safetensors")[1]) == 4
+
+
+def test_a_module_on_the_meta_device_takes_the_tensors_themselves(tmp_path):
+    safetensors_io.save(net(), {}, tmp_path / "a.safetensors")
+    with torch.device("meta"):
+        module = net()
+    safetensors_io.fill(module, safetensors_io.load(tmp_path / "a.safetensors")[1], "a", assign=True)
+    assert module[0].weight.device.type == "cpu"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PrerequisiteError, match=r"There is no checkpoint .*none\.safetensors"):
+        safetensors_io.load(tmp_path / "none.safetensors")
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    (tmp_path / "a.safetensors").write_text("not it")
+    with pytest.raises(FobenchError, match=r"a\.safetensors is not a safetensors file"):
+        safetensors_io.load(tmp_path / "a.safetensors")
+
+
+def test_a_file_without_configuration_is_named(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(FobenchError, match="holds no model configuration"):
+        safetensors_io.load(tmp_path / "a.safetensors")
+
+
+def test_keys_that_do_not_fit_are_named():
+    tensors = {f"extra.{i}": torch.zeros(1) for i in range(6)}
+    with pytest.raises(FobenchError) as error:
+        safetensors_io.fill(net(), tensors, "a.safetensors")
+    assert "a.safetensors does not fit Sequential: it lacks 0.bias, 0.weight" in str(error.value)
+    assert "has unexpected extra.0, extra.1, extra.2, extra.3 and 2 more" in str(error.value)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(FobenchError, match=r"wrong shapes in weight \(\[2, 2\], not \[2, 3\]\)"):
+        safetensors_io.fill(nn.Linear(3, 2), {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, "a")
+
+
+def test_unused_keys_are_allowed_by_name():
+    module = nn.Linear(3, 2)
+    tensors = {**module.state_dict(), "head.weight": torch.zeros(9)}
+    safetensors_io.fill(module, tensors, "a", unused=["head."])
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FobenchError, match="cannot be written"):
+        safetensors_io.save(net(), {}, tmp_path / "file" / "a.safetensors")

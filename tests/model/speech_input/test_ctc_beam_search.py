@@ -1,0 +1,164 @@
+"""Beam search: exactly CTC's sums where nothing is pruned, what the language model prefers where the sound does not tell."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_model.speech_input.bpe_units import BLANK, collapsed
+from reference_model.speech_input.ctc_beam_search import READINGS, Beam, BeamSearch, agreed, chances
+from reference_model.speech_input.ngram_lm import BEGINNING, UnitLM, after
+from reference_model.train.speech_input.ngram_lm_training import learn
+
+SIZE = 4
+LM = UnitLM.of(*learn([[1, 2]] * 8 + [[3, 1]] * 4, SIZE, 100))
+SOUND_ALONE = BeamSearch(lm_entries=len(LM), width=1000, units=SIZE, floor=-math.inf, lm_weight=0.0, unit_bonus=0.0)
+USUAL = BeamSearch(lm_entries=len(LM))
+
+
+def frames(draws):
+    """Log probabilities [n, SIZE] from any numbers."""
+    return torch.tensor(draws, dtype=torch.float64).reshape(-1, SIZE).log_softmax(-1)
+
+
+LATTICES = st.lists(st.lists(st.floats(-4, 4), min_size=SIZE, max_size=SIZE), min_size=1, max_size=5).map(frames)
+LONG = st.lists(st.lists(st.floats(-9, 9), min_size=SIZE, max_size=SIZE), min_size=1, max_size=30).map(frames)
+
+
+def alignments(log_p):
+    """The chance of every reading, by adding up all alignments."""
+    found = defaultdict(float)
+    for path in product(range(SIZE), repeat=len(log_p)):
+        found[tuple(collapsed(path))] += math.exp(sum(float(row[unit]) for row, unit in zip(log_p, path, strict=True)))
+    return found
+
+
+def worth(search, units):
+    """What the language model and the bonus add to a reading."""
+    score, context = 0.0, BEGINNING
+    for unit in units:
+        score += search.lm_weight * LM.score(context, unit) + search.unit_bonus
+        context = after(context, unit)
+    return score
+
+
+def searched(log_p, search, *sizes):
+    beam = Beam(search, LM)
+    for part in log_p.split(list(sizes) or len(log_p)):
+        beam.push(part)
+    return beam
+
+
+@settings(max_examples=60, deadline=None)
+@given(LATTICES)
+def test_the_sound_of_a_reading_is_the_sum_of_its_alignments(log_p):
+    beam, wanted = searched(log_p, SOUND_ALONE), alignments(log_p)
+    for reading, guess in beam.guesses.items():
+        assert math.exp(guess.sound) == pytest.approx(wanted[reading], rel=1e-9)
+    assert wanted.keys() == {reading for reading, guess in beam.guesses.items() if guess.sound > -math.inf}
+    assert wanted[tuple(beam.best)] == pytest.approx(max(wanted.values()), rel=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LATTICES, st.floats(0, 2), st.floats(-1, 3))
+def test_the_best_reading_is_that_of_sound_and_language(log_p, lm_weight, unit_bonus):
+    search = replace(SOUND_ALONE, lm_weight=lm_weight, unit_bonus=unit_bonus)
+    scores = {reading: math.log(p) + worth(search, reading) for reading, p in alignments(log_p).items()}
+    assert scores[tuple(searched(log_p, search).best)] == pytest.approx(max(scores.values()), abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LATTICES, st.integers(1, 6))
+def test_a_narrow_beam_never_hears_more_than_there_is(log_p, width):
+    """What is pruned is lost: no reading's sum can be too large."""
+    wanted = alignments(log_p)
+    beam = searched(log_p, replace(USUAL, width=width))
+    assert len(beam.guesses) <= width
+    assert all(math.exp(guess.sound) <= wanted[reading] * (1 + 1e-9) for reading, guess in beam.guesses.items())
+
+
+@settings(max_examples=40, deadline=None)
+@given(LONG, st.data())
+def test_streamed_as_whole(log_p, data):
+    cut = data.draw(st.integers(0, len(log_p)))
+    streamed, whole = searched(log_p, USUAL, cut, len(log_p) - cut), searched(log_p, USUAL)
+    assert streamed.guesses == whole.guesses
+
+
+def test_language_decides_between_what_sounds_alike():
+    """1, then 2 or 3 about as likely: greedily 3, but after 1 there has been only 2."""
+    first, second = [0.02, 0.94, 0.02, 0.02], [0.02, 0.02, 0.44, 0.52]
+    log_p = torch.tensor([first, second]).log()
+    assert searched(log_p, replace(USUAL, lm_weight=0.0)).best == [1, 3]
+    assert searched(log_p, replace(USUAL, lm_weight=0.5)).best == [1, 2]
+
+
+def test_a_bonus_makes_readings_longer():
+    log_p = torch.tensor([[0.55, 0.45, 0.0, 0.0]]).log()
+    assert searched(log_p, replace(USUAL, lm_weight=0.0, unit_bonus=0.0)).best == []
+    assert searched(log_p, replace(USUAL, lm_weight=0.0, unit_bonus=1.0)).best == [1]
+
+
+def test_alignments_together_may_outweigh_the_best_one():
+    """Blank is the best unit of both frames, yet 1 was said in one or the other, or in both, more likely than not."""
+    log_p = torch.tensor([[0.6, 0.4, 0.0, 0.0]] * 2).log()
+    assert collapsed(log_p.argmax(-1).tolist()) == []
+    assert searched(log_p, SOUND_ALONE).best == [1]
+
+
+def test_the_same_unit_twice_needs_a_blank_between():
+    certain = torch.full((5, SIZE), 1e-9)
+    for row, unit in zip(certain, (1, 1, BLANK, 1, 1), strict=True):
+        row[unit] = 1.0
+    assert searched(certain.log(), USUAL).best == [1, 1]
+    assert searched(certain[[0, 1, 3, 4]].log(), USUAL).best == [1]
+
+
+def test_nothing_heard_is_nothing_read():
+    beam = Beam(USUAL, LM)
+    assert beam.best == []
+    beam.push(torch.zeros(0, SIZE))
+    assert beam.best == []
+    beam.push(torch.tensor([[0.0, -30.0, -30.0, -30.0]] * 50))
+    assert beam.best == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(LATTICES, st.lists(st.lists(st.integers(1, SIZE - 1), max_size=3), min_size=1, max_size=4))
+def test_how_likely_a_reading_is_is_the_sum_of_its_alignments(log_p, readings):
+    found, wanted = chances(log_p, readings).exp(), alignments(log_p)
+    assert found.tolist() == pytest.approx([wanted[tuple(reading)] for reading in readings], abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(LATTICES, LATTICES)
+def test_what_is_agreed_on_is_likeliest_by_all_hearings_of_what_either_heard(one, other):
+    found = agreed((one, other), (0.5, 0.5), SOUND_ALONE, LM)
+    worths = {reading: sum(chances(log_p, [reading])[0] / 2 for log_p in (one, other)) for reading in product_of(3)}
+    seen = {reading for log_p in (one, other) for reading in likely(log_p)}
+    best = max(float(worths[reading]) for reading in seen if len(reading) <= 3 and reading in worths)
+    assert len(found) > 3 or float(worths[tuple(found)]) == pytest.approx(best, abs=1e-4) or best == -math.inf
+
+
+def product_of(most):
+    return [reading for n in range(most + 1) for reading in product(range(1, SIZE), repeat=n)]
+
+
+def likely(log_p):
+    guesses = searched(log_p, SOUND_ALONE).guesses
+    return sorted(guesses, key=lambda reading: guesses[reading].score, reverse=True)[:READINGS]
+
+
+def test_a_second_hearing_decides_where_the_first_is_torn():
+    torn = frames([[0, 9, 9, 0]])
+    sure = [frames([[0, 9, 0, 0]]), frames([[0, 0, 9, 0]])]
+    assert [agreed((torn, one), (0.5, 0.5), SOUND_ALONE, LM) for one in sure] == [[1], [2]]
+    assert agreed((sure[0], sure[1]), (0.9, 0.1), SOUND_ALONE, LM) == [1]
+    assert agreed((sure[0], sure[1]), (0.0, 1.0), SOUND_ALONE, LM) == [2]

@@ -1,0 +1,70 @@
+"""Replies cut into segments while they are generated, and text made fit to be spoken."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_model.speech_output.segmenter import Segmentation, published_normalise, segments
+from tests.support.golden_data import FOLDER
+
+PAIRS = json.loads((FOLDER / "sampling.json").read_text())["post_process"]
+
+
+def words(text):
+    """Tokens as an LLM's: a word with the space before it."""
+    parts = text.split(" ")
+    return [parts[0], *(" " + part for part in parts[1:])]
+
+
+def texts(text, **rules):
+    return [segment.text for segment in segments(iter(words(text)), Segmentation(**rules))]
+
+
+@pytest.mark.parametrize(("text", "expected"), PAIRS)
+def test_the_published_normalisation(text, expected):
+    assert published_normalise(text) == expected
+
+
+def test_the_first_segment_may_end_at_a_comma_and_later_ones_at_sentences():
+    text = "Well, that I know for sure, my dear friend. It is Paris, of course, the capital of France. Bye!"
+    assert texts(text) == [
+        "Well, that I know for sure,",
+        " my dear friend. It is Paris, of course, the capital of France.",
+        " Bye!",
+    ]
+
+
+def test_a_long_wait_lets_later_segments_end_at_a_comma():
+    text = "One two three four. " + "and " * 10 + "then, " + "more " * 6 + "end."
+    assert len(texts(text, comma_after=8)) == 3
+    assert len(texts(text, comma_after=40)) == 2
+
+
+def test_a_number_is_never_cut():
+    text = "It is worth about 3.14 million dollars today. That is 1,000 more."
+    assert texts(text) == ["It is worth about 3.14 million dollars today.", " That is 1,000 more."]
+    assert texts("Here are two of them: 1. Apples are red and good. 2. Pears are not.")[1].startswith(" 1. Apples")
+
+
+def test_without_waiting_for_a_comma_the_first_segment_begins_after_some_words():
+    text = "The capital of the country that you asked me about is Paris."
+    assert texts(text) == [text]
+    assert texts(text, first_after=5) == ["The capital of the country", " that you asked me about is Paris."]
+
+
+def test_chinese_text_needs_no_spaces_between_words():
+    made = list(segments(iter("今天天气很好我们去公园"), Segmentation(least=2, first_after=4)))
+    assert [segment.text for segment in made] == ["今天天气", "很好我们去公园"]
+
+
+@pytest.mark.parametrize("rules", [{}, {"first_after": 3, "later_after": 6}, {"most": 7}])
+@given(st.lists(st.text("ab 1.,!?\n。é", max_size=4), max_size=60))
+def test_the_segments_are_the_reply_and_its_tokens_in_order(rules, pieces):
+    made = list(segments(iter(pieces), Segmentation(**rules)))
+    whole = "".join(pieces)
+    joined = "".join(segment.text for segment in made)
+    assert whole.startswith(joined)
+    assert not whole[len(joined) :].strip()
+    assert [token for segment in made for token in segment.tokens] == list(range(sum(len(s.tokens) for s in made)))

@@ -1,0 +1,56 @@
+"""The state head: the published numbers, and how probabilities become a decision."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from reference_model.turn_taking.state_head import State, StateHead
+from tests.support.golden_data import FOLDER, golden, weights
+
+
+def test_the_published_probabilities():
+    head, numbers = StateHead(64), golden("dialogue")
+    head.linear.load_state_dict(weights("dialogue", "predictor_head."))
+    calls = [call["label"] for call in json.loads((FOLDER / "dialogue.json").read_text())["layout"]["calls"]]
+    heard = [label for label in calls if "listen" in label]
+    hidden = torch.stack([numbers[f"out/{label}/last_hidden"].reshape(-1, 64)[-1] for label in heard])
+    with torch.no_grad():
+        torch.testing.assert_close(head(hidden), numbers["out/listen_state_logits_last"], atol=5e-5, rtol=0)
+        torch.testing.assert_close(
+            head.probabilities(hidden), numbers["out/listen_state_probs3_last"], atol=5e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("p", "state"),
+    [
+        ((0.6, 0.3, 0.1), State.KEEP_LISTENING),
+        ((0.2, 0.7, 0.1), State.ANSWER),
+        ((0.2, 0.1, 0.7), State.IGNORE),
+        ((0.4, 0.3, 0.3), State.KEEP_LISTENING),
+        ((0.0, 0.5, 0.5), State.KEEP_LISTENING),
+    ],
+)
+def test_decisions(p, state):
+    assert StateHead.decide(torch.tensor(p)) is state
+
+
+def test_to_ignore_is_checked_first():
+    assert StateHead.decide(torch.tensor([0.1, 0.5, 0.4]), threshold=0.3) is State.IGNORE
+
+
+def test_the_fourth_class_has_no_say():
+    head = StateHead(4)
+    hidden = torch.randn(2, 3, 4)
+    before = head.probabilities(hidden)
+    with torch.no_grad():
+        head.linear.bias[3] += 100.0
+    assert torch.equal(before, head.probabilities(hidden))
+    assert before.shape == (2, 3, 3)
+
+
+def test_the_published_size():
+    assert sum(p.numel() for p in StateHead(3584).parameters()) == 14_340

@@ -1,0 +1,61 @@
+"""DNSMOS: what is read from the trace and, with the model, what is measured."""
+
+import numpy as np
+import pytest
+
+from fobench.api import registry
+from fobench.api.types import AudioChunk, Measuring
+from tests.support.traces import qa_trace
+
+QUALITY = {"ovrl": 3.1, "sig": 3.5, "bak": 4.0, "p808": 3.6}
+
+
+@pytest.fixture
+def metric():
+    return registry.create("metrics", "dnsmos")
+
+
+def noise(seconds, rate_hz=24_000, level=0.1):
+    return AudioChunk(
+        (level * np.random.default_rng(0).normal(size=int(seconds * rate_hz))).astype(np.float32), rate_hz
+    )
+
+
+def test_it_is_read_from_the_trace(metric):
+    trace = qa_trace(measured={"dnsmos": QUALITY})
+    found = metric.score(trace, trace.scenario)
+    assert (found.value, found.detail["p808"]) == (3.1, 3.6)
+
+
+@pytest.mark.parametrize(
+    ("trace", "reason"),
+    [
+        (qa_trace(), "not measured"),
+        (qa_trace(measured={"dnsmos": {}}), "less than 0.5 s of the reply was audible"),
+        (qa_trace(said=None, measured={"dnsmos": {}}), "no reply"),
+        (qa_trace(failure="died"), "failure: died"),
+    ],
+)
+def test_what_was_not_measured_says_why(metric, trace, reason):
+    assert metric.score(trace, trace.scenario).reason == reason
+
+
+def test_the_total_is_a_mean(metric):
+    traces = [qa_trace(f"q-{i}", measured={"dnsmos": {**QUALITY, "ovrl": 3.0 + i}}) for i in range(2)]
+    found = metric.aggregate([metric.score(trace, trace.scenario) for trace in traces])[0]
+    assert (found.value, found.n, found.detail["sig"]) == (3.5, 2, 3.5)
+    assert found.ci == (3.0, 4.0)
+
+
+def test_it_measures(metric):
+    assert isinstance(metric, Measuring)
+    assert metric.measure(noise(0.49)) == {}
+    assert metric.measure(noise(0)) == {}
+
+
+def test_clipped_noise_is_bad_speech(metric):
+    """Samples beyond 1, at a rate that is not the model's, shorter than its window."""
+    pytest.importorskip("speechmos")
+    found = metric.measure(noise(0.6, level=3.0))
+    assert set(found) == set(QUALITY)
+    assert all(0.5 < value < 2.5 for value in found.values())

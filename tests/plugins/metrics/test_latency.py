@@ -1,0 +1,141 @@
+"""Latencies, real-time factors and underruns: every planted value comes back."""
+
+import pytest
+
+from fobench.api import registry
+from tests.support.traces import duplex_trace, qa_trace
+
+
+def score(metric, trace):
+    return registry.create("metrics", metric).score(trace, trace.scenario)
+
+
+def total(metric, traces):
+    made = registry.create("metrics", metric)
+    return made.aggregate([made.score(trace, trace.scenario) for trace in traces])[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "planted"), [("endpoint_ms", 300.0), ("ttft_ms", 100.0), ("ttfa_ms", 300.0), ("response_ms", 700.0)]
+)
+def test_planted_latencies(metric, planted):
+    """Asked until 2000, decided at 2300, first token at 2400, first packet at 2600, audible from 2700."""
+    assert score(metric, qa_trace()).value == planted
+
+
+def test_speaking_before_the_user_ended_is_negative_and_early():
+    traces = [qa_trace("q-1", audible=(1900, 3000)), qa_trace("q-2")]
+    found = total("response_ms", traces)
+    assert [score("response_ms", trace).value for trace in traces] == [-100.0, 700.0]
+    assert (found.value, found.detail["early"], found.detail["min"]) == (300.0, 1, -100.0)
+
+
+def test_a_token_before_the_decision_is_negative():
+    assert score("ttft_ms", qa_trace(token=2250)).value == -50.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "trace", "reason"),
+    [
+        ("endpoint_ms", qa_trace(decided=None), "the system never decided to speak"),
+        ("ttft_ms", qa_trace(decided=None), "the system never decided to speak"),
+        ("ttft_ms", qa_trace(token=None), "the system reports no tokens"),
+        ("ttfa_ms", qa_trace(said=None), "no reply"),
+        ("response_ms", qa_trace(audible=None), "no audible reply"),
+        ("response_ms", qa_trace(failure="died"), "failure: died"),
+        ("yield_decision_ms", qa_trace(), "no interruption"),
+    ],
+)
+def test_what_did_not_happen_says_so(metric, trace, reason):
+    found = score(metric, trace)
+    assert (found.value, found.reason) == (None, reason)
+
+
+def test_percentiles_and_absences_of_a_run():
+    """700, 710, ... 1690 ms and a silent one."""
+    traces = [qa_trace(f"q-{i}", audible=(2700 + 10 * i, 5000), speaker=f"s{i % 10}") for i in range(100)]
+    found = total("response_ms", [*traces, qa_trace("silent", said=None)])
+    assert (found.value, found.n, found.unit) == (pytest.approx(1195.0), 100, "ms")
+    assert found.detail["p90"] == pytest.approx(1591.0)
+    assert found.detail["p99"] == pytest.approx(1680.1)
+    assert (found.detail["mean"], found.detail["max"]) == (pytest.approx(1195.0), 1690.0)
+    assert found.ci[0] < found.value < found.ci[1]
+    assert (found.detail["n_missing"], found.detail["blocked_by"]) == (1, "group")
+
+
+def test_small_runs_hide_high_percentiles():
+    found = total("response_ms", [qa_trace(f"q-{i}") for i in range(9)])
+    assert (found.detail["p90"], found.detail["p99"]) == (None, None)
+
+
+def test_nothing_measured_is_no_latency():
+    found = total("response_ms", [qa_trace(said=None), qa_trace("q-2", failure="died")])
+    assert (found.value, found.n, found.detail["n_failed"], found.detail["n_missing"]) == (None, 0, 1, 1)
+
+
+INTERRUPTED = [("question", 500, 2000), ("interrupt", 4000, 5500)]
+
+
+def test_yielding_and_falling_silent():
+    """Interrupted at 4000, decided at 4200, silent from 4350."""
+    trace = duplex_trace(INTERRUPTED, [(2700, 4350)], yields=[4200])
+    assert score("yield_decision_ms", trace).value == 200.0
+    assert score("audible_stop_ms", trace).value == 350.0
+
+
+def test_never_yielding():
+    """The reply goes on to its end at 9000."""
+    trace = duplex_trace(INTERRUPTED, [(2700, 9000)])
+    assert score("yield_decision_ms", trace).reason == "never yielded"
+    assert score("audible_stop_ms", trace).value == 5000.0
+
+
+def test_an_interruption_of_silence_stops_nothing():
+    trace = duplex_trace(INTERRUPTED, [(2700, 3900)], yields=[4100])
+    assert score("audible_stop_ms", trace).reason == "nothing was audible then"
+
+
+def test_two_interruptions_have_a_yield_each():
+    user = [*INTERRUPTED, ("stop", 8000, 8500)]
+    trace = duplex_trace(user, [(2700, 4350), (6000, 8500)], yields=[4200, 8400])
+    assert score("yield_decision_ms", trace).detail["values_ms"] == [200.0, 400.0]
+    found = total("audible_stop_ms", [trace])
+    assert (found.n, found.detail["min"], found.detail["max"]) == (2, 350.0, 500.0)
+
+
+def test_a_yield_to_the_second_interruption_is_not_one_to_the_first():
+    trace = duplex_trace([*INTERRUPTED, ("stop", 8000, 8500)], [(2700, 8450)], yields=[8400])
+    found = score("yield_decision_ms", trace)
+    assert (found.detail["values_ms"], found.detail["absent"]) == ([400.0], ["never yielded"])
+
+
+def test_the_answer_to_an_interruption_is_timed_from_the_interruption():
+    trace = duplex_trace(INTERRUPTED, [(2700, 4350), (6300, 7000)], yields=[4200], speaks=[2300, 5900])
+    assert score("endpoint_ms", trace).value == 400.0
+    assert score("response_ms", trace).value == 800.0
+
+
+def test_real_time_factors():
+    """250 ms for 5 s of user audio; 750 ms for 1.5 s of reply."""
+    assert score("rtf_input", qa_trace()).value == 0.05
+    assert score("rtf_output", qa_trace()).value == 0.5
+    assert score("rtf_output", qa_trace(said=None)).reason == "no audio was generated"
+
+
+def test_real_time_factors_are_pooled():
+    traces = [
+        qa_trace("q-1", compute=(0, 1000), audible=(2700, 3700)),
+        qa_trace("q-2", compute=(0, 1000), audible=(2700, 5700)),
+    ]
+    found = total("rtf_output", traces)
+    assert (found.value, found.n, found.detail["max"]) == (0.5, 2, 1.0)
+    assert (found.detail["compute_s"], found.detail["media_s"]) == (2.0, 4.0)
+
+
+def test_underruns():
+    trace = qa_trace(gaps=[120, 80])
+    assert (score("underruns", trace).value, score("underrun_ms", trace).value) == (2.0, 200.0)
+    assert score("underruns", qa_trace()).value == 0.0
+    assert score("underruns", qa_trace(audible=None)).reason == "no reply"
+    found = total("underrun_ms", [trace, qa_trace("q-2"), qa_trace("q-3", said=None)])
+    assert (found.value, found.n, found.detail["total"], found.detail["n_missing"]) == (100.0, 2, 200.0, 1)

@@ -1,0 +1,53 @@
+"""Hand-made snapshots for the tests of comparisons: items and their scores, as of a run with measured costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fobench.comparison.snapshot import Column, Item, Snapshot
+
+RUN: dict[str, Any] = {
+    "status": "complete",
+    "fobench": "0.1.0",
+    "config": {"system": "cascade", "suites": ["spoken-qa"], "seed": 0, "clock": "virtual", "judge": "whisper"},
+    "components": {"judge": {"model": "whisper tiny.en"}},
+    "costs": "measured",
+    "machine": {"cpu": "Example CPU", "instruction_sets": ["avx2"], "cores": 2, "gpu": None},
+    "packages": {"jiwer": "4.0.0"},
+    "git": {"commit": "0123456789abcdef", "dirty": False},
+}
+
+
+def column(
+    unit: str, better: str, tops: Sequence[float], bottoms: Sequence[float] | None = None, spread: bool = False
+) -> Column:
+    rows, values = np.arange(len(tops)), np.asarray(tops, dtype=float)
+    sizes = np.ones(len(tops)) if bottoms is None else np.asarray(bottoms, dtype=float)
+    return Column(1, unit, better, spread, rows, values, sizes)
+
+
+def accuracy(right: Sequence[float]) -> Column:
+    return column("share", "higher", right)
+
+
+def wer(errors: Sequence[float], words: Sequence[float]) -> Column:
+    return column("ratio", "lower", errors, words)
+
+
+def latency(values_ms: Sequence[float]) -> Column:
+    return column("ms", "lower", values_ms, spread=True)
+
+
+def snapshot(
+    name: str = "base", groups: Sequence[str] | None = None, run: Mapping[str, Any] | None = None, **columns: Column
+) -> Snapshot:
+    """Items q-0, q-1, ..., each its own group unless `groups` are given. `run`: what differs from `RUN`, as in run.json."""
+    n = max(int(c.items.max()) + 1 for c in columns.values())
+    names = groups or [f"speaker-{i}" for i in range(n)]
+    items = tuple(Item(f"q-{i}", names[i], "abc", {"asked": f"question {i}", "wrote": f"{name} {i}"}) for i in range(n))
+    changed = {**RUN, **(run or {})}
+    changed["config"] = {**RUN["config"], **(run or {}).get("config", {})}
+    return Snapshot(name, changed, items, columns)

@@ -1,0 +1,266 @@
+"""Speech corpora in the forms that they come in; whatever is wrong with them is told by name, and the rest is used."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fobench.errors import FobenchError, PrerequisiteError
+from reference_model.train.data.corpus import Corpus
+
+RATE = 16_000
+
+
+def tone(seconds=0.5, hz=300.0, rate=RATE):
+    return (0.3 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+def wav(path, samples=None, rate=RATE, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone() if samples is None else samples, rate, **options)
+    return path
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def texts(*sources, split="train"):
+    return [entry.text for entry in Corpus.open(sources, RATE, split).entries]
+
+
+def wrong(source):
+    """{where: reason} of what was skipped."""
+    return dict(Corpus.open([source], RATE).faults.found)
+
+
+# ---- forms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("audio", ["audio", "audio_filepath", "path", "wav"])
+@pytest.mark.parametrize("text", ["text", "sentence", "transcript"])
+def test_keys_are_known_by_many_names(tmp_path, audio, text):
+    wav(tmp_path / "a.wav")
+    assert texts(lines(tmp_path / "m.jsonl", [{audio: "a.wav", text: "hello there"}])) == ["Hello there."]
+
+
+def test_nemo_may_cut_clips_out_of_long_files(tmp_path):
+    path = wav(tmp_path / "long.wav", np.concatenate([tone(1.0, 200), tone(1.0, 400)]))
+    row = {"audio_filepath": str(path), "text": "the second", "offset": 1.25, "duration": 0.5}
+    corpus = Corpus.open([lines(tmp_path / "m.json", [row])], RATE)
+    np.testing.assert_allclose(corpus.samples(0), tone(1.0, 400)[4000:12_000], atol=1e-4)
+    assert corpus.hours == 0.5 / 3600
+
+
+def test_a_table_of_common_voice(tmp_path):
+    wav(tmp_path / "clips" / "a.mp3", format="MP3")
+    wav(tmp_path / "clips" / "b.mp3", format="MP3")
+    path = tmp_path / "train.tsv"
+    path.write_text('client_id\tpath\tsentence\nx1\ta.mp3\tHe said "no.\nx2\tb.mp3\tYes.\nx3\tc.mp3\tGone.\n')
+    corpus = Corpus.open([path], RATE)
+    assert [(e.text, e.info["speaker"]) for e in corpus.entries] == [('He said "no.', "x1"), ("Yes.", "x2")]
+    assert [where for where, _ in corpus.faults.found] == ["train.tsv:4"]
+    assert corpus.samples(0) is not None
+
+
+def test_a_folder_in_librispeechs_form(tmp_path):
+    chapter = tmp_path / "dev-clean" / "84" / "121123"
+    wav(chapter / "84-121123-0000.flac")
+    wav(chapter / "84-121123-0001.flac", tone(1.0))
+    (chapter / "84-121123.trans.txt").write_text(
+        "84-121123-0000 GO DO YOU HEAR\n84-121123-0001 BUT\n84-121123-0002 LOST\n"
+    )
+    corpus = Corpus.open([tmp_path], RATE)
+    assert [(e.id, e.text, e.info["speaker"]) for e in corpus.entries] == [
+        ("84-121123-0000", "Go do you hear.", "84"),
+        ("84-121123-0001", "But.", "84"),
+    ]
+    assert "84-121123-0002.flac" in str(corpus.faults)
+    assert len(corpus.samples(1)) == RATE
+
+
+def test_lines_that_name_a_split_are_of_it(tmp_path):
+    wav(tmp_path / "a.wav")
+    rows = [
+        {"audio": "a.wav", "text": t, "split": s} for t, s in (("one", "train"), ("two", "valid"), ("three", "test"))
+    ]
+    path = lines(tmp_path / "m.jsonl", [*rows, {"audio": "a.wav", "text": "four"}])
+    assert texts(path) == ["One.", "Four."]
+    assert texts(path, split="valid") == ["Two."]
+
+
+def test_clips_of_two_manifests_have_names_of_their_own(tmp_path):
+    for name in ("one", "two"):
+        wav(tmp_path / name / "a.wav")
+        lines(tmp_path / name / "m.jsonl", [{"audio": "a.wav", "text": name}])
+    corpus = Corpus.open([tmp_path / "one" / "m.jsonl", tmp_path / "two" / "m.jsonl"], RATE)
+    assert len({entry.id for entry in corpus.entries}) == 2
+
+
+# ---- the hub ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def parquet(path, clips, said):
+    """A file in the layout of the hub's sets: audio as {bytes, path}."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"audio": clips, "text": said, "speaker_id": list(range(len(said)))}), path)
+
+
+def clip(seconds=0.5, rate=RATE):
+    file = io.BytesIO()
+    soundfile.write(file, tone(seconds, rate=rate), rate, format="FLAC")
+    return {"bytes": file.getvalue(), "path": "a.flac"}
+
+
+def test_a_copy_of_a_data_set_of_the_hub(datasets, tmp_path):
+    bad = {"bytes": b"no sound", "path": "b.flac"}
+    parquet(tmp_path / "copy/data/train-00000-of-00001.parquet", [clip(), bad, clip(1.0, 8000)], ["HI YOU", "x", "bye"])
+    parquet(tmp_path / "copy/data/validation-00000-of-00001.parquet", [clip()], ["kept aside"])
+    source = Path(f"hub:{tmp_path / 'copy'}")
+    corpus = Corpus.open([source], RATE)
+    assert [(e.text, e.info["speaker"]) for e in corpus.entries] == [("Hi you.", "0"), ("Bye.", "2")]
+    assert [len(corpus.samples(i)) for i in (1, 0)] == [RATE, RATE // 2]
+    assert [where for where, _ in corpus.faults.found] == [f"{source}:1"]
+    assert texts(source, split="valid") == ["Kept aside."]
+
+
+@pytest.mark.parametrize("name", ["hub:nobody/has-this", "hub:{}"])
+def test_a_data_set_that_cannot_be_had_is_told_with_the_way_to_it(datasets, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(PrerequisiteError, match=r"cannot be had: [\s\S]* hf download --repo-type dataset"):
+        Corpus.open([Path(name.format(tmp_path))], RATE)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_keys_are_told_with_those_that_are_known(tmp_path):
+    wav(tmp_path / "a.wav")
+    path = lines(tmp_path / "m.jsonl", [{"sound": "a.wav", "words": "hi"}, {"audio": "a.wav", "words": "hi"}])
+    with pytest.raises(FobenchError, match="2 were skipped") as error:
+        Corpus.open([path], RATE)
+    assert (
+        "m.jsonl:1: has none of audio, audio_filepath, audio_path, path, file, wav; its keys are sound, words"
+        in str(error.value)
+    )
+    assert "m.jsonl:2: has none of text, sentence, transcript" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("m.jsonl", b""), ("m.jsonl", b"\n \n"), ("m.tsv", b"path\ttext\n"), ("m.csv", b"")]
+)
+def test_an_empty_manifest_is_told(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FobenchError, match=f"No clip of split train in .*{name}"):
+        Corpus.open([tmp_path / name], RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nowhere.jsonl", None, "There is no .*nowhere"),
+        ("folder", None, "There is no .*folder"),
+        ("m.jsonl", b"\xff\xfe\x00", "m.jsonl cannot be read as a manifest"),
+        ("m.tar", b"x", "m.tar is no manifest that is known"),
+        ("m.xml", b"<x/>", "m.xml is no manifest that is known"),
+    ],
+)
+def test_what_is_no_source_is_told_with_what_is_one(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(FobenchError, match=message) as error:
+        Corpus.open([tmp_path / name], RATE)
+    assert "Give a folder of shards (train-*.tar) or of *.trans.txt, a manifest (.jsonl" in str(error.value)
+
+
+def test_a_folder_of_neither_kind_is_told(tmp_path):
+    with pytest.raises(FobenchError, match=r"holds no shard train-\*\.tar and no \*\.trans\.txt"):
+        Corpus.open([tmp_path], RATE)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"audio": "gone.wav", "text": "hi"}, "gone.wav"),
+        ({"audio": "noise.wav", "text": "hi"}, "Format not recognised"),
+        ({"audio": "empty.wav", "text": "hi"}, "lasts 0.00 s"),
+        ({"audio": "zero.wav", "text": "hi"}, "Error opening"),
+        ({"audio": "a.wav", "text": "?! ..."}, "nothing to say: '?! ...'"),
+        ({"audio": "a.wav", "text": " "}, "nothing to say"),
+        ({"audio": "a.wav", "text": 7}, "nothing to say: 7"),
+        ({"audio": "a.wav", "text": ["hi"]}, "nothing to say"),
+        ({"audio": "a.wav", "text": "hi", "offset": 9.0}, "its file of 0.50 s has nothing from 9.00 s"),
+        ({"audio": "a.wav", "text": "hi", "offset": "late"}, "could not convert"),
+        (["a.wav", "hi"], "no object with keys"),
+        ("a.wav", "no object with keys"),
+        ({"audio": ".", "text": "hi"}, ""),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_skipped_counted_and_named(tmp_path, row, reason):
+    wav(tmp_path / "a.wav")
+    wav(tmp_path / "empty.wav", np.zeros(0, np.float32))
+    (tmp_path / "noise.wav").write_bytes(b"no sound at all")
+    (tmp_path / "zero.wav").write_bytes(b"")
+    path = lines(tmp_path / "m.jsonl", [{"audio": "a.wav", "text": "good"}, row])
+    with path.open("a") as file:
+        file.write('{"audio": "a.wav", "text": "torn\n')
+    found = wrong(path)
+    assert set(found) == {"m.jsonl:2", "m.jsonl:3"}
+    assert reason in found["m.jsonl:2"]
+    assert "Unterminated string" in found["m.jsonl:3"]
+
+
+SPOILT = {
+    "nan": (np.where(np.arange(8000) == 4000, np.nan, tone()), "not finite"),
+    "inf": (np.where(np.arange(8000) == 4000, np.inf, tone()), "not finite"),
+    "silent": (np.zeros(8000), "is silent"),
+    "integers as floats": (tone() * 32768, "no sound: its peak is 9.8e+03"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_samples_that_are_no_sound_are_left_out_and_named_once(tmp_path, kind):
+    samples, reason = SPOILT[kind]
+    wav(tmp_path / "bad.wav", samples.astype(np.float32), subtype="FLOAT")
+    corpus = Corpus.open([lines(tmp_path / "m.jsonl", [{"id": "x", "audio": "bad.wav", "text": "hi"}])], RATE)
+    for _ in range(3):  # epochs
+        assert corpus.samples(0) is None
+    assert [where for where, _ in corpus.faults.found] == ["bad.wav/x"]
+    assert reason in str(corpus.faults)
+
+
+def test_eight_channels_become_one(tmp_path):
+    wav(tmp_path / "a.wav", np.stack([tone()] * 8, 1))
+    corpus = Corpus.open([lines(tmp_path / "m.jsonl", [{"audio": "a.wav", "text": "hi"}])], RATE)
+    np.testing.assert_allclose(corpus.samples(0), tone(), atol=1e-4)
+
+
+def test_a_file_that_is_cut_short_later_is_left_out(tmp_path):
+    path = wav(tmp_path / "a.flac", tone(2.0))
+    corpus = Corpus.open([lines(tmp_path / "m.jsonl", [{"audio": "a.flac", "text": "hi"}])], RATE)
+    path.write_bytes(path.read_bytes()[:3000])
+    assert corpus.samples(0) is None
+    assert len(corpus.faults) == 1
+
+
+def test_an_error_names_the_first_faults_and_counts_the_rest(tmp_path):
+    path = lines(tmp_path / "m.jsonl", [{"audio": f"{i}.wav", "text": "hi"} for i in range(1000)])
+    with pytest.raises(FobenchError, match=r"1000 were skipped[\s\S]*m.jsonl:1:[\s\S]*and 990 more") as error:
+        Corpus.open([path], RATE)
+    assert len(str(error.value)) < 3000

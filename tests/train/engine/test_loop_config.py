@@ -1,0 +1,40 @@
+"""A stage's settings from its command line: numbers and words, checked by name."""
+
+import pytest
+
+from fobench.errors import FobenchError
+from reference_model.train.engine.loop_config import Loop, loop_of, settings
+
+
+def test_the_command_line_wins_over_the_stage_over_the_usual():
+    assert loop_of({"lr": 1e-3, "steps": 50}, ["steps=7", "precision=bf16", "betas=[0.8, 0.9]"]) == Loop(
+        lr=1e-3, steps=7, precision="bf16", betas=(0.8, 0.9)
+    )
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("stesp=4", r"Unknown setting of the loop 'stesp'. Did you mean 'steps'"),
+        ("steps", "write NAME=VALUE"),
+        ("steps=many", "a whole number"),
+        ("steps=2.5", "a whole number"),
+        ("steps=0", "at least 1"),
+        ("lr=-1", "at least 0"),
+        ("lr=true", "a number"),
+        ("accumulate=0", "at least 1"),
+        ("precision=fp8", "one of no, bf16, fp16"),
+        ("betas=0.9", "two numbers"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(pair, message):
+    with pytest.raises(FobenchError, match=message):
+        loop_of({}, [pair])
+
+
+def test_whole_numbers_may_be_written_with_a_power_of_ten():
+    assert loop_of({}, ["steps=2e3", "lr=1"]) == Loop(steps=2000, lr=1.0)
+
+
+def test_help_shows_the_stages_own_settings():
+    assert settings({"lr": 0.001}).startswith("steps=1000, lr=0.001, warmup=100, decay=0.3, betas=[0.9,0.98]")

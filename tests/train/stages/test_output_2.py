@@ -1,0 +1,266 @@
+"""Output stage 2: what is taught is said, live, to the code; longer segments by joining; what cannot be learnt from is listed."""
+
+import difflib
+from dataclasses import asdict, replace
+from functools import cache
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from reference_model.checkpoint import safetensors_io
+from reference_model.codec.reference_codec import ReferenceCodec
+from reference_model.config import ModelConfig
+from reference_model.speech_output.phonemizer import phonemes
+from reference_model.speech_output.sampling import Sampling
+from reference_model.speech_output.segmenter import normalise
+from reference_model.speech_output.speech_decoder import SpeechDecoder
+from reference_model.train.data.corpus import Corpus
+from reference_model.train.data.shards import Faults
+from reference_model.train.engine import checkpoints, training_log
+from reference_model.train.engine.trainer import Loop, Trainer
+from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.speech_output import batch_synthesis
+from reference_model.train.speech_output.batch_synthesis import Line
+from reference_model.train.speech_output.codec_training import WaveLearner
+from reference_model.train.speech_output.decoder_training import (
+    Reader,
+    SpeakingLearner,
+    SpeakingStage,
+    Utterance,
+    collate,
+    embeddings_of,
+    joined,
+)
+from reference_model.train.speech_output.stage_checkpoints import load_codec, load_decoder
+from reference_model.train.stages import output_2
+from tests.support.beep_voice import manifest
+from tests.support.tiny_models import backbone, folder
+
+CONFIG = ModelConfig.load("tiny")
+TEXTS = (
+    "Hello big world.",
+    "The quick brown fox.",
+    "It jumps over.",
+    "A lazy dog sleeps.",
+    "Pack my box.",
+    "With jugs.",
+)
+LOOP = Loop(steps=60, lr=1e-2, warmup=5, validate_every=60, save_every_s=1e9)
+LETTERS = replace(CONFIG.decoder, thoughts=False, characters=128)
+
+
+@cache
+def frozen():
+    return Frozen(backbone("qwen2"))
+
+
+@cache
+def items():
+    draws = torch.Generator().manual_seed(0)
+    return [Utterance(text, torch.randint(32, (2, 9 + n), generator=draws)) for n, text in enumerate(TEXTS)]
+
+
+def stage(config=LETTERS, **options):
+    torch.manual_seed(0)
+    module = SpeakingLearner(SpeechDecoder(config), embeddings_of(frozen()))
+    reader = Reader(frozen().backbone, CONFIG)
+    return SpeakingStage(module, reader, items(), items(), 40.0, about={"decoder": asdict(config)}, **options)
+
+
+@pytest.fixture(scope="module", params=[0, 128], ids=["tokens", "letters"])
+def learnt(request, tmp_path_factory):
+    """(the log's rows, the folder) of a training on a few texts."""
+    path = tmp_path_factory.mktemp("output-2")
+    return list(Trainer(stage(replace(LETTERS, characters=request.param)), LOOP, path).run()), path
+
+
+def test_the_loss_falls_until_every_code_is_right(learnt):
+    first, last = learnt[0][0], learnt[0][-1]
+    assert last["valid_loss"] < 0.02 * first["loss"]
+    assert last["valid_right"] == 1.0
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_live_it_says_exactly_what_it_was_taught(learnt, top_k):
+    decoder = load_decoder(learnt[1])
+    config = replace(CONFIG, decoder=decoder.config)
+    parts = batch_synthesis.parts(decoder, frozen(), config, [Line(text) for text in TEXTS], thinking=False)
+    found = batch_synthesis.say(decoder, parts, Sampling(top_k=top_k))
+    assert all(torch.equal(codes, one.codes) and ended for (codes, ended), one in zip(found, items(), strict=True))
+
+
+def test_steps_have_the_logits_of_teacher_forcing(learnt):
+    decoder, one = load_decoder(learnt[1]), items()[0]
+    learner = SpeakingLearner(decoder, embeddings_of(frozen()))
+    batch = collate(Reader(frozen().backbone, CONFIG), [one, items()[3]])  # the other fills up the batch
+    with torch.no_grad():
+        forced, _ = decoder(*learner.rows(batch), batch.codes, batch.lengths)
+    [part] = batch_synthesis.parts(decoder, frozen(), CONFIG, [Line(one.text)], thinking=False)
+    state = decoder.prefill(part.rows)
+    inputs, _ = decoder.delayed(one.codes[None], batch.lengths[:1])
+    for step in range(inputs.shape[2]):
+        state.last = inputs[0, :, step].tolist()
+        torch.testing.assert_close(decoder.logits([state])[0], forced[0, :, step], atol=1e-4, rtol=1e-4)
+
+
+def test_texts_of_a_batch_are_read_as_one_by_one():
+    learner, reader = stage().module, stage().reader
+    rows, lengths = learner.rows(collate(reader, items()))
+    for row, length, one in zip(rows, lengths, items(), strict=True):
+        ids, pieces = reader(one.text)
+        alone = learner.decoder.text_rows(frozen().embed(ids), pieces)[0]
+        assert torch.equal(row[:length], alone)
+        assert not row[length:].any()
+
+
+# ---- phonemes and their durations --------------------------------------------------------------------------------------
+
+PACED = replace(LETTERS, characters=1024, phonetic=True, paced=True)
+
+
+def timed():
+    """What is to be learnt: each phoneme has codes of its own, and lasts one to three frames."""
+    found = []
+    for text in TEXTS:
+        said = phonemes(normalise(text))
+        durations = torch.tensor([1 + ord(p) % 3 for p in said])
+        codes = torch.tensor([[ord(p) * factor % 32 for p in said] for factor in (7, 11)])
+        found.append(Utterance(text, codes.repeat_interleave(durations, 1), None, said, durations))
+    return found
+
+
+def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_path):
+    torch.manual_seed(0)
+    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
+    module = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    made = SpeakingStage(module, reader, items, items, 40.0, about={"decoder": asdict(PACED)})
+    rows = list(Trainer(made, replace(LOOP, steps=150), tmp_path).run())
+    assert rows[-1]["valid_right"] == 1.0
+    decoder = load_decoder(tmp_path)
+    parts = batch_synthesis.parts(
+        decoder, frozen(), replace(CONFIG, decoder=PACED), [Line(t) for t in TEXTS], thinking=False
+    )
+    found = batch_synthesis.say(decoder, parts, Sampling(top_k=1))
+    for (codes, ended), one in zip(found, items, strict=True):
+        assert ended and abs(codes.shape[1] - one.codes.shape[1]) <= 3
+        said, taught = (torch.unique_consecutive(found[0]).tolist() for found in (codes, one.codes))
+        assert difflib.SequenceMatcher(None, said, taught).ratio() > 0.9  # each sound in its turn
+
+
+def test_durations_are_those_of_the_phonemes_which_are_a_text_s_last_rows():
+    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
+    learner = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    batch = collate(reader, [items[0], joined(items[1], items[2])])
+    text, lengths = learner.rows(batch)
+    lasting = learner.lasting(batch, text, lengths)
+    ids = reader(items[0].text)[0]
+    own = len(ids) * 64 // PACED.size
+    assert lengths[0] == own + len(items[0].phonemes)
+    assert lasting[0].tolist()[own : int(lengths[0])] == items[0].durations.tolist()
+    assert not lasting[0, :own].any()
+    assert torch.equal(lasting.sum(1), torch.tensor([float(one.sum()) for one in batch.durations]))
+    assert batch.pieces[1][-1] == items[1].phonemes + items[2].phonemes
+
+
+# ---- joining ---------------------------------------------------------------------------------------------------------
+
+
+def test_joined_clips_are_said_one_after_the_other():
+    batch = stage(joined=1.0).load([0, 1, 4], 0)
+    first, second, third = (items()[i] for i in (0, 1, 4))
+    reader = stage().reader
+    assert batch.ids == (reader(f"{first.text} {second.text}")[0], reader(third.text)[0])
+    assert batch.lengths.tolist() == [9 + 10, 13]
+    assert torch.equal(batch.codes[0], torch.cat([first.codes, second.codes], 1))
+
+
+def test_the_chance_of_joining_is_that_of_a_batch_and_the_same_in_every_run():
+    def lengths(epoch):
+        return stage(joined=0.3).load([0, 1], epoch).lengths.tolist()
+
+    found = [lengths(epoch) for epoch in range(200)]
+    assert 0.2 < sum(one == [19] for one in found) / 200 < 0.4
+    assert all(one in ([19], [9, 10]) for one in found)
+    assert found == [lengths(epoch) for epoch in range(200)]
+    assert stage(joined=1.0).load([2], 0).lengths.tolist() == [11]
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def codec_folder(path, seed):
+    """A codec as output stage 1 leaves it, not trained."""
+    torch.manual_seed(seed)
+    checkpoints.write(WaveLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    return codec_folder(tmp_path_factory.mktemp("codec"), 0)
+
+
+def command(codec, *options):
+    given = ["--config", "tiny", "--codec", codec, "--backbone", f"hf:{folder('qwen2')}", *options]
+    return CliRunner().invoke(output_2.main, [str(one) for one in given])
+
+
+FEW = ("--set", "steps=3", "--set", "precision=no")
+
+
+def test_the_command_encodes_clips_once_lists_those_that_say_nothing_and_goes_on(tmp_path, codec):
+    data = manifest(tmp_path / "clips", [*TEXTS, "***"])
+    done = command(codec, "--data", data, "--out", tmp_path / "out", *FEW)
+    assert done.exit_code == 0, done.output
+    assert "'***'" in (tmp_path / "out" / training_log.SKIPPED).read_text()
+    about, _ = safetensors_io.load(checkpoints.newest(tmp_path / "out") / checkpoints.MODEL)
+    assert about == {"decoder": asdict(replace(CONFIG.decoder, thoughts=False))}
+    for clip in (tmp_path / "clips").glob("*.flac"):
+        clip.write_bytes(clip.read_bytes()[:200])  # what has been encoded is not read again
+    again = command(codec, "--data", data, "--out", tmp_path / "out", "--set", "steps=4", "--set", "precision=no")
+    assert again.exit_code == 0, again.output
+    assert checkpoints.newest(tmp_path / "out").name == "step-0000004"
+
+
+def test_a_clip_of_another_rate_has_as_many_codes(tmp_path, codec):
+    made = load_codec(codec)
+    for rate_hz in (16_000, 44_100):
+        corpus = Corpus.open([manifest(tmp_path / str(rate_hz), TEXTS[:1], rate_hz=rate_hz)], made.sample_rate_hz)
+        [one] = output_2.encoded(made, corpus, tmp_path / f"{rate_hz}.safetensors")
+        assert (one.text, one.codes.shape) == (TEXTS[0], (2, 2 * len(TEXTS[0])))
+
+
+def test_codes_beyond_the_decoders_are_refused(tmp_path, codec):
+    data = manifest(tmp_path / "clips", TEXTS)
+    done = command(codec, "--data", data, "--out", tmp_path / "out", "--config", "paper")
+    assert done.exit_code == 2
+    assert "The codec's codes, 2 books of 32, do not fit the speech decoder's, 1 of 1024" in done.output
+
+
+def test_codes_of_another_codec_are_refused(tmp_path, codec):
+    data = manifest(tmp_path / "clips", TEXTS)
+    assert command(codec, "--data", data, "--out", tmp_path / "out", *FEW).exit_code == 0
+    done = command(codec_folder(tmp_path / "other", 1), "--data", data, "--out", tmp_path / "out", *FEW)
+    assert "was made with another codec" in done.output
+
+
+def test_the_command_says_what_it_needs(tmp_path, codec):
+    assert "one of the two" in command(codec, "--out", tmp_path / "out").output
+    data = manifest(tmp_path / "clips", ["***", "---"])
+    assert "nothing to say: '---'" in command(codec, "--data", data, "--out", tmp_path / "out").output
+    latents = command(codec, "--latents", tmp_path, "--out", tmp_path / "out").output
+    assert "has not learnt to read latents" in latents
+    nothing = command(tmp_path / "none", "--data", data, "--out", tmp_path / "out").output
+    assert "holds no checkpoint of a stage" in nothing
+
+
+def test_a_text_without_sound_and_too_long_a_clip_are_listed():
+    faults = Faults()
+    items = [Utterance(text, torch.zeros(2, n)) for text, n in (("One.", 5), ("Two.", 6), ("***", 5), ("", 0))]
+    assert [one.text for one in output_2.fit(items, stage().reader, 5, faults)] == ["One."]
+    assert str(faults).splitlines() == [
+        "text 1: 6 frames, not 1 to 5: 'Two.'",
+        "text 2: nothing to say: '***'",
+        "text 3: nothing to say: ''",
+    ]
