@@ -4,5 +4,6 @@
                                                    |
                                          hidden states + text -> speech decoder -> codec tokens -> codec -> audio
 
-`model.py` puts the nets together, `session.py` runs one live conversation, whose caches are all in `state.py`.
+`model.py` puts the nets together, `inference/session.py` runs one live conversation, whose caches are all in
+`inference/conversation.py`.
 """

@@ -26,6 +26,7 @@ from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.silence_splitter import QuietCut
 from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
+from reference_model.turn_taking.settings import Duplex
 
 FOLDER = Path(__file__).parent / "configs"
 ENCODERS = {"conv_transformer": ConvTransformerConfig, "whisper": WhisperConfig}
@@ -33,41 +34,6 @@ ADAPTERS = {"rows": AdapterConfig, "spelling": SpellingConfig}
 CODECS = {"reference": CodecConfig, "published": PublishedCodecConfig}
 KINDS: dict[str, dict[str, Any]] = {"encoder": ENCODERS, "adapter": ADAPTERS, "codec": CODECS}
 PROMPT = "You are a helpful voice assistant. Your answers are spoken aloud: keep them to one or two short sentences."
-
-
-@dataclass(frozen=True, slots=True)
-class Duplex:
-    """When the system takes, keeps and gives up the turn. Windows are the voice activity detector's, 32 ms."""
-
-    vad: Literal["silero", "loudness", "none"] = "silero"  # the detector that opens turns; "none": it listens always
-    speech_probability: float = 0.5
-    onset: int = 3  # windows of speech that open a turn
-    release: int = 6  # windows of silence that end a burst of speech
-    pre_roll: int = 6  # chunks from before the onset that belong to the turn (published: 6)
-    turn_end: Literal["head", "vad", "either"] = "either"  # who says that the user's turn is over
-    end: int = 19  # windows of silence that end a turn by rule
-    heed: int = 0  # windows of silence before which the state head's verdict is not heeded (published: 0)
-    reread: int = 8  # windows of silence after which a second pass, if there is one, reads the turn: it may be over
-    barge_in_at: Literal["onset", "end"] = "onset"  # stop a reply once the user really speaks, or once they have ended
-    barge_in: int = 8  # windows of speech that are really speech
-    manners: bool = (
-        True  # whether loudness, the own voice and the words that are spelt count beside that (`floor`); published: no
-    )
-    looks: tuple[int, ...] = (
-        6,
-        12,
-        18,
-        24,
-        30,
-        36,
-    )  # windows of speech over a reply after which its words are looked at
-    insist: int = 40  # windows of speech that stop a reply whatever its words are
-    unmarked: int = 10  # windows of silence that end a turn of whose words the last bears no mark of a sentence's end
-    unfinished: int = 62  # windows of silence that end a turn whose words leave a sentence open
-    complete: float = (
-        -13.5
-    )  # ... which they do below this log of the chance that the LLM gives to the turn's end as what comes next
-    near_db: float = 5.0  # how much softer than the user what is still the user may be
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 
-from fobench import conformance
 from fobench.api import registry
 from fobench.api.hookspecs import hookimpl
+from fobench.conformance import suite
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def findings(registered):
 
     def run(kind, component):
         registered(**{kind: component})
-        return {c.name: c.message for c in conformance.check(kind, "toy") if not c.ok}
+        return {c.name: c.message for c in suite.check(kind, "toy") if not c.ok}
 
     return run
 

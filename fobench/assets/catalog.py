@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fobench.assets import download
+from fobench.assets import files as files_module
 from fobench.errors import FobenchError, unknown
 
 HUB = "https://huggingface.co"
@@ -123,7 +123,7 @@ def _file(raw: dict[str, Any]) -> AssetFile:
     file = AssetFile(**{**raw, "hub": hub, "wheel": tuple(WheelPart(**part) for part in raw.get("wheel", ()))})
     if not plain(file.name) or not re.fullmatch(r"[0-9a-f]{64}", file.sha256) or file.size < 0:
         raise ValueError(f"{file.name!r}: a plain name, a size in bytes and a SHA-256 are needed")
-    if bad := [part.path for part in file.wheel if not download.safe_path(part.path)]:
+    if bad := [part.path for part in file.wheel if not files_module.safe_path(part.path)]:
         raise ValueError(f"{bad[0]!r} is no path inside a wheel")
     return file
 

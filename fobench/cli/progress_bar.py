@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from fobench.api.trace import Trace
 from fobench.console import console, counted, visible
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a run is; handed to a watcher after each step."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    message: str = ""
-    trace: Trace | None = None
-
-
-Watcher = Callable[[Progress], None]
+from fobench.execution.progress import Progress, Watcher
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def scored(folder: Path, margin: float) -> None:
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:
     """Writes one table of several scored runs. Raises `FobenchError` for a run given twice, and a reporter of one run."""
     from fobench.api import registry
-    from fobench.api.types import SideBySide
+    from fobench.api.components import SideBySide
     from fobench.scoring.scorer import load_results
 
     if len({folder.resolve() for folder in folders}) < len(folders):

@@ -44,13 +44,10 @@ class Trainers(click.Group):
             formatter.write_dl(rows)
 
 
-def command() -> click.Group:
-    """The command `fobench train`."""
-    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
-    return Trainers("train", help=HELP, context_settings=settings)
-
-
 HELP = """Train the reference system: a stage at a time, from texts to one checkpoint.
 
 A stage goes on from the newest checkpoint in its --out folder, so it may be stopped at any time. On several GPUs: accelerate
 launch --module fobench train STAGE ..."""
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+train = Trainers("train", help=HELP, context_settings=SETTINGS)

@@ -18,7 +18,8 @@ from fobench.comparison.paired_scores import Pairs, common, paired
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import counted
 from fobench.errors import FobenchError
-from fobench.statistics.bootstrap import RESAMPLES, SEED, holm
+from fobench.statistics.bootstrap import RESAMPLES, SEED
+from fobench.statistics.proportions import holm
 
 VERSION = 1
 EXIT = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3, Verdict.OK: 0}

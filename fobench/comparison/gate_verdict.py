@@ -16,7 +16,7 @@ from typing import Any
 
 from fobench.comparison.gates import Gate
 from fobench.comparison.metric_delta import Change
-from fobench.statistics.bootstrap import holm
+from fobench.statistics.proportions import holm
 
 ALPHA = 0.05
 POWER = 0.8

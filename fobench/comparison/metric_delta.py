@@ -12,7 +12,7 @@ import numpy as np
 
 from fobench.comparison.paired_scores import Pairs
 from fobench.comparison.snapshot import Snapshot
-from fobench.statistics import bootstrap
+from fobench.statistics import proportions
 from fobench.statistics.bootstrap import P90_MIN_N, P99_MIN_N, RESAMPLES, SEED, Floats, Interval
 from fobench.statistics.metric_resampling import Statistic, interval, p_above, quantile, quantiles, resample, sums
 
@@ -90,7 +90,7 @@ class Change:
         if self.lost is None or self.gained is None:
             return self.bootstrap_ci(relative, confidence)
         scale = abs(self.base) if relative else 1.0
-        low, high = bootstrap.paired_shares(self.lost, self.gained, self.n, confidence)
+        low, high = proportions.paired_shares(self.lost, self.gained, self.n, confidence)
         return (low / scale, high / scale) if scale else None
 
     def bootstrap_ci(self, relative: bool = False, confidence: float = 0.95) -> Interval | None:
@@ -111,14 +111,14 @@ class Change:
         """One-sided p of "it rose": exact McNemar of right-or-wrong items, else the bootstrap's."""
         if self.lost is None or self.gained is None:
             return p_above(self.effects(), self.blocks)
-        return bootstrap.sign_test(self.gained, self.lost)
+        return proportions.sign_test(self.gained, self.lost)
 
     @property
     def p_fall(self) -> float:
         """One-sided p of "it fell"."""
         if self.lost is None or self.gained is None:
             return p_above(-self.effects(), self.blocks)
-        return bootstrap.sign_test(self.lost, self.gained)
+        return proportions.sign_test(self.lost, self.gained)
 
     @property
     def p(self) -> float:

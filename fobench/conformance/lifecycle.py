@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fobench.api import registry
-from fobench.conformance import ENDINGS, Probe, need
+from fobench.conformance.checks import ENDINGS, Probe, need
 from fobench.errors import FobenchError
 
 HEAVY = ("backbones", "codecs")  # kinds whose components hold weights

@@ -10,8 +10,9 @@ import numpy as np
 
 from fobench import audio
 from fobench.api import registry
-from fobench.api.types import AudioChunk, Recognizer, Samples, Transcript, Voice
-from fobench.conformance import Broken, Probe, need
+from fobench.api.components import Recognizer, Voice
+from fobench.api.types import AudioChunk, Samples, Transcript
+from fobench.conformance.checks import Broken, Probe, need
 from fobench.errors import FobenchError
 
 SYNTHETIC_HZ = 16_000

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fobench import audio
-from fobench.api.types import Action, AudioChunk, Event, EventKind, Samples, System, TextRoute
-from fobench.conformance import Probe, need
+from fobench.api.components import System, TextRoute
+from fobench.api.types import Action, AudioChunk, Event, EventKind, Samples
+from fobench.conformance.checks import Probe, need
 from fobench.conformance.speech import need_count, need_sound, speech
 
 LEAD_S = 0.5  # of silence before the question

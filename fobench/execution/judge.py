@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fobench.api import registry
-from fobench.api.types import AudioChunk, Measuring
+from fobench.api.components import Measuring
+from fobench.api.types import AudioChunk
 from fobench.assets import store
 from fobench.audio import audible_bounds
 

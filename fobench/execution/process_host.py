@@ -14,9 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from fobench.api.types import AudioChunk, Message
 from fobench.errors import FobenchError, SystemFailure
-from fobench.execution.system_driver import Heard, Step
 
 LOAD_LIMIT_S = 900.0
 
@@ -106,43 +104,6 @@ class Host:
         code = self._process.exitcode if self._process else None
         self.stop()
         return SystemFailure("died", f"its process ended during {method} with exit code {code}")
-
-
-class HostedDriver:
-    """`fobench.execution.system_driver.Driving` over a `Host` of a `Driver`."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def rates(self) -> tuple[int, int, int]:
-        rates: tuple[int, int, int] = self._host.call("rates")
-        return rates
-
-    def about(self) -> dict[str, Any]:
-        about: dict[str, Any] = self._host.call("about")
-        return about
-
-    def open(self, seed: int) -> None:
-        self._host.call("open", seed)
-
-    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step:
-        step: Step = self._host.call("push", chunk, heard, more)
-        return step
-
-    def step(self) -> Step:
-        step: Step = self._host.call("step")
-        return step
-
-    def finish(self) -> Step:
-        step: Step = self._host.call("finish")
-        return step
-
-    def close(self) -> None:
-        self._host.call("close")
-
-    def answer(self, history: Sequence[Message], seed: int) -> str | None:
-        answer: str | None = self._host.call("answer", history, seed)
-        return answer
 
 
 def _serve(connection: Connection, factory: Callable[..., Any], args: tuple[Any, ...], log: Path | None) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fobench import __version__
 from fobench.api import registry
 from fobench.api.scenario import Scenario
-from fobench.cli.progress_bar import Progress, Watcher
 from fobench.console import visible
-from fobench.errors import FobenchError, unknown
+from fobench.errors import FobenchError
+from fobench.execution.progress import Progress, Watcher
+from fobench.execution.scenario_selection import digest, select
 from fobench.execution.worker import NO_JUDGE, Finished
 from fobench.execution.worker_pool import Crew
-from fobench.scoring.text_normalization import whole
-from fobench.simulation.clock import CostTable, costs_name
+from fobench.simulation.costs import CostTable, costs_name
 from fobench.storage import environment
 from fobench.storage.run_config import Config
 from fobench.storage.run_folder import RunFolder
@@ -80,7 +78,7 @@ class Run:
             "status": "running",
             "config": config.to_json(),
             "scenarios": [scenario.id for scenario in scenarios],
-            "scenarios_sha256": _digest(scenarios),
+            "scenarios_sha256": digest(scenarios),
             "seed": config.seed,
             "clock": config.clock,
             "costs": costs_name(costs),
@@ -109,7 +107,7 @@ class Run:
         config = Config.from_json(record["config"]).resumed(anew)
         record["config"] = config.to_json()
         scenarios = select(config)
-        if _digest(scenarios) != record["scenarios_sha256"]:
+        if digest(scenarios) != record["scenarios_sha256"]:
             raise FobenchError(
                 f"The suites of {path} have changed since it began: start a new run instead of resuming it."
             )
@@ -174,8 +172,8 @@ class Run:
     def _assets(self, about: dict[str, Any]) -> dict[str, str]:
         """Takes the assets out of `about`: {name: SHA-256} of all that the run has used."""
         found: dict[str, str] = dict(self.record.get("assets", {}))
-        for name, digest in ((n, d) for part in about.values() for n, d in part.pop("assets", {}).items()):
-            if found.setdefault(name, digest) != digest:
+        for name, sha256 in ((n, d) for part in about.values() for n, d in part.pop("assets", {}).items()):
+            if found.setdefault(name, sha256) != sha256:
                 raise FobenchError(f"The asset {name!r} is not what it was when this run began: start a new run.")
         return found
 
@@ -189,35 +187,6 @@ class Run:
             self.folder.write_text("costs.json", json.dumps(table.to_json(), indent=1) + "\n")
 
 
-def select(config: Config) -> list[Scenario]:
-    """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
-    if not config.suites:
-        raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(registry.factories('suites')))}.")
-    found: list[Scenario] = []
-    suites = tuple(dict.fromkeys(config.suites))
-    for name in suites:
-        suite = registry.create("suites", name, config.suite_options(name))
-        scenarios = suite.scenarios(config.seed)
-        wanted = config.limit if config.limit and not config.sample_ids else None
-        prefix = f"{name}/" if len(suites) > 1 else ""
-        found += [_checked(replace(s, id=prefix + s.id), name) for s in islice(scenarios, wanted)]
-    if config.sample_ids:
-        ids = {scenario.id: scenario for scenario in found}
-        for wanted_id in config.sample_ids:
-            if wanted_id not in ids:
-                raise unknown("sample id", wanted_id, ids)
-        found = [ids[wanted_id] for wanted_id in dict.fromkeys(config.sample_ids)]
-    if not found:
-        raise FobenchError(f"The suites {', '.join(config.suites)} hold no scenario.")
-    return found
-
-
-def _checked(scenario: Scenario, suite: str) -> Scenario:
-    if not whole(json.dumps(scenario.to_json(), ensure_ascii=False)):
-        raise FobenchError(f"Suite {suite!r}, scenario {scenario.id!r}: holds half a character (a lone surrogate).")
-    return scenario
-
-
 def _notes(about: dict[str, Any]) -> list[str]:
     """What a reader has to bear in mind about the components."""
     hears = about["system"].get("parts", {}).get("recognizer", {}).get("model")
@@ -226,12 +195,6 @@ def _notes(about: dict[str, Any]) -> list[str]:
             f"The judge hears with the weights of the system's own recogniser ({hears}), run by another engine: their errors may agree."
         ]
     return []
-
-
-def _digest(scenarios: Sequence[Scenario]) -> str:
-    """A hash of what the scenarios are, wherever their audio files lie."""
-    bare = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
-    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
 
 
 def _now() -> str:

@@ -9,35 +9,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from fobench.api import registry
-from fobench.api.types import AudioChunk, Event, Message, Replayable, Session, System, TextRoute
+from fobench.api.components import Replayable, Session, System, TextRoute
+from fobench.api.types import AudioChunk, Event, Message
 from fobench.assets import store
 from fobench.errors import FobenchError
-
-Step = tuple[Event | None, int]  # what a step of work reported (None: nothing left to do), and how long it took in ns
-Heard = tuple[int, int]  # (reply, samples of it that were heard)
-
-
-class Driving(Protocol):
-    """What the runner needs of a system: `Driver` here, or the same in another process."""
-
-    def rates(self) -> tuple[int, int, int]: ...
-
-    def about(self) -> dict[str, Any]: ...
-
-    def open(self, seed: int) -> None: ...
-
-    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step: ...
-
-    def step(self) -> Step: ...
-
-    def finish(self) -> Step: ...
-
-    def close(self) -> None: ...
-
-    def answer(self, history: Sequence[Message], seed: int) -> str | None: ...
+from fobench.simulation.driver import Heard, Step
 
 
 def checked(name: str, system: Any) -> System:

@@ -16,10 +16,13 @@ from fobench.api.trace import Failure, Trace
 from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
 from fobench.errors import FobenchError, SystemFailure
 from fobench.execution.judge import Judge
-from fobench.execution.process_host import Host, HostedDriver
+from fobench.execution.process_host import Host
+from fobench.execution.remote_driver import HostedDriver
 from fobench.execution.system_driver import Driver
-from fobench.simulation import replay
-from fobench.simulation.clock import Clock, CostTable, VirtualClock, WallClock, costs_name
+from fobench.simulation import recording as recording_module
+from fobench.simulation import replay, text_routes
+from fobench.simulation.clock import Clock, VirtualClock, WallClock
+from fobench.simulation.costs import CostTable, costs_name
 from fobench.storage.run_config import Config
 
 WARM_UP_PATIENCE_NS = 5 * NS_PER_S
@@ -85,9 +88,9 @@ class Worker:
             echo=self._config.echo(),
         )
         trace, answer_ns = self._routes(recording.trace)
-        trace, judge_ns = self._judged(trace, replay.reply_audio(recording))
+        trace, judge_ns = self._judged(trace, recording_module.reply_audio(recording))
         total = time.perf_counter_ns() - start
-        both = replay.stereo(recording)
+        both = recording_module.stereo(recording)
         return Finished(trace, both, recording.system.rate_hz, recording.system_ns + answer_ns, judge_ns, total)
 
     def stop(self) -> None:
@@ -110,7 +113,7 @@ class Worker:
         if not self._config.text_routes:
             return trace, 0
         try:
-            trace = replace(trace, routes=replay.text_routes(trace, self._driver))
+            trace = replace(trace, routes=text_routes.text_routes(trace, self._driver))
         except SystemFailure as error:
             why = Failure(error.kind, f"while answering by text: {error}")
             trace = replace(trace, failure=trace.failure or why)

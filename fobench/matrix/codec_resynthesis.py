@@ -16,8 +16,9 @@ import jiwer
 import numpy as np
 
 from fobench import audio
+from fobench.api.components import Codec, Measuring, Recognizer
 from fobench.api.scenario import Scenario
-from fobench.api.types import AudioChunk, Codec, Measuring, Recognizer, Samples
+from fobench.api.types import AudioChunk, Samples
 from fobench.scoring.text_normalization import normalise
 from fobench.statistics.bootstrap import Interval, bootstrap_mean, bootstrap_ratio
 

@@ -16,7 +16,7 @@ from fobench.errors import FobenchError
 from fobench.matrix.codec_resynthesis import Control
 from fobench.matrix.pareto import Point, efficient, svg
 from fobench.scoring.scorer import load_results
-from fobench.statistics import bootstrap
+from fobench.statistics import proportions
 
 VERSION = 1
 TESTED = ("accuracy_t2t", "accuracy_s2t", "accuracy_s2s", "response_ms.p50")
@@ -60,7 +60,7 @@ class Contrasts:
                 found += _pair(first, second, allow_mismatch)
             except FobenchError as error:  # they are unlike, or have nothing in common
                 untested[f"test of {first.name} and {second.name}"] = str(error)
-        corrected = bootstrap.holm([test.p for test in found])
+        corrected = proportions.holm([test.p for test in found])
         tests = [replace(test, p_holm=p) for test, p in zip(found, corrected, strict=True)]
         results = {name: load_results(folder) for name, folder in runs.items()}
         return cls(results, tests, {**missing, **untested})
@@ -91,7 +91,7 @@ class Contrasts:
 
     def markdown(self) -> str:
         """matrix.md: the runs' figures, the tests between them, the codecs' round trips, and what is missing."""
-        from fobench.cli.codec import COLUMNS, row
+        from fobench.matrix.codec_report import COLUMNS, row
 
         figures = [name.partition(".")[0] for name in TESTED]
         runs = [

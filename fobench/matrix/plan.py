@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fobench.api import registry
-from fobench.cli.options import check_owners, names, owned
+from fobench.api.option_strings import check_owners, names, owned
 from fobench.errors import FobenchError
-from fobench.execution.run import Run, select
+from fobench.execution.run import Run
+from fobench.execution.scenario_selection import select
 from fobench.execution.worker import NO_JUDGE
 from fobench.matrix.codec_resynthesis import Bench, Control, spoken
 from fobench.storage.run_config import Config

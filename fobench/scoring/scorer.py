@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from fobench.api import registry
+from fobench.api.components import Metric
 from fobench.api.results import Results
 from fobench.api.trace import Trace
-from fobench.api.types import Metric, Score
+from fobench.api.types import Score
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench.storage.run_folder import HALVES, RunFolder
+from fobench.scoring.score_table import write_table
+from fobench.storage.run_folder import RunFolder
 
 VERSION = 1  # of scores.json
 DECIMALS = 9
 SCORES = "scores.json"
-TABLE = "scores.parquet"
 SCORE_FIELDS = tuple(field.name for field in fields(Score))
 ACCURACY = "accuracy_"  # metrics of this prefix are also broken down by tag
 
@@ -139,32 +140,6 @@ def _incomplete(run: Mapping[str, Any], traces: Sequence[Trace]) -> dict[str, An
     return {"incomplete": {"done": len(traces), "of": planned}} if len(traces) < planned else {}
 
 
-def write_table(results: Results) -> None:
-    """scores.parquet: one row a scenario and metric; `detail` and `tags` are JSON."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pairs = [(trace, score) for trace, row in zip(results.traces, results.scores, strict=True) for score in row]
-    columns = {
-        "scenario": pa.array([trace.id for trace, _ in pairs], pa.string()),
-        "suite": pa.array([trace.scenario.suite for trace, _ in pairs], pa.string()),
-        "family": pa.array([trace.scenario.expect.family for trace, _ in pairs], pa.string()),
-        "group": pa.array([trace.scenario.group for trace, _ in pairs], pa.string()),
-        "tags": pa.array([_compact(trace.scenario.tags) for trace, _ in pairs], pa.string()),
-        "metric": pa.array([score.metric for _, score in pairs], pa.string()),
-        "version": pa.array([score.version for _, score in pairs], pa.int64()),
-        "value": pa.array([score.value for _, score in pairs], pa.float64()),
-        "unit": pa.array([score.unit for _, score in pairs], pa.string()),
-        "n": pa.array([score.n for _, score in pairs], pa.int64()),
-        "better": pa.array([score.better for _, score in pairs], pa.string()),
-        "reason": pa.array([score.reason for _, score in pairs], pa.string()),
-        "detail": pa.array([_compact(score.detail) for _, score in pairs], pa.string()),
-    }
-    partial = results.folder / (TABLE + ".part")
-    pq.write_table(pa.table(columns), partial)
-    partial.replace(results.folder / TABLE)
-
-
 def _scored(metric: Metric, trace: Trace) -> Score:
     """The metric's score of a trace; a metric that raises has no score there, with the error as the reason."""
     try:
@@ -209,8 +184,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [_rounded(item) for item in value]
     return round(float(value), DECIMALS) if math.isfinite(value) else None
-
-
-def _compact(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors=HALVES).decode()

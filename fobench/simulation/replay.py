@@ -7,21 +7,20 @@ buffer when its computation ends, and the simulated user hears it from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from fobench import audio
 from fobench.api.scenario import ASKING_ROLES, Scenario
 from fobench.api.trace import Failure, Trace
-from fobench.api.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind, Message, Samples, samples_to_ns
+from fobench.api.types import NS_PER_S, Action, AudioChunk, Event, EventKind, samples_to_ns
 from fobench.errors import SystemFailure
-from fobench.execution.system_driver import Driving, Step
 from fobench.simulation.clock import Clock
+from fobench.simulation.driver import Driving, Step
 from fobench.simulation.echo import Echo
 from fobench.simulation.playback import PlaybackBuffer
+from fobench.simulation.recording import Recording
 from fobench.simulation.simulated_user import STALL_NS, User
 
 TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
@@ -29,16 +28,6 @@ OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never en
 AWAITED = (*ASKING_ROLES, "stop")  # after these it is watched what the system says: an answer, or wrongly one
 FINISH_STEPS = 10_000  # bound on the steps of `finish`
 INPUT_KINDS = (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT, EventKind.DECISION, EventKind.STATE)
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A replayed scenario: its trace, both channels as heard, and the time that the system really took."""
-
-    trace: Trace
-    user: AudioChunk
-    system: AudioChunk
-    system_ns: int
 
 
 @dataclass(slots=True)
@@ -223,61 +212,3 @@ def replay(
     )
     heard = state.playback.render(0, duration_ns * output_rate // NS_PER_S)
     return Recording(trace, said, AudioChunk(heard, output_rate), state.system_ns)
-
-
-def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:
-    """The same question by text: t2t from the reference texts, a2t2t from the system's own transcripts.
-
-    The user's earlier questions come before it, as far as they are texts, each with the system's answer by the same route.
-    None where there is no text to ask, or the system has no text route.
-    """
-    scenario, heard = trace.scenario, trace.transcripts()
-    written = [turn.text for turn in scenario.turns if turn.role in ASKING_ROLES]
-    lines = {
-        "t2t": written if written and written[-1] is not None else None,
-        "a2t2t": heard if any(heard) else None,
-    }
-    known: dict[tuple[str, ...], str | None] = {}
-    return {
-        route: None if said is None else _asked(said, driver, scenario.seed, known) for route, said in lines.items()
-    }
-
-
-def _asked(
-    lines: Sequence[str | None], driver: Driving, seed: int, known: dict[tuple[str, ...], str | None]
-) -> str | None:
-    """The answer to the last line, after those to the earlier ones that are texts. `known`: answers by all lines before them."""
-    history: list[Message] = []
-    said: tuple[str, ...] = ()
-    answer: str | None = ""
-    for line in (*filter(None, lines[:-1]), lines[-1] or ""):
-        said = (*said, line)
-        history.append({"role": "user", "content": line})
-        if said not in known:
-            known[said] = driver.answer(list(history), seed)
-        if (answer := known[said]) is None:
-            return None
-        history.append({"role": "assistant", "content": answer})
-    return answer
-
-
-def reply_audio(recording: Recording) -> AudioChunk:
-    """What was heard of the reply to the question (silence kept inside, 200 ms around), or nothing if there was none."""
-    reply = recording.trace.answer
-    system = recording.system
-    if reply is None or reply.audible_start_ns is None or reply.audible_end_ns is None:
-        return AudioChunk(np.zeros(0, dtype=np.float32), system.rate_hz)
-    margin = 200 * NS_PER_MS
-    first = max(0, (reply.audible_start_ns - margin) * system.rate_hz // NS_PER_S)
-    last = (reply.audible_end_ns + margin) * system.rate_hz // NS_PER_S
-    return AudioChunk(system.samples[first:last], system.rate_hz, first)
-
-
-def stereo(recording: Recording) -> Samples:
-    """[T, 2] at the system's output rate: left the user, right the system as heard."""
-    left = audio.resample(recording.user, recording.system.rate_hz).samples
-    right = recording.system.samples
-    both = np.zeros((max(len(left), len(right)), 2), dtype=np.float32)
-    both[: len(left), 0] = left
-    both[: len(right), 1] = right
-    return both

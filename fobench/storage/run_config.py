@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from fobench.api import registry
 from fobench.api.types import NS_PER_MS
 from fobench.errors import FobenchError, unknown
-from fobench.simulation.clock import CostTable
+from fobench.simulation.costs import CostTable
 from fobench.simulation.echo import DEFAULT_DELAY_MS, Echo
 
 FLAGS = {  # options whose flag is not their name

@@ -49,19 +49,19 @@ def gguf(target: str, *, device: str = "auto", dtype: Dtype = "auto", threads: i
     return loading.from_gguf(path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads)
 
 
-def llamacpp(target: str, *, threads: int | None = None, context: int = 4096, offline: bool = False) -> Any:
+def llama_cpp(target: str, *, threads: int | None = None, context: int = 4096, offline: bool = False) -> Any:
     """`llamacpp:` a GGUF file run by llama.cpp, from its own few bits (extra "llamacpp"): a path, smollm2-135m or qwen2.5-coder-0.5b.
 
     `context`: positions of the cache that all conversations and forks share.
     """
     try:
-        from fobench_plugins.backbones import llamacpp as llama
+        from fobench_plugins.backbones.llamacpp import backbone
     except ImportError as error:
         raise PrerequisiteError(
             f"{error.name} is not installed. Get it (it is built for this CPU): pip install 'fobench[llamacpp]'"
         ) from error
     path = _gguf_of(target, offline) if target in GGUF else Path(target).expanduser()
-    return llama.backbone(path, name=f"llamacpp:{target}", threads=threads, context=context)
+    return backbone(path, name=f"llamacpp:{target}", threads=threads, context=context)
 
 
 def _gguf_of(name: str, offline: bool) -> Path:
@@ -103,5 +103,5 @@ FACTORIES: Factories = {
     **{name: _named(name, weights) for name, weights in catalog.NAMES.items()},
     "hf:": hf,
     "gguf:": gguf,
-    "llamacpp:": llamacpp,
+    "llamacpp:": llama_cpp,
 }

@@ -36,7 +36,8 @@ def ticodec(
     try:
         import torch
 
-        from reference_model.codec.ticodec import PublishedCodec, PublishedCodecConfig, load
+        from reference_model.checkpoint.published.codec_loader import load
+        from reference_model.codec.ticodec import PublishedCodec, PublishedCodecConfig
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     if threads is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fobench.api.components import Metric
 from fobench.api.hookspecs import Factories
-from fobench.api.types import Metric
 
 
 def accuracy_t2t() -> Metric:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from fobench.api.components import Metric
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
-from fobench.api.types import Metric, Score
-from fobench.statistics.bootstrap import Interval, wilson
+from fobench.api.types import Score
+from fobench.statistics.bootstrap import Interval
+from fobench.statistics.proportions import wilson
 
 
 def given(metric: Metric, value: float, scenario: Scenario, **detail: Any) -> Score:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from fobench.api.scenario import Expect
 from fobench.api.trace import Trace
-from fobench.scoring.text_normalization import contains, parse_choice, right_choices
+from fobench.scoring.answer_matching import contains, parse_choice, right_choices
 
 Route = Literal["t2t", "a2t2t", "s2t", "s2s"]
 ROUTES: tuple[Route, ...] = ("t2t", "a2t2t", "s2t", "s2s")

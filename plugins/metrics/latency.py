@@ -8,7 +8,8 @@ from typing import Any, Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_MS, EventKind, Score
-from fobench.statistics.bootstrap import Percentiles, blocks, percentiles
+from fobench.statistics.bootstrap import blocks
+from fobench.statistics.percentiles import Percentiles, percentiles
 from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
 from fobench_plugins.metrics.duplex import floor_spans
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
-from fobench.statistics import bootstrap
+from fobench.statistics import bootstrap, proportions
 from fobench_plugins.metrics.aggregation import absences, missing
 from fobench_plugins.metrics.correctness import ROUTES, Route, Verdict, judged, verdict
 
@@ -43,7 +43,7 @@ class Parity:
     better: Literal["higher", "lower", "none"] = "higher"
 
     def __init__(self, margin: float) -> None:
-        bootstrap.needed_pairs(margin)  # refuses a margin that makes no test
+        proportions.needed_pairs(margin)  # refuses a margin that makes no test
         self.margin = margin
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
@@ -85,7 +85,7 @@ class Parity:
             return {"n_pairs": 0, "margin": self.margin}
         b = sum(r > t for t, r in zip(pairs.tested, pairs.reference, strict=True))
         c = sum(t > r for t, r in zip(pairs.tested, pairs.reference, strict=True))
-        p = bootstrap.mcnemar(b, c)
+        p = proportions.mcnemar(b, c)
         ci90 = points(bootstrap.paired_difference(pairs.tested, pairs.reference, confidence=0.9))
         return {
             "n_pairs": pairs.n,
@@ -96,9 +96,9 @@ class Parity:
             "b": b,
             "c": c,
             "p": p,
-            "verdict": bootstrap.non_inferiority(ci90, self.margin, pairs.n, p),
+            "verdict": proportions.non_inferiority(ci90, self.margin, pairs.n, p),
             "margin": self.margin,
-            "needed_pairs": bootstrap.needed_pairs(self.margin),
+            "needed_pairs": proportions.needed_pairs(self.margin),
         }
 
 

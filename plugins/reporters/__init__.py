@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fobench.api.components import Reporter
 from fobench.api.hookspecs import Factories
-from fobench.api.types import Reporter
 
 
 def _terminal() -> Reporter:

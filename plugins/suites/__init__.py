@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fobench.api.components import Suite
 from fobench.api.hookspecs import Factories
-from fobench.api.types import Suite
 
 
 def controls(

@@ -12,7 +12,7 @@ from typing import Any
 
 from fobench import audio
 from fobench.api.scenario import Turn
-from fobench.assets.download import disk_errors
+from fobench.assets.files import disk_errors
 
 
 @dataclass(frozen=True, slots=True)

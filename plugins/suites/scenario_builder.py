@@ -12,8 +12,9 @@ import numpy as np
 
 from fobench import audio
 from fobench.api import registry
+from fobench.api.components import Voice
 from fobench.api.scenario import Expect, Scenario, Turn
-from fobench.api.types import AudioChunk, Samples, Voice, ns_to_samples
+from fobench.api.types import AudioChunk, Samples, ns_to_samples
 from fobench.assets.store import home
 from fobench_plugins.suites import noise_generators
 from fobench_plugins.suites.audio_turns import item_seed, made, sound, turn

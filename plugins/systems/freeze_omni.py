@@ -42,7 +42,9 @@ class FreezeOmniSystem:
         return {**self._about, **self._live.about(), **parts}
 
     def open(self, seed: int) -> FreezeOmniSession:
-        return self._live.open(seed)
+        from reference_model.inference.session import FreezeOmniSession
+
+        return FreezeOmniSession(self._live, seed)
 
     def answer(self, history: Sequence[Message], seed: int) -> str:
         return self._live.answer(history, seed)

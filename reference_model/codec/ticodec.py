@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -156,30 +155,6 @@ class PublishedCodec(nn.Module):
 
     def _nothing(self, codes: Tensor) -> Tensor:
         return self.quantizer.local.weight.new_zeros(len(codes), 0)
-
-
-def load(folder: Path, config: PublishedCodecConfig | None = None) -> PublishedCodec:
-    """The codec in a folder that holds the authors' codec/final.pt (at any depth), on the CPU; by default with its encoder.
-
-    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
-    """
-    from reference_model.checkpoint import safetensors_io
-    from reference_model.checkpoint.published import codec_keys, loader
-    from reference_model.checkpoint.published.key_mapping import rename
-
-    config = config or PublishedCodecConfig(with_encoder=True)
-    path = loader._find(folder, loader.CODEC)
-    entries = loader._entries(loader._read(path), codec_keys.ENTRIES, loader.CODEC)
-    parts = {
-        f"{e}.{key}": t for e, tensors in zip(codec_keys.ENTRIES, entries, strict=True) for key, t in tensors.items()
-    }
-    plain = codec_keys.fuse_weight_norm(parts)
-    unused = codec_keys.UNUSED if config.with_encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
-    codec = PublishedCodec(config)
-    safetensors_io.fill(
-        codec, {ours: plain[theirs] for theirs, ours in rename(plain, codec_keys.RENAMES, unused).items()}, path
-    )
-    return codec
 
 
 class PublishedQuantizer(nn.Module):

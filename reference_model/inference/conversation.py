@@ -6,23 +6,21 @@ import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from reference_model.inference.engine import Live
 from reference_model.inference.llm_context import Context, Role
 from reference_model.inference.reply import Reply
+from reference_model.model import FreezeOmni
+from reference_model.speech_input.adapter import Reader
 from reference_model.speech_input.log_mel import RATE_HZ
+from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.turn_taking.echo_canceller import OwnVoice
 from reference_model.turn_taking.policy import Floor
 from reference_model.turn_taking.speech_activity import Activity, Detector
 from reference_model.turn_taking.state_machine import Phase
-
-if TYPE_CHECKING:
-    from reference_model.inference.engine import Live
-    from reference_model.model import FreezeOmni
-    from reference_model.speech_input.adapter import Reader
-    from reference_model.speech_input.streaming_encoder import SpeechEncoder
 
 
 @dataclass(slots=True)

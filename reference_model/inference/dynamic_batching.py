@@ -68,7 +68,7 @@ class SharedBackbone:
         self.embed, self.fork, self.crop = backbone.embed, backbone.fork, backbone.crop
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
-        """As `fobench.api.types.Backbone.step`."""
+        """As `fobench.api.components.Backbone.step`."""
         return self._together((x, state, logits))
 
     def _many(self, calls: Sequence[tuple[Any, Any, int | None]]) -> Sequence[tuple[Any, Any, Any]]:

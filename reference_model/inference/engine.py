@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from fobench.api.types import Backbone, Message
+from fobench.api.components import Backbone
+from fobench.api.types import Message
 from reference_model.config import Settings
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.inference.dynamic_batching import SharedBackbone, Together
 from reference_model.inference.llm_context import Context
 from reference_model.inference.reply import Reply
-from reference_model.inference.session import FreezeOmniSession
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.streaming_encoder import stack, unstack
 from reference_model.speech_output.packets import Saying, Speech
@@ -55,9 +55,6 @@ class Live:
         """How many positions the LLM's context may hold when a user turn begins: room for the turn and its reply is left."""
         turn = self.settings.max_turn_rows + len(self.model.prompt) + self.settings.max_tokens
         return max(self.backbone.context - turn, self.backbone.context // 2)
-
-    def open(self, seed: int) -> FreezeOmniSession:
-        return FreezeOmniSession(self, seed)
 
     def opening(self) -> Context:
         """A conversation's beginning; the system prompt is thought once and forked for each."""

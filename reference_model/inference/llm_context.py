@@ -18,7 +18,7 @@ from reference_model.inference.chat_layout import TurnLayout
 
 
 class Thinker(Protocol):
-    """What a context needs of a backbone (see `fobench.api.types.Backbone`)."""
+    """What a context needs of a backbone (see `fobench.api.components.Backbone`)."""
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
 

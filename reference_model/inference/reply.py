@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fobench.api.types import Pieces
+from fobench.api.components import Pieces
 from reference_model.speech_output.segmenter import Segment, Segmenter
 
 if TYPE_CHECKING:

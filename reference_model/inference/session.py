@@ -1,6 +1,6 @@
 """One live conversation: audio in, events out, one unit of work a step.
 
-What is observed becomes signals, signals become acts through the table in `duplex.py`, and acts change the one state object.
+What is observed becomes signals, signals become acts through the table in `turn_taking/state_machine.py`, and acts change the one state object.
 Text, codec tokens and audio are made in turns, so that sound flows while the text is still being thought; hearing the user
 always comes first.
 """
@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 
 from fobench.api.types import Action, AudioChunk, Event, EventKind
 from reference_model.inference.conversation import Conversation, Hearing
+from reference_model.inference.engine import Live
 from reference_model.inference.llm_context import Role
 from reference_model.inference.reply import Reply, Said
 from reference_model.turn_taking.state_head import State
 from reference_model.turn_taking.state_machine import Act, Phase, Signal, transition
-
-if TYPE_CHECKING:
-    from reference_model.inference.engine import Live
 
 VERDICTS = {State.ANSWER: Signal.ANSWER, State.IGNORE: Signal.IGNORE}
 

@@ -58,7 +58,7 @@ class AdapterState:
 
 
 class Embedder(Protocol):
-    """What a reader needs of a backbone (see `fobench.api.types.Backbone`)."""
+    """What a reader needs of a backbone (see `fobench.api.components.Backbone`)."""
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
 

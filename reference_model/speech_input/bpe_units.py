@@ -13,6 +13,7 @@ from fobench.errors import FobenchError
 
 SPACE = "▁"  # begins a word
 BLANK = 0  # CTC's
+MARKS = (".", "?", "!")  # which sentences end with
 
 
 class Units:

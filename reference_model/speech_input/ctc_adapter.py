@@ -17,11 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from reference_model.speech_input.adapter import AdapterState, Embedder
-from reference_model.speech_input.bpe_units import BLANK, Units, collapsed
+from reference_model.speech_input.bpe_units import BLANK, MARKS, Units, collapsed
 from reference_model.speech_input.ctc_beam_search import Beam, BeamSearch, agreed
 from reference_model.speech_input.ngram_lm import ORDER, UnitLM
 
-MARKS = (".", "?", "!")  # which sentences end with
 COUNTS = 2  # of the numbers in `Evidence` that are no features
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from fobench.api.types import Pieces
+from fobench.api.components import Pieces
 from fobench.errors import PrerequisiteError
 from reference_model.speech_output.segmenter import pieces_of
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fobench.api.types import Pieces
+from fobench.api.components import Pieces
 from reference_model.speech_output.text_normalizer import (
     normalise as normalise,  # what our own models say; the published rules are below
 )

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fobench.api.types import AudioChunk, Samples
-from reference_model.config import Duplex
-from reference_model.speech_input.ctc_adapter import MARKS
+from reference_model.speech_input.bpe_units import MARKS
 from reference_model.turn_taking import lexical_rules
 from reference_model.turn_taking.echo_canceller import OwnVoice
 from reference_model.turn_taking.energy_vad import NEARBY, Loudest, Nearness
+from reference_model.turn_taking.settings import Duplex
 from reference_model.turn_taking.state_machine import Signal
 
 SURE = 2  # words, and looks at them, up to which what is spelt may be something else

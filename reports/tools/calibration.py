@@ -21,7 +21,8 @@ import numpy as np
 from fobench.comparison import Comparison, compare
 from fobench.comparison.gates import Gate
 from fobench.comparison.snapshot import Column, Item, Snapshot
-from fobench.statistics.bootstrap import Floats, wilson
+from fobench.statistics.bootstrap import Floats
+from fobench.statistics.proportions import wilson
 
 HERE = Path(__file__).parent
 BASELINE = HERE.parent / "spoken-qa-cascade-smollm2-135m"

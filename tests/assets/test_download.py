@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import fobench
 from fobench.assets import download as fetch
+from fobench.assets import files, wheels
 from fobench.assets.download import Link, SourceError, Unreachable
 from fobench.errors import PrerequisiteError
 
@@ -101,7 +102,7 @@ def wheel(path: Path, members: dict[str | zipfile.ZipInfo, bytes]) -> Path:
 
 def extracted(archive: Path, member: str, limit: int = 1000) -> bytes:
     out = io.BytesIO()
-    fetch.extract(archive, member, out, limit)
+    wheels.extract(archive, member, out, limit)
     return out.getvalue()
 
 
@@ -212,7 +213,7 @@ def test_a_zip_bomb_stops_at_the_pinned_size(tmp_path: Path) -> None:
     archive = wheel(tmp_path / "w.whl", {"bomb": bytes(10_000_000)})
     out = io.BytesIO()
     with pytest.raises(SourceError, match="larger than the pinned size"):
-        fetch.extract(archive, "bomb", out, 1000)
+        wheels.extract(archive, "bomb", out, 1000)
     assert out.tell() <= 1000
 
 
@@ -240,19 +241,19 @@ def index(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Web:
 def test_a_wheel_of_the_index_is_resumed(index: Web, tmp_path: Path) -> None:
     whole = index.pages["/tiny-1.0-py3-none-any.whl"]
     (tmp_path / "tiny.whl.part").write_bytes(whole[:1000])
-    assert fetch.wheel("tiny", "1.0", tmp_path / "tiny.whl", quiet).read_bytes() == whole
+    assert wheels.wheel("tiny", "1.0", tmp_path / "tiny.whl", quiet).read_bytes() == whole
     assert index.asked == ["", "bytes=1000-"]  # pip's look at the index page, then ours
 
 
 def test_pip_downloads_where_we_may_not(index: Web, tmp_path: Path) -> None:
     index.refuses = "fobench"
-    archive = fetch.wheel("tiny", "1.0", tmp_path / "tiny.whl", quiet)
+    archive = wheels.wheel("tiny", "1.0", tmp_path / "tiny.whl", quiet)
     assert extracted(archive, "tiny/m", len(CONTENT)) == CONTENT
 
 
 def test_an_index_without_the_version_is_told(index: Web, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no configured package index offers tiny==2\.0"):
-        fetch.wheel("tiny", "2.0", tmp_path / "tiny.whl", quiet)
+        wheels.wheel("tiny", "2.0", tmp_path / "tiny.whl", quiet)
 
 
 def test_a_python_without_pip_is_told() -> None:
@@ -271,9 +272,9 @@ def test_a_python_without_pip_is_told() -> None:
 
 
 def test_a_short_disk_is_told_with_the_way_out(tmp_path: Path) -> None:
-    fetch.check_space(tmp_path, 0)
+    files.check_space(tmp_path, 0)
     with pytest.raises(PrerequisiteError, match=r"MB of disk are needed.*FOBENCH_HOME"):
-        fetch.check_space(tmp_path, 1 << 60)
+        files.check_space(tmp_path, 1 << 60)
 
 
 def test_progress_off_a_terminal_is_a_line_a_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,12 @@
 import pytest
 
 from fobench.api import registry
-from fobench.execution.process_host import Host, HostedDriver
+from fobench.execution.process_host import Host
+from fobench.execution.remote_driver import HostedDriver
 from fobench.execution.system_driver import Driver
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 
 
 @pytest.fixture(scope="module")

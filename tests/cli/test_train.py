@@ -7,10 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fobench import conformance
 from fobench.api import registry
 from fobench.api.hookspecs import hookimpl
 from fobench.cli.main import main
+from fobench.conformance import suite
 
 STAGES = ("input-1", "input-2", "input-3", "output-1", "output-2", "output-3")
 
@@ -89,7 +89,7 @@ def test_anybody_can_bring_a_trainer(plugin):
     plugin(factory)
     assert "A toy, in no time." in run("--help").output
     assert run("toy", "--steps", "5").output == "trained 5 steps\n"
-    assert all(check.ok for check in conformance.check("trainers", "toy"))
+    assert all(check.ok for check in suite.check("trainers", "toy"))
 
 
 def test_a_trainer_whose_packages_are_missing_says_how_to_get_them(plugin):
@@ -112,4 +112,4 @@ def test_a_trainer_that_is_no_command_is_found_out(plugin):
         return "toy"
 
     plugin(factory)
-    assert not all(check.ok for check in conformance.check("trainers", "toy"))
+    assert not all(check.ok for check in suite.check("trainers", "toy"))

@@ -9,7 +9,7 @@ from scipy.stats.mstats import hdquantiles
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from fobench.statistics import bootstrap
+from fobench.statistics import proportions
 from fobench.statistics.metric_resampling import interval, narrowed, quantile, quantiles, resample, sums, widened
 from fobench_plugins.metrics.wer import align, errors
 
@@ -25,17 +25,17 @@ def draw():
 def test_mcnemar_is_statsmodels_and_scipys(draw):
     for lost, gained in draw.integers(0, 40, (CASES, 2)):
         table = [[3, lost], [gained, 5]]
-        assert bootstrap.mcnemar(lost, gained) == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+        assert proportions.mcnemar(lost, gained) == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
         one_sided = (
             scipy_stats.binomtest(int(lost), int(lost + gained), alternative="greater").pvalue if lost + gained else 1
         )
-        assert bootstrap.sign_test(lost, gained) == pytest.approx(one_sided)
+        assert proportions.sign_test(lost, gained) == pytest.approx(one_sided)
 
 
 def test_holm_is_statsmodels(draw):
     for _ in range(CASES // 50):  # theirs takes its time
         p_values = draw.random(draw.integers(1, 12)) ** 3
-        assert bootstrap.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+        assert proportions.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def test_percentiles_are_scipys(draw):
@@ -102,7 +102,7 @@ def test_a_p_is_the_inverse_of_an_interval(blocks):
 
 def test_paired_shares_are_bonett_and_prices():
     """Their example (2012, table 3): 59 and 6 of 160 discordant pairs, difference -0.33 (-0.42 to -0.23)."""
-    low, high = bootstrap.paired_shares(59, 6, 160)
+    low, high = proportions.paired_shares(59, 6, 160)
     by_hand = (7 - 60) / 162
     assert low < by_hand < high
     assert high - low == pytest.approx(2 * 1.959964 * np.sqrt((67 / 162 - by_hand**2) / 162))

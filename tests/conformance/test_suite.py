@@ -2,8 +2,8 @@
 
 import pytest
 
-from fobench import conformance
 from fobench.api import registry
+from fobench.conformance import suite
 from fobench.errors import FobenchError
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -13,25 +13,25 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_a_name_alone_tells_its_kind():
-    assert conformance.find_kind("controls") == "suites"
-    assert conformance.find_kind("scripted:late") == "systems"
-    assert conformance.find_kind("manifest:some/folder") == "suites"
+    assert suite.find_kind("controls") == "suites"
+    assert suite.find_kind("scripted:late") == "systems"
+    assert suite.find_kind("manifest:some/folder") == "suites"
 
 
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(FobenchError, match=r"Unknown component 'controlls'\. Did you mean 'controls'"):
-        conformance.find_kind("controlls")
+        suite.find_kind("controlls")
 
 
 def test_a_name_of_two_kinds_needs_its_kind(registered):
     registered(codecs=None, voices=None)
     with pytest.raises(FobenchError, match="add --kind codecs or --kind voices"):
-        conformance.find_kind("toy")
+        suite.find_kind("toy")
 
 
 def test_a_wrong_option_is_refused():
     with pytest.raises(FobenchError, match="Did you mean 'delay_ms'"):
-        conformance.check("systems", "scripted:late", {"delay": 3})
+        suite.check("systems", "scripted:late", {"delay": 3})
 
 
 def test_a_factory_that_fails_is_a_finding(findings):
@@ -49,15 +49,15 @@ SCRIPTED = ("silent", "talking", "echo", "late", "yields", "never-yields", "yiel
 
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_the_controls_keep_the_contract_of_systems(name):
-    assert all(check.ok for check in conformance.check("systems", f"scripted:{name}"))
+    assert all(check.ok for check in suite.check("systems", f"scripted:{name}"))
 
 
 @pytest.mark.parametrize("kind", ["metrics", "reporters"])
 def test_every_built_in_keeps_its_contract(kind):
-    wrong = {n: c for n in registry.factories(kind) for c in conformance.check(kind, n) if not c.ok}
+    wrong = {n: c for n in registry.factories(kind) for c in suite.check(kind, n) if not c.ok}
     assert not wrong
 
 
 @pytest.mark.parametrize("name", ["controls", "spoken-qa"])
 def test_the_suites_keep_their_contract(name):
-    assert all(check.ok for check in conformance.check("suites", name))
+    assert all(check.ok for check in suite.check("suites", name))

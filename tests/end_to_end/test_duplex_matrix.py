@@ -13,7 +13,8 @@ from fobench.api.types import NS_PER_MS as MS
 from fobench.api.types import Action
 from fobench.execution.system_driver import Driver
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 from tests.support.duplex_oracle import Behaviour, story
 
 REPLY_MS = 4000

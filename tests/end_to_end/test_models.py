@@ -9,8 +9,10 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS, Action
 from fobench.assets import store
 from fobench.execution.system_driver import Driver
+from fobench.simulation import recording as recording_module
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 from fobench.simulation.echo import Echo
 
 pytestmark = pytest.mark.slow
@@ -50,7 +52,7 @@ def test_it_speaks_what_it_writes(recordings):
     from fobench.scoring.text_normalization import normalise
 
     judge = registry.create("recognizers", "whisper")
-    heard = judge.transcribe(replay.reply_audio(recordings[0])).text
+    heard = judge.transcribe(recording_module.reply_audio(recordings[0])).text
     written = set(normalise(recordings[0].trace.answer.text).split())
     assert len(written & set(normalise(heard).split())) >= 0.7 * len(written)
 

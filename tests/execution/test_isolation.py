@@ -10,9 +10,11 @@ import pytest
 from fobench.api import registry
 from fobench.api.scenario import Expect, Scenario
 from fobench.api.types import AudioChunk
-from fobench.execution.process_host import Host, HostedDriver
+from fobench.execution.process_host import Host
+from fobench.execution.remote_driver import HostedDriver
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 from tests.support.spying_system import Spy, marker
 
 SECRETS = ["id", "suite", "text", "speaker", "answer", "choice", "family", "tag", "file"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fobench.cli import main
+from fobench.cli import run as run_module
 from fobench.errors import FobenchError
 from fobench.matrix import codec_resynthesis, plan
 from fobench.matrix.pairwise_tests import Contrasts
@@ -114,7 +114,7 @@ def cell(delay_ms, limit=12):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
-    assert main._matrix(Plan((cell(300), cell(700)), {}), folder, False) == 0
+    assert run_module._matrix(Plan((cell(300), cell(700)), {}), folder, False) == 0
     return folder
 
 
@@ -169,7 +169,7 @@ def test_a_run_that_never_got_anywhere_is_begun_anew(tmp_path):
 def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsys):
     fine = cell(300, limit=2)
     broken = Cell("broken", replace(fine.config, system="cascade", system_args={}, backbone="toy"))
-    assert main._matrix(Plan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
+    assert run_module._matrix(Plan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
     text = (tmp_path / "matrix.md").read_text()
     assert "| fine |" in text
     assert "| broken | " in text.partition("## Missing")[2]
@@ -201,12 +201,12 @@ def test_runs_that_are_unlike_are_not_tested_and_it_is_told(made, tmp_path):
 
 def test_a_folder_that_holds_a_run_takes_no_matrix(made):
     with pytest.raises(FobenchError, match="holds a run"):
-        main._matrix(Plan((cell(300), cell(700)), {}), made / "late--300", False)
+        run_module._matrix(Plan((cell(300), cell(700)), {}), made / "late--300", False)
 
 
 def test_a_baseline_is_for_one_run():
     with pytest.raises(FobenchError, match="--baseline compares one run"):
-        main._matrix(Plan((cell(300),), {}), None, True)
+        run_module._matrix(Plan((cell(300),), {}), None, True)
 
 
 def test_the_table_tells_the_codecs_apart_from_the_backbones(made):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fobench.scoring.text_normalization import bare, contains, label, normalise, parse_choice, right_choices
+from fobench.scoring.answer_matching import bare, contains, label, parse_choice, right_choices
+from fobench.scoring.text_normalization import normalise
 
 CITIES = ("London", "Paris", "Rome", "Berlin")
 words = st.text(string.ascii_lowercase, min_size=1, max_size=8)

@@ -8,7 +8,8 @@ from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S, Event, EventKind, ns_to_samples, samples_to_ns
 from fobench.errors import FobenchError
-from fobench.simulation.clock import Cost, CostTable, VirtualClock, WallClock, step_name
+from fobench.simulation.clock import VirtualClock, WallClock
+from fobench.simulation.costs import Cost, CostTable, step_name
 
 
 @given(st.integers(0, 10**10), st.integers(1, 384_000))

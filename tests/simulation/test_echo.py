@@ -10,7 +10,8 @@ from fobench.cli.main import main
 from fobench.errors import FobenchError
 from fobench.execution.system_driver import Driver
 from fobench.simulation import replay as runner
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 from fobench.simulation.echo import Echo
 from fobench.simulation.playback import PlaybackBuffer
 

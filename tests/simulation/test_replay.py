@@ -11,8 +11,11 @@ from fobench.api.scenario import Anchor, Scenario, Turn
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind
 from fobench.execution.system_driver import Driver
+from fobench.simulation import recording as recording_module
 from fobench.simulation import replay as runner
-from fobench.simulation.clock import Cost, CostTable, VirtualClock
+from fobench.simulation import text_routes
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import Cost, CostTable
 
 MS = NS_PER_MS
 RATE = 16_000
@@ -294,7 +297,7 @@ def test_a_trace_survives_json(turn):
 
 
 def test_stereo_has_the_user_left_and_the_system_right(turn):
-    both = runner.stereo(replay(Replier(after_ms=2000), turn(1000)))
+    both = recording_module.stereo(replay(Replier(after_ms=2000), turn(1000)))
     assert np.abs(both[8000:24000, 0]).max() > 0.2
     assert not both[: 2 * RATE, 1].any()
     assert np.abs(both[2 * RATE : 2 * RATE + 8000, 1]).max() > 0.2
@@ -324,7 +327,7 @@ def dialogue(*turns, heard=()):
 
 def by_text(trace):
     driver = Answering()
-    return runner.text_routes(trace, driver), driver.asked
+    return text_routes.text_routes(trace, driver), driver.asked
 
 
 def test_one_question_is_asked_as_it_is():

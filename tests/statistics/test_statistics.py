@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fobench.errors import FobenchError
-from fobench.statistics import bootstrap
+from fobench.statistics import bootstrap, percentiles, proportions
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ from fobench.statistics import bootstrap
     ],
 )
 def test_wilson(successes, n, low, high):
-    assert bootstrap.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+    assert proportions.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_of_nothing_is_no_interval():
-    assert bootstrap.wilson(0, 0) is None
+    assert proportions.wilson(0, 0) is None
 
 
 def test_wilson_refuses_what_is_no_proportion():
     with pytest.raises(FobenchError, match="3 successes of 2"):
-        bootstrap.wilson(3, 2)
+        proportions.wilson(3, 2)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
@@ -42,7 +42,7 @@ def test_wilson_covers_at_its_level(share):
     covered = sum(
         math.comb(n, k) * share**k * (1 - share) ** (n - k)
         for k in range(n + 1)
-        if bootstrap.wilson(k, n)[0] <= share <= bootstrap.wilson(k, n)[1]
+        if proportions.wilson(k, n)[0] <= share <= proportions.wilson(k, n)[1]
     )
     assert 0.92 < covered < 0.985
 
@@ -58,44 +58,44 @@ def test_wilson_covers_at_its_level(share):
     ],
 )
 def test_mcnemar(b, c, p):
-    assert bootstrap.mcnemar(b, c) == pytest.approx(p, rel=1e-4)
+    assert proportions.mcnemar(b, c) == pytest.approx(p, rel=1e-4)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_a_fair_coin(b, c):
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert bootstrap.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
-    assert bootstrap.mcnemar(b, c) == bootstrap.mcnemar(c, b)
+    assert proportions.mcnemar(b, c) == pytest.approx(min(1.0, 2 * tail))
+    assert proportions.mcnemar(b, c) == proportions.mcnemar(c, b)
 
 
 class TestNonInferiority:
     def test_an_interval_above_the_margin_is_non_inferior(self):
-        assert bootstrap.non_inferiority((-2.0, 1.0), 3.0, n=240, p=0.8) == "non-inferior"
+        assert proportions.non_inferiority((-2.0, 1.0), 3.0, n=240, p=0.8) == "non-inferior"
 
     def test_an_interval_that_holds_the_margin_is_inconclusive(self):
-        assert bootstrap.non_inferiority((-4.0, 1.0), 3.0, n=240, p=0.8) == "inconclusive"
+        assert proportions.non_inferiority((-4.0, 1.0), 3.0, n=240, p=0.8) == "inconclusive"
 
     def test_an_interval_below_the_margin_is_inferior(self):
-        assert bootstrap.non_inferiority((-12.0, -4.0), 3.0, n=240, p=0.001) == "inferior"
+        assert proportions.non_inferiority((-12.0, -4.0), 3.0, n=240, p=0.001) == "inferior"
 
     def test_a_few_pairs_without_a_loss_prove_nothing(self):
         """The bootstrap of ten equal pairs has no width; by the rule of three a loss of 26 points may hide in them."""
-        assert bootstrap.non_inferiority((0.0, 0.0), 3.0, n=10, p=1.0) == "inconclusive"
+        assert proportions.non_inferiority((0.0, 0.0), 3.0, n=10, p=1.0) == "inconclusive"
 
     def test_one_lost_pair_proves_nothing(self):
-        assert bootstrap.non_inferiority((-100.0, -100.0), 3.0, n=1, p=1.0) == "inconclusive"
+        assert proportions.non_inferiority((-100.0, -100.0), 3.0, n=1, p=1.0) == "inconclusive"
 
     def test_no_interval_no_verdict(self):
-        assert bootstrap.non_inferiority(None, 3.0, n=0, p=1.0) == "inconclusive"
+        assert proportions.non_inferiority(None, 3.0, n=0, p=1.0) == "inconclusive"
 
     @pytest.mark.parametrize(("margin", "pairs"), [(3.0, 99), (5.0, 59), (10.0, 29)])
     def test_needed_pairs(self, margin, pairs):
-        assert bootstrap.needed_pairs(margin) == pairs
+        assert proportions.needed_pairs(margin) == pairs
 
     @pytest.mark.parametrize("margin", [0.0, -1.0, 100.0])
     def test_a_margin_that_makes_no_test_is_refused(self, margin):
         with pytest.raises(FobenchError, match="between 0 and 100"):
-            bootstrap.needed_pairs(margin)
+            proportions.needed_pairs(margin)
 
 
 class TestBootstrap:
@@ -162,28 +162,28 @@ class TestBootstrap:
         rng = np.random.default_rng(5)
         samples = rng.exponential(size=(200, 60))
         means = [bootstrap.bootstrap_mean(sample, resamples=1000) for sample in samples]
-        medians = [bootstrap.percentiles(sample, resamples=1000).p50_ci for sample in samples]
+        medians = [percentiles.percentiles(sample, resamples=1000).p50_ci for sample in samples]
         assert 0.88 < np.mean([low <= 1.0 <= high for low, high in means]) < 0.99
         assert 0.88 < np.mean([low <= math.log(2) <= high for low, high in medians]) < 0.99
 
 
 class TestPercentiles:
     def test_known_values(self):
-        found = bootstrap.percentiles([float(i) for i in range(101)])
+        found = percentiles.percentiles([float(i) for i in range(101)])
         assert (found.p50, found.p90, found.p99, found.n) == (50.0, 90.0, 99.0, 101)
 
     def test_p90_is_hidden_under_ten_and_p99_under_a_hundred(self):
-        nine, ten, many = (bootstrap.percentiles(np.arange(n)) for n in (9, 10, 99))
+        nine, ten, many = (percentiles.percentiles(np.arange(n)) for n in (9, 10, 99))
         assert (nine.p90, nine.p90_ci) == (None, None)
         assert ten.p90 == pytest.approx(8.1)
         assert many.p99 is None
 
     def test_one_value_has_no_interval(self):
-        assert bootstrap.percentiles([5.0]) == bootstrap.Percentiles(1, 5.0, None, None, None, None)
+        assert percentiles.percentiles([5.0]) == percentiles.Percentiles(1, 5.0, None, None, None, None)
 
     def test_no_values_are_refused(self):
         with pytest.raises(FobenchError, match="at least one"):
-            bootstrap.percentiles([])
+            percentiles.percentiles([])
 
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(-50, 50), min_size=5, max_size=40), st.integers(2, 9))
@@ -191,7 +191,7 @@ class TestPercentiles:
         """Against numpy on the values written out."""
         array = np.asarray(values, dtype=float)
         parts = bootstrap.blocks([str(i % n_groups) for i in range(len(values))], len(values))
-        found = bootstrap.resampled_percentiles(array, (0.5, 0.9), parts, seed=1, resamples=30)
+        found = percentiles.resampled_percentiles(array, (0.5, 0.9), parts, seed=1, resamples=30)
         drawn = np.concatenate(list(bootstrap.draws(parts.count, 1, 30)))
         expected = [np.percentile(np.repeat(array, counts[parts.codes]), [50, 90]) for counts in drawn]
         assert np.allclose(found, expected)
@@ -205,7 +205,7 @@ def test_memory_stays_small():
     values = np.random.default_rng(1).normal(size=2000)
     tracemalloc.start()
     bootstrap.bootstrap_mean(values)
-    bootstrap.percentiles(values)
+    percentiles.percentiles(values)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     bootstrap._kept_draws.cache_clear()

@@ -11,6 +11,7 @@ import torch
 from fobench.api.types import AudioChunk, EventKind
 from reference_model.checkpoint.loading import untrained
 from reference_model.inference.engine import Live
+from reference_model.inference.session import FreezeOmniSession
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.speech_decoder import EOS
@@ -57,7 +58,7 @@ class Talk:
     """A session, its events, and a listener who hears audio as fast as it plays."""
 
     def __init__(self, system, seed=0, listens=True):
-        self.session, self.listens = system.open(seed), listens
+        self.session, self.listens = FreezeOmniSession(system, seed), listens
         self.rate = system.model.codec.sample_rate_hz
         self.events, self.reply, self.made, self.heard = [], -1, 0, 0
 

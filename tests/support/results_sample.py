@@ -17,7 +17,7 @@ from fobench.api.results import Results
 from fobench.api.scenario import Expect, Scenario, Turn
 from fobench.api.trace import Failure, Reply, Trace, Underrun, Utterance
 from fobench.api.types import NS_PER_MS, NS_PER_S, Event, EventKind, Samples, Score
-from fobench.statistics.bootstrap import wilson
+from fobench.statistics.proportions import wilson
 
 RATE_HZ = 16_000
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'single' & \u2028 🙂 \x00\x1b[31m"

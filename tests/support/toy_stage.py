@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches, Place
+from reference_model.train.engine.cost_estimate import Sample
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop, Trainer
 from reference_model.train.stages.stage_command import stage_command
 
@@ -73,7 +74,12 @@ class InOrder:
 LOOP = Loop(steps=30, lr=0.02, warmup=3, batch_s=8.0, batch_most=8, save_every_s=0.0, validate_every=10)
 
 
-@stage_command(config="tiny", lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)
+def sample(case):
+    stage = Toy()
+    return Sample(stage, stage.load(range(8), 0), case.said())
+
+
+@stage_command(config="tiny", sample=sample, lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)
 def command(order):
     """Trains a toy."""
     order.train(Toy())

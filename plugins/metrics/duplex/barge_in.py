@@ -8,7 +8,7 @@ from typing import Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, Score
-from fobench.statistics.bootstrap import wilson
+from fobench.statistics.proportions import wilson
 from fobench_plugins.metrics.aggregation import failed, given, known, missing, no_total, share
 from fobench_plugins.metrics.duplex import floor_spans
 from fobench_plugins.metrics.duplex.floor_spans import YIELD_NS

@@ -13,7 +13,8 @@ from typing import Literal
 from fobench.api.scenario import ASKING_ROLES, Scenario
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, EventKind, Score
-from fobench.statistics.bootstrap import blocks, percentiles
+from fobench.statistics.bootstrap import blocks
+from fobench.statistics.percentiles import percentiles
 from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
 from fobench_plugins.metrics.duplex import floor_spans
 from fobench_plugins.metrics.latency import spread

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fobench.api.results import Results
 from fobench.api.types import Score
-from fobench.statistics.bootstrap import wilson
+from fobench.statistics.proportions import wilson
 from fobench_plugins.reporters.html.charts import TagTable, tag_table
 from fobench_plugins.reporters.views.formatting import given, line
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fobench import audio
 from fobench.api import registry
-from fobench.api.types import Voice
+from fobench.api.components import Voice
 from fobench_plugins.suites.duplex.lines import lines, speaker_of
 from fobench_plugins.suites.scenario_builder import LINES
 from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, Clip, encode, pack, unpacked

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fobench import audio
 from fobench.api import registry
-from fobench.api.types import Voice
+from fobench.api.components import Voice
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, Clip, encode, pack, unpacked
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 from fobench_plugins.suites.spoken_qa.suite import speak

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fobench import audio
 from fobench.api import registry
+from fobench.api.components import Voice
 from fobench.api.scenario import Expect, Scenario, Turn
-from fobench.api.types import NS_PER_MS, AudioChunk, Voice, ns_to_samples
+from fobench.api.types import NS_PER_MS, AudioChunk, ns_to_samples
 from fobench.assets.store import home
 from fobench.errors import FobenchError
 from fobench_plugins.suites.audio_turns import item_seed, made, turn

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from fobench.api.types import Action, AudioChunk, Event, EventKind, Message, Samples
 from fobench_plugins.systems.cascade.clause_splitter import speakable
-from fobench_plugins.systems.cascade.turn_state import Reply, Turn
+from fobench_plugins.systems.cascade.components import Components
+from fobench_plugins.systems.cascade.turn_state import Reply, Timing, Turn
 from reference_model.turn_taking import lexical_rules
 from reference_model.turn_taking.echo_canceller import OwnVoice
 from reference_model.turn_taking.energy_vad import NEARBY, Nearness
-from reference_model.turn_taking.silero_vad import RATE_HZ
-
-if TYPE_CHECKING:
-    from fobench_plugins.systems.cascade.system import Cascade
+from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW
+from reference_model.turn_taking.speech_activity import Detector
 
 SPEECH_PROBABILITY = 0.5
 OVER_PROBABILITY = 0.3  # over a reply, where words decide, suspicion may come sooner
@@ -35,15 +34,14 @@ PRE_ROLL = 10  # windows kept from before the onset, 320 ms
 class CascadeSession:
     """One conversation."""
 
-    def __init__(self, system: Cascade, seed: int) -> None:
-        self._system, self._seed = system, seed
-        self._detector = system.detector()
+    def __init__(self, components: Components, detector: Detector, timing: Timing, seed: int) -> None:
+        self._components, self._detector, self._timing, self._seed = components, detector, timing, seed
         self._before: deque[Samples] = deque(maxlen=PRE_ROLL)
         self._history: list[Message] = []
         self._turn: Turn | None = None
         self._reply: Reply | None = None
         self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
-        self._nearness = Nearness(system.timing.near_db)
+        self._nearness = Nearness(timing.near_db)
         self._replies = 0
         self._position = 0  # samples of the microphone taken in
         self._own = OwnVoice(RATE_HZ)
@@ -59,8 +57,7 @@ class CascadeSession:
         for own in (self._reply, self._stopped):
             if own is not None and own.number == reply:
                 own.heard = samples
-        chunk = self._system.chunk
-        self._own.heard(reply, samples, self._system.output_rate_hz, self._position + chunk, since=chunk)
+        self._own.heard(reply, samples, self._components.voice.rate_hz, self._position + WINDOW, since=WINDOW)
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
         samples = self._own.clean(chunk.samples, self._position)
@@ -82,12 +79,12 @@ class CascadeSession:
             self._turn = Turn(list(self._before))
         turn = self._turn
         turn.hear(window, speech)
-        if speech and turn.speech == self._system.timing.onset:
+        if speech and turn.speech == self._timing.onset:
             self._events.append(Event(EventKind.SPEECH_START))
         self._decide(turn)
 
     def _decide(self, turn: Turn) -> None:
-        timing = self._system.timing
+        timing = self._timing
         if self._speaking():
             turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
             if turn.speech >= timing.barge_in and turn.worded and self._near(turn):
@@ -102,7 +99,7 @@ class CascadeSession:
     def _patience(self, turn: Turn) -> int:
         """The silence, in windows, that ends the turn."""
         open_ended = turn.transcript is not None and lexical_rules.unfinished(turn.transcript)
-        return self._system.timing.unfinished if open_ended else self._system.timing.end
+        return self._timing.unfinished if open_ended else self._timing.end
 
     def _near(self, turn: Turn) -> bool:
         return self._nearness.of(turn.loudest)
@@ -137,7 +134,7 @@ class CascadeSession:
         return None
 
     def _to_transcribe(self, turn: Turn) -> bool:
-        timing = self._system.timing
+        timing = self._timing
         paused = turn.silence >= timing.eager and turn.speech >= timing.onset and not self._speaking()
         return turn.transcript is None and (paused or turn.ended)
 
@@ -149,14 +146,14 @@ class CascadeSession:
             self._drop_turn()
         if own or not self._near(turn):
             return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
-        text = self._system.hear(turn.audio, glimpse=True)
+        text = self._components.hear(turn.audio, glimpse=True)
         turn.worded = turn.worded or bool(lexical_rules.words(text))
         if lexical_rules.claiming(text, turn.looks):
             self._stop_reply()
         return Event(EventKind.BUSY, {"work": "look", "path": "input"})
 
     def _transcribe(self, turn: Turn) -> Event:
-        turn.transcript = self._system.hear(turn.audio).strip()
+        turn.transcript = self._components.hear(turn.audio).strip()
         turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
         return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 
@@ -182,7 +179,7 @@ class CascadeSession:
         self._remember(self._stopped)
         self._remember(self._reply)
         self._history.append({"role": "user", "content": text})
-        self._reply = Reply(self._replies, self._system.stream(self._history, self._seed))
+        self._reply = Reply(self._replies, self._components.stream(self._history, self._seed))
         self._replies += 1
         return self._told(text, Action.SPEAK)
 
@@ -207,7 +204,7 @@ class CascadeSession:
 
     def _voice(self, reply: Reply, clause: str) -> Event:
         reply.clause = reply.cutter.push("")
-        audio = self._system.say(speakable(clause), self._seed)
+        audio = self._components.say(speakable(clause), self._seed)
         reply.spoken.add(clause, len(audio.samples))
         self._own.play(reply.number, audio)
         return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
@@ -218,7 +215,7 @@ class CascadeSession:
         self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
         self._stopped, self._reply = self._reply, None
         if self._stopped is not None:
-            self._own.stop(self._stopped.heard, self._system.output_rate_hz)
+            self._own.stop(self._stopped.heard, self._components.voice.rate_hz)
 
     def _go_on(self) -> None:
         """The stopped reply, if there is one, goes on where it was last heard."""

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fobench.api.types import AudioChunk, Samples, Transcript
+from fobench.api.types import AudioChunk, Samples
 from fobench_plugins.systems.cascade.clause_splitter import ClauseCutter, SpokenText
 from reference_model.turn_taking.energy_vad import Loudest
 from reference_model.turn_taking.silero_vad import RATE_HZ
-
-
-class Detector(Protocol):
-    """Voice activity of one stream: each full window with its probability of speech."""
-
-    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
-
-
-@runtime_checkable
-class Glimpsing(Protocol):
-    """A recogniser that also tells the first words of speech that still goes on, sooner and less surely."""
-
-    def glimpse(self, audio: AudioChunk) -> Transcript: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
 
     Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
     """
-    paths = [_find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
+    paths = [find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
     config = config or ModelConfig.load("paper")
-    tensors = renamed(*(_read(path) for path in paths), encoder=getattr(config.codec, "with_encoder", False))
+    tensors = renamed(*(read(path) for path in paths), encoder=getattr(config.codec, "with_encoder", False))
     model = FreezeOmni(config)
     safetensors_io.fill(model, tensors, folder, assign=True)
     return model
@@ -38,16 +38,24 @@ def renamed(
     audiollm: Mapping[str, Any], decoder: Mapping[str, Any], codec: Mapping[str, Any], *, encoder: bool = False
 ) -> dict[str, torch.Tensor]:
     """The contents of the three files under the names of `FreezeOmni`. `encoder`: the codec's too, which speaking does not need."""
-    unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
     if "model" in decoder:
         (decoder,) = _entries(decoder, ("model",), DECODER)
-    each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
-    parts = {f"{entry}.{key}": value for entry, tensors in each for key, value in tensors.items()}
     return {
         **_named("", audiollm, audiollm_keys.RENAMES, audiollm_keys.UNUSED),
         **_named("decoder.", decoder, decoder_keys.RENAMES, decoder_keys.UNUSED),
-        **_named("codec.", codec_keys.fuse_weight_norm(parts), codec_keys.RENAMES, unused),
+        **renamed_codec(codec, "codec.", encoder=encoder),
     }
+
+
+def renamed_codec(codec: Mapping[str, Any], prefix: str = "", *, encoder: bool) -> dict[str, torch.Tensor]:
+    """The contents of the codec's file under the names of `PublishedCodec`, each behind `prefix`; weight norm is fused.
+
+    `encoder`: the encoder's tensors too. Raises FobenchError naming keys that do not fit.
+    """
+    unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
+    each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
+    parts = {f"{entry}.{key}": value for entry, tensors in each for key, value in tensors.items()}
+    return _named(prefix, codec_keys.fuse_weight_norm(parts), codec_keys.RENAMES, unused)
 
 
 def _entries(data: Mapping[str, Any], names: Sequence[str], file: str) -> list[Mapping[str, torch.Tensor]]:
@@ -68,7 +76,8 @@ def _named(
     return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
 
 
-def _find(folder: Path, name: str) -> Path:
+def find(folder: Path, name: str) -> Path:
+    """The published file `name` at any depth of the folder. Raises PrerequisiteError if there is none."""
     found = sorted(folder.rglob(name))
     if not found:
         raise PrerequisiteError(
@@ -77,8 +86,8 @@ def _find(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """A file's contents, as tensors only: nothing in it is executed."""
+def read(path: Path) -> Mapping[str, Any]:
+    """A file's contents, as tensors only: nothing in it is executed. Raises FobenchError for what is no checkpoint."""
     try:
         data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds for what is not its file

@@ -11,7 +11,8 @@ import jiwer
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.train.data.asr_batches import Heard, Listening
-from reference_model.train.data.corpus import Corpus, Entry
+from reference_model.train.data.corpus import Corpus
+from reference_model.train.data.manifests import Entry
 
 BATCH = 16  # clips
 

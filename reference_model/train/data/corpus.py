@@ -20,8 +20,9 @@ import soxr
 from fobench.errors import FobenchError
 from reference_model.train.data import manifests
 from reference_model.train.data.manifests import SLACK_S, UNREADABLE, Entry, spoken, timed
-from reference_model.train.data.shards import AUDIO, INFO, Faults, check_end, decoded
+from reference_model.train.data.shards import AUDIO, INFO, check_end, decoded
 from reference_model.train.data.shards import paths as shard_paths
+from reference_model.train.engine.skipped_samples import Faults
 
 Samples = npt.NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from typing import Any
 import soundfile
 
 from fobench.errors import FobenchError, PrerequisiteError
-from reference_model.train.data.shards import Faults
+from reference_model.train.engine.skipped_samples import Faults
 
 SECONDS = (0.15, 20.0)  # that a clip may last
 SLACK_S = 0.1  # that a clip may be longer or shorter than is told of it

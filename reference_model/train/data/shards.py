@@ -10,7 +10,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import soundfile
 
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError
+from reference_model.train.engine.skipped_samples import Faults
 
 AUDIO, INFO = ".flac", ".json"
-TOLD = 10  # faults that an error names before it only counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +41,6 @@ class Clip:
     id: str
     audio: AudioChunk
     info: dict[str, Any]
-
-
-@dataclass(slots=True)
-class Faults:
-    """What was skipped: [(shard or shard/clip, reason)]."""
-
-    found: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, where: str, reason: str) -> None:
-        """Takes a fault in, once: a clip that is tried in every epoch is still one."""
-        if (where, reason) not in self.found:
-            self.found.append((where, reason))
-
-    def told(self, most: int = TOLD) -> str:
-        """The first of them, and how many more there are."""
-        lines = str(self).splitlines()
-        return "\n".join([*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])])
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{where}: {reason}" for where, reason in self.found)
 
 
 def encoded(samples: npt.NDArray[np.float32], rate_hz: int) -> bytes:

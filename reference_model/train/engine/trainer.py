@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fobench.errors import FobenchError
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine import checkpoints as saved
 from reference_model.train.engine.batch_sampler import Batches, Place
 from reference_model.train.engine.checkpoints import MODEL, TRAINER, checkpoints
 from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.training_log import LOG, SKIPPED, Journal
 
 __all__ = ["LOG", "MODEL", "SKIPPED", "TRAINER", "Loop", "Stage", "Trainer", "checkpoints", "in_full", "to_device"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fobench.api import registry
-from fobench.api.types import Backbone
+from fobench.api.components import Backbone
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 

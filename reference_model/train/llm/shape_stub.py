@@ -49,7 +49,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class Likeness:
-    """What training asks of a backbone (`fobench.api.types.Backbone`), of the LLM `name` on a device. Call it under `Shapes` on meta."""
+    """What training asks of a backbone (`fobench.api.components.Backbone`), of the LLM `name` on a device. Call it under `Shapes` on meta."""
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from transformers import AutoModelForCausalLM

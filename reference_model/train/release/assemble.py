@@ -23,10 +23,10 @@ from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.ctc_adapter import SpellingAdapter
 from reference_model.train.data.data_options import PATH
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.engine.pretrained import Earlier
 from reference_model.train.speech_input import ngram_lm_training
 from reference_model.train.speech_output.stage_checkpoints import check_codes, load_codec, load_decoder
-from reference_model.train.stages.stage_command import StageCommand
 
 LISTENING = ("encoder", "adapter")
 HEAD = ("state_middle", "prompts")  # sizes that input stage 3 chooses

@@ -15,8 +15,8 @@ import click
 
 from fobench.errors import FobenchError, unknown
 from reference_model.train.engine import training_log
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.release.svg_plot import Curve, Panel, Points, svg
-from reference_model.train.stages.stage_command import StageCommand
 
 VALID = "valid_"  # begins a validation score's name
 MOST = 300  # points of a line

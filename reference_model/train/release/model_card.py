@@ -25,9 +25,9 @@ from fobench.errors import FobenchError
 from fobench.scoring.scorer import load_results
 from reference_model.checkpoint import sharded
 from reference_model.train.engine import training_log
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.release import learning_curves, sample_transcripts, svg_plot
 from reference_model.train.release.targets import Evidence, rows
-from reference_model.train.stages.stage_command import StageCommand
 
 CARD = "MODEL_CARD.md"
 BEGIN, END = "<!-- results: written by reference_model.train.release.model_card -->", "<!-- end of results -->"

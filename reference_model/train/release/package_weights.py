@@ -12,7 +12,7 @@ import click
 import reference_model
 from fobench.errors import FobenchError
 from reference_model.checkpoint import loading, safetensors_io, sharded
-from reference_model.train.stages.stage_command import StageCommand
+from reference_model.train.engine.command import StageCommand
 
 SHIPPED = Path(reference_model.__file__).parent / "shipped"
 LIMIT_BYTES = 60_000_000  # of one checkpoint's weights

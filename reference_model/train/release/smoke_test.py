@@ -31,13 +31,13 @@ from fobench.errors import FobenchError
 from fobench.storage.run_folder import RunFolder
 from reference_model.config import PROMPT, ModelConfig
 from reference_model.train.engine import training_log
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.llm import tiny_llm
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_input.llm_transcription import INSTRUCTION
 from reference_model.train.speech_output import batch_synthesis, intelligibility_eval
 from reference_model.train.speech_output.batch_synthesis import Line
 from reference_model.train.speech_output.stage_checkpoints import load_codec, load_decoder
-from reference_model.train.stages.stage_command import StageCommand
 from reference_model.train.synthesis import piper_latents
 
 CONFIG = "tiny-speaking"

@@ -19,8 +19,8 @@ from reference_model.train.data.asr_batches import AROUND_S, DROPOUT, Heard, Lis
 from reference_model.train.data.asr_validation import Named, word_error_rate
 from reference_model.train.data.ctc_targets import Targets, Writing
 from reference_model.train.data.device_batches import DeviceListening
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop
 from reference_model.train.speech_input.llm_space_ctc import Tokens, TokenSpace
 

@@ -23,6 +23,7 @@ import jiwer
 import torch
 from torch import Tensor
 
+from fobench.api import registry
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.checkpoint import loading
@@ -39,8 +40,8 @@ from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.data_options import PATH
 from reference_model.train.data.manifests import Entry
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.speech_input import ngram_lm_training
-from reference_model.train.stages.stage_command import StageCommand
 
 LM_WEIGHTS = (0.3, 0.45, 0.6, 0.75)
 UNIT_BONUSES = (0.5, 1.0, 1.5, 2.0, 2.5)
@@ -153,13 +154,8 @@ def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:
 
 def questions() -> list[Entry]:
     """The benchmark's, as they are shipped."""
-    from fobench_plugins.suites.spoken_qa.clip_archive import unpacked
-    from fobench_plugins.suites.spoken_qa.questions import read
-
-    shipped = unpacked()
-    texts = {question.id: question.text for question in read()}
-    paths = {name: shipped.folder / Path(clip.file).name for name, clip in shipped.clips.items()}
-    return [Entry(name, texts[name], _seconds(path), path) for name, path in paths.items()]
+    asked = [(one.id, one.turns[0]) for one in registry.create("suites", "spoken-qa").scenarios(seed=0)]
+    return [Entry(name, turn.text, _seconds(Path(turn.audio)), Path(turn.audio)) for name, turn in asked]
 
 
 def _seconds(path: Path) -> float:
@@ -232,7 +228,8 @@ def main(
             ngram_lm_training.save(greedy.units, beam.search, (grams, scores), lm)
         sets = {f"{name}, every other clip": clips[1::2] for name, clips in sets.items()}
     if spoken_qa:
-        sets["spoken-qa"] = heard(model, questions(), most=len(questions()), again=again)
+        asked = questions()
+        sets["spoken-qa"] = heard(model, asked, most=len(asked), again=again)
     print(beam.search)
     for name, clips in sets.items():
         figures = f"WER {100 * greedy.wer(clips):.1f} % greedy, {100 * beam.wer(clips):.1f} % by beam"

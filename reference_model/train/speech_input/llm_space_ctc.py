@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fobench.api.types import Backbone
+from fobench.api.components import Backbone
 from reference_model.train.engine.trainer import in_full
 
 SCALE = 20.0  # of cosines, where learning begins

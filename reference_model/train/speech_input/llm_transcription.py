@@ -21,8 +21,8 @@ from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.train.data.asr_batches import AROUND_S, Heard, Listening
 from reference_model.train.data.asr_validation import Named, word_error_rate
 from reference_model.train.data.device_batches import DeviceListening
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop
 from reference_model.train.llm.frozen_llm import Frozen, padded
 

@@ -26,8 +26,8 @@ from reference_model.speech_input.bpe_units import Units
 from reference_model.speech_input.ctc_beam_search import BeamSearch
 from reference_model.speech_input.ngram_lm import BITS, LARGEST, ORDER, START, UnitLM, shorter, unpacked
 from reference_model.train.data.data_options import PATH
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.stages.stage_command import StageCommand
 from reference_model.train.synthesis import render_plan
 from reference_model.train.texts import sentence_set
 

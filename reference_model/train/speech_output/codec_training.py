@@ -18,8 +18,8 @@ from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.codec.residual_vq import Quantised, ResidualVQ
 from reference_model.codec.ticodec import PublishedCodecConfig
 from reference_model.train.data.corpus import Corpus, subset
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop, in_full, to_device
 from reference_model.train.speech_output.discriminators import AdversaryConfig, mel_distance
 

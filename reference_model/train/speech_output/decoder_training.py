@@ -14,8 +14,8 @@ from reference_model.config import ModelConfig
 from reference_model.speech_output.phonemizer import phonemes, sounding
 from reference_model.speech_output.segmenter import normalise, pieces_of, published_normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder, interleaved, letters_of
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop, to_device
 from reference_model.train.llm.frozen_llm import Frozen
 
@@ -83,10 +83,11 @@ class SpeakingLearner(nn.Module):
         self._embeddings = [embeddings]
 
     def forward(self, batch: Spoken) -> dict[str, Tensor]:
-        text, lengths = self.rows(batch)
+        text, sizes = self.rows(batch)
+        lengths = to_device(sizes, self)
         codes, frames = to_device(batch.codes, self), to_device(batch.lengths, self)
         prefix, known = self.thoughts(batch.hidden) if batch.hidden else (None, None)
-        lasting = self.lasting(batch, text, lengths) if batch.durations else None
+        lasting = self.lasting(batch, text, sizes) if batch.durations else None
         logits, total = self.decoder(text, lengths, codes, frames, prefix, known, durations=lasting)
         _, targets = self.decoder.delayed(codes, frames)
         counted = targets >= 0
@@ -107,7 +108,7 @@ class SpeakingLearner(nn.Module):
         return found
 
     def rows(self, batch: Spoken) -> tuple[Tensor, Tensor]:
-        """The texts as the decoder reads them: `SpeechDecoder.text_rows` of all at once, [B, H, d] padded with 0, and lengths [B]."""
+        """The texts as the decoder reads them: `SpeechDecoder.text_rows` of all at once, [B, H, d] padded with 0; lengths [B], on the CPU."""
         decoder = self.decoder
         device = decoder.embedding.weight.device
         if self._embeddings[0].device != device:
@@ -125,7 +126,7 @@ class SpeakingLearner(nn.Module):
             own = each * len(text)
             orders.append(torch.tensor([row + i if i < own else letter + i - own for i in order]) + 1)
             row, letter = row + own, letter + len(order) - own
-        lengths = torch.tensor([len(order) for order in orders], device=device)
+        lengths = torch.tensor([len(order) for order in orders])
         places = nn.utils.rnn.pad_sequence(orders, batch_first=True).to(device)
         rows = torch.cat([torch.zeros(1, decoder.config.size, device=device), *table])
         return rows[places], lengths

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from fobench.api import registry
-from fobench.api.types import AudioChunk, Recognizer
+from fobench.api.components import Recognizer
+from fobench.api.types import AudioChunk
 from fobench.audio import resample
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise as normal
@@ -34,12 +35,12 @@ from reference_model.config import ModelConfig
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_output import batch_synthesis
 from reference_model.train.speech_output.batch_synthesis import Line, Part
 from reference_model.train.speech_output.reply_segments import voice_of
 from reference_model.train.speech_output.stage_checkpoints import check_codes, load_codec, load_decoder
-from reference_model.train.stages.stage_command import StageCommand
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fobench.api import registry
-from fobench.api.types import Backbone, Voice
+from fobench.api.components import Backbone, Voice
 from fobench.audio import resample
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise as normal
@@ -25,7 +25,7 @@ from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter, normalise, published_normalise
-from reference_model.train.data.shards import Faults
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.llm.frozen_llm import Frozen, padded
 from reference_model.train.speech_output.decoder_training import Utterance
 from reference_model.train.speech_output.stage_checkpoints import codes_of

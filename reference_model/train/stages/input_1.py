@@ -23,6 +23,7 @@ from reference_model.speech_input.ctc_adapter import SpellingConfig
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 from reference_model.train.data.data_options import PATH, Sources, with_sources
+from reference_model.train.engine.cost_estimate import Sample
 from reference_model.train.engine.pretrained import Earlier
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_input.ctc import (
@@ -35,6 +36,7 @@ from reference_model.train.speech_input.ctc import (
 )
 from reference_model.train.speech_input.initialization import WARM, Start, teacher_of
 from reference_model.train.speech_input.llm_space_ctc import Tokens
+from reference_model.train.stages.dry_run import NO_DATA, Blank, Case
 from reference_model.train.stages.stage_command import Order, stage_command
 
 HEAD_HZ = 25.0  # outputs a second of a head that is thrown away: enough for the units of fast speech
@@ -71,8 +73,32 @@ def token_learner(start: Start, teacher: WhisperStreamingEncoder | None, frozen:
     return learner, {"adapter": asdict(config), "tokens": list(tokens.ids), "backbone": frozen.backbone.name}
 
 
+def sample_input_1(case: Case) -> Sample:
+    """A dry run's batch: clips of speech, with the teacher's features where the encoder stays near them."""
+    teacher = None
+    if isinstance(case.config.encoder, WhisperConfig) and case.options.get("near") is not False:
+        with case.device:
+            teacher = WhisperConfig().build()
+        teacher.requires_grad_(False).eval()
+    start: Any = Blank(case)
+    if case.options.get("space") == "llm":
+        learner, _ = token_learner(start, teacher, case.frozen())
+    else:
+        learner, _ = unit_learner(start, teacher, Path())
+    batch = case.heard(learner.encoder, clean=teacher is not None)
+    return Sample(CTCStage(learner, NO_DATA, (), {}, Even()), batch, case.said())
+
+
 @stage_command(
-    config="small", steps=6000, lr=1e-3, warmup=300, batch_s=160.0, batch_most=96, precision="bf16", workers=1
+    config="small",
+    sample=sample_input_1,
+    steps=6000,
+    lr=1e-3,
+    warmup=300,
+    batch_s=160.0,
+    batch_most=96,
+    precision="bf16",
+    workers=1,
 )
 @with_sources
 @click.option("--near/--free", default=None, help="Stay near Whisper's full-context features.  [default: if it can]")

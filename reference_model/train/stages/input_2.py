@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -20,10 +21,12 @@ from fobench.errors import FobenchError
 from reference_model.speech_input.adapter import AdapterConfig
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.train.data.data_options import PATH, Sources, with_sources
+from reference_model.train.engine.cost_estimate import Sample
 from reference_model.train.engine.pretrained import Earlier
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_input.initialization import WARM, Start
 from reference_model.train.speech_input.llm_transcription import TranscribingLearner, TranscribingStage
+from reference_model.train.stages.dry_run import NO_DATA, Blank, Case
 from reference_model.train.stages.stage_command import Order, stage_command
 
 
@@ -40,8 +43,24 @@ def learner(start: Start, frozen: Frozen) -> TranscribingLearner:
     return TranscribingLearner(encoder, adapter, start.tensor("prompt", prompt), frozen)
 
 
+def sample_input_2(case: Case) -> Sample:
+    """A dry run's batch: clips of speech, to be transcribed by the LLM."""
+    start: Any = Blank(case)
+    module = learner(start, case.frozen())
+    stage = TranscribingStage(module, NO_DATA, (), {})
+    return Sample(stage, case.heard(module.encoder, clean=False), case.said())
+
+
 @stage_command(
-    config="paper", steps=4000, lr=3e-4, warmup=200, batch_s=80.0, batch_most=32, precision="bf16", workers=1
+    config="paper",
+    sample=sample_input_2,
+    steps=4000,
+    lr=3e-4,
+    warmup=200,
+    batch_s=80.0,
+    batch_most=32,
+    precision="bf16",
+    workers=1,
 )
 @with_sources
 @click.option("--init", type=PATH, help="Folder or file of the training of input stage 1 to begin with.")

@@ -23,23 +23,27 @@ from typing import Any
 import click
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni, new_prompt
+from reference_model.train.engine.cost_estimate import Sample
 from reference_model.train.engine.pretrained import Earlier
 from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, REPLY, Blank, Case
 from reference_model.train.stages.stage_command import Order, stage_command
 from reference_model.train.texts.llm_sentences import read_lines
 from reference_model.train.turn_taking import head_metrics
 from reference_model.train.turn_taking.example_sources import DETECTORS, Material
 from reference_model.train.turn_taking.head_feature_cache import Store, fingerprint
 from reference_model.train.turn_taking.head_features import Impression, Observer
-from reference_model.train.turn_taking.head_training import StateLearner, StateStage, verdicts_of
-from reference_model.train.turn_taking.prompt_tuning import ConversingLearner, ConversingStage
-from reference_model.turn_taking.state_head import StateHead
+from reference_model.train.turn_taking.head_training import Judged, StateLearner, StateStage, verdicts_of
+from reference_model.train.turn_taking.prompt_tuning import ConversingLearner, ConversingStage, Exchange
+from reference_model.train.turn_taking.vad_turns import Opened
+from reference_model.turn_taking.state_head import State, StateHead
 
 PASTS = 24  # conversations that turns go on with
 PROMPTS = "prompts"  # folder of their training, where the head learns after them
@@ -133,7 +137,37 @@ def with_fresh_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> 
     return model
 
 
-@stage_command("small", lr=1e-3, steps=2000, warmup=50, batch_s=200.0, validate_every=250)
+def sample_input_3(case: Case) -> Sample:
+    """A dry run's batch: turns with replies, or, for a model without prompts, the state head's cached inputs."""
+    config = case.config
+    if not config.prompts:
+        return _sample_state_head(case)
+    with case.device:
+        model = FreezeOmni(replace(config, codec=replace(config.codec)))
+    model.codec = model.decoder = nn.Identity()  # neither is there
+    learner = ConversingLearner(model, case.frozen(), bool(case.options.get("distil")))
+    chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
+    chunks = round(CLIP_S / chunk_s)
+    features = torch.zeros(chunks * model.encoder.chunk, model.encoder.front.mels)
+    since = torch.arange(chunks) * chunk_s - CLIP_S
+    turn = Opened("question", State.ANSWER, features, None, 0, since, case.text)
+    batch = [Exchange(turn, tuple(range(8, 8 + REPLY)))] * case.clips()
+    return Sample(ConversingStage(learner, NO_DATA, (), {}, 0), batch, case.said(noun="turns"))
+
+
+def _sample_state_head(case: Case) -> Sample:
+    """A batch of the state head alone: vectors [B, chunks, LLM size + evidence] that were computed before."""
+    config, encoder = case.config, Blank(case).encoder()
+    chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
+    chunks, evidence = round(CLIP_S / chunk_s), config.adapter.evidence
+    with case.device:
+        learner = StateLearner(StateHead(config.llm_size, evidence, config.state_middle))
+    vectors = torch.zeros(case.clips(), chunks, config.llm_size + evidence, device=case.device)
+    batch = Judged(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
+    return Sample(StateStage(learner, (), (), chunk_s), batch, case.said(noun="turns"))
+
+
+@stage_command("small", sample=sample_input_3, lr=1e-3, steps=2000, warmup=50, batch_s=200.0, validate_every=250)
 @click.option(
     "--init", type=click.Path(path_type=Path), required=True, help="A model's checkpoint, or a folder of stage 1 or 2."
 )

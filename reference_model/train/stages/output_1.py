@@ -27,7 +27,9 @@ from reference_model.codec.hifigan import PIPER_GENERATOR
 from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.trainer import Loop, in_full, to_device
+from reference_model.train.engine.cost_estimate import Sample
+from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.trainer import in_full, to_device
 from reference_model.train.speech_output.codec_training import (
     WaveLearner,
     WaveStage,
@@ -38,6 +40,7 @@ from reference_model.train.speech_output.codec_training import (
 )
 from reference_model.train.speech_output.discriminators import AdversaryConfig
 from reference_model.train.speech_output.stage_checkpoints import latents_reader
+from reference_model.train.stages.dry_run import Blank, Case
 from reference_model.train.stages.stage_command import Order, stage_command
 from reference_model.train.synthesis import piper_latents
 
@@ -135,9 +138,9 @@ def crop(pair: Pair, rng: np.random.Generator) -> Pair:
     begin = 2 * int(rng.integers(max(1, (pair.latents.shape[1] - frames) // 2 + 1)))
     latents = pair.latents[:, begin : begin + frames].float()
     audio = pair.audio[begin * 256 : (begin + frames) * 256].float() / 32767
-    short = frames - piper_latents.shape[1]
+    short = frames - latents.shape[1]
     if short > 0:  # the last frame again and again: near silence
-        latents = torch.cat([piper_latents, piper_latents[:, -1:].expand(-1, short)], 1)
+        latents = torch.cat([latents, latents[:, -1:].expand(-1, short)], 1)
     return Pair(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
 
 
@@ -161,7 +164,28 @@ def from_recordings(
     return WaveStage(WaveLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames)
 
 
-@stage_command(config="small", steps=6000, lr=1e-3, warmup=100, validate_every=500)
+def sample_output_1(case: Case) -> Sample:
+    """A dry run's batch: crops of recordings, or of sound and latents of a published generator."""
+    config, options = trainable(case.config.codec), case.options
+    frames = options.get("frames") or FRAMES
+    samples, seconds = frames * config.hop, frames * config.hop / config.sample_rate_hz
+    if config.generator == PIPER_GENERATOR and not options.get("data"):
+        with case.device:
+            learner = CodecLearner(config.build())
+        count = CROPS // case.devices
+        latents = torch.randn(count, config.generator.inputs, frames * config.stack, device=case.device)
+        pair = Pair(torch.zeros(count, samples, device=case.device), latents)
+        return Sample(CodecStage(learner, [], []), pair, f"{count} crops, {count * seconds:.0f} s", True)
+    width = options.get("width") or AdversaryConfig().width
+    adversary = AdversaryConfig(width) if options.get("adversarial") else None
+    with case.device:
+        waves = WaveLearner(config.build(), adversary)
+    stage = WaveStage(waves, Blank.corpus, Blank.corpus, config, adversary, frames)
+    audio = torch.zeros(case.clips(seconds), samples, device=case.device)
+    return Sample(stage, audio, case.said(seconds, "crops"), in_full=True)
+
+
+@stage_command(config="small", sample=sample_output_1, steps=6000, lr=1e-3, warmup=100, validate_every=500)
 @click.option(
     "--data", multiple=True, type=click.Path(path_type=Path), help="Shards or a manifest of recordings; repeatable."
 )

@@ -24,16 +24,19 @@ from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.codec.convnext import Encoder
 from reference_model.codec.reference_codec import ReferenceCodec
-from reference_model.speech_output.speech_decoder import SpeechDecoder
+from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.shards import Faults
+from reference_model.train.engine.cost_estimate import Sample
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.speech_output.codec_training import valid_of
+from reference_model.train.speech_output.codec_training import trainable, valid_of
 from reference_model.train.speech_output.decoder_training import (
     Reader,
     SpeakingLearner,
     SpeakingStage,
+    Spoken,
     Utterance,
+    collate,
     embeddings_of,
 )
 from reference_model.train.speech_output.stage_checkpoints import (
@@ -43,6 +46,7 @@ from reference_model.train.speech_output.stage_checkpoints import (
     load_codec,
     load_reader,
 )
+from reference_model.train.stages.dry_run import CLIP_S, Case
 from reference_model.train.stages.stage_command import Order, stage_command
 from reference_model.train.synthesis import piper_latents
 
@@ -123,8 +127,43 @@ def from_recordings(
     return found[0], found[1]
 
 
+def sample_output_2(case: Case) -> Sample:
+    """A dry run's batch: texts with their codes, without the LLM's hidden states."""
+    config = replace(case.config.decoder, thoughts=False)
+    if case.options.get("letters") is False:
+        config = replace(config, characters=0)
+    if False in (case.options.get("letters"), case.options.get("phonemes")):
+        config = replace(config, phonetic=False, paced=False)
+    learner, batch, reader = speaking_parts(case, config)
+    return Sample(SpeakingStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
+
+
+def speaking_parts(
+    case: Case, config: SpeechDecoderConfig, hidden: Tensor | None = None
+) -> tuple[SpeakingLearner, Spoken, Reader]:
+    """(module, batch, reader) of a dry run. `hidden` [n, D]: the LLM's states of each text, for prefix tuning."""
+    frozen = case.frozen()
+    with case.device:
+        decoder = SpeechDecoder(config)
+    reader = Reader(frozen.backbone, case.config, phonetic=config.phonetic)
+    frames = round(CLIP_S * trainable(case.config.codec).frame_rate_hz)
+    codes = torch.zeros(config.codebooks, frames, dtype=torch.int64)
+    lasting = torch.full((len(case.text),), frames / len(case.text))
+    said = Utterance(case.text, codes, hidden, case.text, lasting)
+    learner = SpeakingLearner(decoder, embeddings_of(frozen))
+    return learner, collate(reader, [said] * case.clips()), reader
+
+
 @stage_command(
-    config="small", steps=8000, lr=1e-3, warmup=200, validate_every=250, batch_s=160.0, batch_most=96, precision="bf16"
+    config="small",
+    sample=sample_output_2,
+    steps=8000,
+    lr=1e-3,
+    warmup=200,
+    validate_every=250,
+    batch_s=160.0,
+    batch_most=96,
+    precision="bf16",
 )
 @click.option("--data", multiple=True, type=PATH, help="Shards or a manifest of one voice's recordings; repeatable.")
 @click.option("--latents", "folder", type=PATH, help="Folder of the voice's latents, instead.")

@@ -20,8 +20,9 @@ from accelerate import PartialState
 
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
-from reference_model.train.data.shards import Faults
-from reference_model.train.engine.trainer import Loop
+from reference_model.train.engine.cost_estimate import Sample
+from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_output import reply_segments
 from reference_model.train.speech_output.decoder_training import (
@@ -40,6 +41,8 @@ from reference_model.train.speech_output.stage_checkpoints import (
     load_reader,
     thoughtful,
 )
+from reference_model.train.stages.dry_run import CLIP_S, LETTERS_S, Case
+from reference_model.train.stages.output_2 import speaking_parts
 from reference_model.train.stages.stage_command import Order, stage_command
 from reference_model.train.synthesis.piper_latents import NOISE, Speaker
 
@@ -90,8 +93,24 @@ def shared(answers: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]
     return train, valid
 
 
+def sample_output_3(case: Case) -> Sample:
+    """A dry run's batch: reply segments with the LLM's hidden states."""
+    config = replace(case.config.decoder, thoughts=True)
+    hidden = torch.zeros(int(CLIP_S * LETTERS_S) // 4, case.config.llm_size)
+    learner, batch, reader = speaking_parts(case, config, hidden)
+    return Sample(PrefixStage(learner, reader, [], [], 1.0, Faults()), batch, case.said(noun="segments"))
+
+
 @stage_command(
-    config="small", steps=2000, lr=1e-3, warmup=100, validate_every=250, batch_s=160.0, batch_most=96, precision="bf16"
+    config="small",
+    sample=sample_output_3,
+    steps=2000,
+    lr=1e-3,
+    warmup=100,
+    validate_every=250,
+    batch_s=160.0,
+    batch_most=96,
+    precision="bf16",
 )
 @click.option("--replies", type=PATH, required=True, help="Lines of {question, reply}, as train.replies writes them.")
 @click.option("--codec", "codec_folder", type=PATH, required=True, help="Folder of output stage 1.")

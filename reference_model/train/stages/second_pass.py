@@ -26,20 +26,22 @@ from reference_model.speech_input.bpe_units import BLANK, Units, collapsed
 from reference_model.speech_input.ctc_adapter import SpellingAdapter, SpellingConfig
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.speech_input.second_pass import Rereader, RereaderConfig
-from reference_model.speech_input.whisper_encoder import WhisperStreamingEncoder
+from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 from reference_model.train.data.asr_batches import PLAIN, Listening
 from reference_model.train.data.asr_validation import valid_sets, word_error_rate
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.ctc_targets import Targets, mapped, needed
 from reference_model.train.data.data_options import PATH, Sources, with_sources
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
+from reference_model.train.engine.cost_estimate import Sample
+from reference_model.train.engine.loop_config import Loop
 from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.engine.trainer import Loop
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.speech_input.ctc import CTCStage, Even, evenness
 from reference_model.train.speech_input.second_pass_online import WholeLearner
 from reference_model.train.stages import second_pass_features as kept
+from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, Blank, Case
 from reference_model.train.stages.second_pass_features import Ears, Framed
 from reference_model.train.stages.stage_command import Order, stage_command
 
@@ -241,7 +243,47 @@ def _about(rereader: Rereader, units: Units) -> dict[str, Any]:
     return {"rereader": asdict(rereader.config), "writing": units.merges}
 
 
-@stage_command(config="small", steps=4000, lr=2e-3, warmup=200, validate_every=200, batch_s=160.0, batch_most=64)
+def sample_reread(case: Case) -> Sample:
+    """A dry run's batch: kept frames (--frames), or clips. FobenchError for a configuration without a second pass."""
+    config = case.config.rereader
+    if config is None:
+        raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
+    units = Blank(case).units(Path())
+    return (_reread_of_frames if case.options.get("folders") else _reread_of_clips)(case, config, units)
+
+
+def _reread_of_clips(case: Case, config: RereaderConfig, units: Units) -> Sample:
+    """Clips that Whisper's encoder hears anew."""
+    with case.device:
+        whisper = WhisperConfig(size=config.encoder_size, layers=config.encoder_layers).build()
+        learner = WholeLearner(whisper, replace(config, units=len(units)).build(), units)
+    stage = CTCStage(learner, NO_DATA, (), {}, Even(), name="reread")
+    return Sample(stage, case.heard(whisper, clean=False), case.said())
+
+
+def _reread_of_frames(case: Case, config: RereaderConfig, units: Units) -> Sample:
+    """Frames that were kept of an unchanged encoder."""
+    features = SpellingConfig(0).hidden if case.options.get("correct") else 0
+    config = replace(config, units=len(units), features=features, rank=0)
+    with case.device:
+        adapter = SpellingConfig(config.encoder_size, units.merges).build()
+        learner = RereadLearner(config.build(), adapter)
+    frames = torch.zeros(round(CLIP_S * FRAMES_HZ), config.encoder_size)
+    heard = torch.zeros(len(frames) // config.stride, config.features) if config.features else None
+    batch = collate([Part(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
+    return Sample(RereadStage(learner, (), (), {}, Even(), Faults()), batch, case.said())
+
+
+@stage_command(
+    config="small",
+    sample=sample_reread,
+    steps=4000,
+    lr=2e-3,
+    warmup=200,
+    validate_every=200,
+    batch_s=160.0,
+    batch_most=64,
+)
 @with_sources
 @click.option("--frames", "folders", type=PATH, multiple=True, help="Folder of train.frames to learn from; repeatable.")
 @click.option("--adapter", type=PATH, required=True, help="Folder or file with the adapter, whose units these are.")

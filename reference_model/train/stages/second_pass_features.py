@@ -28,8 +28,8 @@ from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperS
 from reference_model.speech_input.whisper_weights import full_context, ranged
 from reference_model.train.data.asr_batches import Heard, Listening
 from reference_model.train.data.data_options import PATH, Sources, with_sources
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.stages.stage_command import StageCommand
 
 FILE = 320  # clips
 BATCH = 16

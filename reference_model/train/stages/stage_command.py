@@ -1,6 +1,6 @@
 """What the command of every stage has in common: its options, and a training that shows how it goes and can be stopped.
 
-@stage_command(config="small", lr=1e-3, steps=6000)
+@stage_command(config="small", sample=sample_input_1, lr=1e-3, steps=6000)
 @click.option("--data", ...)
 def main(order: Order, data: ...) -> None:
     '''Trains input stage 1.'''
@@ -9,9 +9,7 @@ def main(order: Order, data: ...) -> None:
 
 from __future__ import annotations
 
-import inspect
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,9 +24,15 @@ from accelerate.utils import parse_flag_from_env
 
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
+from reference_model.train.engine import cost_estimate
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.engine.loop_config import Loop, loop_of, settings
+from reference_model.train.engine.meta_device import META
 from reference_model.train.engine.progress import watching
 from reference_model.train.engine.trainer import Stage, Trainer, checkpoints
+from reference_model.train.stages.dry_run import Case
+
+MakeSample = Callable[[Case], cost_estimate.Sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +74,22 @@ class DryRun:
     devices: int
     tflops: float | None
 
-    def tell(self, stage: str, order: Order, options: Mapping[str, Any]) -> None:
-        """Prints what the training would cost. `stage`: the name of its module."""
-        from reference_model.train.engine import cost_estimate
-        from reference_model.train.engine.meta_device import META
-        from reference_model.train.stages import dry_run as samples
-
+    def tell(self, make_sample: MakeSample, order: Order, options: Mapping[str, Any]) -> None:
+        """Prints what the training of the stage and batch that `make_sample` returns would cost."""
         device = META if self.tflops else PartialState().device
         kept = checkpoints(order.out) if order.out else []
         done = int(kept[-1].name.removeprefix("step-")) if kept else 0
         with cost_estimate.shapes_of(device):
-            case = samples.Case(order.config, order.loop, device, self.devices, options)
-            sample = samples.SAMPLES[stage](case)
+            sample = make_sample(Case(order.config, order.loop, device, self.devices, options))
             found = cost_estimate.measure(sample, order.loop, device)
         click.echo("\n".join(cost_estimate.report(sample, found, order.loop, done, self.devices, self.tflops)))
 
 
-class StageCommand(click.Command):
-    """A command that, run as a program of its own, tells errors as `fobench` does. A dry run needs no data."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--dry-run" not in args:
-            return super().parse_args(ctx, args)
-        with _nothing_needed(self.params):
-            return super().parse_args(ctx, args)
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().main(*args, **kwargs)
-        except FobenchError as error:
-            click.echo(f"fobench: {error}", err=True)
-            sys.exit(2)
-
-
-def stage_command(config: str, **defaults: Any) -> Callable[[Callable[..., None]], StageCommand]:
+def stage_command(config: str, sample: MakeSample, **defaults: Any) -> Callable[[Callable[..., None]], StageCommand]:
     """Makes a stage's function a command with --config, --out and --set, whose values it gets as `order`.
 
-    `config`: the usual configuration; `defaults`: the stage's own settings of the loop.
+    `config`: the usual configuration; `sample`: the function that makes the stage with a batch for a dry run; `defaults`: the
+    stage's own settings of the loop.
     """
 
     def decorate(function: Callable[..., None]) -> StageCommand:
@@ -122,7 +105,7 @@ def stage_command(config: str, **defaults: Any) -> Callable[[Callable[..., None]
         ) -> None:
             order = Order(ModelConfig.load(config), loop_of(defaults, pairs), out)
             if dry_run:
-                DryRun(devices, tflops).tell(Path(inspect.unwrap(function).__code__.co_filename).stem, order, rest)
+                DryRun(devices, tflops).tell(sample, order, rest)
                 return
             out.mkdir(parents=True, exist_ok=True)
             PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # first of all: on CPUs, others find no group
@@ -175,24 +158,6 @@ def _dry_options() -> list[Callable[[Any], Any]]:
             "--dry-run", is_flag=True, help="Only say what memory and time it takes. Needs no data, writes nothing."
         ),
     ]
-
-
-@contextmanager
-def _nothing_needed(parameters: Sequence[click.Parameter]) -> Iterator[None]:
-    """Within it no option has to be given, and no path has to exist."""
-    required = [one for one in parameters if one.required]
-    paths = {id(one.type): one.type for one in parameters if isinstance(one.type, click.Path) and one.type.exists}
-    try:
-        for one in required:
-            one.required = False
-        for path in paths.values():
-            path.exists = False
-        yield
-    finally:
-        for one in required:
-            one.required = True
-        for path in paths.values():
-            path.exists = True
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from shutil import which
 from typing import Any
 
 from fobench.api import registry
-from fobench.api.types import Voice
+from fobench.api.components import Voice
 
 KOKORO = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
 KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa: one that training never hears, alone or in a mixture

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from fobench.api import registry
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.train.texts import books as prose
@@ -49,7 +50,7 @@ def collect(
 
 
 def written(file: Path) -> list[Found]:
-    """The sentences of a file that `llm_texts` has made. FobenchError if it cannot be read."""
+    """The sentences of a file that `llm_sentences` has made. FobenchError if it cannot be read."""
     try:
         records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
         found = [Found(record["text"], record["kind"], WRITTEN) for record in records]
@@ -92,6 +93,5 @@ def split_of(name: str) -> Split:
 @cache
 def benchmark() -> frozenset[str]:
     """The normal forms of the questions that `spoken-qa` asks."""
-    from fobench_plugins.suites.spoken_qa.questions import read
-
-    return frozenset(normalise(form) for question in read() for form in (question.text, spelt(question.text)))
+    asked = [question.text for question in registry.create("suites", "spoken-qa").questions]
+    return frozenset(normalise(form) for text in asked for form in (text, spelt(text)))

@@ -27,7 +27,8 @@ import soxr
 
 from fobench.errors import FobenchError
 from reference_model.train.data.augmentation import Augmentation, Samples, Sounds, coloured, spoken
-from reference_model.train.data.corpus import Corpus, Entry
+from reference_model.train.data.corpus import Corpus
+from reference_model.train.data.manifests import Entry
 from reference_model.turn_taking.state_head import State
 
 KINDS = {

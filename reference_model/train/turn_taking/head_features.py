@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fobench.api.types import Backbone
+from fobench.api.components import Backbone
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.adapter import Flow, Reader

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fobench.statistics.bootstrap import wilson
+from fobench.statistics.proportions import wilson
 from reference_model.train.turn_taking.vad_turns import MARGIN_S
 from reference_model.turn_taking.state_head import State, StateHead
 

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from fobench.api.types import Message
 from reference_model.model import FreezeOmni
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.batch_sampler import Batches
 from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.llm.frozen_llm import Frozen, padded
 from reference_model.train.turn_taking import head_metrics
 from reference_model.train.turn_taking.head_features import Observer

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reference_model.config import Duplex
 from reference_model.speech_input.log_mel import FrontEnd
 from reference_model.train.turn_taking.examples import KINDS, Pools, Situation
+from reference_model.turn_taking.settings import Duplex
 from reference_model.turn_taking.speech_activity import Activity, Detector
 from reference_model.turn_taking.state_head import State
 

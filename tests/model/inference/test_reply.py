@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fobench.api.types import Pieces
+from fobench.api.components import Pieces
 from reference_model.inference.reply import TOKENS_PER_S, Reply, Said
 from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter
 

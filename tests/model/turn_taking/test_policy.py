@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fobench.api.types import AudioChunk
-from reference_model.config import Duplex
 from reference_model.inference.conversation import Hearing
 from reference_model.turn_taking.echo_canceller import OwnVoice
 from reference_model.turn_taking.policy import Floor
+from reference_model.turn_taking.settings import Duplex
 from reference_model.turn_taking.state_machine import Signal
 
 RATE, WINDOW = 16_000, 512

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fobench import conformance
 from fobench.api import registry
+from fobench.conformance import suite
 from fobench.errors import FobenchError
 
 torch = pytest.importorskip("torch")
@@ -42,7 +42,7 @@ def test_every_named_backbone_is_of_an_architecture_that_is_tested():
 @pytest.mark.parametrize("shape", FORWARD)
 def test_the_architecture_keeps_the_contract(shape):
     options = {"device": "cpu", "dtype": "float32", "threads": "1"}
-    checks = conformance.check("backbones", f"hf:{folder(shape)}", options)
+    checks = suite.check("backbones", f"hf:{folder(shape)}", options)
     wrong = {check.name: check.message for check in checks if not check.ok}
     if wrong.get("stream", "").startswith("no reply"):  # random weights may say nothing but white space
         del wrong["stream"]

@@ -5,8 +5,8 @@ import gc
 import numpy as np
 import pytest
 
-from fobench import conformance
 from fobench.api import registry
+from fobench.conformance import suite
 from fobench.errors import FobenchError, PrerequisiteError
 
 torch = pytest.importorskip("torch")
@@ -106,7 +106,7 @@ def close(a, b):
 
 
 def test_the_contract_is_kept(installed, tiny):
-    checks = conformance.check("backbones", f"llamacpp:{tiny}", {"threads": "1", "context": "1024"})
+    checks = suite.check("backbones", f"llamacpp:{tiny}", {"threads": "1", "context": "1024"})
     assert [(check.name, check.message) for check in checks if not check.ok] == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fobench.conformance.backbones import codec_probes
+from fobench.conformance.codecs import codec_probes
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench_plugins.codecs.reference import NumpyCodec, reference, untrained
 from reference_model.checkpoint import safetensors_io

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from fobench.api import registry
-from fobench.conformance.backbones import codec_probes
+from fobench.conformance.codecs import codec_probes
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench_plugins.codecs.ticodec import PublishedWhole
 from fobench_plugins.codecs.windowed_streaming import Overlapping
 from reference_model.checkpoint.published.codec_keys import ENTRIES
+from reference_model.checkpoint.published.codec_loader import load
 from reference_model.codec.hifigan import GeneratorConfig
-from reference_model.codec.ticodec import GENERATOR, PublishedCodec, PublishedCodecConfig, load
+from reference_model.codec.ticodec import GENERATOR, PublishedCodec, PublishedCodecConfig
 from tests.support.golden_data import golden, meta, weights
 from tests.support.published_weights import formula_weights
 

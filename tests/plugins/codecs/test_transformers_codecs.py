@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fobench.api import registry
 from fobench.api.types import AudioChunk
-from fobench.conformance import backbones
+from fobench.conformance import codecs as codecs_module
 from fobench.conformance.speech import synthetic
 from fobench.errors import FobenchError, PrerequisiteError
 
@@ -22,7 +22,7 @@ from fobench_plugins.codecs.windowed_streaming import Overlapping
 from tests.support.saved_codecs import SHAPES, save
 
 CLIP = AudioChunk(synthetic().samples[:13_000], synthetic().rate_hz)
-PROBES = [name for name, _ in backbones.codec_probes(None)]
+PROBES = [name for name, _ in codecs_module.codec_probes(None)]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def wave(seconds, rate_hz=24_000, seed=0):
 
 @pytest.fixture(scope="module")
 def probes(codecs):
-    return {name: dict(backbones.codec_probes(codec)) for name, codec in codecs.items()}
+    return {name: dict(codecs_module.codec_probes(codec)) for name, codec in codecs.items()}
 
 
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("name", [*SHAPES, "codec2"])
 def test_the_contract_is_kept(probes, name, probe, monkeypatch):
-    monkeypatch.setattr(backbones, "speech", lambda: (CLIP, None))
+    monkeypatch.setattr(codecs_module, "speech", lambda: (CLIP, None))
     probes[name][probe]()
 
 

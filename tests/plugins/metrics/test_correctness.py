@@ -4,7 +4,7 @@ import pytest
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.statistics.bootstrap import mcnemar, wilson
+from fobench.statistics.proportions import mcnemar, wilson
 from tests.support.traces import qa_trace, without
 
 

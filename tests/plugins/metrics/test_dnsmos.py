@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fobench.api import registry
-from fobench.api.types import AudioChunk, Measuring
+from fobench.api.components import Measuring
+from fobench.api.types import AudioChunk
 from tests.support.traces import qa_trace
 
 QUALITY = {"ovrl": 3.1, "sig": 3.5, "bak": 4.0, "p808": 3.6}

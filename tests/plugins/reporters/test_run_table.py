@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from fobench.api import registry
+from fobench.api.components import SideBySide
 from fobench.api.results import Results
-from fobench.api.types import Score, SideBySide
+from fobench.api.types import Score
 from fobench.cli.main import main
 from fobench_plugins.reporters.html.report import render_several
 from fobench_plugins.reporters.terminal import TerminalReporter

@@ -16,7 +16,8 @@ from fobench.api.types import Event, EventKind
 from fobench.errors import FobenchError
 from fobench.execution.system_driver import Driver
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 from fobench_plugins.reporters import full_duplex_bench as theirs
 from tests.support.suite_sounds import RATE, create, scenarios
 from tests.support.traces import duplex_trace

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fobench.api.types import Action, AudioChunk, EventKind, Transcript
+from fobench_plugins.systems.cascade.components import Components
 from fobench_plugins.systems.cascade.system import Cascade
 from fobench_plugins.systems.cascade.turn_state import Timing
 from reference_model.turn_taking import lexical_rules
@@ -76,7 +77,9 @@ class Listener:
         self.mind = Counter()
         self.echo, self.line = echo, np.zeros(80 * MS, np.float32)  # what is on its way to the microphone
         self.waiting = np.zeros(0, np.float32)
-        self.session = Cascade(self.mind, Ears(), Drone(), LoudnessDetector, TIMING, {}, "", 48).open(0)
+        components = Components(self.mind, Ears(), Drone(), "", 48)
+        self.system = Cascade(components, LoudnessDetector, TIMING, {})
+        self.session = self.system.open(0)
         self.events, self.now, self.queue, self.played, self.reply = [], 0, 0, 0, -1
 
     def hear(self, *waves):

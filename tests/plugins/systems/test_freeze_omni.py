@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from fobench.api import registry
 from fobench.cli.main import main
-from fobench.conformance import check
+from fobench.conformance.suite import check
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.storage.run_config import default_system
 from reference_model.checkpoint import loading

@@ -54,7 +54,7 @@ def conversation(replays, system=None):
     for _ in range(2):
         talk = Listener()
         if system is None:
-            system = talk.session._system
+            system = talk.system
             system.replays = replays
         talk.session = system.open(0)
         talk.hear(quiet(500), say(QUESTION, 1000), quiet(6000))
@@ -76,7 +76,7 @@ def test_a_cascade_says_the_same_and_thinks_it_once_if_it_may(replays, monkeypat
     system, (first, again) = conversation(replays)
     assert first == again and len(first) > 5
     times = 1 if replays else 2
-    assert isinstance(system.backbone, Counter) and len(system.backbone.told) == times
+    assert isinstance(system.components.backbone, Counter) and len(system.components.backbone.told) == times
     assert calls.count("speak") == 3 * times and calls.count("transcribe") == times
 
 
@@ -84,7 +84,7 @@ def test_only_a_system_that_is_not_timed_may_give_again_what_it_has_computed(mon
     def made(kind, name, options):
         return SimpleNamespace(input_rate_hz=1, output_rate_hz=1, chunk=1, open=lambda seed: None, **options)
 
-    monkeypatch.setattr(system_driver.plugins, "create", made)
+    monkeypatch.setattr(system_driver.registry, "create", made)
     assert not system_driver.Driver("mine", {"replays": False})._system.replays
     assert system_driver.Driver("mine", {"replays": False}, timed=False)._system.replays
     assert not hasattr(system_driver.Driver("mine", {}, timed=False)._system, "replays")
@@ -100,12 +100,11 @@ def test_a_control_goes_with_its_scenario_and_none_is_lost(numbers, controls):
 
 
 def test_sound_is_the_same_if_its_samples_and_rate_are():
-    talk = Listener()
-    system = talk.session._system
-    system.replays = True
+    components = Listener().system.components
+    components.replays = True
     heard = [
         AudioChunk(np.full(400, level, np.float32), rate) for level, rate in ((0.0, 16000), (0.1, 16000), (0.1, 8000))
     ]
     calls = count()
-    system.recognizer = SimpleNamespace(transcribe=lambda audio: Transcript(str(next(calls))))
-    assert [system.hear(audio) for audio in (*heard, *heard)] == ["0", "1", "2", "0", "1", "2"]
+    components.recognizer = SimpleNamespace(transcribe=lambda audio: Transcript(str(next(calls))))
+    assert [components.hear(audio) for audio in (*heard, *heard)] == ["0", "1", "2", "0", "1", "2"]

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from fobench.api import registry
-from fobench.api.types import NS_PER_MS, Action, AudioChunk, EventKind, TextRoute
+from fobench.api.components import TextRoute
+from fobench.api.types import NS_PER_MS, Action, AudioChunk, EventKind
 from fobench.errors import FobenchError
 from fobench.execution.system_driver import Driver
 from fobench.simulation import replay
-from fobench.simulation.clock import CostTable, VirtualClock
+from fobench.simulation.clock import VirtualClock
+from fobench.simulation.costs import CostTable
 
 RATE, CHUNK = 16_000, 320
 OUT = 24_000

@@ -11,7 +11,8 @@ from fobench.errors import FobenchError
 from reference_model.train.data import shards
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.manifests import written
-from reference_model.train.data.shards import Faults, Packed, encoded
+from reference_model.train.data.shards import Packed, encoded
+from reference_model.train.engine.skipped_samples import Faults
 
 
 def tone(seconds=0.5, rate=16_000, hz=300.0):

@@ -7,7 +7,8 @@ import pytest
 
 from fobench.errors import FobenchError
 from reference_model.train.data import shards
-from reference_model.train.data.shards import Faults, Packed
+from reference_model.train.data.shards import Packed
+from reference_model.train.engine.skipped_samples import Faults
 
 TONE = (0.5 * np.sin(np.arange(1600) / 5)).astype(np.float32)
 

@@ -21,11 +21,27 @@ from reference_model.train.engine.cost_estimate import Estimate, measure, report
 from reference_model.train.engine.loop_config import Loop
 from reference_model.train.engine.meta_device import META
 from reference_model.train.llm import shape_stub
-from reference_model.train.stages.dry_run import SAMPLES, Case
+from reference_model.train.stages.dry_run import Case
+from reference_model.train.stages.input_1 import sample_input_1
+from reference_model.train.stages.input_2 import sample_input_2
+from reference_model.train.stages.input_3 import sample_input_3
+from reference_model.train.stages.output_1 import sample_output_1
+from reference_model.train.stages.output_2 import sample_output_2
+from reference_model.train.stages.output_3 import sample_output_3
+from reference_model.train.stages.second_pass import sample_reread
 
 ROOT = Path(__file__).parents[3]
 RUNS = ROOT / "reference_model" / "runs"
 LOOP = Loop(batch_s=8.0)
+SAMPLES = {
+    "input_1": sample_input_1,
+    "reread": sample_reread,
+    "input_2": sample_input_2,
+    "input_3": sample_input_3,
+    "output_1": sample_output_1,
+    "output_2": sample_output_2,
+    "output_3": sample_output_3,
+}
 PUBLISHED_M = {"input-2": 375.9, "output-2": 99.6, "output-3": 50.5}  # that learn: README
 
 

@@ -18,8 +18,8 @@ from reference_model.train.engine.trainer import Loop, Trainer
 from tests.support.toy_stage import LOOP, InOrder, Net, Toy
 
 ROOT = Path(__file__).parents[3]
-TOY = Path(__file__).with_name("toy_stage.py")
-ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TOY.parent}", "OMP_NUM_THREADS": "1"}
+TOY = ROOT / "tests" / "support" / "toy_stage.py"
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def rows(folder):

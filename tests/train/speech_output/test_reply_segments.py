@@ -13,9 +13,10 @@ from reference_model.checkpoint import loading
 from reference_model.codec.reference_codec import CodecConfig
 from reference_model.inference.engine import Live
 from reference_model.inference.llm_context import Role
+from reference_model.inference.session import FreezeOmniSession
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
-from reference_model.train.data.shards import Faults
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_output import reply_segments
 from reference_model.train.speech_output.reply_segments import Answered, Maker, by_latents, by_sound
@@ -40,7 +41,7 @@ def replied(request):
     )
     wave = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)
     heard = np.concatenate([wave, np.zeros(RATE, np.float32)])
-    session = live.open(0)
+    session = FreezeOmniSession(live, 0)
     for begin in range(0, len(heard) - WINDOW, WINDOW):
         for _ in session.push(AudioChunk(heard[begin : begin + WINDOW], RATE, begin)):
             if session._state.reply is not None and session._state.reply.thought:

@@ -16,8 +16,8 @@ from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine import checkpoints, training_log
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Loop, Trainer
 from reference_model.train.llm.frozen_llm import Frozen
 from reference_model.train.speech_output import batch_synthesis

@@ -14,9 +14,9 @@ from reference_model.speech_input.ctc_adapter import SpellingConfig
 from reference_model.speech_input.second_pass import RereaderConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.shards import Faults
 from reference_model.train.engine.loop_config import Loop
 from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.skipped_samples import Faults
 from reference_model.train.engine.trainer import Trainer
 from reference_model.train.speech_input.ctc import Even
 from reference_model.train.stages import second_pass, second_pass_features
@@ -148,6 +148,7 @@ def test_frames_without_an_adapter_correct_nothing(folder, tmp_path):
 
 def test_a_configuration_without_a_second_pass_is_refused():
     with pytest.raises(FobenchError, match="has no second pass"):
-        from reference_model.train.stages.dry_run import Case, sample_reread
+        from reference_model.train.stages.dry_run import Case
+        from reference_model.train.stages.second_pass import sample_reread
 
         sample_reread(Case(ModelConfig.load("tiny"), LOOP, torch.device("cpu"), 1, {}))

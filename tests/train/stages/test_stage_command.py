@@ -15,8 +15,8 @@ from reference_model.train.engine.progress import watching as watched
 from tests.support.toy_stage import command
 
 ROOT = Path(__file__).parents[3]
-ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
-PROGRAM = [sys.executable, "-c", "from toy_stage import command; command()"]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+PROGRAM = [sys.executable, "-c", "from tests.support.toy_stage import command; command()"]
 
 
 def run(*args):

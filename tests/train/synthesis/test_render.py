@@ -16,6 +16,7 @@ from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError
 from reference_model.train.data import shards
 from reference_model.train.data.shards import AUDIO, INFO
+from reference_model.train.engine import skipped_samples
 from reference_model.train.synthesis import render, render_plan, speakers
 from reference_model.train.synthesis.render import Tally
 from reference_model.train.synthesis.render_plan import Item
@@ -63,7 +64,7 @@ def run(folder: Path, wanted: list[Item], tally: Tally | None = None) -> Tally:
 
 
 def ids(folder: Path) -> list[str]:
-    faults = shards.Faults()
+    faults = skipped_samples.Faults()
     found = [clip.id for clip in shards.clips(shards.paths(folder), faults)]
     assert not len(faults)
     return found

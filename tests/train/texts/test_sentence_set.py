@@ -90,7 +90,7 @@ def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -
 def test_a_file_without_written_sentences_is_refused(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "written.jsonl").write_text(content, encoding="latin-1")
-    with pytest.raises(FobenchError, match=r"written.jsonl holds no written sentences .*llm_texts --out"):
+    with pytest.raises(FobenchError, match=r"written.jsonl holds no written sentences .*llm_sentences --out"):
         sentence_set.written(tmp_path / "written.jsonl")
 
 

@@ -11,7 +11,6 @@ import soundfile
 import torch
 
 from fobench.errors import FobenchError
-from reference_model.config import Duplex
 from reference_model.speech_input.log_mel import KaldiFbank
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus, Entry
@@ -19,6 +18,7 @@ from reference_model.train.turn_taking import examples
 from reference_model.train.turn_taking.examples import KINDS, Pools, Situation
 from reference_model.train.turn_taking.vad_turns import MARGIN_S, UNLABELLED, Opener, Openings
 from reference_model.turn_taking.energy_vad import LoudnessDetector
+from reference_model.turn_taking.settings import Duplex
 from reference_model.turn_taking.state_head import State
 
 RATE = 16_000

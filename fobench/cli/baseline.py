@@ -1,0 +1,96 @@
+"""`fobench baseline`: numbered runs to compare with, and their trend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fobench.cli.options import NewFolder, option
+from fobench.console import counted, table
+from fobench.errors import unknown
+
+if TYPE_CHECKING:
+    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.snapshot import Snapshot
+STORE = "baselines"
+
+
+@click.group()
+def baseline() -> None:
+    """Runs to compare with: numbered files in a folder or on a git branch."""
+
+
+store_option = option(
+    "--store",
+    default=STORE,
+    metavar="FOLDER|git:BRANCH",
+    help="Where they lie: a folder, or a branch that is never checked out.",
+)
+
+
+@baseline.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@store_option
+@click.option("--name", help="Its name; default: the system's.")
+def save(run: Path, store: str, name: str | None) -> None:
+    """Keep a scored run's figures, scenario by scenario, under the next number. Its audio is not kept."""
+    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.snapshot import Snapshot
+
+    made = Store(store).save(Snapshot.of_run(run), name)
+    click.echo(
+        f"Saved {store}#{made.number:04d} ({made.file}). Compare with it: fobench compare '{store}#{made.name}' RUN"
+    )
+
+
+@baseline.command("ls")
+@store_option
+def ls(store: str) -> None:
+    """List the baselines of a store."""
+    from fobench.comparison import baseline_store
+
+    found = baseline_store.Store(store)
+    columns = ("number", "name", "commit", "day", "machine", "clock, costs", "scenarios")
+    table(f"baselines in {store}", columns, baseline_store.facts((each, found.load(each)) for each in found.filled()))
+
+
+@baseline.command()
+@store_option
+@click.option("--keep", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each name stay.")
+def prune(store: str, keep: int) -> None:
+    """Remove all but the newest of each name."""
+    from fobench.comparison.baseline_store import Store
+
+    removed = Store(store).prune(keep)
+    for each in removed:
+        click.echo(f"Removed {each.file}")
+    click.echo(f"{counted(len(removed), 'baseline')} removed.")
+
+
+@baseline.command("trend")
+@store_option
+@click.option("--name", help="Only the baselines of this name.")
+@click.option("--run", "runs", multiple=True, help="A run or baseline to add at the end; repeatable.")
+@click.option(
+    "--output", "-o", type=NewFolder(), default=Path("runs/trend"), show_default=True, help="Folder for trend.html."
+)
+def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) -> None:
+    """Draw every figure over all baselines, with the points where it changed beyond chance."""
+    from fobench.api import registry
+    from fobench.comparison import baseline_store
+    from fobench.comparison.trend import trend
+
+    found = baseline_store.Store(store)
+    chosen = _named(found, name)
+    made = trend([*chosen, *(baseline_store.load(place) for place in runs)])
+    for reporter in ("html", "terminal"):
+        registry.create("reporters", reporter).write_trend(made, output)
+
+
+def _named(store: Store, name: str | None) -> list[Snapshot]:
+    known = store.filled()
+    if name and name not in (names := {each.name for each in known}):
+        raise unknown(f"name of a baseline of {store.place}", name, names)
+    return [store.load(each) for each in known if name in (None, each.name)]

@@ -1,0 +1,60 @@
+"""`fobench ls`: the components, models and scenarios that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fobench.cli.options import named_args
+from fobench.console import counted, table
+from fobench.errors import unknown
+
+if TYPE_CHECKING:
+    from fobench.storage.run_config import Config
+
+
+@click.command()
+@click.argument("kind", required=False)
+@click.option(
+    "--suite", "-s", "suites", multiple=True, default=["duplex"], help="Of `ls scenarios`: which suites' they are."
+)
+@named_args("--suite-args", "suites")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="Of `ls scenarios`: at most this many of each suite.")
+def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None) -> None:
+    """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ...
+
+    `fobench ls scenarios --suite NAME` lists a suite's scenarios: who says what when, and what is expected.
+    """
+    from fobench.api import registry
+
+    if kind == "scenarios":
+        from fobench.storage.run_config import Config
+
+        _list_scenarios(Config.from_json({"suites": suites, "suite_args": suite_args, "limit": limit}))
+        return
+    if kind is not None and kind not in registry.KINDS:
+        raise unknown("kind of component", kind, (*registry.KINDS, "scenarios"))
+    for each in [kind] if kind else registry.KINDS:
+        rows = [(name, _summary(factory)) for name, factory in sorted(registry.factories(each).items())]
+        table(each, ("name", "what"), rows)
+
+
+def _list_scenarios(config: Config) -> None:
+    """A row a turn; a scenario's id and family stand in its first."""
+    from fobench.execution.scenario_selection import select
+
+    found = select(config)
+    rows = [
+        (s.id if i == 0 else "", s.expect.family if i == 0 else "", turn.told())
+        for s in found
+        for i, turn in enumerate(s.turns)
+    ]
+    table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
+
+
+def _summary(factory: Callable[..., Any]) -> str:
+    import inspect
+
+    return (inspect.getdoc(factory) or "").split("\n\n")[0].replace("\n", " ")

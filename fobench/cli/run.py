@@ -1,0 +1,177 @@
+"""`fobench run`: one run, or a matrix of backbones and codecs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fobench.cli import compare
+from fobench.cli.options import NewFolder, Positive, from_file, given, named_args, option
+from fobench.cli.report import new_folder, scored, write_several
+from fobench.console import counted
+from fobench.errors import FobenchError
+
+if TYPE_CHECKING:
+    from fobench.execution.run import Run
+    from fobench.matrix.plan import Plan
+
+
+@click.command()
+@option("--system", help="System under test; default: the one with a checkpoint for the backbone, else the cascade.")
+@named_args("--system-args", "system")
+@option("--backbone", help="Frozen LLM inside the system; default: the system's own. Several, a,b: a matrix.")
+@named_args("--backbone-args", "backbone")
+@option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
+@option("--codec", help="Codec inside the system; several, a,b: a matrix, each also on its own as the control.")
+@named_args("--codec-args", "codec")
+@option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
+@named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
+@option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
+@option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
+@option("--judge", default="whisper", help="Recogniser that judges the spoken replies, or none.")
+@named_args("--judge-args", "judge")
+@option("--margin", type=Positive(), default=3.0, help="Non-inferiority margin, points of accuracy.")
+@option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
+@option("--costs", default="measured", help="measured | declared (free) | declared:FILE")
+@option("--device", help="cpu, cuda, cuda:1, ...; default: the best there is.")
+@option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
+@option("--seed", type=int, default=0)
+@option("--workers", type=click.IntRange(min=1), default=1, help="Systems at work side by side, a process each.")
+@option("--time-limit", "time_limit_s", type=Positive(), default=120.0, help="Seconds one step of the system may take.")
+@option(
+    "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
+)
+@option("--echo", "echo_db", type=float, help="Leak the playback into the user's channel: level in dB, e.g. -30.")
+@option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="How late the echo comes, ms.")
+@option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
+@option("--baseline", metavar="RUN|STORE[#NAME]", help="Compare with this run or baseline when done (fobench compare).")
+@compare.fail_on
+@compare.allow_mismatch
+@option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
+@option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder.")
+@option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=from_file,
+    help="TOML file of options.",
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    output: Path | None,
+    resume: Path | None,
+    baseline: str | None,
+    gates: tuple[str, ...],
+    allow_mismatch: bool,
+    **options: Any,
+) -> None:
+    """Run a system on suites and report.
+
+    The default asks the built-in questions of Freeze-Omni, as trained here around a small frozen LLM. `--system cascade` asks
+    them of the baseline around the same LLM, `--backbone qwen2-7b` of Freeze-Omni with that backbone.
+    """
+    from fobench.execution.run import Run
+    from fobench.matrix import plan
+    from fobench.storage.run_config import Config, default_system
+
+    base = compare.base_of(baseline, gates)
+    if resume:
+        started = Run.resume(resume, {k: v for k, v in given(ctx).items() if k not in compare.OPTIONS})
+    else:
+        options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
+        if planned := plan.plan(Config.from_json(options)):
+            sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None, allow_mismatch))
+        started = Run.begin(Config.from_json(options), output or new_folder(options["system"]))
+    try:
+        _watched(started, resume is not None)
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted. Nothing is lost: fobench run --resume {started.folder.path}", err=True)
+        sys.exit(130)
+    scored(started.folder.path, started.config.margin)
+    code = compare.gate(base, started.folder.path, gates, allow_mismatch) if base else 0
+    failed = sum(trace.failure is not None for trace in started.folder.traces())
+    if failed:
+        click.echo(
+            f"{failed} of {counted(len(started.scenarios), 'scenario')} failed: see the report and run.log.", err=True
+        )
+    if failed or code:
+        sys.exit(1 if failed else code)
+
+
+def _watched(started: Run, resumed: bool) -> None:
+    """Executes a run behind a progress bar; a new run that never got anywhere leaves no folder behind."""
+    import shutil
+    import signal
+
+    from fobench.cli.progress_bar import watching
+
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a scheduler's stop is an interruption, too, also in the background
+        signal.signal(stop, signal.default_int_handler)
+    path = started.folder.path
+    try:
+        with watching(len(started.scenarios), path) as watch:
+            started.execute(watch)
+    except FobenchError:
+        if not resumed and not started.folder.traces_path.exists():
+            shutil.rmtree(path)
+        raise
+
+
+def _matrix(planned: Plan, output: Path, compared: bool, allow_mismatch: bool = False) -> int:
+    """Runs what is not done yet of a matrix, reports, and returns the exit code."""
+    from fobench.matrix import plan
+
+    if compared:
+        raise FobenchError(
+            "--baseline compares one run: leave it out of a matrix, and compare its runs by fobench compare."
+        )
+    if (output / "run.json").exists():
+        raise FobenchError(f"{output} holds a run: choose another --output for the matrix.")
+    begun = {cell.name: plan.begun(cell, output / cell.folder) for cell in planned.cells}
+    missing: dict[str, str] = {}
+    try:
+        for name, started in begun.items():
+            try:
+                _watched(started, resumed=True)
+                scored(started.folder.path, started.config.margin)
+            except FobenchError as error:  # the other runs are made all the same
+                missing[name] = str(error)
+                click.echo(f"fobench: {name}: {error}", err=True)
+        done = {name: started.folder.path for name, started in begun.items() if name not in missing}
+        return _contrasted(planned, done, missing, output, allow_mismatch)
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
+        click.echo(str(output), err=True)
+        return 130
+
+
+def _contrasted(
+    planned: Plan, done: Mapping[str, Path], missing: Mapping[str, str], output: Path, allow_mismatch: bool
+) -> int:
+    """Reports the runs that are done, then the codecs on their own. Returns the exit code."""
+    from fobench.matrix import codec_report
+    from fobench.matrix.pairwise_tests import Contrasts
+
+    if not done:
+        raise FobenchError(f"No run of the matrix could be made; {output} keeps what there is of them.")
+    contrasts = Contrasts.of(done, missing, allow_mismatch=allow_mismatch)
+    written = contrasts.write(output)
+    if len(done) > 1:
+        write_several(list(done.values()), output)
+    for control in planned.controls(lambda name, error: contrasts.missing.update({f"codec {name}": str(error)})):
+        contrasts.controls.append(control)
+        contrasts.write(output)
+    contrasts.write(output)
+    if contrasts.controls:
+        codec_report.show(contrasts.controls)
+    click.echo(f"Tests and controls: {', '.join(map(str, written))}")
+    for what, why in contrasts.missing.items():
+        click.echo(f"fobench: missing: {what}: {why}", err=True)
+    return int(bool(contrasts.missing) or any(t.failure for run in contrasts.results.values() for t in run.traces))

@@ -1,0 +1,40 @@
+"""`fobench validate`: whether a component keeps its contract."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from fobench.cli.options import Positive, pairs
+from fobench.console import table
+
+PROBE_LIMIT_S = 600.0
+
+
+@click.command()
+@click.argument("name")
+@click.option("--kind", help="Kind of component, where a name alone is ambiguous.")
+@click.option(
+    "--args", "options", multiple=True, callback=pairs, metavar="NAME=VALUE", help="An option of the component."
+)
+@click.option(
+    "--time-limit",
+    type=Positive(),
+    default=PROBE_LIMIT_S,
+    show_default=True,
+    help="Seconds that making the component, or one check of it, may take.",
+)
+def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit: float) -> None:
+    """Check that a component keeps its contract (the conformance suite); or a scenario file or manifest, by its path."""
+    from fobench.conformance import suite
+
+    if kind is None and Path(name).suffix in (".toml", ".jsonl") and Path(name).is_file():
+        kind, name = "suites", f"manifest:{name}"
+    kind = kind or suite.find_kind(name)
+    checks = suite.check_apart(kind, name, options, time_limit_s=time_limit)
+    table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
+    if not all(check.ok for check in checks):
+        sys.exit(1)

@@ -1,0 +1,28 @@
+"""The contracts of reporters that show a comparison of two runs or a trend over many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fobench.comparison import Comparison
+    from fobench.comparison.trend import Trend
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A reporter that also writes a comparison of two runs; returns the file it wrote in `folder`, or None.
+
+    `folder` is None where nothing is to be written: only those that print are asked then.
+    """
+
+    def write_comparison(self, comparison: Comparison, folder: Path) -> Path | None: ...
+
+
+@runtime_checkable
+class Trending(Protocol):
+    """A reporter that also draws figures over many runs; returns the file it wrote in `folder`, or None."""
+
+    def write_trend(self, trend: Trend, folder: Path) -> Path | None: ...

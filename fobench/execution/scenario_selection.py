@@ -1,0 +1,50 @@
+"""Which scenarios a run's configuration asks for, and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from fobench.api import registry
+from fobench.api.scenario import Scenario
+from fobench.errors import FobenchError, unknown
+from fobench.scoring.text_normalization import whole
+from fobench.storage.run_config import Config
+
+
+def select(config: Config) -> list[Scenario]:
+    """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
+    if not config.suites:
+        raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(registry.factories('suites')))}.")
+    found: list[Scenario] = []
+    suites = tuple(dict.fromkeys(config.suites))
+    for name in suites:
+        suite = registry.create("suites", name, config.suite_options(name))
+        scenarios = suite.scenarios(config.seed)
+        wanted = config.limit if config.limit and not config.sample_ids else None
+        prefix = f"{name}/" if len(suites) > 1 else ""
+        found += [_checked(replace(s, id=prefix + s.id), name) for s in islice(scenarios, wanted)]
+    if config.sample_ids:
+        ids = {scenario.id: scenario for scenario in found}
+        for wanted_id in config.sample_ids:
+            if wanted_id not in ids:
+                raise unknown("sample id", wanted_id, ids)
+        found = [ids[wanted_id] for wanted_id in dict.fromkeys(config.sample_ids)]
+    if not found:
+        raise FobenchError(f"The suites {', '.join(config.suites)} hold no scenario.")
+    return found
+
+
+def _checked(scenario: Scenario, suite: str) -> Scenario:
+    if not whole(json.dumps(scenario.to_json(), ensure_ascii=False)):
+        raise FobenchError(f"Suite {suite!r}, scenario {scenario.id!r}: holds half a character (a lone surrogate).")
+    return scenario
+
+
+def digest(scenarios: Sequence[Scenario]) -> str:
+    """A hash of what the scenarios are, wherever their audio files lie."""
+    bare = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()

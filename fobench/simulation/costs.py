@@ -1,0 +1,98 @@
+"""Step costs: declared or fitted compute times, and tables of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
+
+from fobench.api.types import NS_PER_S, Event, EventKind
+from fobench.errors import FobenchError
+
+if TYPE_CHECKING:
+    from fobench.api.trace import Trace
+
+IDLE = "idle"  # the step of a push that found nothing more to do
+
+
+def step_name(event: Event | None) -> str:
+    """What a step of work is called in a cost table: its `work` if it names one, else its kind, or `idle`."""
+    return IDLE if event is None else str(event.data.get("work", event.kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step takes: a fixed time, and a time for each second of audio it makes."""
+
+    fixed_ns: int = 0
+    per_media_s_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """Declared costs by step name; an empty table means that every step is free."""
+
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+
+    def cost_ns(self, step: str, media_ns: int) -> int:
+        if not self.costs:
+            return 0
+        if step not in self.costs:
+            raise FobenchError(f"The cost table has no step {step!r}; it has {', '.join(sorted(self.costs))}.")
+        cost = self.costs[step]
+        return cost.fixed_ns + cost.per_media_s_ns * media_ns // NS_PER_S
+
+    @property
+    def digest(self) -> str:
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        costs = {k: {"fixed_ns": c.fixed_ns, "per_media_s_ns": c.per_media_s_ns} for k, c in self.costs.items()}
+        return {"version": 1, "costs": dict(sorted(costs.items()))}
+
+    @classmethod
+    def load(cls, path: Path) -> CostTable:
+        """The table in a JSON file. Raises `FobenchError` if it is missing or not one."""
+        try:
+            data = json.loads(path.read_text())
+            return cls({name: Cost(**cost) for name, cost in data["costs"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            message = (
+                f"Cost table {path} cannot be read: {error}. Every measured run writes one: costs.json in its folder."
+            )
+            raise FobenchError(message) from error
+
+    @classmethod
+    def fit(cls, traces: Iterable[Trace]) -> CostTable:
+        """The table of what was measured: the median of each step, or a rate where a step made audio."""
+        grouped: dict[str, list[tuple[int, int]]] = {}
+        for trace in traces:
+            for event in trace.events:
+                grouped.setdefault(step_name(event), []).append((event.cost_ns, media_ns(event)))
+            if steps := trace.compute.get("idle_steps", 0):
+                grouped.setdefault(IDLE, []).append((trace.compute["idle_ns"] // steps, 0))
+        return cls({name: _fit(measured) for name, measured in grouped.items()})
+
+
+def costs_name(table: CostTable | None) -> str:
+    """What run.json and traces call the costs of a run: `measured`, or `declared:` and the table's digest."""
+    return "measured" if table is None else f"declared:{table.digest}"
+
+
+def _fit(measured: list[tuple[int, int]]) -> Cost:
+    media = sum(m for _, m in measured)
+    if media:
+        return Cost(per_media_s_ns=sum(c for c, _ in measured) * NS_PER_S // media)
+    return Cost(fixed_ns=median_low([c for c, _ in measured]))
+
+
+def media_ns(event: Event | None) -> int:
+    """The duration of the audio that a step made, in ns; 0 for other steps. Works on live and on recorded events."""
+    if event is None or event.kind != EventKind.AUDIO:
+        return 0
+    return int(event.data["audio"].duration_ns if "audio" in event.data else event.data["duration_ns"])

@@ -1,0 +1,82 @@
+"""The speech recognizer, the frozen LLM and the TTS voice of a cascade, shared by its sessions, with results that are memoised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from hashlib import sha256
+from typing import Any, Protocol, runtime_checkable
+
+from fobench.api.components import Backbone, Recognizer, Voice
+from fobench.api.types import AudioChunk, Message, Transcript
+from fobench_plugins.systems.result_cache import Replays, Shared, T
+
+
+@runtime_checkable
+class PartialRecognizer(Protocol):
+    """A recognizer that also gives a partial hypothesis of speech that still goes on, sooner and less surely."""
+
+    def glimpse(self, audio: AudioChunk) -> Transcript: ...
+
+
+class Components:
+    """What a session calls. `replays`: whether results are memoised (`fobench.api.components.Replayable`)."""
+
+    def __init__(
+        self, backbone: Backbone, recognizer: Recognizer, voice: Voice, system_prompt: str, max_tokens: int
+    ) -> None:
+        self.backbone, self.recognizer, self.voice = backbone, recognizer, voice
+        self.replays = False
+        self._prompt: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
+        self._max_tokens = max_tokens
+        self._complete: dict[tuple[int, ...], str] = {}  # greedy replies by prompt: the same prompt has the same reply
+        self._replays = Replays()
+
+    def about(self) -> dict[str, Any]:
+        """Plain data of each component that describes itself, and the hash of the LLM's parameters."""
+        parts = {"backbone": self.backbone, "recognizer": self.recognizer, "voice": self.voice}
+        details = {name: part.about() for name, part in parts.items() if hasattr(part, "about")}
+        return {"parts": details, "parameter_hash": self.backbone.parameter_hash()}
+
+    def hear(self, audio: AudioChunk, *, glimpse: bool = False) -> str:
+        """The transcript of `audio`. `glimpse`: a partial hypothesis is enough, where the recognizer has one."""
+        own = self.recognizer
+        if glimpse and isinstance(own, PartialRecognizer):
+            return self._once(lambda: own.glimpse(audio), "glimpse", audio).text
+        return self._once(lambda: own.transcribe(audio), "transcribe", audio).text
+
+    def say(self, text: str, seed: int) -> AudioChunk:
+        """The text as speech, at the voice's rate."""
+        return self._once(lambda: self.voice.speak(text, seed), "speak", text, seed)
+
+    def stream(self, history: Sequence[Message], seed: int) -> Iterator[str]:
+        """The reply to `history`, token by token; a reply that was generated to its end is remembered for `answer`."""
+        messages = [*self._prompt, *history]
+        if self.replays:
+            key = ("reply", *self.backbone.chat(messages))
+            return iter(self._replays.get(key, lambda: Shared(self._generated(messages, seed))))
+        return self._generated(messages, seed)
+
+    def answer(self, history: Sequence[Message], seed: int) -> str:
+        """The reply to `history` as text, with the very prompt and decoding of the spoken one."""
+        key = tuple(self.backbone.chat([*self._prompt, *history]))
+        if key not in self._complete:
+            for _ in self.stream(history, seed):
+                pass
+        return self._complete[key]
+
+    def _generated(self, messages: Sequence[Message], seed: int) -> Iterator[str]:
+        pieces = []
+        for piece in self.backbone.stream(messages, max_tokens=self._max_tokens, seed=seed):
+            pieces.append(piece)
+            yield piece
+        self._complete[tuple(self.backbone.chat(messages))] = "".join(pieces)
+
+    def _once(self, make: Callable[[], T], *key: Hashable | AudioChunk) -> T:
+        """The result of `make`, memoised under `key` if `replays` is set."""
+        if not self.replays:
+            return make()
+        return self._replays.get(tuple(_digest(part) if isinstance(part, AudioChunk) else part for part in key), make)
+
+
+def _digest(audio: AudioChunk) -> tuple[int, bytes]:
+    return audio.rate_hz, sha256(audio.samples.tobytes()).digest()
