@@ -15,23 +15,23 @@ from typing import Any, Literal
 
 from fobench.errors import FobenchError, unknown
 from reference_model.codec.reference_codec import CodecConfig
-from reference_model.codec.ticodec import PublishedCodecConfig
+from reference_model.codec.ticodec import TiCodecConfig
 from reference_model.speech_input.adapter import AdapterConfig
 from reference_model.speech_input.conv_transformer import ConvTransformerConfig
-from reference_model.speech_input.ctc_adapter import SpellingConfig
-from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
+from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
-from reference_model.speech_output.packets import Packets
+from reference_model.speech_output.packets import PacketSizes
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
-from reference_model.speech_output.silence_splitter import QuietCut
+from reference_model.speech_output.silence_splitter import SilenceSplitConfig
 from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
-from reference_model.turn_taking.settings import Duplex
+from reference_model.turn_taking.settings import TurnTakingSettings
 
 FOLDER = Path(__file__).parent / "configs"
 ENCODERS = {"conv_transformer": ConvTransformerConfig, "whisper": WhisperConfig}
-ADAPTERS = {"rows": AdapterConfig, "spelling": SpellingConfig}
-CODECS = {"reference": CodecConfig, "published": PublishedCodecConfig}
+ADAPTERS = {"rows": AdapterConfig, "spelling": CTCAdapterConfig}
+CODECS = {"reference": CodecConfig, "published": TiCodecConfig}
 KINDS: dict[str, dict[str, Any]] = {"encoder": ENCODERS, "adapter": ADAPTERS, "codec": CODECS}
 PROMPT = "You are a helpful voice assistant. Your answers are spoken aloud: keep them to one or two short sentences."
 
@@ -47,9 +47,9 @@ class Settings:
     text: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     speech: Sampling = field(default_factory=lambda: Sampling(top_k=2))
     segmentation: Segmentation = field(default_factory=Segmentation)
-    packets: Packets = field(default_factory=Packets)
-    duplex: Duplex = field(default_factory=Duplex)
-    quiet: QuietCut | None = None  # hold audio back until a quiet place, as the published server does
+    packets: PacketSizes = field(default_factory=PacketSizes)
+    duplex: TurnTakingSettings = field(default_factory=TurnTakingSettings)
+    quiet: SilenceSplitConfig | None = None  # hold audio back until a quiet place, as the published server does
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,10 +63,10 @@ class ModelConfig:
     backbone: str
     llm_size: int  # D
     encoder: ConvTransformerConfig | WhisperConfig
-    adapter: AdapterConfig | SpellingConfig
+    adapter: AdapterConfig | CTCAdapterConfig
     decoder: SpeechDecoderConfig
-    codec: CodecConfig | PublishedCodecConfig
-    rereader: RereaderConfig | None = None  # a second pass over a turn that has ended, of an adapter that spells
+    codec: CodecConfig | TiCodecConfig
+    rereader: SecondPassConfig | None = None  # a second pass over a turn that has ended, of an adapter that spells
     prompts: int = 25  # learnt vectors before a user turn's audio
     state_middle: int = 0  # units of the state head's middle layer; 0: it has none, as published
     compat: bool = False  # the published weights' habits (see `compatible`)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reference_model.config import ModelConfig
-from reference_model.speech_input.ctc_adapter import SpellingAdapter
+from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.turn_taking.state_head import StateHead
@@ -42,7 +42,7 @@ class FreezeOmni(nn.Module):
 
     def reread(self, features: torch.Tensor, heard: torch.Tensor) -> list[int]:
         """All the features [1, N, mels] of a user turn, and the adapter's output of it -> what is read of both hearings, as units."""
-        assert self.rereader is not None and isinstance(self.adapter, SpellingAdapter)
+        assert self.rereader is not None and isinstance(self.adapter, CTCAdapter)
         config, log_p = self.rereader.config, self.rereader.read(features, heard)[0]
         own = heard[0, :, : config.units].float().log_softmax(-1)
         return self.adapter.whole((log_p, own), config.weights, config.beam)

@@ -60,7 +60,7 @@ class TextRoute(Protocol):
 
 
 @runtime_checkable
-class Replayable(Protocol):
+class Cacheable(Protocol):
     """A system that gives again what it has computed before if `replays` is set: where costs are declared, and nothing is timed."""
 
     replays: bool
@@ -97,7 +97,7 @@ class Codec(Protocol):
     def decode(self, codes: npt.NDArray[np.int64], state: Any = None, last: bool = False) -> tuple[Samples, Any]: ...
 
 
-class Pieces(Protocol):
+class Detokenizer(Protocol):
     """Token ids, one by one, into text."""
 
     def add(self, token: int) -> str:
@@ -123,7 +123,7 @@ class Backbone(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without any special token."""
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> Detokenizer:
         """Turns the ids of one reply into text as they come."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
@@ -167,7 +167,7 @@ class Metric(Protocol):
 
 
 @runtime_checkable
-class Measuring(Protocol):
+class AudioMetric(Protocol):
     """A metric that needs a model on the sound: the runner's judge calls `measure`, before any scoring."""
 
     def measure(self, audio: AudioChunk) -> dict[str, float]:
@@ -181,7 +181,7 @@ class Reporter(Protocol):
 
 
 @runtime_checkable
-class SideBySide(Protocol):
+class MultiRunReporter(Protocol):
     """A reporter that also writes one view of several runs; returns the file it wrote in `folder`, or None."""
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path | None: ...

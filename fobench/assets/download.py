@@ -48,7 +48,7 @@ class Unreachable(SourceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DownloadLink:
     """Where an archive or file lies. `cert` (CA bundle or folder) and `proxy` are pip's settings, where it has any."""
 
     url: str
@@ -57,7 +57,7 @@ class Link:
     proxy: str | None = None
 
 
-def download(link: Link, to: Path, *, what: str, progress: Callback, size: int | None = None) -> None:
+def download(link: DownloadLink, to: Path, *, what: str, progress: Callback, size: int | None = None) -> None:
     """Bring a link's bytes to `to`, going on from `<to>.part` if an earlier try left one.
 
     `size` in bytes and `link.sha256` are enforced where given. Raises SourceError (Unreachable if nobody answers); the
@@ -74,7 +74,7 @@ def download(link: Link, to: Path, *, what: str, progress: Callback, size: int |
     raise SourceError("the bytes received do not have the expected SHA-256")
 
 
-def _complete(link: Link, part: Path, what: str, progress: Callback, size: int | None) -> None:
+def _complete(link: DownloadLink, part: Path, what: str, progress: Callback, size: int | None) -> None:
     """Append to `part` until it is whole, reconnecting as long as bytes keep coming."""
     host = urllib.parse.urlsplit(link.url).netloc
     if host in _SILENT:
@@ -99,7 +99,7 @@ def _complete(link: Link, part: Path, what: str, progress: Callback, size: int |
         time.sleep(PAUSE_S * (2**idle - 1))
 
 
-def _append(link: Link, part: Path, what: str, progress: Callback, size: int | None) -> bool:
+def _append(link: DownloadLink, part: Path, what: str, progress: Callback, size: int | None) -> bool:
     """One connection's worth of bytes; True once `part` is whole."""
     offset = _length(part)
     try:
@@ -151,7 +151,7 @@ def _read(response: Any) -> bytes:
         raise ConnectionError(str(error)) from error
 
 
-def _open(link: Link, offset: int) -> Any:
+def _open(link: DownloadLink, offset: int) -> Any:
     """The response from byte `offset` on; TimeoutError if no answer comes within ANSWER_S."""
     if urllib.parse.urlsplit(link.url).scheme not in ("https", "http", "file"):
         raise SourceError("its link is neither https, http nor file")
@@ -162,7 +162,7 @@ def _open(link: Link, offset: int) -> Any:
     return _within(ANSWER_S, lambda: opener.open(request, timeout=ANSWER_S))
 
 
-def _handlers(link: Link) -> list[urllib.request.BaseHandler]:
+def _handlers(link: DownloadLink) -> list[urllib.request.BaseHandler]:
     cert = link.cert or os.environ.get("PIP_CERT") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxy = [urllib.request.ProxyHandler({"http": link.proxy, "https": link.proxy})] if link.proxy else []
     return [urllib.request.HTTPSHandler(context=_trust(cert)), *proxy]

@@ -18,7 +18,7 @@ GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class HubModel:
     """A model on the hub. `parameters` in 1e9 (None: not known), of `bytes_each` in its files.
 
     `needs`: the files that a complete copy holds beside its safetensors. `otherwise`: the option that takes a folder instead.
@@ -39,7 +39,7 @@ class Weights:
         return None if self.parameters is None else self.bytes_each * self.parameters
 
 
-def folder(weights: Weights, *, offline: bool, lacks: list[str]) -> Path:
+def folder(weights: HubModel, *, offline: bool, lacks: list[str]) -> Path:
     """The folder with the weights, downloaded if the hub answers.
 
     `lacks` is what else the machine lacks; PrerequisiteError says all of it at once, before anything is downloaded.
@@ -54,7 +54,7 @@ def folder(weights: Weights, *, offline: bool, lacks: list[str]) -> Path:
     return found or _download(weights)
 
 
-def cached(weights: Weights, cache: str | None = None) -> Path | None:
+def cached(weights: HubModel, cache: str | None = None) -> Path | None:
     """The snapshot in the local hub cache (`cache`: another one than usual) if its safetensors are complete, else None."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -81,7 +81,7 @@ def local(path: Path) -> Path:
     return path
 
 
-def _weights_lack(weights: Weights, reason: str | None) -> str:
+def _weights_lack(weights: HubModel, reason: str | None) -> str:
     size = f"{weights.size_gb:.1f} GB" if weights.size_gb else "size not known"
     lines = [
         f"Weights: {weights.repo} ({size}{', ' + weights.licence if weights.licence else ''}) is not in the local cache"
@@ -96,7 +96,7 @@ def _weights_lack(weights: Weights, reason: str | None) -> str:
     return "\n".join(lines)
 
 
-def _disk_lack(weights: Weights) -> list[str]:
+def _disk_lack(weights: HubModel) -> list[str]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     place = next(p for p in (Path(HF_HUB_CACHE), *Path(HF_HUB_CACHE).parents) if p.exists())
@@ -108,7 +108,7 @@ def _disk_lack(weights: Weights) -> list[str]:
     ]
 
 
-def _unavailable(weights: Weights, offline: bool) -> str | None:
+def _unavailable(weights: HubModel, offline: bool) -> str | None:
     """Why the hub will not give it now; None if it will."""
     if offline or any(
         os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "FOBENCH_OFFLINE")
@@ -123,7 +123,7 @@ def _unavailable(weights: Weights, offline: bool) -> str | None:
     return answer[0] if answer else f"the hub gave no answer within {ANSWER_S:.0f} s"
 
 
-def _ask(weights: Weights) -> str | None:
+def _ask(weights: HubModel) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
@@ -140,7 +140,7 @@ def _ask(weights: Weights) -> str | None:
     return None
 
 
-def _download(weights: Weights) -> Path:
+def _download(weights: HubModel) -> Path:
     from huggingface_hub import snapshot_download
 
     try:

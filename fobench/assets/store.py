@@ -18,11 +18,11 @@ from fobench.assets import download
 from fobench.assets import files as files_module
 from fobench.assets import wheels as wheels_module
 from fobench.assets.catalog import Asset, AssetFile, HubSource, WheelPart, find, home, plain, table
-from fobench.assets.download import Callback, Link, RichProgress, SourceError, Unreachable
+from fobench.assets.download import Callback, DownloadLink, RichProgress, SourceError, Unreachable
 from fobench.assets.files import sha256
 from fobench.errors import FobenchError, PrerequisiteError
 
-__all__ = ["Asset", "AssetFile", "Callback", "HubSource", "Problem", "RichProgress", "WheelPart"]
+__all__ = ["Asset", "AssetFile", "Callback", "FileProblem", "HubSource", "RichProgress", "WheelPart"]
 __all__ += ["converted", "get", "home", "ls_rows", "missing", "pull", "sha256", "table", "used", "verify"]
 
 RECORD = ".verified.json"  # what was hashed, and the size and mtime_ns it had then
@@ -30,7 +30,7 @@ _used: dict[str, str] = {}  # see `used`
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FileProblem:
     """Why a file of an asset is not the pinned one."""
 
     path: Path
@@ -83,13 +83,13 @@ def missing(name: str) -> list[AssetFile]:
     return [file for file in asset.files if _state(asset, file, _record(asset)) == "missing"]
 
 
-def verify(name: str) -> list[Problem]:
+def verify(name: str) -> list[FileProblem]:
     """Hash the files of an asset again; what is wrong with them, if anything. `get` then fetches those anew."""
     asset, problems, record = find(name), [], {}
     for file in asset.files:
         path = asset.folder / file.name
         if reason := _fault(path, file):
-            problems.append(Problem(path, reason))
+            problems.append(FileProblem(path, reason))
         else:
             record[file.name] = _entry(path, file)
     if asset.folder.is_dir():
@@ -205,7 +205,7 @@ def _from_hub(file: AssetFile, to: Path, report: Callback) -> None:
     assert file.hub is not None
     if _switched_on("HF_HUB_OFFLINE"):
         raise Unreachable("not tried, HF_HUB_OFFLINE is set")
-    download.download(Link(file.hub.url, file.sha256), to, what=file.name, progress=report, size=file.size)
+    download.download(DownloadLink(file.hub.url, file.sha256), to, what=file.name, progress=report, size=file.size)
 
 
 def _from_wheels(file: AssetFile, to: Path, report: Callback) -> None:

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from fobench.assets.download import BLOCK, FIND_S, PIP_S, Callback, Link, SourceError, download
+from fobench.assets.download import BLOCK, FIND_S, PIP_S, Callback, DownloadLink, SourceError, download
 from fobench.assets.files import log, safe_path
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def wheel(distribution: str, version: str, to: Path, progress: Callback) -> Path
     return to
 
 
-def find_wheel(distribution: str, version: str) -> Link | None:
+def find_wheel(distribution: str, version: str) -> DownloadLink | None:
     """The wheel's place according to pip; None if this pip cannot be asked. SourceError if no index offers it."""
     try:
         found = _python(["-c", _FIND, distribution, version], FIND_S)
@@ -65,7 +65,7 @@ def find_wheel(distribution: str, version: str) -> Link | None:
         return None
     if link is None:
         raise SourceError(f"no configured package index offers {distribution}=={version}, or none answers")
-    return Link(*link)
+    return DownloadLink(*link)
 
 
 def _pip_download(distribution: str, version: str, to: Path) -> None:

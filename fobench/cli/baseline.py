@@ -12,7 +12,7 @@ from fobench.console import counted, table
 from fobench.errors import unknown
 
 if TYPE_CHECKING:
-    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.baseline_store import BaselineStore
     from fobench.comparison.snapshot import Snapshot
 STORE = "baselines"
 
@@ -36,10 +36,10 @@ store_option = option(
 @click.option("--name", help="Its name; default: the system's.")
 def save(run: Path, store: str, name: str | None) -> None:
     """Keep a scored run's figures, scenario by scenario, under the next number. Its audio is not kept."""
-    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.baseline_store import BaselineStore
     from fobench.comparison.snapshot import Snapshot
 
-    made = Store(store).save(Snapshot.of_run(run), name)
+    made = BaselineStore(store).save(Snapshot.of_run(run), name)
     click.echo(
         f"Saved {store}#{made.number:04d} ({made.file}). Compare with it: fobench compare '{store}#{made.name}' RUN"
     )
@@ -51,7 +51,7 @@ def ls(store: str) -> None:
     """List the baselines of a store."""
     from fobench.comparison import baseline_store
 
-    found = baseline_store.Store(store)
+    found = baseline_store.BaselineStore(store)
     columns = ("number", "name", "commit", "day", "machine", "clock, costs", "scenarios")
     table(f"baselines in {store}", columns, baseline_store.facts((each, found.load(each)) for each in found.filled()))
 
@@ -61,9 +61,9 @@ def ls(store: str) -> None:
 @click.option("--keep", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each name stay.")
 def prune(store: str, keep: int) -> None:
     """Remove all but the newest of each name."""
-    from fobench.comparison.baseline_store import Store
+    from fobench.comparison.baseline_store import BaselineStore
 
-    removed = Store(store).prune(keep)
+    removed = BaselineStore(store).prune(keep)
     for each in removed:
         click.echo(f"Removed {each.file}")
     click.echo(f"{counted(len(removed), 'baseline')} removed.")
@@ -82,14 +82,14 @@ def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) 
     from fobench.comparison import baseline_store
     from fobench.comparison.trend import trend
 
-    found = baseline_store.Store(store)
+    found = baseline_store.BaselineStore(store)
     chosen = _named(found, name)
     made = trend([*chosen, *(baseline_store.load(place) for place in runs)])
     for reporter in ("html", "terminal"):
         registry.create("reporters", reporter).write_trend(made, output)
 
 
-def _named(store: Store, name: str | None) -> list[Snapshot]:
+def _named(store: BaselineStore, name: str | None) -> list[Snapshot]:
     known = store.filled()
     if name and name not in (names := {each.name for each in known}):
         raise unknown(f"name of a baseline of {store.place}", name, names)

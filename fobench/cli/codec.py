@@ -16,7 +16,7 @@ from fobench.errors import FobenchError
 from fobench.matrix.codec_report import page, show, write
 
 if TYPE_CHECKING:
-    from fobench.matrix.codec_resynthesis import Clip
+    from fobench.matrix.codec_resynthesis import CodecClip
 
 
 @click.command()
@@ -64,7 +64,7 @@ def codec(
     if not found:
         raise FobenchError("Nothing to code: name audio files, or a --suite.")
     folder = output or _new_folder("-".join(chosen))
-    bench = codec_resynthesis.Bench(
+    bench = codec_resynthesis.CodecBenchmark(
         registry.create("recognizers", judge, judge_args), registry.create("metrics", "dnsmos")
     )
     controls = []
@@ -89,9 +89,9 @@ def _made(given: str, options: Mapping[str, str]) -> dict[str, Any]:
     return {name: registry.create("codecs", name, owned(options, name)) for name in chosen}
 
 
-def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
+def _files(paths: Sequence[Path], text: str | None) -> list[CodecClip]:
     from fobench import audio
-    from fobench.matrix.codec_resynthesis import Clip
+    from fobench.matrix.codec_resynthesis import CodecClip
 
     if text is not None and len(paths) != 1:
         raise FobenchError(
@@ -100,20 +100,20 @@ def _files(paths: Sequence[Path], text: str | None) -> list[Clip]:
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
         raise FobenchError(f"Two clips have one name: {', '.join(stems)}. Rename one: the output is named by it.")
-    return [Clip(path.stem, audio.load(path), text) for path in paths]
+    return [CodecClip(path.stem, audio.load(path), text) for path in paths]
 
 
-def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int) -> list[Clip]:
+def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int) -> list[CodecClip]:
     from fobench.execution.scenario_selection import select
     from fobench.matrix.codec_resynthesis import spoken
-    from fobench.storage.run_config import Config
+    from fobench.storage.run_config import RunConfig
 
     if not suites:
         return []
-    return list(spoken(select(Config(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
+    return list(spoken(select(RunConfig(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
 
 
-def _save(folder: Path, clip: Clip, sound: Any) -> None:
+def _save(folder: Path, clip: CodecClip, sound: Any) -> None:
     from fobench import audio
     from fobench.storage.run_folder import file_name
 

@@ -24,7 +24,7 @@ EXITS = """Exit codes: 0 no gate tells a regression, 1 a regression, 2 wrong use
 inconclusive: too few scenarios."""
 
 
-class Share(click.types.FloatParamType):
+class Fraction(click.types.FloatParamType):
     """A number between 0 and 1."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -51,7 +51,7 @@ allow_mismatch = option("--allow-mismatch", is_flag=True, help="Compare unlike r
 @fail_on
 @allow_mismatch
 @click.option(
-    "--alpha", type=Share(), default=ALPHA, show_default=True, help="Level of the tests, over all gates together."
+    "--alpha", type=Fraction(), default=ALPHA, show_default=True, help="Level of the tests, over all gates together."
 )
 @click.option("--output", "-o", type=NewFolder(), help="Folder for comparison.html, .md, .xml (JUnit) and .json.")
 @click.option(

@@ -12,7 +12,7 @@ from fobench.console import counted, table
 from fobench.errors import unknown
 
 if TYPE_CHECKING:
-    from fobench.storage.run_config import Config
+    from fobench.storage.run_config import RunConfig
 
 
 @click.command()
@@ -30,9 +30,9 @@ def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str],
     from fobench.api import registry
 
     if kind == "scenarios":
-        from fobench.storage.run_config import Config
+        from fobench.storage.run_config import RunConfig
 
-        _list_scenarios(Config.from_json({"suites": suites, "suite_args": suite_args, "limit": limit}))
+        _list_scenarios(RunConfig.from_json({"suites": suites, "suite_args": suite_args, "limit": limit}))
         return
     if kind is not None and kind not in registry.KINDS:
         raise unknown("kind of component", kind, (*registry.KINDS, "scenarios"))
@@ -41,7 +41,7 @@ def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str],
         table(each, ("name", "what"), rows)
 
 
-def _list_scenarios(config: Config) -> None:
+def _list_scenarios(config: RunConfig) -> None:
     """A row a turn; a scenario's id and family stand in its first."""
     from fobench.execution.scenario_selection import select
 

@@ -28,7 +28,7 @@ from fobench.cli.validate import validate
 from fobench.errors import FobenchError, unknown
 
 
-class Program(click.Group):
+class CommandGroup(click.Group):
     """The command group: an error meant for the user is one message, not a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -68,7 +68,7 @@ def _advice(error: OSError) -> str:
     return f"the output cannot be written: {error.strerror}." if full else f"{error}."
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fobench")
 def main() -> None:
     """Measure live spoken dialogue: intelligence parity, WER and latency of a speech-to-speech system."""

@@ -16,7 +16,7 @@ from fobench.errors import FobenchError, unknown
 Scalar = (str, int, float, bool)
 
 
-class Positive(click.types.FloatParamType):
+class PositiveNumber(click.types.FloatParamType):
     """A finite number above 0."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -127,7 +127,7 @@ def _expected(param: click.Option) -> tuple[str, Callable[[Any], bool]]:
         return "true or false", lambda v: isinstance(v, bool)
     if isinstance(param.type, click.IntRange | click.types.IntParamType):
         return "a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)
-    if isinstance(param.type, Positive):
+    if isinstance(param.type, PositiveNumber):
         return "a number above 0", lambda v: isinstance(v, int | float) and not isinstance(v, bool)
     return "a text", lambda v: isinstance(v, str)
 

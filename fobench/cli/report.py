@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fobench.cli.options import NewFolder, Positive
+from fobench.cli.options import NewFolder, PositiveNumber
 from fobench.errors import FobenchError
 
 REPORTERS = ("markdown", "html", "junit")
@@ -17,7 +17,9 @@ SEVERAL = ("markdown", "html")  # those of them that take several runs
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--margin", type=Positive(), help="Non-inferiority margin, points of accuracy; default: the run's own.")
+@click.option(
+    "--margin", type=PositiveNumber(), help="Non-inferiority margin, points of accuracy; default: the run's own."
+)
 def score(folder: Path, margin: float | None) -> None:
     """Score a run again from its traces alone (no model is needed) and write its reports anew."""
     from fobench.storage.run_folder import RunFolder
@@ -65,7 +67,7 @@ def scored(folder: Path, margin: float) -> None:
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:
     """Writes one table of several scored runs. Raises `FobenchError` for a run given twice, and a reporter of one run."""
     from fobench.api import registry
-    from fobench.api.components import SideBySide
+    from fobench.api.components import MultiRunReporter
     from fobench.scoring.scorer import load_results
 
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -75,7 +77,7 @@ def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str
     runs = [load_results(folder) for folder in folders]
     made = {name: registry.create("reporters", name) for name in (*reporters, "terminal")}
     for name, reporter in made.items():
-        if not isinstance(reporter, SideBySide):
+        if not isinstance(reporter, MultiRunReporter):
             raise FobenchError(
                 f"Reporter {name!r} shows one run at a time. Those that take several: {', '.join(SEVERAL)}."
             )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fobench.cli import compare
-from fobench.cli.options import NewFolder, Positive, from_file, given, named_args, option
+from fobench.cli.options import NewFolder, PositiveNumber, from_file, given, named_args, option
 from fobench.cli.report import new_folder, scored, write_several
 from fobench.console import counted
 from fobench.errors import FobenchError
 
 if TYPE_CHECKING:
     from fobench.execution.run import Run
-    from fobench.matrix.plan import Plan
+    from fobench.matrix.plan import MatrixPlan
 
 
 @click.command()
@@ -34,14 +34,20 @@ if TYPE_CHECKING:
 @option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
 @option("--judge", default="whisper", help="Recogniser that judges the spoken replies, or none.")
 @named_args("--judge-args", "judge")
-@option("--margin", type=Positive(), default=3.0, help="Non-inferiority margin, points of accuracy.")
+@option("--margin", type=PositiveNumber(), default=3.0, help="Non-inferiority margin, points of accuracy.")
 @option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
 @option("--costs", default="measured", help="measured | declared (free) | declared:FILE")
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best there is.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
 @option("--seed", type=int, default=0)
 @option("--workers", type=click.IntRange(min=1), default=1, help="Systems at work side by side, a process each.")
-@option("--time-limit", "time_limit_s", type=Positive(), default=120.0, help="Seconds one step of the system may take.")
+@option(
+    "--time-limit",
+    "time_limit_s",
+    type=PositiveNumber(),
+    default=120.0,
+    help="Seconds one step of the system may take.",
+)
 @option(
     "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
 )
@@ -79,16 +85,16 @@ def run(
     """
     from fobench.execution.run import Run
     from fobench.matrix import plan
-    from fobench.storage.run_config import Config, default_system
+    from fobench.storage.run_config import RunConfig, default_system
 
     base = compare.base_of(baseline, gates)
     if resume:
         started = Run.resume(resume, {k: v for k, v in given(ctx).items() if k not in compare.OPTIONS})
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
-        if planned := plan.plan(Config.from_json(options)):
+        if planned := plan.plan(RunConfig.from_json(options)):
             sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None, allow_mismatch))
-        started = Run.begin(Config.from_json(options), output or new_folder(options["system"]))
+        started = Run.begin(RunConfig.from_json(options), output or new_folder(options["system"]))
     try:
         _watched(started, resume is not None)
     except KeyboardInterrupt:
@@ -124,7 +130,7 @@ def _watched(started: Run, resumed: bool) -> None:
         raise
 
 
-def _matrix(planned: Plan, output: Path, compared: bool, allow_mismatch: bool = False) -> int:
+def _matrix(planned: MatrixPlan, output: Path, compared: bool, allow_mismatch: bool = False) -> int:
     """Runs what is not done yet of a matrix, reports, and returns the exit code."""
     from fobench.matrix import plan
 
@@ -153,15 +159,15 @@ def _matrix(planned: Plan, output: Path, compared: bool, allow_mismatch: bool = 
 
 
 def _contrasted(
-    planned: Plan, done: Mapping[str, Path], missing: Mapping[str, str], output: Path, allow_mismatch: bool
+    planned: MatrixPlan, done: Mapping[str, Path], missing: Mapping[str, str], output: Path, allow_mismatch: bool
 ) -> int:
     """Reports the runs that are done, then the codecs on their own. Returns the exit code."""
     from fobench.matrix import codec_report
-    from fobench.matrix.pairwise_tests import Contrasts
+    from fobench.matrix.pairwise_tests import PairwiseTests
 
     if not done:
         raise FobenchError(f"No run of the matrix could be made; {output} keeps what there is of them.")
-    contrasts = Contrasts.of(done, missing, allow_mismatch=allow_mismatch)
+    contrasts = PairwiseTests.of(done, missing, allow_mismatch=allow_mismatch)
     written = contrasts.write(output)
     if len(done) > 1:
         write_several(list(done.values()), output)

@@ -11,7 +11,7 @@ from fobench.api import registry
 from fobench.errors import FobenchError, unknown
 
 
-class Trainers(click.Group):
+class TrainerGroup(click.Group):
     """A group whose commands are the plugins' trainers, in their order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,4 +50,4 @@ A stage goes on from the newest checkpoint in its --out folder, so it may be sto
 launch --module fobench train STAGE ..."""
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
-train = Trainers("train", help=HELP, context_settings=SETTINGS)
+train = TrainerGroup("train", help=HELP, context_settings=SETTINGS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fobench.cli.options import Positive, pairs
+from fobench.cli.options import PositiveNumber, pairs
 from fobench.console import table
 
 PROBE_LIMIT_S = 600.0
@@ -22,7 +22,7 @@ PROBE_LIMIT_S = 600.0
 )
 @click.option(
     "--time-limit",
-    type=Positive(),
+    type=PositiveNumber(),
     default=PROBE_LIMIT_S,
     show_default=True,
     help="Seconds that making the component, or one check of it, may take.",
@@ -34,7 +34,7 @@ def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit
     if kind is None and Path(name).suffix in (".toml", ".jsonl") and Path(name).is_file():
         kind, name = "suites", f"manifest:{name}"
     kind = kind or suite.find_kind(name)
-    checks = suite.check_apart(kind, name, options, time_limit_s=time_limit)
+    checks = suite.check_in_subprocess(kind, name, options, time_limit_s=time_limit)
     table(f"{kind} {name}", ("", "check", "finding"), [("ok" if c.ok else "FAIL", c.name, c.message) for c in checks])
     if not all(check.ok for check in checks):
         sys.exit(1)

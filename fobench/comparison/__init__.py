@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fobench.comparison.comparison import Comparison, compare
-from fobench.comparison.gate_verdict import Ruling
+from fobench.comparison.gate_verdict import GateVerdict
 
-__all__ = ["Comparison", "Ruling", "compare"]
+__all__ = ["Comparison", "GateVerdict", "compare"]

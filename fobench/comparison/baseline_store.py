@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from fobench.comparison.git_branch import Branch
+from fobench.comparison.git_branch import BranchFiles
 from fobench.comparison.snapshot import Snapshot
 from fobench.errors import FobenchError, unknown
 from fobench.storage import environment
@@ -24,7 +24,7 @@ GIT = "git:"
 TRIES = 5  # of a number that another process takes at the same time
 
 
-class Files(Protocol):
+class BaselineFiles(Protocol):
     """Where a store's files lie."""
 
     @property
@@ -41,7 +41,7 @@ class Files(Protocol):
     def remove(self, names: Sequence[str]) -> None: ...
 
 
-class Folder:
+class FolderFiles:
     """Files of a folder, which is made with the first of them."""
 
     hint = ""
@@ -79,12 +79,14 @@ class Baseline:
     file: str
 
 
-class Store:
+class BaselineStore:
     """The baselines of one place."""
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self.files: Files = Branch(place.removeprefix(GIT)) if place.startswith(GIT) else Folder(Path(place))
+        self.files: BaselineFiles = (
+            BranchFiles(place.removeprefix(GIT)) if place.startswith(GIT) else FolderFiles(Path(place))
+        )
 
     def ls(self) -> list[Baseline]:
         """In the order of their numbers; files that are no baselines are let be."""
@@ -154,7 +156,7 @@ def load(place: str) -> Snapshot:
     if path.is_file():
         return Snapshot.from_json(path.name, _loads(_read(path), place))
     where, _, wanted = place.partition("#")
-    store = Store(where) if where.startswith(GIT) or Path(where).is_dir() else None
+    store = BaselineStore(where) if where.startswith(GIT) or Path(where).is_dir() else None
     if store and (where.startswith(GIT) or store.ls()):
         return store.load(store.find(wanted))
     lacks = " (it has neither run.json nor a baseline)" if store else ""

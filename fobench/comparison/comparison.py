@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fobench.comparison.compatibility import Mismatch, mismatches, notes
-from fobench.comparison.gate_verdict import ALPHA, Ruling, Verdict, rulings
+from fobench.comparison.compatibility import Incompatibility, mismatches, notes
+from fobench.comparison.gate_verdict import ALPHA, GateOutcome, GateVerdict, rulings
 from fobench.comparison.gates import Gate
-from fobench.comparison.metric_delta import Change, changes
-from fobench.comparison.paired_scores import Pairs, common, paired
+from fobench.comparison.metric_delta import MetricDelta, changes
+from fobench.comparison.paired_scores import PairedScores, common, paired
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import counted
 from fobench.errors import FobenchError
@@ -22,7 +22,7 @@ from fobench.statistics.bootstrap import RESAMPLES, SEED
 from fobench.statistics.proportions import holm
 
 VERSION = 1
-EXIT = {Verdict.REGRESSION: 1, Verdict.INCONCLUSIVE: 3, Verdict.OK: 0}
+EXIT = {GateOutcome.REGRESSION: 1, GateOutcome.INCONCLUSIVE: 3, GateOutcome.OK: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Comparison:
     base: Snapshot
     new: Snapshot
     ids: Sequence[str]
-    pairs: Mapping[str, Pairs]
-    changes: Sequence[Change]
-    rulings: Sequence[Ruling]
+    pairs: Mapping[str, PairedScores]
+    changes: Sequence[MetricDelta]
+    rulings: Sequence[GateVerdict]
     warnings: Sequence[str]
     alpha: float
 
@@ -42,15 +42,15 @@ class Comparison:
     def exit_code(self) -> int:
         """1 if any gate tells a regression, else 3 if any is inconclusive, else 0."""
         found = {ruling.verdict for ruling in self.rulings}
-        return next((EXIT[verdict] for verdict in Verdict if verdict in found), 0)
+        return next((EXIT[verdict] for verdict in GateOutcome if verdict in found), 0)
 
     def corrected(self) -> list[float]:
         """Holm-corrected two-sided p of each change: all that are shown are one family."""
         return holm([change.p for change in self.changes])
 
     @property
-    def regressions(self) -> list[Ruling]:
-        return [ruling for ruling in self.rulings if ruling.verdict == Verdict.REGRESSION]
+    def regressions(self) -> list[GateVerdict]:
+        return [ruling for ruling in self.rulings if ruling.verdict == GateOutcome.REGRESSION]
 
     def to_json(self) -> dict[str, Any]:
         found = zip(self.changes, self.corrected(), strict=True)
@@ -137,13 +137,15 @@ def _resolved(gate: Gate, known: Mapping[str, tuple[str, str]], base: Snapshot, 
     return gate.resolved(known)
 
 
-def _refused(unlike: Sequence[Mismatch], gates: Sequence[Gate], found: Mapping[str, Pairs]) -> list[Mismatch]:
+def _refused(
+    unlike: Sequence[Incompatibility], gates: Sequence[Gate], found: Mapping[str, PairedScores]
+) -> list[Incompatibility]:
     """What is unlike and spoils a gate's figure; without gates, all."""
     gated = [pairs for gate in gates for metric, pairs in found.items() if metric in gate.metrics]
     return [each for each in unlike if not gated or any(each.spoils(pairs) for pairs in gated)]
 
 
-def _refusal(base: Snapshot, new: Snapshot, refused: Sequence[Mismatch]) -> str:
+def _refusal(base: Snapshot, new: Snapshot, refused: Sequence[Incompatibility]) -> str:
     told = "".join(f"\n  - {mismatch}" for mismatch in refused)
     ways = ["Make them alike, or say --allow-mismatch to compare them all the same"]
     if all(mismatch.times for mismatch in refused):

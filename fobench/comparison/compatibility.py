@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fobench.comparison.paired_scores import Pairs
+from fobench.comparison.paired_scores import PairedScores
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import counted
 from fobench.storage import environment
@@ -15,7 +15,7 @@ Told = Callable[[Snapshot], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
+class Incompatibility:
     """`what` differs: it is `base` there and `new` here.
 
     `times`: only times are of no use then, `metric`: only that metric; the rest may be compared.
@@ -27,7 +27,7 @@ class Mismatch:
     times: bool = False
     metric: str = ""
 
-    def spoils(self, pairs: Pairs) -> bool:
+    def spoils(self, pairs: PairedScores) -> bool:
         """Whether the figures of a metric mean nothing then."""
         return timed(pairs) if self.times else self.metric in ("", pairs.metric)
 
@@ -87,12 +87,12 @@ TIMES: dict[str, Told] = {  # else no time means the same
 NOTED: dict[str, Told] = {"fobench": lambda run: run.run.get("fobench"), "scoring packages": _scoring}
 
 
-def timed(pairs: Pairs) -> bool:
+def timed(pairs: PairedScores) -> bool:
     """Whether a metric is a time, or made of times."""
     return pairs.new.unit in TIMED_UNITS or pairs.metric.startswith(TIMED)
 
 
-def mismatches(base: Snapshot, new: Snapshot) -> list[Mismatch]:
+def mismatches(base: Snapshot, new: Snapshot) -> list[Incompatibility]:
     """What forbids a comparison."""
     found = [*_differing(ALL, base, new), *_differing(TIMES, base, new, times=True)]
     if any(_real(run) for run in (base, new)):
@@ -124,38 +124,38 @@ def _real(run: Snapshot) -> bool:
     return run.config.get("clock") == "wall" or not str(run.run.get("costs", "")).startswith("declared")
 
 
-def _differing(told: Mapping[str, Told], base: Snapshot, new: Snapshot, times: bool = False) -> list[Mismatch]:
+def _differing(told: Mapping[str, Told], base: Snapshot, new: Snapshot, times: bool = False) -> list[Incompatibility]:
     pairs = [(what, _words(tell(base)), _words(tell(new))) for what, tell in told.items()]
-    return [Mismatch(what, first, second, times) for what, first, second in pairs if first != second]
+    return [Incompatibility(what, first, second, times) for what, first, second in pairs if first != second]
 
 
-def _changed_assets(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+def _changed_assets(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:
     """Files of one name and another hash, where both runs tell of it."""
     first, second = base.run.get("assets") or {}, new.run.get("assets") or {}
     for name in sorted(first.keys() & second.keys()):
         if first[name] != second[name]:
-            yield Mismatch(f"asset {name}", _words(first[name]), _words(second[name]))
+            yield Incompatibility(f"asset {name}", _words(first[name]), _words(second[name]))
 
 
-def _changed_items(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+def _changed_items(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:
     """Scenarios of one name but of other audio, text or answers; without traces, the hash of all of them."""
     asked = {item.id: item.asked for item in base.items if item.asked}
     common = [item for item in new.items if item.asked and item.id in asked]
     changed = [item.id for item in common if item.asked != asked[item.id]]
     if changed:
-        yield Mismatch(f"{counted(len(changed), 'scenario')} of one name, e.g. {changed[0]}", "one", "another")
+        yield Incompatibility(f"{counted(len(changed), 'scenario')} of one name, e.g. {changed[0]}", "one", "another")
     whole = [str(run.run.get("scenarios_sha256") or "") for run in (base, new)]
     same_ids = [i.id for i in base.items] == [i.id for i in new.items]
     if not common and same_ids and all(whole) and whole[0] != whole[1]:
-        yield Mismatch("scenarios", whole[0][:12], whole[1][:12])
+        yield Incompatibility("scenarios", whole[0][:12], whole[1][:12])
 
 
-def _versions(base: Snapshot, new: Snapshot) -> Iterator[Mismatch]:
+def _versions(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:
     for metric in base.columns.keys() & new.columns.keys():
         first, second = base.columns[metric].version, new.columns[metric].version
         if first != second:
             told = f"version {first}", f"version {second} (fobench score mends it)"
-            yield Mismatch(f"metric {metric}", *told, metric=metric)
+            yield Incompatibility(f"metric {metric}", *told, metric=metric)
 
 
 def _words(value: Any) -> str:

@@ -15,14 +15,14 @@ from statistics import NormalDist
 from typing import Any
 
 from fobench.comparison.gates import Gate
-from fobench.comparison.metric_delta import Change
+from fobench.comparison.metric_delta import MetricDelta
 from fobench.statistics.proportions import holm
 
 ALPHA = 0.05
 POWER = 0.8
 
 
-class Verdict(StrEnum):
+class GateOutcome(StrEnum):
     """In the order in which they decide an exit code."""
 
     REGRESSION = "regression"
@@ -31,15 +31,15 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class GateVerdict:
     """`harm`: by how much the figure became worse, in the gate's unit; `detectable`: the least that would be seen.
 
     `bound`: the end of the one-sided 95 % interval of `harm`. `needed`: pairs that would do, where these do not.
     """
 
     gate: Gate
-    change: Change
-    verdict: Verdict
+    change: MetricDelta
+    verdict: GateOutcome
     harm: float
     bound: float | None
     p: float
@@ -54,47 +54,47 @@ class Ruling:
         return {**gate, **{name: getattr(self, name) for name in plain}, "n": self.change.n}
 
 
-def rulings(gated: Sequence[tuple[Gate, Change]], alpha: float = ALPHA) -> list[Ruling]:
+def rulings(gated: Sequence[tuple[Gate, MetricDelta]], alpha: float = ALPHA) -> list[GateVerdict]:
     """One a gate, in order. The gates are one family: none but 5 % of unchanged systems shall be refused by any of them."""
     tests = [_p(gate, change) for gate, change in gated]
     family = zip(gated, tests, holm(tests), strict=True)
     return [_ruling(gate, change, p, p_holm, alpha, len(gated)) for (gate, change), p, p_holm in family]
 
 
-def _p(gate: Gate, change: Change) -> float:
+def _p(gate: Gate, change: MetricDelta) -> float:
     return change.p_rise if gate.sign > 0 else change.p_fall
 
 
-def _ruling(gate: Gate, change: Change, p: float, p_holm: float, alpha: float, gates: int) -> Ruling:
+def _ruling(gate: Gate, change: MetricDelta, p: float, p_holm: float, alpha: float, gates: int) -> GateVerdict:
     scale = gate.scale(change.unit)
     harm = gate.sign * change.effect(gate.relative) / scale
     bound = _bound(gate, change, scale)
     seen = detectable(gate, change, alpha / gates)
     verdict, why = _verdict(gate, change, harm, bound, p_holm < alpha, seen)
-    needed = _needed(gate, change, harm, seen) if verdict == Verdict.INCONCLUSIVE else None
-    return Ruling(gate, change, verdict, harm, bound, p, p_holm, seen, needed, why)
+    needed = _needed(gate, change, harm, seen) if verdict == GateOutcome.INCONCLUSIVE else None
+    return GateVerdict(gate, change, verdict, harm, bound, p, p_holm, seen, needed, why)
 
 
 def _verdict(
-    gate: Gate, change: Change, harm: float, bound: float | None, significant: bool, seen: float | None
-) -> tuple[Verdict, str]:
+    gate: Gate, change: MetricDelta, harm: float, bound: float | None, significant: bool, seen: float | None
+) -> tuple[GateOutcome, str]:
     limit = f"{gate.limit:g}{gate.unit}"
     if not change.shown:
-        return Verdict.INCONCLUSIVE, f"{change.n} pairs are too few"
+        return GateOutcome.INCONCLUSIVE, f"{change.n} pairs are too few"
     if harm > gate.limit and significant:
-        return Verdict.REGRESSION, f"worse by more than {limit}, and not by chance"
+        return GateOutcome.REGRESSION, f"worse by more than {limit}, and not by chance"
     if change.n < change.fewest:
-        return Verdict.INCONCLUSIVE, f"{change.n} pairs are too few"
+        return GateOutcome.INCONCLUSIVE, f"{change.n} pairs are too few"
     if harm > gate.limit:
-        return Verdict.INCONCLUSIVE, f"worse by more than {limit}, but it may be chance"
+        return GateOutcome.INCONCLUSIVE, f"worse by more than {limit}, but it may be chance"
     if bound is not None and bound < gate.limit:
-        return Verdict.OK, f"not worse by {limit}"
+        return GateOutcome.OK, f"not worse by {limit}"
     if seen is not None and seen <= gate.limit:
-        return Verdict.OK, f"{limit} would have been seen"
-    return Verdict.INCONCLUSIVE, f"{limit} could go unseen"
+        return GateOutcome.OK, f"{limit} would have been seen"
+    return GateOutcome.INCONCLUSIVE, f"{limit} could go unseen"
 
 
-def _bound(gate: Gate, change: Change, scale: float) -> float | None:
+def _bound(gate: Gate, change: MetricDelta, scale: float) -> float | None:
     """The upper end of the harm's one-sided 95 % interval, in the gate's unit; of pairs none of which changed, by the rule of three."""
     if not change.changed:
         return _unseen(gate, change, 0.05) / scale
@@ -102,7 +102,7 @@ def _bound(gate: Gate, change: Change, scale: float) -> float | None:
     return max(gate.sign * end / scale for end in found) if found else None
 
 
-def _unseen(gate: Gate, change: Change, chance: float) -> float:
+def _unseen(gate: Gate, change: MetricDelta, chance: float) -> float:
     """The share of all units (words of a WER, else pairs) that changes, though with this `chance` none of ours does.
 
     With 5 % it is the rule of three. It is less than lies beyond a percentile where there are its `fewest` pairs: that does
@@ -114,7 +114,7 @@ def _unseen(gate: Gate, change: Change, chance: float) -> float:
     return share / abs(change.base) if gate.relative and change.base else share
 
 
-def detectable(gate: Gate, change: Change, alpha: float) -> float | None:
+def detectable(gate: Gate, change: MetricDelta, alpha: float) -> float | None:
     """The least harm, in the gate's unit, that a one-sided test at `alpha` finds in 80 % of the cases with so many pairs.
 
     From the effect's standard error. A loss of right-or-wrong items brings discordant pairs of its own: they are added.
@@ -132,7 +132,7 @@ def detectable(gate: Gate, change: Change, alpha: float) -> float | None:
     return (quantile(1 - alpha) + quantile(POWER)) * error / scale
 
 
-def _needed(gate: Gate, change: Change, harm: float, seen: float | None) -> int | None:
+def _needed(gate: Gate, change: MetricDelta, harm: float, seen: float | None) -> int | None:
     """Pairs with which the limit, or what was found beyond it, would be seen."""
     if seen is None:
         return None

@@ -11,7 +11,7 @@ NEW = "0" * 40  # the commit before the first
 AUTHOR = ("-c", "user.name=fobench", "-c", "user.email=fobench@localhost")  # where the user has set none
 
 
-class Branch:
+class BranchFiles:
     """The files of branch `name` in the repository of the current folder. Each change is a commit; pushing is the user's.
 
     Where only `origin` has the branch, as far as it was fetched, it is read there, and goes on here with the first change.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fobench.comparison.paired_scores import Pairs
+from fobench.comparison.paired_scores import PairedScores
 from fobench.comparison.snapshot import Snapshot
 from fobench.statistics import proportions
 from fobench.statistics.bootstrap import P90_MIN_N, P99_MIN_N, RESAMPLES, SEED, Floats, Interval
@@ -23,7 +23,7 @@ FEWEST_PAIRS = 10  # of any other figure
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MetricDelta:
     """A figure, e.g. `understanding_wer` or `response_ms.p90`, in two runs.
 
     `n` pairs in `blocks` blocks, `changed` of them not the same in both; `size` is what the figure counts by: words of a
@@ -139,14 +139,16 @@ def figures(run: Snapshot) -> dict[str, tuple[str, str]]:
     return {name: (run.columns[m].unit, run.columns[m].better) for m, names in named.items() for name in names}
 
 
-def changes(found: Sequence[Pairs], items: int, seed: int = SEED, resamples: int = RESAMPLES) -> list[Change]:
+def changes(
+    found: Sequence[PairedScores], items: int, seed: int = SEED, resamples: int = RESAMPLES
+) -> list[MetricDelta]:
     """The changes of all figures of the paired metrics; `items` is the number of common items."""
     drawn = _resampled(found, items, seed, resamples)
     return [change for pairs in found for change in _changes(pairs, drawn[pairs.metric], items)]
 
 
-def _resampled(found: Sequence[Pairs], items: int, seed: int, resamples: int) -> dict[str, Floats]:
-    """By metric: the sums of `Pairs.table` [resamples, 4], or the percentiles of base and new run [resamples, 2 k].
+def _resampled(found: Sequence[PairedScores], items: int, seed: int, resamples: int) -> dict[str, Floats]:
+    """By metric: the sums of `PairedScores.table` [resamples, 4], or the percentiles of base and new run [resamples, 2 k].
 
     All that is resampled by item shares one set of draws: of 10,000 items it takes longer to draw than to add up.
     """
@@ -163,15 +165,15 @@ def _resampled(found: Sequence[Pairs], items: int, seed: int, resamples: int) ->
     return drawn | {pairs.metric: part for pairs, part in zip(spreads, shared, strict=True)}
 
 
-def _percentiles(pairs: Pairs) -> Statistic:
+def _percentiles(pairs: PairedScores) -> Statistic:
     shares = list(SHARES.values())
     both = [quantiles(column.tops, column.items, shares) for column in (pairs.base, pairs.new)]
     return lambda drawn: np.concatenate([statistic(drawn) for statistic in both], axis=1)
 
 
-def _changes(pairs: Pairs, drawn: Floats, items: int) -> Iterator[Change]:
+def _changes(pairs: PairedScores, drawn: Floats, items: int) -> Iterator[MetricDelta]:
     made = partial(
-        Change,
+        MetricDelta,
         unit=pairs.new.unit,
         better=pairs.new.better,
         n=pairs.n,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fobench.comparison.snapshot import Column, Snapshot
+from fobench.comparison.snapshot import ScoreColumn, Snapshot
 from fobench.statistics import bootstrap
 from fobench.statistics.bootstrap import Blocks, Floats
 
@@ -15,15 +15,15 @@ BLOCKED = ("_wer", "_cer")  # metrics whose items are resampled by speaker: a re
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairedScores:
     """The scores of those items that have some in both runs; `items` of both columns are indices into the common items.
 
     `paired`: those indices, [n]. `blocks`: what is resampled, of each of them.
     """
 
     metric: str
-    base: Column
-    new: Column
+    base: ScoreColumn
+    new: ScoreColumn
     paired: bootstrap.Ints
     blocks: Blocks
 
@@ -82,7 +82,7 @@ def common(base: Snapshot, new: Snapshot) -> list[str]:
     return [item.id for item in new.items if item.id in known]
 
 
-def paired(base: Snapshot, new: Snapshot) -> Iterator[Pairs]:
+def paired(base: Snapshot, new: Snapshot) -> Iterator[PairedScores]:
     """Pairs of each metric that has a value of at least one common item in both runs."""
     place = {name: index for index, name in enumerate(common(base, new))}
     groups = {item.id: item.group for item in new.items}
@@ -95,19 +95,19 @@ def paired(base: Snapshot, new: Snapshot) -> Iterator[Pairs]:
         if len(shared):
             blocked = [groups[names[index]] for index in shared] if metric.endswith(BLOCKED) else None
             parts = bootstrap.blocks(blocked, len(shared))
-            yield Pairs(metric, _only(first, shared), _only(second, shared), shared, parts)
+            yield PairedScores(metric, _only(first, shared), _only(second, shared), shared, parts)
 
 
-def _placed(column: Column, run: Snapshot, place: dict[str, int]) -> Column:
+def _placed(column: ScoreColumn, run: Snapshot, place: dict[str, int]) -> ScoreColumn:
     """The column with the common items' indices; rows of other items are left out. Rows are in the order of the items."""
     indices = np.array([place.get(item.id, -1) for item in run.items], dtype=np.int64)[column.items]
     order = np.argsort(indices, kind="stable")
     return _rows(column, order[indices[order] >= 0], indices)
 
 
-def _only(column: Column, items: bootstrap.Ints) -> Column:
+def _only(column: ScoreColumn, items: bootstrap.Ints) -> ScoreColumn:
     return _rows(column, np.flatnonzero(np.isin(column.items, items)), column.items)
 
 
-def _rows(column: Column, rows: bootstrap.Ints, items: bootstrap.Ints) -> Column:
+def _rows(column: ScoreColumn, rows: bootstrap.Ints, items: bootstrap.Ints) -> ScoreColumn:
     return replace(column, items=items[rows], tops=column.tops[rows], bottoms=column.bottoms[rows])

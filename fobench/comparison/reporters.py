@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Comparing(Protocol):
+class ComparisonReporter(Protocol):
     """A reporter that also writes a comparison of two runs; returns the file it wrote in `folder`, or None.
 
     `folder` is None where nothing is to be written: only those that print are asked then.
@@ -22,7 +22,7 @@ class Comparing(Protocol):
 
 
 @runtime_checkable
-class Trending(Protocol):
+class TrendReporter(Protocol):
     """A reporter that also draws figures over many runs; returns the file it wrote in `folder`, or None."""
 
     def write_trend(self, trend: Trend, folder: Path) -> Path | None: ...

@@ -37,7 +37,7 @@ POINTS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SnapshotItem:
     """A scenario as a run had it. `asked`: a hash of what was asked, empty where there is no trace. `texts`: what was said."""
 
     id: str
@@ -47,7 +47,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ScoreColumn:
     """One metric's scores. Row i is of item `items[i]` and has the value `tops[i] / bottoms[i]`; all arrays are [rows].
 
     The run's figure is sum(tops) / sum(bottoms), or, of a `spread`, the percentiles of the values (an item may have several).
@@ -67,7 +67,7 @@ class Column:
         return {**facts, **{name: [_short(value) for value in array.tolist()] for name, array in arrays.items()}}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Column:
+    def from_json(cls, data: Mapping[str, Any]) -> ScoreColumn:
         """Raises `ValueError` where its rows are not whole."""
         tops, bottoms = (np.asarray(data[name], dtype=float) for name in ("tops", "bottoms"))
         items = np.asarray(data["items"], dtype=np.int64)
@@ -82,8 +82,8 @@ class Snapshot:
 
     name: str
     run: Mapping[str, Any]
-    items: tuple[Item, ...]
-    columns: Mapping[str, Column]
+    items: tuple[SnapshotItem, ...]
+    columns: Mapping[str, ScoreColumn]
     folder: Path | None = None
 
     @property
@@ -98,7 +98,7 @@ class Snapshot:
         facts = {**{key: value for key, value in run.items() if key != "scenarios"}, "costs": costs or run.get("costs")}
         try:
             ids = [name for name in run.get("scenarios") or data["scenarios"] if name in data["scenarios"]]
-            items = tuple(traces.get(name) or Item(name, _group(data["scenarios"][name], name)) for name in ids)
+            items = tuple(traces.get(name) or SnapshotItem(name, _group(data["scenarios"][name], name)) for name in ids)
             return cls(folder.name, facts, items, _columns(data, ids), folder)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _unscored(folder, f"is not what scoring writes ({error!r})") from error
@@ -116,8 +116,8 @@ class Snapshot:
                 raise FobenchError(
                     f"{name} is a baseline of version {data['version']!r}, not {VERSION}: save it again."
                 )
-            items = tuple(Item(**item) for item in data["items"])
-            columns = {metric: Column.from_json(column) for metric, column in data["columns"].items()}
+            items = tuple(SnapshotItem(**item) for item in data["items"])
+            columns = {metric: ScoreColumn.from_json(column) for metric, column in data["columns"].items()}
             if any(len(c.items) and not 0 <= c.items.min() <= c.items.max() < len(items) for c in columns.values()):
                 raise ValueError("a column has rows of items that are not there")
             return cls(name, dict(data["run"]), items, columns)
@@ -149,12 +149,12 @@ def _unscored(folder: Path, why: str) -> PrerequisiteError:
     return PrerequisiteError(f"{folder / SCORES} {why}. Score it again: fobench score {folder}")
 
 
-def _traces(folder: Path) -> tuple[dict[str, Item], str | None]:
+def _traces(folder: Path) -> tuple[dict[str, SnapshotItem], str | None]:
     """{id: item} of what the folder has traces of, one read at a time; and the costs as the traces tell them."""
-    items: dict[str, Item] = {}
+    items: dict[str, SnapshotItem] = {}
     costs = None
     for record, trace in RunFolder(folder).records(EventKind.TRANSCRIPT):  # a tenth of the time that all events take
-        items[trace.id] = Item(trace.id, trace.scenario.group, _asked(record["scenario"]), texts(trace))
+        items[trace.id] = SnapshotItem(trace.id, trace.scenario.group, _asked(record["scenario"]), texts(trace))
         costs = trace.costs
     return items, costs
 
@@ -191,7 +191,7 @@ def _group(scores: Sequence[Mapping[str, Any]], default: str) -> str:
     return next((str(score["detail"]["group"]) for score in scores if "group" in score["detail"]), default)
 
 
-def _columns(data: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Column]:
+def _columns(data: Mapping[str, Any], ids: Sequence[str]) -> dict[str, ScoreColumn]:
     """A column for each metric that the run has a total of."""
     totals = {total["metric"]: total for total in data["totals"] if total["value"] is not None}
     rows: dict[str, list[tuple[int, float, float]]] = {}
@@ -225,20 +225,20 @@ def _parts(score: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
         yield value, detail.get("replies", 1)
 
 
-def _column(total: Mapping[str, Any], rows: Sequence[tuple[int, float, float]], spread: bool) -> Column:
+def _column(total: Mapping[str, Any], rows: Sequence[tuple[int, float, float]], spread: bool) -> ScoreColumn:
     items, tops, bottoms = zip(*rows, strict=True)
     arrays = np.asarray(items, dtype=np.int64), np.asarray(tops, dtype=float), np.asarray(bottoms, dtype=float)
-    return Column(total["version"], total["unit"], total["better"], spread, *arrays)
+    return ScoreColumn(total["version"], total["unit"], total["better"], spread, *arrays)
 
 
-def _derived(metric: str, columns: Mapping[str, Column], total: Mapping[str, Any]) -> Column:
+def _derived(metric: str, columns: Mapping[str, ScoreColumn], total: Mapping[str, Any]) -> ScoreColumn:
     """A parity or a loss, over the items that both its routes are judged on."""
     tested, reference = (columns[name] for name in DERIVED[metric])
     items, first, second = np.intersect1d(tested.items, reference.items, return_indices=True)
     tops, bottoms = tested.tops[first], reference.tops[second]
     if total["unit"] == "points":
         tops, bottoms = POINTS * (bottoms - tops), np.ones(len(items))
-    return Column(total["version"], total["unit"], total["better"], False, items.astype(np.int64), tops, bottoms)
+    return ScoreColumn(total["version"], total["unit"], total["better"], False, items.astype(np.int64), tops, bottoms)
 
 
 def _short(value: float) -> float | int:

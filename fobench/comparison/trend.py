@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fobench.comparison.compatibility import Mismatch, mismatches
+from fobench.comparison.compatibility import Incompatibility, mismatches
 from fobench.comparison.gate_verdict import ALPHA
-from fobench.comparison.metric_delta import SHARES, Change, changes
-from fobench.comparison.paired_scores import Pairs, common, paired
-from fobench.comparison.snapshot import Column, Snapshot
+from fobench.comparison.metric_delta import SHARES, MetricDelta, changes
+from fobench.comparison.paired_scores import PairedScores, common, paired
+from fobench.comparison.snapshot import ScoreColumn, Snapshot
 from fobench.errors import FobenchError
 from fobench.statistics.metric_resampling import quantile
 
@@ -22,12 +22,12 @@ RESAMPLES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ChangePoint:
     """Where a stretch begins: at run `index`. `unlike`: the run before cannot be compared with it, and why."""
 
     index: int
     kind: Literal["change", "unlike"]
-    change: Change | None = None
+    change: MetricDelta | None = None
     why: str = ""
 
 
@@ -39,7 +39,7 @@ class Series:
     unit: str
     better: str
     values: list[float | None]
-    points: list[Point] = field(default_factory=list)
+    points: list[ChangePoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,15 @@ def trend(runs: Sequence[Snapshot], alpha: float = ALPHA, resamples: int = RESAM
 
 def _points(
     runs: Sequence[Snapshot], first: int, index: int, figures: Sequence[str], alpha: float, resamples: int
-) -> list[tuple[str, Point]]:
+) -> list[tuple[str, ChangePoint]]:
     """Those of the figures that are not at run `index` what they were at run `first`."""
     base, new = runs[first], runs[index]
     unlike = mismatches(base, new)
     pairs = {each.metric: each for each in paired(base, new)}
     told = {figure: _why(figure, unlike, pairs) for figure in figures}
-    found = [(figure, Point(index, "unlike", why=why)) for figure, why in told.items() if why and _has(new, figure)]
+    found = [
+        (figure, ChangePoint(index, "unlike", why=why)) for figure, why in told.items() if why and _has(new, figure)
+    ]
     alike = [
         each
         for each in pairs.values()
@@ -84,14 +86,14 @@ def _points(
     ]
     made = changes(alike, len(common(base, new)), resamples=resamples) if alike else []
     changed = [
-        (c.figure, Point(index, "change", c))
+        (c.figure, ChangePoint(index, "change", c))
         for c in made
         if c.figure in told and c.shown and c.changed and c.p < alpha
     ]
     return [*found, *changed]
 
 
-def _why(figure: str, unlike: Sequence[Mismatch], pairs: Mapping[str, Pairs]) -> str:
+def _why(figure: str, unlike: Sequence[Incompatibility], pairs: Mapping[str, PairedScores]) -> str:
     """Why a figure of the two runs cannot be compared; empty if it can."""
     own = pairs.get(_metric(figure))
     return "; ".join(str(each) for each in unlike if own is not None and each.spoils(own))
@@ -108,7 +110,7 @@ def _series(runs: Sequence[Snapshot]) -> dict[str, Series]:
     return found
 
 
-def _value(column: Column, figure: str) -> float | None:
+def _value(column: ScoreColumn, figure: str) -> float | None:
     if column.spread:
         return quantile(column.tops, SHARES[figure.rpartition(".")[2]])
     return float(column.tops.sum() / column.bottoms.sum()) if column.bottoms.sum() else None

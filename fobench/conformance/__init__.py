@@ -3,10 +3,10 @@
     from fobench.conformance import check
     assert all(c.ok for c in check("backbones", "my-llm"))
 
-A probe takes the component and returns what it found, or raises `Broken` saying what is wrong and where.
+A probe takes the component and returns what it found, or raises `ContractViolation` saying what is wrong and where.
 """
 
-from fobench.conformance.checks import Broken, Check, need
-from fobench.conformance.suite import check, check_apart, find_kind
+from fobench.conformance.checks import Check, ContractViolation, need
+from fobench.conformance.suite import check, check_in_subprocess, find_kind
 
-__all__ = ["Broken", "Check", "check", "check_apart", "find_kind", "need"]
+__all__ = ["Check", "ContractViolation", "check", "check_in_subprocess", "find_kind", "need"]

@@ -27,7 +27,7 @@ PLAIN = "The café opens at 7:30, doesn't it?"
 
 
 def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
-    subject = _Thinking(backbone)
+    subject = _BackboneProbes(backbone)
     return (
         ("parameter hash", subject.hashed),
         ("sizes", subject.sizes),
@@ -44,7 +44,7 @@ def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Thinking:
+class _BackboneProbes:
     """The hash of the parameters is taken first, by a probe of its own; the last one compares."""
 
     def __init__(self, backbone: Backbone) -> None:

@@ -20,11 +20,11 @@ class Check:
     seconds: float
 
 
-class Broken(Exception):
+class ContractViolation(Exception):
     """A contract is not kept; the message says how."""
 
 
 def need(condition: object, message: str) -> None:
-    """Raises `Broken(message)` unless the condition holds."""
+    """Raises `ContractViolation(message)` unless the condition holds."""
     if not condition:
-        raise Broken(message)
+        raise ContractViolation(message)

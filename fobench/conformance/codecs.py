@@ -19,7 +19,7 @@ from fobench.conformance.speech import need_count, need_sound, speech
 
 
 def codec_probes(codec: Codec) -> Sequence[tuple[str, Probe]]:
-    subject = _Coding(codec)
+    subject = _CodecProbes(codec)
     return (
         ("rates and sizes", subject.sizes),
         ("codes", subject.codes_fit),
@@ -32,7 +32,7 @@ def codec_probes(codec: Codec) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Coding:
+class _CodecProbes:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
 

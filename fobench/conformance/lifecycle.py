@@ -21,7 +21,7 @@ _asked: list[str] | None = None  # who was asked, while somebody watches
 _watching = False
 
 
-class Making:
+class LifecycleChecks:
     """The probes of how a component of `HEAVY` is made. `probes` come last: the first of them ends the component."""
 
     def __init__(self, kind: str, name: str, options: Mapping[str, Any], component: Any) -> None:

@@ -11,7 +11,7 @@ from fobench.api.components import Metric
 from fobench.api.scenario import Expect, Scenario, Turn
 from fobench.api.trace import Failure, Reply, Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, Event, EventKind, Score
-from fobench.conformance.checks import Broken, Probe, need
+from fobench.conformance.checks import ContractViolation, Probe, need
 
 # ---- Metrics ---------------------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def traces() -> dict[str, Trace]:
 
 
 def metric_probes(metric: Metric) -> Sequence[tuple[str, Probe]]:
-    subject = _Scoring(metric)
+    subject = _MetricProbes(metric)
     return (
         ("name, version, unit", subject.labels),
         *((f"scores {name}", lambda trace=trace: subject.score(trace)) for name, trace in traces().items()),
@@ -50,7 +50,7 @@ def metric_probes(metric: Metric) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Scoring:
+class _MetricProbes:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
 
@@ -104,9 +104,9 @@ class _Scoring:
 
 
 def need_score(score: object, what: str) -> None:
-    """Raises `Broken` unless it is a `Score` with a finite value, or None and a reason."""
+    """Raises `ContractViolation` unless it is a `Score` with a finite value, or None and a reason."""
     if not isinstance(score, Score):
-        raise Broken(f"{what} must give a Score, not {type(score).__name__}")
+        raise ContractViolation(f"{what} must give a Score, not {type(score).__name__}")
     if score.value is None:
         need(score.reason, f"{what}: {score.metric} is None without a reason")
     else:

@@ -52,13 +52,13 @@ def _write(
 def _run(ids: Sequence[str]) -> Mapping[str, Any]:
     """A run.json as `fobench run` writes it."""
     from fobench.storage import environment
-    from fobench.storage.run_config import Config
+    from fobench.storage.run_config import RunConfig
 
     return {
         "version": 1,
         "fobench": __version__,
         "status": "complete",
-        "config": json.loads(json.dumps(Config().to_json())),
+        "config": json.loads(json.dumps(RunConfig().to_json())),
         "scenarios": list(ids),
         "scenarios_sha256": "",
         "seed": SEED,

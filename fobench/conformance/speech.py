@@ -12,7 +12,7 @@ from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Recognizer, Voice
 from fobench.api.types import AudioChunk, Samples, Transcript
-from fobench.conformance.checks import Broken, Probe, need
+from fobench.conformance.checks import ContractViolation, Probe, need
 from fobench.errors import FobenchError
 
 SYNTHETIC_HZ = 16_000
@@ -40,9 +40,9 @@ def synthetic() -> AudioChunk:
 
 
 def need_sound(samples: object, what: str) -> Samples:
-    """The samples, if they are float32 [T], finite and in [-1, 1]; raises `Broken` naming `what` otherwise."""
+    """The samples, if they are float32 [T], finite and in [-1, 1]; raises `ContractViolation` naming `what` otherwise."""
     if not isinstance(samples, np.ndarray):
-        raise Broken(f"{what}: samples must be a numpy array, not {type(samples).__name__}")
+        raise ContractViolation(f"{what}: samples must be a numpy array, not {type(samples).__name__}")
     need(samples.ndim == 1, f"{what}: samples must be [T], not {list(samples.shape)}")
     need(samples.dtype == np.float32, f"{what}: samples must be float32, not {samples.dtype}")
     need(np.isfinite(samples).all(), f"{what}: holds values that are not finite (NaN or infinite)")
@@ -52,7 +52,7 @@ def need_sound(samples: object, what: str) -> Samples:
 
 
 def need_count(value: object, what: str) -> None:
-    """Raises `Broken` unless `value` is a positive int."""
+    """Raises `ContractViolation` unless `value` is a positive int."""
     need(
         isinstance(value, int) and not isinstance(value, bool) and value > 0,
         f"{what} must be an int > 0, not {value!r}",
@@ -60,7 +60,7 @@ def need_count(value: object, what: str) -> None:
 
 
 def recognizer_probes(recognizer: Recognizer) -> Sequence[tuple[str, Probe]]:
-    subject = _Hearing(recognizer)
+    subject = _RecognizerProbes(recognizer)
     return (
         ("speech", subject.speech),
         ("word times", subject.times),
@@ -71,7 +71,7 @@ def recognizer_probes(recognizer: Recognizer) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Hearing:
+class _RecognizerProbes:
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
 
@@ -124,7 +124,7 @@ class _Hearing:
 
 
 def voice_probes(voice: Voice) -> Sequence[tuple[str, Probe]]:
-    subject = _Speaking(voice)
+    subject = _VoiceProbes(voice)
     return (
         ("rate and speakers", subject.rate),
         ("speech", subject.speech),
@@ -135,7 +135,7 @@ def voice_probes(voice: Voice) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Speaking:
+class _VoiceProbes:
     def __init__(self, voice: Voice) -> None:
         self.voice = voice
 
@@ -169,7 +169,9 @@ class _Speaking:
             self.voice.speak("Hello.", 0, "nobody of that name")
         except FobenchError as error:
             return f"refused: {error}"
-        raise Broken("a speaker that does not exist must be refused with a FobenchError that names the choices")
+        raise ContractViolation(
+            "a speaker that does not exist must be refused with a FobenchError that names the choices"
+        )
 
     def empty(self) -> str:
         """No crash: nothing, silence, or an error that is meant for users."""
@@ -182,10 +184,10 @@ class _Speaking:
         return f"{spoken[0].duration_ns / 1e9:.2f} s of sound"
 
     def _audible(self, chunk: AudioChunk, what: str) -> float:
-        """The audible seconds; raises `Broken` if there are none."""
+        """The audible seconds; raises `ContractViolation` if there are none."""
         need(isinstance(chunk, AudioChunk), f"speak() must return an AudioChunk, not a {type(chunk).__name__}")
         need(chunk.rate_hz == self.voice.rate_hz, f"{what}: {chunk.rate_hz} Hz, rate_hz is {self.voice.rate_hz}")
         bounds = audio.audible_bounds(need_sound(chunk.samples, what), chunk.rate_hz)
         if bounds is None:
-            raise Broken(f"{what}: nothing can be heard (over {audio.AUDIBLE_DBFS:g} dBFS for 30 ms)")
+            raise ContractViolation(f"{what}: nothing can be heard (over {audio.AUDIBLE_DBFS:g} dBFS for 30 ms)")
         return (bounds[1] - bounds[0]) / chunk.rate_hz

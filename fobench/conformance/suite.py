@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fobench.api import registry
-from fobench.conformance.checks import ENDINGS, MAKING, Broken, Check, Probe
+from fobench.conformance.checks import ENDINGS, MAKING, Check, ContractViolation, Probe
 from fobench.errors import FobenchError, SystemFailure, unknown
-from fobench.execution.process_host import Host
+from fobench.execution.process_host import ProcessHost
 
 
-class Examination:
+class ConformanceRun:
     """One component, made, and its probes. `made` tells how the making went; `labels` name the probes there are then.
 
     Raises `FobenchError` for an unknown name or option, and for what has to be installed or fetched first.
@@ -51,18 +51,20 @@ class Examination:
 
 
 def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> list[Check]:
-    """All checks of one component, made with `options`, in this process. Raises `FobenchError` as `Examination` does."""
-    examination = Examination(kind, name, options)
+    """All checks of one component, made with `options`, in this process. Raises `FobenchError` as `ConformanceRun` does."""
+    examination = ConformanceRun(kind, name, options)
     made, labels = examination.outline()
     return [made, *map(examination.probe, labels)]
 
 
-def check_apart(kind: str, name: str, options: Mapping[str, Any] | None = None, *, time_limit_s: float) -> list[Check]:
+def check_in_subprocess(
+    kind: str, name: str, options: Mapping[str, Any] | None = None, *, time_limit_s: float
+) -> list[Check]:
     """`check` in a process of its own: a component that dies, or hangs for `time_limit_s`, fails the probe it did so in.
 
     The probes after that one are not made.
     """
-    host = Host(Examination, (kind, name, options), time_limit_s=time_limit_s, load_limit_s=time_limit_s)
+    host = ProcessHost(ConformanceRun, (kind, name, options), time_limit_s=time_limit_s, load_limit_s=time_limit_s)
     checks: list[Check] = []
     labels, label, start = [""], MAKING, time.perf_counter()
     try:
@@ -126,14 +128,14 @@ def _endings(
 
     if kind not in lifecycle.HEAVY:
         return ()
-    return lifecycle.Making(kind, name, options, component).probes(let_go)
+    return lifecycle.LifecycleChecks(kind, name, options, component).probes(let_go)
 
 
 def _run(label: str, probe: Probe) -> Check:
     start = time.perf_counter()
     try:
         ok, message = True, probe()
-    except Broken as error:
+    except ContractViolation as error:
         ok, message = False, str(error)
     except Exception as error:  # whatever a plugin raises is its finding
         ok, message = False, _told(error)

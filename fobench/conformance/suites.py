@@ -20,7 +20,7 @@ LOOKED_AT = 40  # scenarios of a suite
 
 
 def suite_probes(suite: Suite) -> Sequence[tuple[str, Probe]]:
-    subject = _Playing(suite)
+    subject = _SuiteProbes(suite)
     return (
         ("scenarios", subject.count),
         ("audio", subject.audio),
@@ -29,7 +29,7 @@ def suite_probes(suite: Suite) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Playing:
+class _SuiteProbes:
     def __init__(self, suite: Suite) -> None:
         self.suite = suite
 

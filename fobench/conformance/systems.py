@@ -24,7 +24,7 @@ TOGETHER = 3  # chunks that come together
 
 
 def probes(system: System) -> Sequence[tuple[str, Probe]]:
-    subject = _Subject(system)
+    subject = _SystemProbes(system)
     return (
         ("rates and chunk", subject.rates),
         ("silence", subject.silence),
@@ -41,7 +41,7 @@ def probes(system: System) -> Sequence[tuple[str, Probe]]:
     )
 
 
-class _Subject:
+class _SystemProbes:
     """The system and the conversations that its probes share."""
 
     def __init__(self, system: System) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fobench.api import registry
-from fobench.api.components import Measuring
+from fobench.api.components import AudioMetric
 from fobench.api.types import AudioChunk
 from fobench.assets import store
 from fobench.audio import audible_bounds
@@ -22,7 +22,7 @@ class Judge:
 
     def __init__(self, name: str, options: Mapping[str, Any], listeners: tuple[str, ...] = ()) -> None:
         self._recognizer = registry.create("recognizers", name, options)
-        self._listeners: dict[str, Measuring] = {n: registry.create("metrics", n) for n in listeners}
+        self._listeners: dict[str, AudioMetric] = {n: registry.create("metrics", n) for n in listeners}
 
     def about(self) -> dict[str, Any]:
         """What the recogniser says of itself, and the `assets` it is made of; plain data."""

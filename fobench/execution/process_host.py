@@ -19,7 +19,7 @@ from fobench.errors import FobenchError, SystemFailure
 LOAD_LIMIT_S = 900.0
 
 
-class Host:
+class ProcessHost:
     """Runs `factory(*args)` in a child process (started at the first call, again after a death) and calls its methods.
 
     Raises `SystemFailure` with a kind (`raised`, `hung`, `died`). A `FobenchError` while loading is raised here as it is.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fobench.api.types import AudioChunk, Message
-from fobench.execution.process_host import Host
+from fobench.execution.process_host import ProcessHost
 from fobench.simulation.driver import Heard, Step
 
 
-class HostedDriver:
-    """`fobench.execution.system_driver.Driving` over a `Host` of a `Driver`."""
+class RemoteDriver:
+    """`fobench.execution.system_driver.Driving` over a `ProcessHost` of a `Driver`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ProcessHost) -> None:
         self._host = host
 
     def rates(self) -> tuple[int, int, int]:

@@ -17,18 +17,18 @@ from fobench.console import visible
 from fobench.errors import FobenchError
 from fobench.execution.progress import Progress, Watcher
 from fobench.execution.scenario_selection import digest, select
-from fobench.execution.worker import NO_JUDGE, Finished
-from fobench.execution.worker_pool import Crew
+from fobench.execution.worker import NO_JUDGE, ScenarioOutcome
+from fobench.execution.worker_pool import WorkerPool
 from fobench.simulation.costs import CostTable, costs_name
 from fobench.storage import environment
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 from fobench.storage.run_folder import RunFolder
 
 VERSION = 1
 
 
 @dataclass(slots=True)
-class Times:
+class RunTimes:
     """Where a run's time went, in ns, summed over workers."""
 
     system_ns: int = 0
@@ -36,7 +36,7 @@ class Times:
     total_ns: int = 0
     scenarios: int = 0
 
-    def add(self, finished: Finished) -> None:
+    def add(self, finished: ScenarioOutcome) -> None:
         self.system_ns += finished.system_ns
         self.judge_ns += finished.judge_ns
         self.total_ns += finished.total_ns
@@ -57,14 +57,14 @@ class Times:
 class Run:
     """A configured run in its folder."""
 
-    config: Config
+    config: RunConfig
     folder: RunFolder
     scenarios: list[Scenario]
     record: dict[str, Any]
-    times: Times = field(default_factory=Times)
+    times: RunTimes = field(default_factory=RunTimes)
 
     @classmethod
-    def begin(cls, config: Config, path: Path) -> Run:
+    def begin(cls, config: RunConfig, path: Path) -> Run:
         """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
         config.system_options()
         costs = config.cost_table()
@@ -104,7 +104,7 @@ class Run:
         anew = dict(given or {})
         if (output := anew.pop("output", path)).resolve() != anew.pop("resume", path).resolve():
             raise FobenchError(f"--resume {path} goes on in that folder: leave out --output {output}.")
-        config = Config.from_json(record["config"]).resumed(anew)
+        config = RunConfig.from_json(record["config"]).resumed(anew)
         record["config"] = config.to_json()
         scenarios = select(config)
         if digest(scenarios) != record["scenarios_sha256"]:
@@ -132,12 +132,12 @@ class Run:
             self._close(status)
 
     def _work(self, pending: Sequence[Scenario], progress: Progress, watch: Watcher) -> None:
-        crew = Crew(self.config, self.folder.path / "run.log", pending)
+        crew = WorkerPool(self.config, self.folder.path / "run.log", pending)
         try:
             for outcome in crew.outcomes():
                 if isinstance(outcome, BaseException):
                     raise outcome
-                if isinstance(outcome, Finished):
+                if isinstance(outcome, ScenarioOutcome):
                     self._keep(outcome, progress)
                 elif isinstance(outcome, dict):
                     self._describe(outcome)
@@ -148,7 +148,7 @@ class Run:
         finally:
             crew.stop()
 
-    def _keep(self, finished: Finished, progress: Progress) -> None:
+    def _keep(self, finished: ScenarioOutcome, progress: Progress) -> None:
         start = time.perf_counter_ns()
         trace = self.folder.add(finished.trace, finished.stereo, finished.rate_hz)
         self.times.add(replace(finished, total_ns=finished.total_ns + time.perf_counter_ns() - start))

@@ -12,10 +12,10 @@ from fobench.api import registry
 from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError, unknown
 from fobench.scoring.text_normalization import whole
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 
 
-def select(config: Config) -> list[Scenario]:
+def select(config: RunConfig) -> list[Scenario]:
     """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
     if not config.suites:
         raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(registry.factories('suites')))}.")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fobench.api import registry
-from fobench.api.components import Replayable, Session, System, TextRoute
+from fobench.api.components import Cacheable, Session, System, TextRoute
 from fobench.api.types import AudioChunk, Event, Message
 from fobench.assets import store
 from fobench.errors import FobenchError
@@ -32,12 +32,12 @@ def checked(name: str, system: Any) -> System:
     return found
 
 
-class Driver:
+class LocalDriver:
     """A system of this process, by name and options. One that is not `timed` may give again what it has computed before."""
 
     def __init__(self, name: str, options: Mapping[str, Any], timed: bool = True) -> None:
         self._system = checked(name, registry.create("systems", name, options))
-        if not timed and isinstance(self._system, Replayable):
+        if not timed and isinstance(self._system, Cacheable):
             self._system.replays = True
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())

@@ -16,14 +16,14 @@ from fobench.api.trace import Failure, Trace
 from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
 from fobench.errors import FobenchError, SystemFailure
 from fobench.execution.judge import Judge
-from fobench.execution.process_host import Host
-from fobench.execution.remote_driver import HostedDriver
-from fobench.execution.system_driver import Driver
+from fobench.execution.process_host import ProcessHost
+from fobench.execution.remote_driver import RemoteDriver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay, text_routes
 from fobench.simulation.clock import Clock, VirtualClock, WallClock
 from fobench.simulation.costs import CostTable, costs_name
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 
 WARM_UP_PATIENCE_NS = 5 * NS_PER_S
 NO_JUDGE = "none"  # spoken replies are not listened to; what needs it is None with a reason
@@ -31,7 +31,7 @@ JUDGE_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ScenarioOutcome:
     """A scenario's outcome and where the time went (ns)."""
 
     trace: Trace
@@ -45,14 +45,16 @@ class Finished:
 class Worker:
     """`listeners`: names of the metrics that measure on audio. `log`: what system and judge print."""
 
-    def __init__(self, config: Config, listeners: tuple[str, ...], costs: CostTable | None, log: Path) -> None:
+    def __init__(self, config: RunConfig, listeners: tuple[str, ...], costs: CostTable | None, log: Path) -> None:
         self._config, self._costs = config, costs
         limit = config.time_limit_s
         made = (config.system, config.system_options(), costs is None)
-        self._system = Host(Driver, made, time_limit_s=limit, log=log)
+        self._system = ProcessHost(LocalDriver, made, time_limit_s=limit, log=log)
         judge = (config.judge, dict(config.judge_args), listeners)
-        self._judge = None if config.judge == NO_JUDGE else Host(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log)
-        self._driver = HostedDriver(self._system)
+        self._judge = (
+            None if config.judge == NO_JUDGE else ProcessHost(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log)
+        )
+        self._driver = RemoteDriver(self._system)
 
     def load(self) -> None:
         """Starts both processes. Raises `FobenchError` if the system or the judge cannot be loaded."""
@@ -75,7 +77,7 @@ class Worker:
             hurried = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
             replay.replay(hurried, self._driver, self._clock(), until_audio=True)
 
-    def run(self, scenario: Scenario) -> Finished:
+    def run(self, scenario: Scenario) -> ScenarioOutcome:
         """Replays, asks the text routes, judges. What goes wrong in the system is the trace's failure, not an error."""
         start = time.perf_counter_ns()
         recording = replay.replay(
@@ -91,7 +93,7 @@ class Worker:
         trace, judge_ns = self._judged(trace, recording_module.reply_audio(recording))
         total = time.perf_counter_ns() - start
         both = recording_module.stereo(recording)
-        return Finished(trace, both, recording.system.rate_hz, recording.system_ns + answer_ns, judge_ns, total)
+        return ScenarioOutcome(trace, both, recording.system.rate_hz, recording.system_ns + answer_ns, judge_ns, total)
 
     def stop(self) -> None:
         self._system.stop()

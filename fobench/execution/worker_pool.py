@@ -12,19 +12,19 @@ from typing import Any
 from fobench.api import registry
 from fobench.api.scenario import CONTROL, Scenario
 from fobench.execution.worker import Worker
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 
 THREAD_S = 5.0  # longest wait for a thread whose processes have been ended
 KEPT_BYTES = 1 << 30  # of freed memory, or of one buffer, up to which a child process holds on to it
 
 
-class Crew:
+class WorkerPool:
     """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment.
 
     A scenario and its paired control go to the same worker, which may have much of the work of one done with the other.
     """
 
-    def __init__(self, config: Config, log: Path, pending: Sequence[Scenario]) -> None:
+    def __init__(self, config: RunConfig, log: Path, pending: Sequence[Scenario]) -> None:
         self._pending: queue.SimpleQueue[list[Scenario]] = queue.SimpleQueue()
         pairs = paired(pending)
         for pair in pairs:

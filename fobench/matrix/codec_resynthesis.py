@@ -16,7 +16,7 @@ import jiwer
 import numpy as np
 
 from fobench import audio
-from fobench.api.components import Codec, Measuring, Recognizer
+from fobench.api.components import AudioMetric, Codec, Recognizer
 from fobench.api.scenario import Scenario
 from fobench.api.types import AudioChunk, Samples
 from fobench.scoring.text_normalization import normalise
@@ -27,7 +27,7 @@ MOS = "ovrl"
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class CodecClip:
     """Speech, and the text that is said in it, if it is known."""
 
     name: str
@@ -37,7 +37,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedAudio:
     """A sound: what the recogniser heard, its word errors against the reference, DNSMOS (None: too short to be rated)."""
 
     heard: str
@@ -46,28 +46,28 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class ClipResult:
     """A clip before and after. `words` of the reference: the clip's text or, without one, what was heard in the original."""
 
     clip: str
     speaker: str | None
     words: int
-    before: Judged
-    after: Judged
+    before: JudgedAudio
+    after: JudgedAudio
     duration_s: float
     encode_s: float
     decode_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class CodecControl:
     """A codec's round trips. `referenced`: every clip's text is known, so that the WERs are against what was said."""
 
     codec: str
     about: Mapping[str, Any]
     bits_per_s: float
     referenced: bool
-    trips: Sequence[Trip] = field(default_factory=tuple)
+    trips: Sequence[ClipResult] = field(default_factory=tuple)
 
     def wer(self, side: str) -> float | None:
         """Pooled WER of `before` or `after`; None without a word."""
@@ -120,20 +120,24 @@ class Control:
                 del clip[side]["heard"]
         return {"version": VERSION, **plain, "totals": totals, "clips": clips}
 
-    def _rated(self) -> list[Trip]:
+    def _rated(self) -> list[ClipResult]:
         return [trip for trip in self.trips if trip.before.mos is not None and trip.after.mos is not None]
 
 
-class Bench:
+class CodecBenchmark:
     """The judges of round trips. What they say of an original is kept, so that several codecs share it."""
 
-    def __init__(self, recognizer: Recognizer, rater: Measuring) -> None:
+    def __init__(self, recognizer: Recognizer, rater: AudioMetric) -> None:
         self._recognizer, self._rater = recognizer, rater
         self._originals: dict[str, tuple[str, float | None]] = {}
 
     def control(
-        self, name: str, codec: Codec, clips: Sequence[Clip], keep: Callable[[Clip, AudioChunk], None] | None = None
-    ) -> Control:
+        self,
+        name: str,
+        codec: Codec,
+        clips: Sequence[CodecClip],
+        keep: Callable[[CodecClip, AudioChunk], None] | None = None,
+    ) -> CodecControl:
         """Every clip through the codec. `keep` is handed each resynthesis."""
         trips = []
         for clip in clips:
@@ -143,9 +147,9 @@ class Bench:
                 keep(clip, sound)
         describe = getattr(codec, "about", None)
         about = dict(describe()) if describe else {}
-        return Control(name, about, bits_per_s(codec), all(clip.text for clip in clips), trips)
+        return CodecControl(name, about, bits_per_s(codec), all(clip.text for clip in clips), trips)
 
-    def _trip(self, clip: Clip, sound: AudioChunk, encode_s: float, decode_s: float) -> Trip:
+    def _trip(self, clip: CodecClip, sound: AudioChunk, encode_s: float, decode_s: float) -> ClipResult:
         key = audio.sha256(clip.audio.samples, clip.audio.rate_hz)
         if key not in self._originals:
             self._originals[key] = self._judge(clip.audio)
@@ -153,7 +157,7 @@ class Bench:
         reference = normalise(clip.text if clip.text else original[0])
         before, after = (_judged(reference, *judged) for judged in (original, resynthesised))
         seconds = len(clip.audio.samples) / clip.audio.rate_hz
-        return Trip(clip.name, clip.speaker, len(reference.split()), before, after, seconds, encode_s, decode_s)
+        return ClipResult(clip.name, clip.speaker, len(reference.split()), before, after, seconds, encode_s, decode_s)
 
     def _judge(self, sound: AudioChunk) -> tuple[str, float | None]:
         return self._recognizer.transcribe(sound).text.strip(), self._rater.measure(sound).get(MOS)
@@ -175,18 +179,18 @@ def bits_per_s(codec: Codec) -> float:
     return codec.frame_rate_hz * codec.num_codebooks * math.log2(codec.cardinality)
 
 
-def spoken(scenarios: Sequence[Scenario]) -> Iterator[Clip]:
+def spoken(scenarios: Sequence[Scenario]) -> Iterator[CodecClip]:
     """The users' turns of scenarios, with their texts."""
     for scenario in scenarios:
         for index, turn in enumerate(scenario.turns):
             name = scenario.id if len(scenario.turns) == 1 else f"{scenario.id}-{index + 1}"
-            yield Clip(name, audio.load(turn.audio), turn.text, turn.speaker)
+            yield CodecClip(name, audio.load(turn.audio), turn.text, turn.speaker)
 
 
-def _judged(reference: str, heard: str, mos: float | None) -> Judged:
+def _judged(reference: str, heard: str, mos: float | None) -> JudgedAudio:
     """Errors against the normalised reference; of one that is empty, none are counted."""
     errors = 0
     if reference:
         out = jiwer.process_words(reference, normalise(heard))
         errors = out.substitutions + out.deletions + out.insertions
-    return Judged(heard, errors, mos)
+    return JudgedAudio(heard, errors, mos)

@@ -13,8 +13,8 @@ from fobench.comparison import compare
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import markdown_table
 from fobench.errors import FobenchError
-from fobench.matrix.codec_resynthesis import Control
-from fobench.matrix.pareto import Point, efficient, svg
+from fobench.matrix.codec_resynthesis import CodecControl
+from fobench.matrix.pareto import ParetoPoint, efficient, svg
 from fobench.scoring.scorer import load_results
 from fobench.statistics import proportions
 
@@ -25,7 +25,7 @@ RESPONSE = "response_ms"
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PairwiseTest:
     """One figure of two cells over their common items: `second` - `first`; `p_holm` is corrected over the whole matrix."""
 
     first: str
@@ -41,19 +41,19 @@ class Test:
 
 
 @dataclass(slots=True)
-class Contrasts:
+class PairwiseTests:
     """Scored runs by name, and every test between them. `missing`: what was not run, measured or tested, and why."""
 
     results: Mapping[str, Results]
-    tests: Sequence[Test]
+    tests: Sequence[PairwiseTest]
     missing: dict[str, str] = field(default_factory=dict)
-    controls: list[Control] = field(default_factory=list)
+    controls: list[CodecControl] = field(default_factory=list)
 
     @classmethod
-    def of(cls, runs: Mapping[str, Path], missing: Mapping[str, str], *, allow_mismatch: bool = False) -> Contrasts:
+    def of(cls, runs: Mapping[str, Path], missing: Mapping[str, str], *, allow_mismatch: bool = False) -> PairwiseTests:
         """Tests every pair of runs over every figure that both have, with Holm's correction over all of them."""
         snapshots = {name: replace(Snapshot.of_run(folder), name=name) for name, folder in runs.items()}
-        found: list[Test] = []
+        found: list[PairwiseTest] = []
         untested: dict[str, str] = {}
         for first, second in combinations(snapshots.values(), 2):
             try:
@@ -114,7 +114,7 @@ class Contrasts:
         return "\n".join(lines)
 
 
-def points(results: Mapping[str, Results]) -> list[Point]:
+def points(results: Mapping[str, Results]) -> list[ParetoPoint]:
     """Each run's accuracy by ear and its median response, those that have both."""
     made = []
     for name, run in results.items():
@@ -122,14 +122,14 @@ def points(results: Mapping[str, Results]) -> list[Point]:
         response = run.total(RESPONSE)
         if scores and response and response.value is not None:
             best = scores[0]
-            made.append(Point(name, best.metric, float(best.value or 0), best.ci, response.value, response.ci))
+            made.append(ParetoPoint(name, best.metric, float(best.value or 0), best.ci, response.value, response.ci))
     return made
 
 
-def _pair(first: Snapshot, second: Snapshot, allow_mismatch: bool) -> Iterator[Test]:
+def _pair(first: Snapshot, second: Snapshot, allow_mismatch: bool) -> Iterator[PairwiseTest]:
     for change in compare(first, second, allow_mismatch=allow_mismatch).changes:
         if change.figure in TESTED:
-            yield Test(
+            yield PairwiseTest(
                 first.name,
                 second.name,
                 change.figure,
@@ -156,7 +156,7 @@ def _figure(run: Results, metric: str) -> str:
     return f"{score.value * scale:.1f}{after}{ci}, n = {score.n}"
 
 
-def _told(test: Test) -> list[str]:
+def _told(test: PairwiseTest) -> list[str]:
     scale, after = (1.0, " ms") if test.unit == "ms" else (100.0, " points")
     ci = f"{test.ci[0] * scale:+.1f} to {test.ci[1] * scale:+.1f}" if test.ci else "-"
     difference = f"{test.difference * scale:+.1f}{after}"

@@ -17,7 +17,7 @@ Place = Callable[[float], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ParetoPoint:
     """A choice: its accuracy (a share) and its median response, ms, each with its interval."""
 
     name: str
@@ -28,10 +28,10 @@ class Point:
     response_ci: Interval | None
 
 
-def efficient(points: Sequence[Point]) -> list[Point]:
+def efficient(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
     """Those that no other is at least as good as in both, and better in one; from the fastest on."""
 
-    def beats(one: Point, other: Point) -> bool:
+    def beats(one: ParetoPoint, other: ParetoPoint) -> bool:
         as_good = one.accuracy >= other.accuracy and one.response_ms <= other.response_ms
         return as_good and (one.accuracy, one.response_ms) != (other.accuracy, other.response_ms)
 
@@ -39,7 +39,7 @@ def efficient(points: Sequence[Point]) -> list[Point]:
     return sorted(kept, key=lambda point: point.response_ms)
 
 
-def svg(points: Sequence[Point]) -> str:
+def svg(points: Sequence[ParetoPoint]) -> str:
     """The picture: a dot a choice with its 95 % intervals, a line through the efficient ones. At least one point."""
     longest = max((p.response_ci[1] if p.response_ci else p.response_ms) for p in points)
     span = max(longest, 1.0) * 1.05

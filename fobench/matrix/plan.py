@@ -19,17 +19,17 @@ from fobench.errors import FobenchError
 from fobench.execution.run import Run
 from fobench.execution.scenario_selection import select
 from fobench.execution.worker import NO_JUDGE
-from fobench.matrix.codec_resynthesis import Bench, Control, spoken
-from fobench.storage.run_config import Config
+from fobench.matrix.codec_resynthesis import CodecBenchmark, CodecControl, spoken
+from fobench.storage.run_config import RunConfig
 from fobench.storage.run_folder import RunFolder, file_name
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MatrixCell:
     """One run of the matrix."""
 
     name: str
-    config: Config
+    config: RunConfig
 
     @property
     def folder(self) -> str:
@@ -38,13 +38,13 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MatrixPlan:
     """The runs to be made, and the codecs to be measured on their own, each with its options."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[MatrixCell, ...]
     codecs: Mapping[str, Mapping[str, Any]]
 
-    def controls(self, missed: Callable[[str, Exception], None]) -> Iterator[Control]:
+    def controls(self, missed: Callable[[str, Exception], None]) -> Iterator[CodecControl]:
         """Each codec's round trip of all the users' clips, as it is done. The recogniser hears each original once.
 
         `missed` is told which codec cannot be measured, and why; the others still are.
@@ -54,7 +54,7 @@ class Plan:
         config = self.cells[0].config
         clips = list(spoken(select(config)))
         judge = registry.create("recognizers", config.judge, config.judge_args)
-        bench = Bench(judge, registry.create("metrics", "dnsmos"))
+        bench = CodecBenchmark(judge, registry.create("metrics", "dnsmos"))
         for name, options in self.codecs.items():
             try:
                 control = bench.control(name, registry.create("codecs", name, options), clips)
@@ -64,7 +64,7 @@ class Plan:
                 yield control
 
 
-def plan(config: Config) -> Plan | None:
+def plan(config: RunConfig) -> MatrixPlan | None:
     """The matrix that `--backbone a,b --codec x,y` asks for; None for one backbone and at most one codec.
 
     Raises `FobenchError` for a name given twice, one that nobody provides, and an option that a component does not take.
@@ -88,10 +88,10 @@ def plan(config: Config) -> Plan | None:
         for backbone in backbones or (None,)
         for codec in (codecs if inside and codecs else (None,))
     ]
-    return Plan(tuple(cells), options)
+    return MatrixPlan(tuple(cells), options)
 
 
-def begun(cell: Cell, folder: Path) -> Run:
+def begun(cell: MatrixCell, folder: Path) -> Run:
     """The cell's run: a new one, or the one in `folder` to be completed. Raises `FobenchError` if that was configured otherwise."""
     if not (folder / "run.json").exists():
         return Run.begin(cell.config, folder)
@@ -106,7 +106,7 @@ def begun(cell: Cell, folder: Path) -> Run:
         ) from error
 
 
-def _cell(config: Config, backbone: str | None, codec: str | None) -> Cell:
+def _cell(config: RunConfig, backbone: str | None, codec: str | None) -> MatrixCell:
     own = replace(
         config,
         backbone=backbone,
@@ -114,4 +114,4 @@ def _cell(config: Config, backbone: str | None, codec: str | None) -> Cell:
         codec=codec,
         codec_args=owned(config.codec_args, codec) if codec else {},
     )
-    return Cell(" ".join(filter(None, (backbone, codec))) or config.system, own)
+    return MatrixCell(" ".join(filter(None, (backbone, codec))) or config.system, own)

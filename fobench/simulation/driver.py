@@ -11,7 +11,7 @@ Step = tuple[Event | None, int]  # what a step of work reported (None: nothing l
 Heard = tuple[int, int]  # (reply, samples of it that were heard)
 
 
-class Driving(Protocol):
+class SystemDriver(Protocol):
     """What the runner needs of a system: `Driver` here, or the same in another process."""
 
     def rates(self) -> tuple[int, int, int]: ...

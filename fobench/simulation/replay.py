@@ -17,11 +17,11 @@ from fobench.api.trace import Failure, Trace
 from fobench.api.types import NS_PER_S, Action, AudioChunk, Event, EventKind, samples_to_ns
 from fobench.errors import SystemFailure
 from fobench.simulation.clock import Clock
-from fobench.simulation.driver import Driving, Step
+from fobench.simulation.driver import Step, SystemDriver
 from fobench.simulation.echo import Echo
 from fobench.simulation.playback import PlaybackBuffer
 from fobench.simulation.recording import Recording
-from fobench.simulation.simulated_user import STALL_NS, User
+from fobench.simulation.simulated_user import STALL_NS, SimulatedUser
 
 TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
 OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
@@ -35,9 +35,9 @@ class Replay:
     """One scenario in progress."""
 
     scenario: Scenario
-    driver: Driving
+    driver: SystemDriver
     clock: Clock
-    user: User
+    user: SimulatedUser
     playback: PlaybackBuffer
     events: list[Event] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
@@ -177,7 +177,7 @@ def _path(event: Event | None) -> str:
 
 def replay(
     scenario: Scenario,
-    driver: Driving,
+    driver: SystemDriver,
     clock: Clock,
     *,
     clock_name: Literal["virtual", "wall"] = "virtual",
@@ -188,7 +188,7 @@ def replay(
 ) -> Recording:
     """Replays `scenario` to the system behind `driver`; a `SystemFailure` ends it and is part of the trace."""
     input_rate, output_rate, chunk = driver.rates()
-    user, playback = User(scenario, input_rate, echo), PlaybackBuffer(output_rate, playback_delay_ns)
+    user, playback = SimulatedUser(scenario, input_rate, echo), PlaybackBuffer(output_rate, playback_delay_ns)
     state = Replay(scenario, driver, clock, user, playback)
     failure = None
     try:

@@ -23,7 +23,7 @@ STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to en
 
 
 @dataclass(slots=True)
-class Line:
+class ScheduledTurn:
     """A turn's audio at the system's input rate, its speech bounds inside, and the sample at which it begins to play."""
 
     turn: Turn
@@ -40,7 +40,7 @@ class Line:
         return Utterance(index, begin_ns + self.bounds_ns[0], begin_ns + self.bounds_ns[1])
 
 
-def line(turn: Turn, rate_hz: int) -> Line:
+def line(turn: Turn, rate_hz: int) -> ScheduledTurn:
     """The turn's audio, loaded and measured. Raises `FobenchError` for bad audio or bounds outside of it."""
     chunk = audio.load(turn.audio)
     found = audio.speech_bounds(chunk)
@@ -49,10 +49,10 @@ def line(turn: Turn, rate_hz: int) -> Line:
         raise FobenchError(
             f"Audio {turn.audio}: speech from {bounds[0]} to {bounds[1]} ns does not lie within its {chunk.duration_ns} ns."
         )
-    return Line(turn, audio.resample(chunk, rate_hz), bounds)
+    return ScheduledTurn(turn, audio.resample(chunk, rate_hz), bounds)
 
 
-class User:
+class SimulatedUser:
     """Plays a scenario at `rate_hz`. `read` gives the audio of consecutive frames, as a microphone near the user hears it."""
 
     def __init__(self, scenario: Scenario, rate_hz: int, echo: Echo | None = None) -> None:

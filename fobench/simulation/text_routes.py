@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from fobench.api.scenario import ASKING_ROLES
 from fobench.api.trace import Trace
 from fobench.api.types import Message
-from fobench.simulation.driver import Driving
+from fobench.simulation.driver import SystemDriver
 
 
-def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:
+def text_routes(trace: Trace, driver: SystemDriver) -> Mapping[str, str | None]:
     """The same question by text: t2t from the reference texts, a2t2t from the system's own transcripts.
 
     The user's earlier questions come before it, as far as they are texts, each with the system's answer by the same route.
@@ -29,7 +29,7 @@ def text_routes(trace: Trace, driver: Driving) -> Mapping[str, str | None]:
 
 
 def _asked(
-    lines: Sequence[str | None], driver: Driving, seed: int, known: dict[tuple[str, ...], str | None]
+    lines: Sequence[str | None], driver: SystemDriver, seed: int, known: dict[tuple[str, ...], str | None]
 ) -> str | None:
     """The answer to the last line, after those to the earlier ones that are texts. `known`: answers by all lines before them."""
     history: list[Message] = []

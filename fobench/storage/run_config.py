@@ -27,7 +27,7 @@ FREE = ("workers",)  # options that may change when a run is resumed: they chang
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class RunConfig:
     """The resolved options of `fobench run`."""
 
     system: str = "cascade"
@@ -60,7 +60,7 @@ class Config:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Config:
+    def from_json(cls, data: Mapping[str, Any]) -> RunConfig:
         """The configuration in run.json. Raises `FobenchError` for keys that this version does not know."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
@@ -68,7 +68,7 @@ class Config:
         tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids") if key in data}
         return cls(**{**data, **tuples})
 
-    def resumed(self, given: Mapping[str, Any]) -> Config:
+    def resumed(self, given: Mapping[str, Any]) -> RunConfig:
         """This configuration with the options that are given anew. Raises `FobenchError` for those that would change results."""
         changed = [key for key, value in given.items() if key not in FREE and value != getattr(self, key)]
         if changed:
@@ -149,7 +149,7 @@ def flag(option: str) -> str:
 
 def misfit(data: Mapping[str, Any]) -> str | None:
     """What is of the wrong type in a configuration's plain data, in words; None if nothing is. Unknown keys are left alone."""
-    hints, words = get_type_hints(Config), {f.name: f.type for f in fields(Config)}
+    hints, words = get_type_hints(RunConfig), {f.name: f.type for f in fields(RunConfig)}
     for key, value in data.items():
         if key in hints and not _fits(value, hints[key]):
             return f"{key} is {value!r}, not {words[key]}"

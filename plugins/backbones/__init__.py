@@ -14,7 +14,7 @@ from typing import Any
 from fobench.api.hookspecs import Factories
 from fobench.assets import hub as places
 from fobench.assets import store
-from fobench.assets.hub import GB, Weights
+from fobench.assets.hub import GB, HubModel
 from fobench.errors import PrerequisiteError
 from fobench_plugins.backbones import catalog, loading
 from fobench_plugins.backbones.loading import Dtype
@@ -39,7 +39,7 @@ def hf(
     if path.is_dir() or target.startswith((".", "/", "~")):
         folder = places.local(path)
     else:
-        folder = _folder(Weights(target, revision=revision), device, dtype, offline)
+        folder = _folder(HubModel(target, revision=revision), device, dtype, offline)
     return loading.backbone(folder, name=f"hf:{target}", device=device, dtype=dtype, threads=threads)
 
 
@@ -69,7 +69,7 @@ def _gguf_of(name: str, offline: bool) -> Path:
     return next(iter(sorted(folder.glob("*.gguf"))))
 
 
-def _named(name: str, weights: Weights) -> Callable[..., Any]:
+def _named(name: str, weights: HubModel) -> Callable[..., Any]:
     def factory(
         *, device: str = "auto", dtype: Dtype = "auto", threads: int | None = None, offline: bool = False
     ) -> Any:
@@ -90,7 +90,7 @@ def _from_asset(name: str) -> Callable[..., Any]:
     return factory
 
 
-def _folder(weights: Weights, device: str, dtype: str, offline: bool) -> Path:
+def _folder(weights: HubModel, device: str, dtype: str, offline: bool) -> Path:
     lacks = catalog.device_lack(device)
     if weights.parameters and not lacks:
         bytes_each = loading.BYTES.get(dtype, 2)

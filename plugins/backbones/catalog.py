@@ -5,36 +5,36 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fobench.assets.hub import GB, Weights
+from fobench.assets.hub import GB, HubModel
 
 HEADROOM = 1.2  # memory beyond the weights: cache, activations
 
 LLAMA_32 = "Llama 3.2 Community Licence"
 GEMMA = "Gemma Terms of Use"
 NAMES = {
-    "qwen2-0.5b": Weights("Qwen/Qwen2-0.5B-Instruct", 0.49, "Apache-2.0"),
-    "qwen2-1.5b": Weights("Qwen/Qwen2-1.5B-Instruct", 1.54, "Apache-2.0"),
-    "qwen2-7b": Weights("Qwen/Qwen2-7B-Instruct", 7.62, "Apache-2.0"),
-    "qwen2.5-0.5b": Weights("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "Apache-2.0"),
-    "qwen2.5-1.5b": Weights("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "Apache-2.0"),
-    "qwen2.5-3b": Weights("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research Licence, non-commercial"),
-    "qwen2.5-7b": Weights("Qwen/Qwen2.5-7B-Instruct", 7.62, "Apache-2.0"),
-    "qwen3-0.6b": Weights("Qwen/Qwen3-0.6B", 0.6, "Apache-2.0"),
-    "qwen3-1.7b": Weights("Qwen/Qwen3-1.7B", 1.72, "Apache-2.0"),
-    "qwen3-4b": Weights("Qwen/Qwen3-4B", 4.02, "Apache-2.0"),
-    "qwen3-8b": Weights("Qwen/Qwen3-8B", 8.19, "Apache-2.0"),
-    "llama-3-8b": Weights("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community Licence", gated=True),
-    "llama-3.1-8b": Weights("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
-    "llama-3.2-1b": Weights("meta-llama/Llama-3.2-1B-Instruct", 1.24, LLAMA_32, gated=True),
-    "llama-3.2-3b": Weights("meta-llama/Llama-3.2-3B-Instruct", 3.21, LLAMA_32, gated=True),
-    "smollm2-360m": Weights("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "Apache-2.0"),
-    "smollm2-1.7b": Weights("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.71, "Apache-2.0"),
-    "smollm3-3b": Weights("HuggingFaceTB/SmolLM3-3B", 3.08, "Apache-2.0"),
-    "gemma-3-270m": Weights("google/gemma-3-270m-it", 0.27, GEMMA, gated=True),
-    "gemma-3-1b": Weights("google/gemma-3-1b-it", 1.0, GEMMA, gated=True),
-    "mistral-7b": Weights("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "Apache-2.0"),
-    "phi-3.5-mini": Weights("microsoft/Phi-3.5-mini-instruct", 3.82, "MIT"),
-    "phi-4-mini": Weights("microsoft/Phi-4-mini-instruct", 3.84, "MIT"),
+    "qwen2-0.5b": HubModel("Qwen/Qwen2-0.5B-Instruct", 0.49, "Apache-2.0"),
+    "qwen2-1.5b": HubModel("Qwen/Qwen2-1.5B-Instruct", 1.54, "Apache-2.0"),
+    "qwen2-7b": HubModel("Qwen/Qwen2-7B-Instruct", 7.62, "Apache-2.0"),
+    "qwen2.5-0.5b": HubModel("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "Apache-2.0"),
+    "qwen2.5-1.5b": HubModel("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "Apache-2.0"),
+    "qwen2.5-3b": HubModel("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research Licence, non-commercial"),
+    "qwen2.5-7b": HubModel("Qwen/Qwen2.5-7B-Instruct", 7.62, "Apache-2.0"),
+    "qwen3-0.6b": HubModel("Qwen/Qwen3-0.6B", 0.6, "Apache-2.0"),
+    "qwen3-1.7b": HubModel("Qwen/Qwen3-1.7B", 1.72, "Apache-2.0"),
+    "qwen3-4b": HubModel("Qwen/Qwen3-4B", 4.02, "Apache-2.0"),
+    "qwen3-8b": HubModel("Qwen/Qwen3-8B", 8.19, "Apache-2.0"),
+    "llama-3-8b": HubModel("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community Licence", gated=True),
+    "llama-3.1-8b": HubModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
+    "llama-3.2-1b": HubModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, LLAMA_32, gated=True),
+    "llama-3.2-3b": HubModel("meta-llama/Llama-3.2-3B-Instruct", 3.21, LLAMA_32, gated=True),
+    "smollm2-360m": HubModel("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "Apache-2.0"),
+    "smollm2-1.7b": HubModel("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.71, "Apache-2.0"),
+    "smollm3-3b": HubModel("HuggingFaceTB/SmolLM3-3B", 3.08, "Apache-2.0"),
+    "gemma-3-270m": HubModel("google/gemma-3-270m-it", 0.27, GEMMA, gated=True),
+    "gemma-3-1b": HubModel("google/gemma-3-1b-it", 1.0, GEMMA, gated=True),
+    "mistral-7b": HubModel("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "Apache-2.0"),
+    "phi-3.5-mini": HubModel("microsoft/Phi-3.5-mini-instruct", 3.82, "MIT"),
+    "phi-4-mini": HubModel("microsoft/Phi-4-mini-instruct", 3.84, "MIT"),
 }
 
 

@@ -24,7 +24,7 @@ TEMPLATE_OPTIONS = {
 NOW = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # SmolLM3
 
 
-class Chat(ABC):
+class ChatTemplate(ABC):
     """The text side of a backbone, by its tokenizer (transformers'); `embed` and `step` are the engine's."""
 
     name: str
@@ -71,9 +71,9 @@ class Chat(ABC):
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> IncrementalDetokenizer:
         """Turns the ids of one reply into text as they come."""
-        return Pieces(self.tokenizer)
+        return IncrementalDetokenizer(self.tokenizer)
 
     @torch.no_grad()
     def stream(
@@ -107,7 +107,7 @@ class Chat(ABC):
         return logits[0, -1], state
 
 
-class Pieces:
+class IncrementalDetokenizer:
     """Token ids, one by one, into text: what a token adds, never a part of a character."""
 
     def __init__(self, tokenizer: Any) -> None:

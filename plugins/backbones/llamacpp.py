@@ -12,8 +12,8 @@ import torch
 
 from fobench.assets import store
 from fobench.errors import FobenchError
-from fobench_plugins.backbones.chat_template import Chat, end_ids
-from fobench_plugins.backbones.llamacpp_engine import Engine, Floats
+from fobench_plugins.backbones.chat_template import ChatTemplate, end_ids
+from fobench_plugins.backbones.llamacpp_engine import Floats, LlamaCppEngine
 from fobench_plugins.backbones.loading import libraries, slug
 
 ARCHITECTURES = (
@@ -36,8 +36,8 @@ def backbone(path: Path, *, name: str, threads: int | None, context: int) -> Lla
     folder = store.converted(f"{slug(path)}-tokenizer2", path, lambda into: _convert(path, into))
     _, transformers = libraries()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    engine = Engine(path, positions=context, threads=threads or torch.get_num_threads())
-    return LlamaCppBackbone(engine, tokenizer, Embeddings(path, folder / TABLE), name=name, path=path)
+    engine = LlamaCppEngine(path, positions=context, threads=threads or torch.get_num_threads())
+    return LlamaCppBackbone(engine, tokenizer, GGUFEmbeddings(path, folder / TABLE), name=name, path=path)
 
 
 def _convert(path: Path, into: Path) -> None:
@@ -67,7 +67,7 @@ def _convert(path: Path, into: Path) -> None:
     (into / TABLE).write_text(json.dumps(place))
 
 
-class Embeddings:
+class GGUFEmbeddings:
     """Rows of the token embeddings [V, D], read from the file: llama.cpp does not give them out."""
 
     def __init__(self, path: Path, place: Path) -> None:
@@ -87,24 +87,26 @@ class Embeddings:
         return torch.from_numpy(dequantize(flat, self.kind)).view(*ids.shape, -1)
 
 
-class State:
+class SequenceState:
     """Where B conversations of one length lie in the engine's cache."""
 
-    def __init__(self, engine: Engine, sequences: list[int], length: int = 0) -> None:
+    def __init__(self, engine: LlamaCppEngine, sequences: list[int], length: int = 0) -> None:
         self._engine, self.sequences, self.length = engine, sequences, length
 
     def __del__(self) -> None:
         self._engine.drop(self.sequences)
 
 
-class LlamaCppBackbone(Chat):
+class LlamaCppBackbone(ChatTemplate):
     """A GGUF model, frozen. Tensors are float32 on the CPU; `step` extends the state it is given in place: `fork` it to keep one.
 
     All states share one cache; numbers may differ in the last bits with what else it holds. llama.cpp gives no gradients, and does
     not let the weights it holds be read: `parameter_hash` is that of the file, which it maps and never writes.
     """
 
-    def __init__(self, engine: Engine, tokenizer: Any, embeddings: Embeddings, *, name: str, path: Path) -> None:
+    def __init__(
+        self, engine: LlamaCppEngine, tokenizer: Any, embeddings: GGUFEmbeddings, *, name: str, path: Path
+    ) -> None:
         self.name, self.tokenizer, self._engine, self._embeddings, self._path = (
             name,
             tokenizer,
@@ -136,8 +138,8 @@ class LlamaCppBackbone(Chat):
         return self._embeddings(ids)
 
     def step(
-        self, x: torch.Tensor, state: State | None = None, *, logits: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, State]:
+        self, x: torch.Tensor, state: SequenceState | None = None, *, logits: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, SequenceState]:
         """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many positions.
 
         FobenchError for an input that asks for gradients, and where the cache is full.
@@ -151,15 +153,15 @@ class LlamaCppBackbone(Chat):
         first = 0 if logits is None else max(0, x.shape[1] - logits)
         return torch.from_numpy(hidden), torch.from_numpy(scores[:, first:]), state
 
-    def length(self, state: State | None) -> int:
+    def length(self, state: SequenceState | None) -> int:
         """How many positions a state holds."""
         return state.length if state else 0
 
-    def fork(self, state: State | None) -> State | None:
+    def fork(self, state: SequenceState | None) -> SequenceState | None:
         """An independent copy, at no cost: both share what has been said so far."""
-        return state and State(self._engine, self._engine.copies(state.sequences), state.length)
+        return state and SequenceState(self._engine, self._engine.copies(state.sequences), state.length)
 
-    def crop(self, state: State | None, length: int) -> State | None:
+    def crop(self, state: SequenceState | None, length: int) -> SequenceState | None:
         """The same state, cut to its first `length` positions. Raises FobenchError if it has fewer."""
         have = self.length(state)
         if not 0 <= length <= have:
@@ -175,13 +177,15 @@ class LlamaCppBackbone(Chat):
         with self._path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _next(self, x: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+    def _next(self, x: torch.Tensor, state: SequenceState | None) -> tuple[torch.Tensor, SequenceState]:
         _, scores, state = self._decode(x, state, hidden=False)
         return torch.from_numpy(scores[0, -1]), state
 
-    def _decode(self, x: torch.Tensor, state: State | None, *, hidden: bool) -> tuple[Floats | None, Floats, State]:
+    def _decode(
+        self, x: torch.Tensor, state: SequenceState | None, *, hidden: bool
+    ) -> tuple[Floats | None, Floats, SequenceState]:
         engine = self._engine
-        state = state or State(engine, engine.sequences(len(x)))
+        state = state or SequenceState(engine, engine.sequences(len(x)))
         inputs = x.detach().to("cpu", torch.float32).numpy()
         states, scores = engine.decode(inputs, state.sequences, state.length, hidden=hidden)
         state.length += x.shape[1]

@@ -27,7 +27,7 @@ def _silent(level: int, text: bytes, data: ctypes.c_void_p) -> None:
     """Loading tells a hundred lines on standard error."""
 
 
-class Engine:
+class LlamaCppEngine:
     """A GGUF model in memory and one cache of `positions` cells that all its sequences share; every method may be called by any thread."""
 
     def __init__(self, path: Path, *, positions: int, threads: int) -> None:

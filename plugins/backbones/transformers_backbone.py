@@ -11,12 +11,12 @@ import torch
 from transformers import DynamicCache
 
 from fobench.errors import FobenchError
-from fobench_plugins.backbones.chat_template import Chat, end_ids
-from fobench_plugins.backbones.cpu.packed_decoder import KVCache, PackedDecoder
+from fobench_plugins.backbones.chat_template import ChatTemplate, end_ids
+from fobench_plugins.backbones.cpu.packed_decoder import PackedDecoder, PackedKVCache
 from fobench_plugins.backbones.cpu.quantized_linear import Form
 
 
-class CausalBackbone(Chat):
+class CausalBackbone(ChatTemplate):
     """A causal language model with a chat template; parameters frozen, in evaluation mode.
 
     Every tensor that crosses this boundary is float32 on `device` (ids: int64). `step` extends the state it is given in
@@ -74,11 +74,11 @@ class CausalBackbone(Chat):
         """How many positions a state holds."""
         if state is None:
             return 0
-        return state.length if isinstance(state, KVCache) else int(state.get_seq_length())
+        return state.length if isinstance(state, PackedKVCache) else int(state.get_seq_length())
 
     def fork(self, state: Any) -> Any:
         """An independent copy."""
-        if state is None or isinstance(state, KVCache):
+        if state is None or isinstance(state, PackedKVCache):
             return state and state.copy()
         forked = copy.copy(state)  # its layers never change a tensor, they replace it
         forked.layers = [copy.copy(layer) for layer in state.layers]
@@ -91,7 +91,7 @@ class CausalBackbone(Chat):
             raise FobenchError(f"A state of {have} positions cannot be cropped to {length}.")
         if length == 0:
             return None
-        if isinstance(state, KVCache):
+        if isinstance(state, PackedKVCache):
             return state.cut(length)
         state.crop(length - have)
         return state
@@ -115,7 +115,7 @@ class CausalBackbone(Chat):
             return hidden, self.packed.logits(hidden[:, x.shape[1] - keep :]), state
 
     def _by_transformers(self, x: torch.Tensor, state: Any, keep: int) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        if isinstance(state, KVCache):
+        if isinstance(state, PackedKVCache):
             kept = [buffer[:, :, : state.length].to(self.dtype) for buffer in (*state.keys, *state.values)]
             state = DynamicCache(list(zip(kept[: len(state.keys)], kept[len(state.keys) :], strict=True)))
         out = self.model(

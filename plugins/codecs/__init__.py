@@ -8,13 +8,13 @@ from fobench.api.hookspecs import Factories
 from fobench_plugins.codecs.codec2 import codec2
 from fobench_plugins.codecs.reference import reference
 from fobench_plugins.codecs.ticodec import ticodec
-from fobench_plugins.codecs.transformers_codecs import Family, Model, factory, weights, windowed
+from fobench_plugins.codecs.transformers_codecs import Family, LoadedCodec, factory, weights, windowed
 
 
-def _streaming(model: Model) -> Any:
-    from fobench_plugins.codecs.mimi import Mimi
+def _streaming(model: LoadedCodec) -> Any:
+    from fobench_plugins.codecs.mimi import MimiCodec
 
-    return Mimi(model)
+    return MimiCodec(model)
 
 
 FAMILIES = (

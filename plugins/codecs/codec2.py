@@ -40,7 +40,7 @@ class Codec2:
 
     def __init__(self, bitrate: int) -> None:
         self.bitrate = bitrate
-        coder = Coder(bitrate)
+        coder = Codec2Coder(bitrate)
         self.hop = coder.samples
         self.frame_rate_hz = RATE_HZ / coder.samples
         self.num_codebooks = coder.bits // NIBBLE
@@ -49,9 +49,11 @@ class Codec2:
         """Plain data for the run's record."""
         return {"codec": "codec2", "bitrate": self.bitrate, "weights": "none", "streaming": "a frame at a time"}
 
-    def encode(self, audio: Samples, state: Stream | None = None, last: bool = False) -> tuple[Codes, Stream]:
+    def encode(
+        self, audio: Samples, state: Codec2Stream | None = None, last: bool = False
+    ) -> tuple[Codes, Codec2Stream]:
         """[T] -> [K, F], the whole frames; a last, unfinished one is filled up with zeros."""
-        at = (state or Stream()).ready(self.bitrate)
+        at = (state or Codec2Stream()).ready(self.bitrate)
         wave = np.concatenate([at.rest, np.asarray(audio, np.float32)])
         if last:
             wave = np.pad(wave, (0, -len(wave) % self.hop))
@@ -64,9 +66,11 @@ class Codec2:
         )
         return nibbles[:, : self.num_codebooks].T.astype(np.int64), at.after(wave[whole * self.hop :])
 
-    def decode(self, codes: Codes, state: Stream | None = None, last: bool = False) -> tuple[Samples, Stream]:
+    def decode(
+        self, codes: Codes, state: Codec2Stream | None = None, last: bool = False
+    ) -> tuple[Samples, Codec2Stream]:
         """[K, F] -> [F * hop]"""
-        at = (state or Stream(decodes=True)).ready(self.bitrate)
+        at = (state or Codec2Stream(decodes=True)).ready(self.bitrate)
         nibbles = np.asarray(codes, np.uint8).T  # [F, K]
         nibbles = np.pad(nibbles, ((0, 0), (0, nibbles.shape[1] % 2)))
         packed = nibbles[:, 0::2] << NIBBLE | nibbles[:, 1::2]
@@ -75,7 +79,7 @@ class Codec2:
         return wave.astype(np.float32) / (FULL + 1), at.after(at.rest)
 
 
-class Coder:
+class Codec2Coder:
     """One codec2 state, in a copy of the library of its own."""
 
     def __init__(self, bitrate: int) -> None:
@@ -100,20 +104,20 @@ class Coder:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class Codec2Stream:
     """A place in a stream: the samples not coded yet, the frames that have gone through, and the coder that took them."""
 
     rest: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
     decodes: bool = False
     length: int = 0
     frames: list[bytes] = field(default_factory=list)  # shared along the stream; `length` of them lie before this place
-    coder: Coder | None = None
+    coder: Codec2Coder | None = None
 
-    def ready(self, bitrate: int) -> Stream:
+    def ready(self, bitrate: int) -> Codec2Stream:
         """This place with a coder that has heard just what lies before it."""
         if self.coder is not None and len(self.frames) == self.length:
             return self
-        made = Stream(self.rest, self.decodes, 0, [], Coder(bitrate))
+        made = Codec2Stream(self.rest, self.decodes, 0, [], Codec2Coder(bitrate))
         for frame in self.frames[: self.length]:
             made.put(frame)
         return made
@@ -123,9 +127,9 @@ class Stream:
         self.frames.append(frame)
         return self.coder.decode(frame) if self.decodes else self.coder.encode(frame)
 
-    def after(self, rest: Samples) -> Stream:
+    def after(self, rest: Samples) -> Codec2Stream:
         """The place after all that has been put."""
-        return Stream(rest.copy(), self.decodes, len(self.frames), self.frames, self.coder)
+        return Codec2Stream(rest.copy(), self.decodes, len(self.frames), self.frames, self.coder)
 
 
 def _to_int16(wave: Samples) -> np.typing.NDArray[np.int16]:

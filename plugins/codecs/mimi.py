@@ -11,12 +11,12 @@ import numpy as np
 
 from fobench.api.types import Samples
 from fobench.errors import PrerequisiteError
-from fobench_plugins.codecs.transformers_codecs import Model
+from fobench_plugins.codecs.transformers_codecs import LoadedCodec
 from fobench_plugins.codecs.windowed_streaming import Codes
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class MimiEncoderState:
     """Of the encoder: samples not coded yet, the attention's keys and values, the convolutions' last inputs."""
 
     rest: Samples
@@ -25,7 +25,7 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaking:
+class MimiDecoderState:
     """Of the decoder: the last latent [1, D, 1], the attention's keys and values, what the convolutions still read [1, D, C]."""
 
     latent: Any = None
@@ -33,13 +33,13 @@ class Speaking:
     context: Any = None
 
 
-class Mimi:
+class MimiCodec:
     """Its convolutions and its attention look back only, so a frame of 80 ms comes out as soon as it is full.
 
     States are copied before they are used: a state may go into several calls, which makes a fork.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: LoadedCodec) -> None:
         config, net = model.net.config, model.net
         if not hasattr(net.decoder, "decoder_seanet"):
             raise PrerequisiteError("Codec 'mimi' needs transformers 5.24 or newer: pip install -U transformers")
@@ -53,11 +53,13 @@ class Mimi:
         """Plain data for the run's record."""
         return {**self._model.about(), "streaming": "a frame at a time"}
 
-    def encode(self, audio: Samples, state: Hearing | None = None, last: bool = False) -> tuple[Codes, Hearing]:
+    def encode(
+        self, audio: Samples, state: MimiEncoderState | None = None, last: bool = False
+    ) -> tuple[Codes, MimiEncoderState]:
         """[T] -> [K, F], the whole frames; a last, unfinished one is filled up with zeros."""
         import torch
 
-        at = copy.deepcopy(state) or Hearing(np.zeros(0, np.float32))
+        at = copy.deepcopy(state) or MimiEncoderState(np.zeros(0, np.float32))
         wave = np.concatenate([at.rest, np.asarray(audio, np.float32)])
         if last:
             wave = np.pad(wave, (0, -len(wave) % self.hop))
@@ -68,20 +70,24 @@ class Mimi:
                 out = self._net.encode(x, encoder_cache=attention, padding_cache=inputs, use_streaming=True)
                 attention, inputs = out.encoder_cache, out.padding_cache
                 made.append(out.audio_codes[0, : self.num_codebooks].cpu().numpy())
-        return np.concatenate(made, axis=1), Hearing(wave[len(wave) // self.hop * self.hop :], attention, inputs)
+        return np.concatenate(made, axis=1), MimiEncoderState(
+            wave[len(wave) // self.hop * self.hop :], attention, inputs
+        )
 
-    def decode(self, codes: Codes, state: Speaking | None = None, last: bool = False) -> tuple[Samples, Speaking]:
+    def decode(
+        self, codes: Codes, state: MimiDecoderState | None = None, last: bool = False
+    ) -> tuple[Samples, MimiDecoderState]:
         """[K, F] -> [F * hop]"""
         import torch
 
-        at, made = copy.deepcopy(state) or Speaking(), [np.zeros(0, np.float32)]
+        at, made = copy.deepcopy(state) or MimiDecoderState(), [np.zeros(0, np.float32)]
         with torch.no_grad():
             for frame in np.asarray(codes, np.int64).T:
                 wave, at = self._frame(self._net.quantizer.decode(self._on(frame)[None, :, None]), at)
                 made.append(wave)
         return np.clip(np.concatenate(made), -1, 1), at
 
-    def _frame(self, latent: Any, at: Speaking) -> tuple[Samples, Speaking]:
+    def _frame(self, latent: Any, at: MimiDecoderState) -> tuple[Samples, MimiDecoderState]:
         """One latent [1, D, 1] -> its samples. Each part is given what it still reads of the past, and that is cut off again."""
         import torch
 
@@ -93,7 +99,7 @@ class Mimi:
         x = out.last_hidden_state.transpose(1, 2)
         context = x if at.context is None else torch.cat([at.context, x], -1)
         wave = decoder.decoder_seanet(context)[0, 0, -self.hop :].float().cpu().numpy()
-        return wave, Speaking(latent, out.cache, context[..., -self._reach :])
+        return wave, MimiDecoderState(latent, out.cache, context[..., -self._reach :])
 
     def _on(self, array: Any) -> Any:
         import torch

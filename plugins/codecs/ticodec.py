@@ -10,11 +10,11 @@ import numpy as np
 from fobench.api import registry
 from fobench.api.types import Samples
 from fobench.errors import PrerequisiteError
-from fobench_plugins.codecs.windowed_streaming import Codes, Overlapping
+from fobench_plugins.codecs.windowed_streaming import Codes, WindowedCodec
 from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
-    from reference_model.codec.ticodec import PublishedCodec
+    from reference_model.codec.ticodec import TiCodec
 
 PUBLISHED = "freeze-omni/qwen2-7b"  # of the checkpoints
 
@@ -26,7 +26,7 @@ def ticodec(
     seed: int = 0,
     device: str = "cpu",
     threads: int | None = None,
-) -> Overlapping:
+) -> WindowedCodec:
     """The published Freeze-Omni's codec (TiCodec, arXiv 2310.00014): 24 kHz, 40 frames/s of one codebook (400 bit/s).
 
     Whoever speaks, it answers in the published voice, which is no part of its codes. Its encoder normalises over time, so windows
@@ -37,7 +37,7 @@ def ticodec(
         import torch
 
         from reference_model.checkpoint.published.codec_loader import load
-        from reference_model.codec.ticodec import PublishedCodec, PublishedCodecConfig
+        from reference_model.codec.ticodec import TiCodec, TiCodecConfig
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     if threads is not None:
@@ -45,16 +45,16 @@ def ticodec(
     if random:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            codec = PublishedCodec(PublishedCodecConfig(with_encoder=True))
-        return Overlapping(PublishedWhole(codec.to(usable(device)), f"random weights, seed {seed}"))
+            codec = TiCodec(TiCodecConfig(with_encoder=True))
+        return WindowedCodec(OfflineTiCodec(codec.to(usable(device)), f"random weights, seed {seed}"))
     folder = registry.create("checkpoints", checkpoint) if checkpoint == PUBLISHED else Path(checkpoint).expanduser()
-    return Overlapping(PublishedWhole(load(folder).to(usable(device)), checkpoint))
+    return WindowedCodec(OfflineTiCodec(load(folder).to(usable(device)), checkpoint))
 
 
-class PublishedWhole:
-    """One `PublishedCodec` with its encoder, frozen, for whole windows."""
+class OfflineTiCodec:
+    """One `TiCodec` with its encoder, frozen, for whole windows."""
 
-    def __init__(self, codec: PublishedCodec, weights: str) -> None:
+    def __init__(self, codec: TiCodec, weights: str) -> None:
         """`weights`: where they are from, for the record."""
         self._codec, self._weights = codec.eval().requires_grad_(False), weights
         self.sample_rate_hz, self.hop = codec.sample_rate_hz, codec.config.hop

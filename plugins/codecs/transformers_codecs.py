@@ -12,10 +12,10 @@ import numpy as np
 from fobench.api.types import Samples
 from fobench.assets import hub
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench_plugins.codecs.windowed_streaming import Codes, Overlapping
+from fobench_plugins.codecs.windowed_streaming import Codes, WindowedCodec
 from fobench_plugins.devices import usable
 
-Make = Callable[["Model"], Any]
+Make = Callable[["LoadedCodec"], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Family:
     """One architecture: its model type, its usual weights, how many codebooks are used unless asked, how it is coded with."""
 
     kind: str  # transformers' model_type, and the codec's name
-    weights: hub.Weights
+    weights: hub.HubModel
     what: str
     codebooks: int | None  # None: all
     make: Make
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class LoadedCodec:
     """A loaded model, frozen, with the number of codebooks in use; `weights` says where they are from, for the record."""
 
     kind: str
@@ -66,7 +66,7 @@ def factory(family: Family) -> Callable[..., Any]:
         used = have if codebooks is None else codebooks
         if not 0 < used <= have:
             raise FobenchError(f"Codec {family.kind!r}: codebooks={used}; {told} has {have}, so 1 to {have}.")
-        return family.make(Model(family.kind, net.to(usable(device)).eval().requires_grad_(False), used, told))
+        return family.make(LoadedCodec(family.kind, net.to(usable(device)).eval().requires_grad_(False), used, told))
 
     make.__doc__ = (
         f"{family.what}\n\n`model`: a repository of the hub or a folder. `codebooks`: how many of its codebooks are used. "
@@ -75,10 +75,10 @@ def factory(family: Family) -> Callable[..., Any]:
     return make
 
 
-class Net:
+class TransformersCodec:
     """A model of transformers as a codec of whole recordings; `encode`'s codebooks are cut to those in use."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: LoadedCodec) -> None:
         config = model.net.config
         if getattr(config, "audio_channels", 1) != 1 or getattr(config, "normalize", False):
             raise FobenchError(
@@ -123,8 +123,8 @@ class Net:
         return torch.tensor(array, device=next(self._model.net.parameters()).device)
 
 
-def windowed(model: Model) -> Overlapping:
-    return Overlapping(Net(model))
+def windowed(model: LoadedCodec) -> WindowedCodec:
+    return WindowedCodec(TransformersCodec(model))
 
 
 def _codebooks(config: Any) -> int:
@@ -144,8 +144,8 @@ def _loaded(transformers: Any, family: Family, model: str, offline: bool) -> Any
     return transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
 
 
-def _weights(repo: str, kind: str) -> hub.Weights:
-    return hub.Weights(repo, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER")
+def _weights(repo: str, kind: str) -> hub.HubModel:
+    return hub.HubModel(repo, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER")
 
 
 def _drawn(torch: Any, transformers: Any, kind: str, seed: int) -> Any:
@@ -173,8 +173,8 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def weights(repo: str, kind: str, parameters: float | None, licence: str) -> hub.Weights:
+def weights(repo: str, kind: str, parameters: float | None, licence: str) -> hub.HubModel:
     """A codec's usual weights: `parameters` in 1e9, held as float32."""
-    return hub.Weights(
+    return hub.HubModel(
         repo, parameters, licence, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER", bytes_each=4
     )

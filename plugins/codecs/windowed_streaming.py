@@ -15,7 +15,7 @@ WINDOW_S = 1.0  # what a window keeps
 OVERLAP_S = 0.5  # what it reads before and after that, and drops
 
 
-class Whole(Protocol):
+class OfflineCodec(Protocol):
     """A codec of whole recordings."""
 
     sample_rate_hz: int
@@ -33,7 +33,7 @@ class Whole(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamPosition:
     """Where a stream stands: its input from `start` on, and the frame that comes out next. `start` counts in frames."""
 
     input: npt.NDArray[Any]
@@ -41,14 +41,14 @@ class Place:
     next: int = 0
 
 
-class Overlapping:
-    """A `Whole` codec under the streaming contract. Windows lie at the same places however the input is cut.
+class WindowedCodec:
+    """A `OfflineCodec` codec under the streaming contract. Windows lie at the same places however the input is cut.
 
     A frame comes out once its window and the overlap after it are full, so this adds a second and a half of latency: it is for
     measuring a codec's sound, and for codecs whose own model needs the whole.
     """
 
-    def __init__(self, whole: Whole, window_s: float = WINDOW_S, overlap_s: float = OVERLAP_S) -> None:
+    def __init__(self, whole: OfflineCodec, window_s: float = WINDOW_S, overlap_s: float = OVERLAP_S) -> None:
         self.sample_rate_hz, self.hop = whole.sample_rate_hz, whole.hop
         self.num_codebooks, self.cardinality = whole.num_codebooks, whole.cardinality
         self.frame_rate_hz = whole.sample_rate_hz / whole.hop
@@ -61,9 +61,11 @@ class Overlapping:
         sizes = {"window_s": self.window / self.frame_rate_hz, "overlap_s": self.overlap / self.frame_rate_hz}
         return {**self._whole.about(), "streaming": "cannot: windowed with overlap", **sizes}
 
-    def encode(self, audio: Samples, state: Place | None = None, last: bool = False) -> tuple[Codes, Place]:
+    def encode(
+        self, audio: Samples, state: StreamPosition | None = None, last: bool = False
+    ) -> tuple[Codes, StreamPosition]:
         """[T] -> [K, F], the frames whose windows are full; a last, unfinished frame is filled up with zeros."""
-        at = state or Place(np.zeros(0, np.float32))
+        at = state or StreamPosition(np.zeros(0, np.float32))
         wave = np.concatenate([at.input, np.asarray(audio, np.float32)])
         if last:
             wave = np.pad(wave, (0, -len(wave) % self.hop))
@@ -75,9 +77,11 @@ class Overlapping:
             made.append(codes[:, first - start : end - start])
         return np.concatenate(made, axis=1), self._after(at, wave, sum(c.shape[1] for c in made), self.hop)
 
-    def decode(self, codes: Codes, state: Place | None = None, last: bool = False) -> tuple[Samples, Place]:
+    def decode(
+        self, codes: Codes, state: StreamPosition | None = None, last: bool = False
+    ) -> tuple[Samples, StreamPosition]:
         """[K, F] -> [T], the samples of the frames whose windows are full."""
-        at = state or Place(np.zeros((0, self.num_codebooks), np.int64))
+        at = state or StreamPosition(np.zeros((0, self.num_codebooks), np.int64))
         frames = np.concatenate([at.input, np.asarray(codes, np.int64).T])  # [F, K]
         made, done = [np.zeros(0, np.float32)], 0
         for first, end, start, stop in self._windows(at, at.start + len(frames), last):
@@ -88,7 +92,7 @@ class Overlapping:
             done += end - first
         return np.clip(np.concatenate(made), -1, 1).astype(np.float32), self._after(at, frames, done, 1)
 
-    def _windows(self, at: Place, have: int, last: bool) -> list[tuple[int, int, int, int]]:
+    def _windows(self, at: StreamPosition, have: int, last: bool) -> list[tuple[int, int, int, int]]:
         """(first, end, start, stop), all in frames: first..end comes out of what lies in start..stop."""
         found = []
         for first in range(at.next, have, self.window):
@@ -98,7 +102,7 @@ class Overlapping:
             found.append((first, min(end, have), max(0, first - self.overlap), min(end + self.overlap, have)))
         return found
 
-    def _after(self, at: Place, input: npt.NDArray[Any], done: int, size: int) -> Place:
+    def _after(self, at: StreamPosition, input: npt.NDArray[Any], done: int, size: int) -> StreamPosition:
         """The place after `done` further frames; of the input (`size` items a frame) what is still to be read is kept."""
         start = max(at.start, at.next + done - self.overlap)
-        return Place(input[(start - at.start) * size :].copy(), start, at.next + done)
+        return StreamPosition(input[(start - at.start) * size :].copy(), start, at.next + done)

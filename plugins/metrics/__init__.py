@@ -143,35 +143,35 @@ def takeover_rate() -> Metric:
     """Share of scenarios in which the system takes the floor: 1 s of audible speech, or more than 3 words."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.Rate("takeover_rate", "none", turn_taking.takes_over)
+    return turn_taking.ScenarioRate("takeover_rate", "none", turn_taking.takes_over)
 
 
 def pause_takeover_rate() -> Metric:
     """Share of scenarios with a pause inside the user's turn in which the system takes the floor there."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.Rate("pause_takeover_rate", "lower", turn_taking.takes_over_in_pause, version=2)
+    return turn_taking.ScenarioRate("pause_takeover_rate", "lower", turn_taking.takes_over_in_pause, version=2)
 
 
 def turn_success() -> Metric:
     """Share of scenarios in which the system is silent in the user's span and speaks in its own."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.Rate("turn_success", "higher", turn_taking.succeeds, version=3)
+    return turn_taking.ScenarioRate("turn_success", "higher", turn_taking.succeeds, version=3)
 
 
 def interrupts_user_rate() -> Metric:
     """Share of scenarios in which the system becomes audible while the user still holds the turn."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.Rate("interrupts_user_rate", "lower", turn_taking.speaks_over, version=2)
+    return turn_taking.ScenarioRate("interrupts_user_rate", "lower", turn_taking.speaks_over, version=2)
 
 
 def response_after_interrupt() -> Metric:
     """Share of interruptions by a new question that are answered correctly."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.Rate("response_after_interrupt", "higher", turn_taking.answers_interrupt)
+    return turn_taking.ScenarioRate("response_after_interrupt", "higher", turn_taking.answers_interrupt)
 
 
 def yield_rate() -> Metric:

@@ -11,7 +11,7 @@ from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench_plugins.metrics.aggregation import given, known, missing, no_total, share
-from fobench_plugins.metrics.correctness import Route, Verdict, judged, verdict
+from fobench_plugins.metrics.correctness import Correctness, Route, judged, verdict
 
 
 class Accuracy:
@@ -37,7 +37,7 @@ class Accuracy:
         return given(self, found.right, scenario, failed=found.failed, verdict=asdict(found))
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
-        verdicts = [Verdict(**score.detail["verdict"]) for score in scores if "verdict" in score.detail]
+        verdicts = [Correctness(**score.detail["verdict"]) for score in scores if "verdict" in score.detail]
         wrong = Counter(v.reason for v in verdicts if v.right is False)
         counts = {
             "n_no_reply": wrong["no reply"],

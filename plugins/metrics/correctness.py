@@ -16,7 +16,7 @@ SPOKEN = ("s2t", "s2s")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Correctness:
     """`right` is None where the route cannot be judged. `reason` says why it is None, or wrong without a look at the text.
 
     `failed`: the scenario has a failure. `unparsed`: a multiple-choice reply that takes no choice. `unavailable`: the run
@@ -30,22 +30,22 @@ class Verdict:
     unavailable: bool = False
 
 
-def verdict(trace: Trace, route: Route) -> Verdict:
+def verdict(trace: Trace, route: Route) -> Correctness:
     """Whether the reply by `route` holds an accepted answer.
 
     No reply is a wrong one. So is, on the spoken routes, a trace's failure: only the system's own (it raised, hung, died,
     gave bad audio) is ever recorded as one. On a text route, which is then not run, it gives no verdict.
     """
     if not trace.scenario.expect.answers:
-        return Verdict(None, "no answers to match")
+        return Correctness(None, "no answers to match")
     if trace.failure and (route in SPOKEN or trace.routes.get(route) is None):
-        return Verdict(False if route in SPOKEN else None, f"failure: {trace.failure.kind}", failed=True)
+        return Correctness(False if route in SPOKEN else None, f"failure: {trace.failure.kind}", failed=True)
     if route in SPOKEN and not trace.question:
-        return Verdict(None, "the question was not asked")
+        return Correctness(None, "the question was not asked")
     text, reason = reply_text(trace, route)
     if text is None:
-        return Verdict(None, reason, unavailable=True)
-    return match(text, trace.scenario.expect) if text.strip() else Verdict(False, "no reply")
+        return Correctness(None, reason, unavailable=True)
+    return match(text, trace.scenario.expect) if text.strip() else Correctness(False, "no reply")
 
 
 def reply_text(trace: Trace, route: Route) -> tuple[str | None, str]:
@@ -60,17 +60,17 @@ def reply_text(trace: Trace, route: Route) -> tuple[str | None, str]:
     return (answer.text if answer else ""), ""
 
 
-def match(text: str, expect: Expect) -> Verdict:
+def match(text: str, expect: Expect) -> Correctness:
     """Containment of an answer; of a multiple-choice question, the choice that was taken (none or several: unparsed)."""
     if not expect.choices:
-        return Verdict(contains(text, expect.answers))
+        return Correctness(contains(text, expect.answers))
     taken = parse_choice(text, expect.choices)
     if taken is None:
-        return Verdict(False, "unparsed", unparsed=True)
-    return Verdict(taken in right_choices(expect.answers, expect.choices))
+        return Correctness(False, "unparsed", unparsed=True)
+    return Correctness(taken in right_choices(expect.answers, expect.choices))
 
 
-def judged(verdicts: Sequence[Verdict]) -> bool:
+def judged(verdicts: Sequence[Correctness]) -> bool:
     """Whether the route was judged at all: failures count as wrong only beside replies that were looked at.
 
     A run without a judge would else have an accuracy of 0 from its failures alone.

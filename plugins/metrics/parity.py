@@ -11,13 +11,13 @@ from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench.statistics import bootstrap, proportions
 from fobench_plugins.metrics.aggregation import absences, missing
-from fobench_plugins.metrics.correctness import ROUTES, Route, Verdict, judged, verdict
+from fobench_plugins.metrics.correctness import ROUTES, Correctness, Route, judged, verdict
 
 POINTS = 100.0  # points in a share of 1
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class ParityPairs:
     """Items judged on both routes: `tested` and `reference` are 1.0 for right."""
 
     tested: tuple[float, ...]
@@ -79,7 +79,7 @@ class Parity:
         ci = points(bootstrap.paired_difference(pairs.reference, pairs.tested))
         return Score(name, self.version, loss, "points", pairs.n, "lower", ci=ci, detail=detail)
 
-    def _test(self, pairs: Pairs) -> dict[str, Any]:
+    def _test(self, pairs: ParityPairs) -> dict[str, Any]:
         """McNemar and non-inferiority of tested - reference."""
         if not pairs.n:
             return {"n_pairs": 0, "margin": self.margin}
@@ -102,29 +102,29 @@ class Parity:
         }
 
 
-def verdicts(scores: Sequence[Score], route: Route) -> list[Verdict]:
-    return [Verdict(**score.detail["routes"][route]) for score in scores]
+def verdicts(scores: Sequence[Score], route: Route) -> list[Correctness]:
+    return [Correctness(**score.detail["routes"][route]) for score in scores]
 
 
-def paired(scores: Sequence[Score], tested: Route, reference: Route) -> Pairs:
+def paired(scores: Sequence[Score], tested: Route, reference: Route) -> ParityPairs:
     """The items with a verdict on both routes; none if a route was not judged at all."""
     first, second = verdicts(scores, tested), verdicts(scores, reference)
     if not judged(first) or not judged(second):
-        return Pairs((), ())
+        return ParityPairs((), ())
     rows = [
         (float(a.right), float(b.right))
         for a, b in zip(first, second, strict=True)
         if a.right is not None and b.right is not None
     ]
-    return Pairs(tuple(r[0] for r in rows), tuple(r[1] for r in rows))
+    return ParityPairs(tuple(r[0] for r in rows), tuple(r[1] for r in rows))
 
 
-def unpaired(scores: Sequence[Score], pairs: Pairs) -> dict[str, int]:
+def unpaired(scores: Sequence[Score], pairs: ParityPairs) -> dict[str, int]:
     """How many scenarios made no pair, and how many of all failed."""
     return {"n_unpaired": len(scores) - pairs.n, "n_failed": absences(scores)["n_failed"]}
 
 
-def why_not(scores: Sequence[Score], pairs: Pairs, *routes: Route) -> str:
+def why_not(scores: Sequence[Score], pairs: ParityPairs, *routes: Route) -> str:
     """Why there are no pairs; "" if there are some."""
     if pairs.n:
         return ""

@@ -30,7 +30,7 @@ SECONDS, WORDS = 1.0, 3  # a take-over lasts so long, or has more words
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TimedWord:
     """A word and when it was heard, in seconds."""
 
     text: str
@@ -76,12 +76,12 @@ def figures(traces: Sequence[Trace]) -> dict[str, Any]:
     }
 
 
-def takes_over(heard: Sequence[Chunk]) -> bool:
+def takes_over(heard: Sequence[TimedWord]) -> bool:
     """Their TO of a sample."""
     return bool(heard) and (heard[-1].end_s - heard[0].start_s >= SECONDS or len(heard) > WORDS)
 
 
-def delay_s(trace: Trace, heard: Sequence[Chunk]) -> float | None:
+def delay_s(trace: Trace, heard: Sequence[TimedWord]) -> float | None:
     """From the end of the user's last turn that wants an answer to the first chunk heard since it began."""
     asked = trace.question
     if asked is None:
@@ -90,7 +90,7 @@ def delay_s(trace: Trace, heard: Sequence[Chunk]) -> float | None:
     return None if first is None else first - asked.end_ns / NS_PER_S
 
 
-def chunks(trace: Trace) -> Iterator[Chunk]:
+def chunks(trace: Trace) -> Iterator[TimedWord]:
     """The words that were heard, each where it was heard; of what a stop cut off, those that began before it."""
     stops = {reply.reply: reply for reply in trace.replies}
     for event in trace.of(EventKind.AUDIO):
@@ -101,7 +101,7 @@ def chunks(trace: Trace) -> Iterator[Chunk]:
         for index, word in enumerate(words):
             start, end = event.playback_ns + index * each, event.playback_ns + (index + 1) * each
             if start < last:
-                yield Chunk(word, start / NS_PER_S, min(end, last) / NS_PER_S)
+                yield TimedWord(word, start / NS_PER_S, min(end, last) / NS_PER_S)
 
 
 def _cut_ns(trace: Trace, event: Event, end_ns: int) -> int:

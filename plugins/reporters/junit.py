@@ -15,7 +15,7 @@ from fobench_plugins.reporters.comparison import view
 from fobench_plugins.reporters.comparison.view import GateRow
 from fobench_plugins.reporters.views import headline
 from fobench_plugins.reporters.views.formatting import given, legal, line
-from fobench_plugins.reporters.views.outcome import Outcome, Verdict, verdicts
+from fobench_plugins.reporters.views.outcome import Outcome, OutcomeLine, verdicts
 
 GATED = {"regression": "failure", "inconclusive": "error"}
 RESULTS = {Outcome.FAILED: "error", Outcome.WRONG: "failure", Outcome.UNSCORED: "skipped"}
@@ -39,7 +39,7 @@ def _write(tree: ET.Element, path: Path) -> Path:
 
 def document(results: Results) -> ET.Element:
     """<testsuites> with a <testsuite> for each suite of scenarios; totals are its properties."""
-    cases: dict[str, list[tuple[Trace, Verdict]]] = {}
+    cases: dict[str, list[tuple[Trace, OutcomeLine]]] = {}
     for trace, verdict in zip(results.traces, verdicts(results), strict=True):
         cases.setdefault(trace.scenario.suite, []).append((trace, verdict))
     root = _element("testsuites", {"name": f"fobench: {headline.title(results)}"})
@@ -48,7 +48,7 @@ def document(results: Results) -> ET.Element:
     return root
 
 
-def _suite(name: str, cases: list[tuple[Trace, Verdict]], results: Results) -> ET.Element:
+def _suite(name: str, cases: list[tuple[Trace, OutcomeLine]], results: Results) -> ET.Element:
     outcomes = [verdict.outcome for _, verdict in cases]
     attributes = {
         "name": name,
@@ -72,7 +72,7 @@ def _properties(results: Results) -> ET.Element:
     return properties
 
 
-def _case(trace: Trace, verdict: Verdict) -> ET.Element:
+def _case(trace: Trace, verdict: OutcomeLine) -> ET.Element:
     scenario = trace.scenario
     case = _element("testcase", {"classname": scenario.suite, "name": scenario.id, "time": _time(trace.duration_ns)})
     kind = RESULTS.get(verdict.outcome)

@@ -21,7 +21,7 @@ from fobench_plugins.reporters.html import trend_charts
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
 from fobench_plugins.reporters.views.formatting import NONE, line
 from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
-from fobench_plugins.reporters.views.run_table import Cell, Group
+from fobench_plugins.reporters.views.run_table import RunCell, RunTableGroup
 from fobench_plugins.reporters.views.tables import Table, tables
 
 WIDTH = 100  # at most: wider tables are harder to read
@@ -98,14 +98,14 @@ def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> No
     console.print()
 
 
-def _group(made: RichTable, group: Group, shown: slice) -> None:
+def _group(made: RichTable, group: RunTableGroup, shown: slice) -> None:
     made.add_section()
     made.add_row(_text(group.title, style="bold"))
     for row in group.lines:
         made.add_row(_text(row.label), *(_cell(cell) for cell in row.cells[shown]), _text(row.shared))
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: RunCell) -> Text:
     return _text(cell.value).append("\n").append(_text(cell.rest, style="dim"))
 
 

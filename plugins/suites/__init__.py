@@ -15,9 +15,9 @@ def controls(
     answer: str | None = None,
 ) -> Suite:
     """Exactly timed users made of tones, for the scripted systems. `families`: names parted by commas, taken in turn."""
-    from fobench_plugins.suites.controls import Controls
+    from fobench_plugins.suites.controls import ControlsSuite
 
-    return Controls(count, families, text, answer)
+    return ControlsSuite(count, families, text, answer)
 
 
 def duplex(
@@ -32,18 +32,18 @@ def duplex(
     only these, parted by commas. `sound`: tones of known length instead of speech, for the scripted systems. Another `voice`
     or `speakers` of it (parted by commas) are spoken at first use and kept.
     """
-    from fobench_plugins.suites.duplex.suite import Duplex
+    from fobench_plugins.suites.duplex.suite import DuplexSuite
 
-    return Duplex(families, count, controls, sound, voice, speakers)
+    return DuplexSuite(families, count, controls, sound, voice, speakers)
 
 
 def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
     """Own recordings and scenarios: a JSON-lines manifest, a scenario file (TOML), a folder of audio files. `skip_bad`: leave
     out what is broken.
     """
-    from fobench_plugins.suites.manifest import Manifest
+    from fobench_plugins.suites.manifest import ManifestSuite
 
-    return Manifest(path, skip_bad, shuffle)
+    return ManifestSuite(path, skip_bad, shuffle)
 
 
 def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str | None = None) -> Suite:
@@ -52,9 +52,9 @@ def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str
     """
     from pathlib import Path
 
-    from fobench_plugins.suites.spoken_qa.suite import SpokenQA
+    from fobench_plugins.suites.spoken_qa.suite import SpokenQASuite
 
-    return SpokenQA(voice, speakers, Path(questions).expanduser() if questions else None)
+    return SpokenQASuite(voice, speakers, Path(questions).expanduser() if questions else None)
 
 
 def hub(
@@ -72,18 +72,18 @@ def hub(
     """
     from pathlib import Path
 
-    from fobench_plugins.suites.hub import Hub, source
+    from fobench_plugins.suites.hub import HubSuite, source
 
     where = source(name, subset=subset, split=split, revision=revision)
     columns = {"audio": audio, "question": question, "answer": answer}
-    return Hub(name, where, Path(path).expanduser() if path else None, columns)
+    return HubSuite(name, where, Path(path).expanduser() if path else None, columns)
 
 
 def full_duplex_bench(path: str) -> Suite:
     """The user audio of Full-Duplex-Bench (v1, v1.5) in a folder of its layout; its users do not react."""
-    from fobench_plugins.suites.full_duplex_bench import FullDuplexBench
+    from fobench_plugins.suites.full_duplex_bench import FullDuplexBenchSuite
 
-    return FullDuplexBench(path)
+    return FullDuplexBenchSuite(path)
 
 
 FACTORIES: Factories = {

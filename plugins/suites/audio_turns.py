@@ -16,7 +16,7 @@ from fobench.assets.files import disk_errors
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioFacts:
     """What is known of a clean audio file: a hash of its sound, and the bounds of its speech."""
 
     sha256: str
@@ -37,16 +37,16 @@ def turn(path: Path, **fields: Any) -> Turn:
     return Turn(audio=str(path), **{**asdict(sound(path)), **{k: v for k, v in fields.items() if v is not None}})
 
 
-def sound(path: Path) -> Sound:
+def sound(path: Path) -> AudioFacts:
     """Decoded once, however many turns it makes, unless the file changes. Raises `FobenchError` for audio that cannot be used."""
     stat = path.stat() if path.is_file() else None
     return _sound(path, stat and (stat.st_mtime_ns, stat.st_size))
 
 
 @lru_cache(maxsize=1024)
-def _sound(path: Path, _version: tuple[int, int] | None) -> Sound:
+def _sound(path: Path, _version: tuple[int, int] | None) -> AudioFacts:
     chunk = audio.load(path)
-    return Sound(audio.sha256(chunk.samples, chunk.rate_hz), *audio.speech_bounds(chunk))
+    return AudioFacts(audio.sha256(chunk.samples, chunk.rate_hz), *audio.speech_bounds(chunk))
 
 
 def made(path: Path, write: Callable[[Path], object]) -> Path:

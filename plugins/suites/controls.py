@@ -26,7 +26,7 @@ PAUSE_MS = 1200
 SPEAKER = "tone"
 
 
-class Maker:
+class ToneMaker:
     """Draws the sounds of one scenario: `seed` decides lengths and pitches."""
 
     def __init__(self, seed: int, text: str | None) -> None:
@@ -84,7 +84,7 @@ def _over(delay_ms: int) -> Anchor:
     return Anchor("reply_audible", delay_ms * NS_PER_MS)
 
 
-FAMILIES: dict[str, Callable[[Maker], tuple[Turn, ...]]] = {
+FAMILIES: dict[str, Callable[[ToneMaker], tuple[Turn, ...]]] = {
     "question": lambda make: (make.ask(),),
     "interruption": lambda make: (make.ask(), make.ask("interrupt", INTO_REPLY)),
     "backchannel": lambda make: (make.ask(), make.utter("backchannel", 300)),
@@ -98,7 +98,7 @@ FAMILIES: dict[str, Callable[[Maker], tuple[Turn, ...]]] = {
 }
 
 
-class Controls:
+class ControlsSuite:
     """`count` scenarios, the `families` in turn (names parted by commas; see `FAMILIES`).
 
     `text` and `answer`: what the questions are said to ask, for what a scripted system writes; their sound stays a tone.
@@ -128,7 +128,7 @@ class Controls:
                 id=name,
                 suite="controls",
                 seed=own,
-                turns=FAMILIES[family](Maker(own, self.text)),
+                turns=FAMILIES[family](ToneMaker(own, self.text)),
                 expect=Expect(answers=self.answers, family=family),
                 tags={"family": family},
                 patience_ns=PATIENCE_NS,

@@ -30,7 +30,7 @@ HAPPENINGS = ("pause.json", "turn_taking.json", "interrupt.json", "metadata.json
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BenchmarkTask:
     """A task of theirs: the family that it is here, and the role of what happens in it ("": a pause)."""
 
     family: str
@@ -38,17 +38,17 @@ class Task:
 
 
 TASKS = {  # by how the folder's name ends
-    "pause_handling": Task("pause", ""),
-    "turn_taking": Task("turn_taking"),
-    "user_interruption": Task("interruption", "interrupt"),
-    "user_backchannel": Task("backchannel", "backchannel"),
-    "talking_to_other": Task("side_talk", "side_talk"),
-    "background_speech": Task("background", "background"),
-    "backchannel": Task("listening"),  # v1: when the system should murmur; no metric of ours
+    "pause_handling": BenchmarkTask("pause", ""),
+    "turn_taking": BenchmarkTask("turn_taking"),
+    "user_interruption": BenchmarkTask("interruption", "interrupt"),
+    "user_backchannel": BenchmarkTask("backchannel", "backchannel"),
+    "talking_to_other": BenchmarkTask("side_talk", "side_talk"),
+    "background_speech": BenchmarkTask("background", "background"),
+    "backchannel": BenchmarkTask("listening"),  # v1: when the system should murmur; no metric of ours
 }
 
 
-class FullDuplexBench:
+class FullDuplexBenchSuite:
     """Scenarios of all samples under a path, in the order of their names."""
 
     def __init__(self, path: str) -> None:
@@ -75,7 +75,7 @@ class FullDuplexBench:
             )
 
 
-def task_of(sample: Path) -> tuple[str, Task]:
+def task_of(sample: Path) -> tuple[str, BenchmarkTask]:
     """(the folder's name, the task) of a sample. Raises `FobenchError` for a folder that is none of theirs."""
     for folder in (sample.parent.absolute(), *sample.parent.absolute().parents[:1]):
         for ending, task in TASKS.items():
@@ -105,7 +105,7 @@ def _happening(entry: dict[str, Any]) -> tuple[int, int, str | None]:
     return round(start * NS_PER_S), round(end * NS_PER_S), text
 
 
-def _turns(sample: Path, task: Task) -> Iterator[Turn]:
+def _turns(sample: Path, task: BenchmarkTask) -> Iterator[Turn]:
     """The channel in pieces, one behind the other."""
     chunk = audio.load(sample / INPUT)
     happened = [] if task.role is None else happenings(sample)

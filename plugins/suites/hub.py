@@ -27,7 +27,7 @@ CHOICE = re.compile(r"(?:^|[\s(])([A-H])[.):]\s*(.+?)(?=\s*(?:[\s(][A-H][.):]\s|
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class HubSet:
     """Where a set lies on the hub. `choices`: its questions name the options A, B, C, ... that they offer."""
 
     repository: str
@@ -39,20 +39,20 @@ class Source:
 
 VOICEBENCH = "hlt-lab/voicebench"
 NAMES = {
-    "llama-questions": Source("TwinkStart/llama-questions"),
-    "web-questions": Source("TwinkStart/speech-web-questions"),
-    "trivia-qa": Source("TwinkStart/speech-triavia-qa"),
-    "voicebench-sd-qa": Source(VOICEBENCH, "sd-qa", "usa"),
-    "voicebench-openbookqa": Source(VOICEBENCH, "openbookqa", choices=True),
-    "voicebench-bbh": Source(VOICEBENCH, "bbh"),
-    "voicebench-alpacaeval": Source(VOICEBENCH, "alpacaeval"),
-    "voicebench-commoneval": Source(VOICEBENCH, "commoneval"),
-    "voicebench-ifeval": Source(VOICEBENCH, "ifeval"),
+    "llama-questions": HubSet("TwinkStart/llama-questions"),
+    "web-questions": HubSet("TwinkStart/speech-web-questions"),
+    "trivia-qa": HubSet("TwinkStart/speech-triavia-qa"),
+    "voicebench-sd-qa": HubSet(VOICEBENCH, "sd-qa", "usa"),
+    "voicebench-openbookqa": HubSet(VOICEBENCH, "openbookqa", choices=True),
+    "voicebench-bbh": HubSet(VOICEBENCH, "bbh"),
+    "voicebench-alpacaeval": HubSet(VOICEBENCH, "alpacaeval"),
+    "voicebench-commoneval": HubSet(VOICEBENCH, "commoneval"),
+    "voicebench-ifeval": HubSet(VOICEBENCH, "ifeval"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnNames:
     """The names of the columns; None: there is none."""
 
     audio: str
@@ -60,10 +60,10 @@ class Columns:
     answer: str | None
 
 
-class Hub:
+class HubSuite:
     """The scenarios of one set, in its order. See the factory for the options."""
 
-    def __init__(self, name: str, source: Source, path: Path | None, columns: Mapping[str, str | None]) -> None:
+    def __init__(self, name: str, source: HubSet, path: Path | None, columns: Mapping[str, str | None]) -> None:
         self.name, self.source = name, source
         self.rows = _local(path, source) if path else _remote(name, source)
         self.columns = _columns(f"hub:{name}", self.rows.column_names, columns)
@@ -92,11 +92,11 @@ class Hub:
         return made(path, lambda partial: partial.write_bytes(content))
 
 
-def source(name: str, **changes: str | None) -> Source:
+def source(name: str, **changes: str | None) -> HubSet:
     """The table's entry for a name, or a repository `owner/name` as it is; `changes` that are not None replace its fields."""
     if name not in NAMES and "/" not in name:
         raise unknown("set of suite family 'hub:'", name, [*NAMES, "OWNER/REPOSITORY"])
-    found = NAMES.get(name) or Source(name)
+    found = NAMES.get(name) or HubSet(name)
     return replace(found, **{field: value for field, value in changes.items() if value is not None})  # type: ignore[arg-type]
 
 
@@ -122,7 +122,7 @@ def choices(question: str) -> tuple[str, ...]:
     return tuple(text.strip(" .;,\n") for _, text in found) if labels and "ABCDEFGH".startswith(labels) else ()
 
 
-def _remote(name: str, source: Source) -> Any:
+def _remote(name: str, source: HubSet) -> Any:
     """The set from the hub or its cache. Raises `PrerequisiteError` where neither has it."""
     datasets = _datasets()
     try:
@@ -137,7 +137,7 @@ def _remote(name: str, source: Source) -> Any:
         ) from error
 
 
-def _local(path: Path, source: Source) -> Any:
+def _local(path: Path, source: HubSet) -> Any:
     """A local copy of the set's parquet files: those of its subset and split, where their names tell."""
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
@@ -160,7 +160,7 @@ def _datasets() -> Any:
     return datasets
 
 
-def _columns(what: str, names: Sequence[str], given: Mapping[str, str | None]) -> Columns:
+def _columns(what: str, names: Sequence[str], given: Mapping[str, str | None]) -> ColumnNames:
     """The columns to use. Raises `FobenchError` for one that is not there, or where there is no audio."""
     for role, name in given.items():
         if name is not None and name not in names:
@@ -172,7 +172,7 @@ def _columns(what: str, names: Sequence[str], given: Mapping[str, str | None]) -
         )
     question = given.get("question") or next((n for n in QUESTION_COLUMNS if n in names), None)
     answer = given.get("answer") or next((n for n in ANSWER_COLUMNS if n in names), None)
-    return Columns(audio, question, answer)
+    return ColumnNames(audio, question, answer)
 
 
 def _undecoded(rows: Any, column: str) -> Any:

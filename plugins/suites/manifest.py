@@ -15,7 +15,7 @@ from fobench_plugins.suites.scenario_builder import scenario as staged
 SHOWN = 10  # problems listed; the rest is counted
 
 
-class Manifest:
+class ManifestSuite:
     """Scenarios from a manifest (see `manifest_lines`); each line, its texts and audio headers, is checked up front.
 
     `skip_bad`: leave out, count and name what cannot be used instead of refusing it all. `shuffle`: in an order drawn by

@@ -29,7 +29,7 @@ from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import whole
 from fobench_plugins.suites import noise_generators
-from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE, Item, Spoken
+from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE, ScenarioSpec, TurnSpec
 
 MANIFEST = "manifest.jsonl"
 VERSION = 1  # of scenario files
@@ -48,15 +48,15 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedManifest:
     """The usable items of a manifest, and what is wrong with the others: `place: what`."""
 
     name: str
-    items: list[Item] = field(default_factory=list)
+    items: list[ScenarioSpec] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def read(target: str) -> Reading:
+def read(target: str) -> ParsedManifest:
     """Reads a JSON-lines or scenario file, a folder with `manifest.jsonl`, or a folder of audio files with texts beside them.
 
     Audio is checked by its header, and by its samples where the format can hold what is no number. Raises `FobenchError`
@@ -66,7 +66,7 @@ def read(target: str) -> Reading:
     if not path.exists():
         raise FobenchError(f"Manifest {target} does not exist. Give a JSON-lines file or a folder of audio files.")
     listing = path / MANIFEST if path.is_dir() else path
-    reading = Reading((path if path.is_dir() or path.name != MANIFEST else path.parent).absolute().name)
+    reading = ParsedManifest((path if path.is_dir() or path.name != MANIFEST else path.parent).absolute().name)
     for where, make in _listed(listing) if listing.is_file() else _files(path):
         try:
             item = make()
@@ -83,20 +83,20 @@ def read(target: str) -> Reading:
     return reading
 
 
-class _Maker:
+class _ItemParser:
     """Makes the item of one place; calling it raises `FobenchError` for what is wrong there."""
 
     def __init__(self, where: str, folder: Path, data: Any) -> None:
         self.where, self.folder, self.data = where, folder, data
 
-    def __call__(self) -> Item:
+    def __call__(self) -> ScenarioSpec:
         data = self._decoded()
         _check_keys(data)
         if "turns" in data and not data["turns"]:
             raise FobenchError("'turns' is empty")
         described = data.get("turns") or [data]
         turns = tuple(self._spoken(turn, index) for index, turn in enumerate(described))
-        return Item(
+        return ScenarioSpec(
             where=self.where,
             id=str(data.get("id", "")) or _named(turns[0], self.where),
             turns=turns,
@@ -118,7 +118,7 @@ class _Maker:
             raise FobenchError("holds half a character (a lone surrogate, such as \\ud800)")
         return {key: value for key, value in data.items() if value is not None}
 
-    def _spoken(self, data: Any, index: int) -> Spoken:
+    def _spoken(self, data: Any, index: int) -> TurnSpec:
         if not isinstance(data, dict):
             raise FobenchError(f"turn {index} must be a JSON object")
         data = {key: value for key, value in data.items() if value is not None}
@@ -133,7 +133,7 @@ class _Maker:
         role = data.get("role", "question")
         if role not in ROLES:
             raise FobenchError(_unknown("role", role, ROLES))
-        return Spoken(
+        return TurnSpec(
             path=self.folder / data["audio"] if "audio" in data else None,
             say=data.get("say"),
             voice=data.get("voice", VOICE),
@@ -150,11 +150,11 @@ class _Maker:
         )
 
 
-def _listed(path: Path) -> Iterator[tuple[str, _Maker]]:
+def _listed(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     return _tables(path) if path.suffix == ".toml" else _lines(path)
 
 
-def _tables(path: Path) -> Iterator[tuple[str, _Maker]]:
+def _tables(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     """The tables `[[scenario]]` of a scenario file. Raises `FobenchError` for what is no such file."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -174,10 +174,10 @@ def _tables(path: Path) -> Iterator[tuple[str, _Maker]]:
         where = f"{path.name}: scenario {number}" + (
             f" ({table['id']})" if isinstance(table, dict) and "id" in table else ""
         )
-        yield where, _Maker(where, path.parent, table)
+        yield where, _ItemParser(where, path.parent, table)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, _Maker]]:
+def _lines(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -185,16 +185,16 @@ def _lines(path: Path) -> Iterator[tuple[str, _Maker]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{path.name}:{number}"
-            yield where, _Maker(where, path.parent, line)
+            yield where, _ItemParser(where, path.parent, line)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, _Maker]]:
+def _files(folder: Path) -> Iterator[tuple[str, _ItemParser]]:
     for path in sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in AUDIO_SUFFIXES):
         name = path.relative_to(folder)
         beside = path.with_suffix(".txt")
         text = beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""
         data = {"audio": str(name), "id": name.with_suffix("").as_posix(), "text": text or None}
-        yield name.as_posix(), _Maker(name.as_posix(), folder, data)
+        yield name.as_posix(), _ItemParser(name.as_posix(), folder, data)
 
 
 def _check_keys(data: Mapping[str, Any]) -> None:
@@ -247,12 +247,12 @@ def _unknown(what: str, name: Any, choices: tuple[str, ...]) -> str:
     return f"unknown {what} {name!r}{hint} (choices: {', '.join(choices)})"
 
 
-def _named(first: Spoken, where: str) -> str:
+def _named(first: TurnSpec, where: str) -> str:
     """The id of an item that gives none: its file's name, or its place."""
     return first.path.stem if first.path else where.replace(": ", "-").replace(":", "-").replace(" ", "-")
 
 
-def _check_sound(spoken: Spoken) -> None:
+def _check_sound(spoken: TurnSpec) -> None:
     """Raises `FobenchError` for a sound that cannot be: no words, an unknown voice or noise, no length, a bad file."""
     if not all(map(math.isfinite, (spoken.level_db, spoken.snr_db or 0.0))):
         raise FobenchError("level_db and snr_db must be finite numbers of dB")
@@ -271,7 +271,7 @@ def _check_sound(spoken: Spoken) -> None:
         _check_audio(spoken, spoken.path)
 
 
-def _check_audio(spoken: Spoken, path: Path) -> None:
+def _check_audio(spoken: TurnSpec, path: Path) -> None:
     """Raises `FobenchError` for audio that its header, or samples that are no numbers, rule out."""
     import soundfile
 
@@ -293,7 +293,7 @@ def _check_audio(spoken: Spoken, path: Path) -> None:
         raise FobenchError(f"speech from {start / 1e9:g} to {end / 1e9:g} s is not within {name} ({info.duration:g} s)")
 
 
-def _drop_duplicates(reading: Reading) -> None:
+def _drop_duplicates(reading: ParsedManifest) -> None:
     first: dict[str, str] = {}
     for item in reading.items:
         if item.id in first:

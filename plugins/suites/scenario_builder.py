@@ -18,7 +18,7 @@ from fobench.api.types import AudioChunk, Samples, ns_to_samples
 from fobench.assets.store import home
 from fobench_plugins.suites import noise_generators
 from fobench_plugins.suites.audio_turns import item_seed, made, sound, turn
-from fobench_plugins.suites.scenario_spec import Item, Spoken
+from fobench_plugins.suites.scenario_spec import ScenarioSpec, TurnSpec
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE as QUESTIONS
 from fobench_plugins.suites.spoken_qa.clip_archive import unpacked
 from fobench_plugins.suites.spoken_qa.suite import speak
@@ -29,7 +29,7 @@ BABBLERS = 4  # voices in a babble
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
+class ShippedClip:
     """A rendered line that comes with the package; bounds are those of its speech."""
 
     path: Path
@@ -37,7 +37,7 @@ class Shipped:
     end_ns: int
 
 
-def scenario(item: Item, suite: str, seed: int) -> Scenario:
+def scenario(item: ScenarioSpec, suite: str, seed: int) -> Scenario:
     """The item with its sound. Raises `FobenchError` for audio that cannot be used."""
     own = item_seed(seed, item.id)
     turns = tuple(sounding(spoken, own + index) for index, spoken in enumerate(item.turns))
@@ -45,7 +45,7 @@ def scenario(item: Item, suite: str, seed: int) -> Scenario:
     return Scenario(item.id, suite, own, turns, expect, item.tags, item.patience_ns)
 
 
-def sounding(spoken: Spoken, seed: int) -> Turn:
+def sounding(spoken: TurnSpec, seed: int) -> Turn:
     """The turn with a file of its sound: the given one as it is, any other made once and kept under the home."""
     path, start_ns, end_ns = _source(spoken, seed)
     known = {"start_ns": start_ns, "end_ns": end_ns}
@@ -59,7 +59,7 @@ def sounding(spoken: Spoken, seed: int) -> Turn:
     )
 
 
-def _source(spoken: Spoken, seed: int) -> tuple[Path, int | None, int | None]:
+def _source(spoken: TurnSpec, seed: int) -> tuple[Path, int | None, int | None]:
     """The file of the turn's sound as it is recorded, said or made, and the bounds of its speech as far as known."""
     if spoken.path is not None:
         return spoken.path, spoken.start_ns, spoken.end_ns
@@ -75,11 +75,11 @@ def _source(spoken: Spoken, seed: int) -> tuple[Path, int | None, int | None]:
 
 
 @cache
-def shipped() -> dict[tuple[str, str, str], Shipped]:
+def shipped() -> dict[tuple[str, str, str], ShippedClip]:
     """{(voice, speaker, hash of the text): the rendering} of all lines that come with the package."""
     renderings = [unpacked(archive) for archive in ARCHIVES]
     return {
-        (rendering.voice, clip.speaker, clip.text_sha256): Shipped(
+        (rendering.voice, clip.speaker, clip.text_sha256): ShippedClip(
             rendering.folder / clip.file, clip.start_ns, clip.end_ns
         )
         for rendering in renderings
@@ -121,7 +121,7 @@ def _babble(length_ns: int, seed: int) -> AudioChunk:
     return AudioChunk(noise_generators.levelled(wave), noise_generators.RATE_HZ)
 
 
-def _levelled(path: Path, sha256: str, spoken: Spoken, bounds_ns: tuple[int, int], seed: int) -> Path:
+def _levelled(path: Path, sha256: str, spoken: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> Path:
     """`path` at another level, with noise under it; the noise is as long as the clip and drawn by the seed."""
     key = f"{sha256} {spoken.level_db} {spoken.snr_db} {seed}"
     if spoken.snr_db is None:
@@ -130,7 +130,7 @@ def _levelled(path: Path, sha256: str, spoken: Spoken, bounds_ns: tuple[int, int
     return made(to, lambda partial: _write(partial, _mixed(audio.load(path), spoken, bounds_ns, seed)))
 
 
-def _mixed(chunk: AudioChunk, spoken: Spoken, bounds_ns: tuple[int, int], seed: int) -> AudioChunk:
+def _mixed(chunk: AudioChunk, spoken: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> AudioChunk:
     samples = chunk.samples.astype(np.float64)
     if spoken.snr_db is not None:
         first, last = (ns_to_samples(bound, chunk.rate_hz) for bound in bounds_ns)

@@ -14,7 +14,7 @@ VOICE = "kokoro"  # of turns that are to be said, if they do not name one
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class TurnSpec:
     """One turn. Its sound is one of: the file `path`, the words `say` by a speaker of a voice, a `noise` of `length_ns`.
 
     `level_db`: gain. `snr_db`: pink noise is laid under it, so far below the speech. `start_ns`, `end_ns`: bounds of the
@@ -37,12 +37,12 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ScenarioSpec:
     """One scenario. `where` is its place (file and line), for messages."""
 
     where: str
     id: str
-    turns: tuple[Spoken, ...]
+    turns: tuple[TurnSpec, ...]
     answers: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     family: str = "question"

@@ -12,14 +12,14 @@ from fobench.api.types import Message
 from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.storage.run_config import DEFAULT_BACKBONE
-from reference_model.turn_taking.energy_vad import LoudnessDetector
-from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, Silero, SpeechDetector
+from reference_model.turn_taking.energy_vad import EnergyVAD
+from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, SileroDetector, SileroVAD
 
 if TYPE_CHECKING:
     from reference_model.config import Settings
-    from reference_model.inference.engine import Live
+    from reference_model.inference.engine import InferenceEngine
     from reference_model.inference.session import FreezeOmniSession
-    from reference_model.turn_taking.speech_activity import Detector
+    from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 ENDS = {"head": "the state head", "vad": "voice activity", "either": "the state head and voice activity"}
 MANNERS = ", loudness and rules on the words"
@@ -31,7 +31,7 @@ class FreezeOmniSystem:
     input_rate_hz = RATE_HZ
     chunk = WINDOW  # 32 ms: the detector's window. The encoder's chunk is five of them
 
-    def __init__(self, live: Live, about: Mapping[str, Any]) -> None:
+    def __init__(self, live: InferenceEngine, about: Mapping[str, Any]) -> None:
         self._live, self._about = live, about
         self.output_rate_hz = live.model.codec.sample_rate_hz
 
@@ -77,7 +77,7 @@ def freeze_omni(
     graphs on a GPU; the first reply waits for the compiler). Options left out are the checkpoint's own.
     """
     from reference_model.checkpoint import loading
-    from reference_model.inference.engine import Live
+    from reference_model.inference.engine import InferenceEngine
 
     path, llm = _found(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
     place = getattr(llm, "device", "cpu")
@@ -92,7 +92,7 @@ def freeze_omni(
         model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
     settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
-    live = Live(model, llm, settings, _detectors(settings.duplex.vad))
+    live = InferenceEngine(model, llm, settings, _detectors(settings.duplex.vad))
     which = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",
         "second_pass": model.rereader is not None,
@@ -102,14 +102,14 @@ def freeze_omni(
     return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
 
 
-def _detectors(vad: str) -> Callable[[], Detector] | None:
+def _detectors(vad: str) -> Callable[[], VoiceActivityDetector] | None:
     """What makes each session's detector."""
     if vad == "loudness":
-        return LoudnessDetector
+        return EnergyVAD
     if vad == "none":
         return None
-    network = Silero(next(store.get("silero-vad").glob("*.onnx")))
-    return lambda: SpeechDetector(network)
+    network = SileroVAD(next(store.get("silero-vad").glob("*.onnx")))
+    return lambda: SileroDetector(network)
 
 
 def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | None) -> tuple[Path, Any]:

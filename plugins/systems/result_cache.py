@@ -11,7 +11,7 @@ MOST = 48  # results that are kept: those of some scenarios
 T = TypeVar("T")
 
 
-class Replays:
+class ResultCache:
     """Results by what they are made of; the one that was not asked for longest is forgotten first."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -29,7 +29,7 @@ class Replays:
         return found
 
 
-class Shared(Generic[T]):
+class SharedIterator(Generic[T]):
     """An iterator's values for many readers, each from the first on: only the reader that is furthest has a new one made."""
 
     def __init__(self, source: Iterator[T]) -> None:

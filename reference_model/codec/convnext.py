@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference_model.codec.exact_streaming import Layer
+from reference_model.codec.exact_streaming import ConvSpec
 
 FLOOR = 1e-5  # of a mel band's magnitude
 MEAN, SPREAD = -4.0, 3.0  # of log-mel values of speech, roughly: brings them near 0 and 1
@@ -28,8 +28,8 @@ class MelFrames(nn.Module):
         self.rate_hz, self.hop, self.mels, self.fft = rate_hz, hop, mels, fft
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        return (Layer(self.fft, self.hop, padding=(self.fft - self.hop) // 2),)
+    def layers(self) -> tuple[ConvSpec, ...]:
+        return (ConvSpec(self.fft, self.hop, padding=(self.fft - self.hop) // 2),)
 
     def forward(self, audio: Tensor) -> Tensor:
         edge = (self.fft - self.hop) // 2
@@ -40,7 +40,7 @@ class MelFrames(nn.Module):
         return ((mels - MEAN) / SPREAD).transpose(1, 2)
 
 
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """x + scale * contract(GELU(expand(norm(depthwise(x))))), on [B, C, F]. `causal`: it reads no later frame."""
 
     def __init__(self, channels: int, *, causal: bool, scale: float) -> None:
@@ -53,8 +53,8 @@ class Block(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        return (Layer(KERNEL, padding=self.padding[0]),)
+    def layers(self) -> tuple[ConvSpec, ...]:
+        return (ConvSpec(KERNEL, padding=self.padding[0]),)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise(functional.pad(x, self.padding)).transpose(1, 2)  # [B, F, C]
@@ -62,7 +62,7 @@ class Block(nn.Module):
         return x + (self.scale * y).transpose(1, 2)
 
 
-class Encoder(nn.Module):
+class ConvNeXtEncoder(nn.Module):
     """Mel frames [B, mels, stack * F] -> latents [B, C, F], whole phrases around each frame read."""
 
     def __init__(self, mels: int, stack: int, channels: int, blocks: int) -> None:
@@ -74,8 +74,8 @@ class Encoder(nn.Module):
         self.post = nn.Linear(channels, channels)
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        first = Layer(3 * self.stack, self.stack, padding=self.stack)
+    def layers(self) -> tuple[ConvSpec, ...]:
+        first = ConvSpec(3 * self.stack, self.stack, padding=self.stack)
         return first, *(layer for block in self.blocks for layer in block.layers)
 
     def forward(self, mels: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         return self.post(self.norm(x.transpose(1, 2))).transpose(1, 2)
 
 
-class Decoder(nn.Module):
+class ConvNeXtDecoder(nn.Module):
     """Quantised latents [B, C, F] -> frames for the generator [B, outputs, stack * F]; it reads no later frame."""
 
     def __init__(self, channels: int, stack: int, outputs: int, blocks: int) -> None:
@@ -96,8 +96,8 @@ class Decoder(nn.Module):
         self.post = nn.Linear(channels, stack * outputs)
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        unstacked = Layer(self.stack, self.stack, transposed=True)
+    def layers(self) -> tuple[ConvSpec, ...]:
+        unstacked = ConvSpec(self.stack, self.stack, transposed=True)
         return *(layer for block in self.blocks for layer in block.layers), unstacked
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -126,4 +126,4 @@ def mel_bands(rate_hz: int, mels: int, fft: int) -> Tensor:
 
 
 def _blocks(channels: int, count: int, *, causal: bool) -> nn.ModuleList:
-    return nn.ModuleList(Block(channels, causal=causal, scale=1 / count) for _ in range(count))
+    return nn.ModuleList(ConvNeXtBlock(channels, causal=causal, scale=1 / count) for _ in range(count))

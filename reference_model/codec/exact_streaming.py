@@ -1,6 +1,6 @@
 """Exact streaming of convolution stacks that look ahead.
 
-A stack without any memory but its convolutions is told as the list of its `Layer`s. From it follow how many outputs a
+A stack without any memory but its convolutions is told as the list of its `ConvSpec`s. From it follow how many outputs a
 beginning of the input settles (`settled`) and which inputs an output reads (`reads`). A `Windowed` function then recomputes,
 at each step, only the outputs that have just become settled, on a window that holds everything they read: streamed equals
 offline. The zeros with which each layer pads its own input enter at the true start and end of the stream alone, because an
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ConvSpec:
     """One convolution along time: output o reads inputs o * stride - padding + (0 ... kernel - 1) * dilation.
 
     `transposed`: input i adds to outputs i * stride - padding + (0 ... kernel - 1) * dilation instead. Anything that works on
@@ -38,12 +38,12 @@ class Layer:
         return (self.kernel - 1) * self.dilation
 
 
-def same(radius: int) -> Layer:
+def same(radius: int) -> ConvSpec:
     """A layer that reads `radius` frames to both sides of each frame."""
-    return Layer(2 * radius + 1, padding=radius)
+    return ConvSpec(2 * radius + 1, padding=radius)
 
 
-def rate(layers: Sequence[Layer]) -> Fraction:
+def rate(layers: Sequence[ConvSpec]) -> Fraction:
     """Output frames an input frame."""
     ratio = Fraction(1)
     for layer in layers:
@@ -51,7 +51,7 @@ def rate(layers: Sequence[Layer]) -> Fraction:
     return ratio
 
 
-def settled(layers: Sequence[Layer], frames: int) -> int:
+def settled(layers: Sequence[ConvSpec], frames: int) -> int:
     """How many outputs the first `frames` inputs determine, whatever follows."""
     for layer in layers:
         if layer.transposed:
@@ -61,7 +61,7 @@ def settled(layers: Sequence[Layer], frames: int) -> int:
     return frames
 
 
-def reads(layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
+def reads(layers: Sequence[ConvSpec], first: int, last: int) -> tuple[int, int]:
     """The first and last input that outputs `first` to `last` read; below 0 is padding before the stream."""
     for layer in reversed(layers):
         if layer.transposed:
@@ -73,7 +73,7 @@ def reads(layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
     return first, last
 
 
-def receptive_field(layers: Sequence[Layer]) -> tuple[int, int]:
+def receptive_field(layers: Sequence[ConvSpec]) -> tuple[int, int]:
     """(left, right): the most input frames that any output reads before and after the input frame it falls into."""
     ratio = rate(layers)
     outputs = range(ratio.numerator)  # from there on the pattern repeats
@@ -103,7 +103,7 @@ class Windowed:
     """
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], layers: Sequence[Layer], empty: Callable[[Tensor], Tensor]
+        self, function: Callable[[Tensor], Tensor], layers: Sequence[ConvSpec], empty: Callable[[Tensor], Tensor]
     ) -> None:
         self.function, self.layers, self.empty = function, tuple(layers), empty
         self.rate = rate(self.layers)

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 from fobench.errors import FobenchError
-from reference_model.codec.exact_streaming import Layer, same
+from reference_model.codec.exact_streaming import ConvSpec, same
 
 OUTER_KERNEL = 7  # of the first and the last convolution
 M = TypeVar("M", bound=nn.Module)
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
         return x
 
 
-class Stage(nn.Module):
+class UpsampleBlock(nn.Module):
     """One upsampling step and the residual blocks after it, averaged."""
 
     def __init__(self, config: GeneratorConfig, index: int) -> None:
@@ -117,9 +117,9 @@ class Stage(nn.Module):
         return x + voice[..., None] if self.takes_global and voice is not None else x
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[ConvSpec, ...]:
         up = self.up
-        raised = Layer(up.kernel_size[0], up.stride[0], padding=int(up.padding[0]), transposed=True)
+        raised = ConvSpec(up.kernel_size[0], up.stride[0], padding=int(up.padding[0]), transposed=True)
         return raised, same(max(block.radius for block in self.blocks))
 
 
@@ -131,7 +131,7 @@ class Generator(nn.Module):
         self.config = config
         stages = len(config.rates)
         self.pre = nn.Conv1d(config.inputs, config.channels, OUTER_KERNEL, padding=OUTER_KERNEL // 2)
-        self.stages = nn.ModuleList(Stage(config, index) for index in range(stages))
+        self.stages = nn.ModuleList(UpsampleBlock(config, index) for index in range(stages))
         self.post = nn.Conv1d(
             config.channels >> stages, 1, OUTER_KERNEL, padding=OUTER_KERNEL // 2, bias=config.last_bias
         )
@@ -145,7 +145,7 @@ class Generator(nn.Module):
         return torch.tanh(x)[:, 0]
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[ConvSpec, ...]:
         """What each sample reads of the frames."""
         outer = same(OUTER_KERNEL // 2)
         return outer, *(layer for stage in self.stages for layer in stage.layers), outer

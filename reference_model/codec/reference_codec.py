@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fobench.errors import FobenchError
-from reference_model.codec.convnext import Decoder, Encoder, MelFrames
-from reference_model.codec.exact_streaming import Layer, Windowed, WindowState, rate, receptive_field
+from reference_model.codec.convnext import ConvNeXtDecoder, ConvNeXtEncoder, MelFrames
+from reference_model.codec.exact_streaming import ConvSpec, Windowed, WindowState, rate, receptive_field
 from reference_model.codec.hifigan import PIPER_GENERATOR, Generator, GeneratorConfig
-from reference_model.codec.residual_vq import Quantised, ResidualVQ
+from reference_model.codec.residual_vq import Quantized, ResidualVQ
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Reconstruction:
     """What training needs of a forward pass: `audio` [B, T] as decoded, and the quantiser's part with its commitment loss."""
 
     audio: Tensor
-    quantised: Quantised
+    quantised: Quantized
 
 
 class ReferenceCodec(nn.Module):
@@ -87,9 +87,9 @@ class ReferenceCodec(nn.Module):
         super().__init__()
         self.config = config
         self.mels = MelFrames(config.sample_rate_hz, config.generator.hop, config.mels, config.fft)
-        self.encoder = Encoder(config.mels, config.stack, config.width, config.encoder_blocks)
+        self.encoder = ConvNeXtEncoder(config.mels, config.stack, config.width, config.encoder_blocks)
         self.quantizer = ResidualVQ(config.codebooks, config.cardinality, config.width, config.code_size)
-        self.decoder = Decoder(config.width, config.stack, config.generator.inputs, config.decoder_blocks)
+        self.decoder = ConvNeXtDecoder(config.width, config.stack, config.generator.inputs, config.decoder_blocks)
         self.generator = Generator(config.generator)
         assert 1 / rate(self.encode_layers) == rate(self.decode_layers) == config.hop
 
@@ -107,12 +107,12 @@ class ReferenceCodec(nn.Module):
         return receptive_field(self.decode_layers)[1]
 
     @property
-    def encode_layers(self) -> tuple[Layer, ...]:
+    def encode_layers(self) -> tuple[ConvSpec, ...]:
         """What a frame's codes read of the samples."""
         return *self.mels.layers, *self.encoder.layers
 
     @property
-    def decode_layers(self) -> tuple[Layer, ...]:
+    def decode_layers(self) -> tuple[ConvSpec, ...]:
         """What a sample reads of the codes."""
         return *self.decoder.layers, *self.generator.layers
 

@@ -13,7 +13,7 @@ COUNT_EPS = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class Quantized:
     """What a quantiser makes of latents [B, D, F]."""
 
     values: Tensor  # [B, D, F]; gradients pass straight through to the latents
@@ -56,7 +56,7 @@ class ResidualVQ(nn.Module):
         """Codes [B, K, F] -> [B, D, F]; of the first codebooks alone if K is less than there are."""
         return self.out(self._sum(codes).transpose(1, 2))
 
-    def forward(self, latents: Tensor) -> Quantised:
+    def forward(self, latents: Tensor) -> Quantized:
         """For training: `values` has the value of `decode(encode(latents))` and the gradient of `out(into(latents))`."""
         x = self.into(latents).transpose(1, 2)  # [B, F, C]
         codes, residuals = self._levels(x.detach())
@@ -64,7 +64,7 @@ class ResidualVQ(nn.Module):
         before = x - (chosen.cumsum(0) - chosen)  # [K, B, F, C], with gradient
         commitment = functional.mse_loss(before, chosen)
         straight = x + (chosen.sum(0) - x).detach()
-        return Quantised(self.out(straight.transpose(1, 2)), codes, commitment, residuals)
+        return Quantized(self.out(straight.transpose(1, 2)), codes, commitment, residuals)
 
     @torch.no_grad()
     def start(self, latents: Tensor, generator: torch.Generator, learning: CodebookLearning | None = None) -> None:
@@ -79,7 +79,7 @@ class ResidualVQ(nn.Module):
 
     @torch.no_grad()
     def follow(
-        self, quantised: Quantised, generator: torch.Generator, learning: CodebookLearning | None = None
+        self, quantised: Quantized, generator: torch.Generator, learning: CodebookLearning | None = None
     ) -> None:
         """Moves the codebooks towards what a `forward` sent to them, and restarts unused rows. `generator`: on the CPU."""
         learning = learning or CodebookLearning()

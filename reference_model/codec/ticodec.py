@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference_model.codec.exact_streaming import Layer
+from reference_model.codec.exact_streaming import ConvSpec
 from reference_model.codec.hifigan import Generator, GeneratorConfig, ResidualBlock
 from reference_model.codec.residual_vq import nearest
 
@@ -33,7 +33,7 @@ NORM_EPS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedCodecConfig:
+class TiCodecConfig:
     """Sizes as published. `voice`: the global codes, one for each global codebook."""
 
     sample_rate_hz: int = 24_000
@@ -56,29 +56,29 @@ class PublishedCodecConfig:
     def num_codebooks(self) -> int:
         return 1
 
-    def build(self) -> PublishedCodec:
-        return PublishedCodec(self)
+    def build(self) -> TiCodec:
+        return TiCodec(self)
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedCodecState:
+class TiCodecState:
     """Codes [B, 1, n] that are still needed, of which the first `left` have been decoded already."""
 
     codes: Tensor
     left: int = 0
 
 
-class PublishedCodec(nn.Module):
+class TiCodec(nn.Module):
     """Codes [B, 1, F] <-> waveform [B, T]. `voice` below is a vector [B, G] (None: that of the configured global codes)."""
 
-    def __init__(self, config: PublishedCodecConfig) -> None:
+    def __init__(self, config: TiCodecConfig) -> None:
         super().__init__()
         size = config.generator.global_size
         assert size is not None and size % len(config.voice) == 0, "the global codebooks share the global vector evenly"
         self.config = config
         self.generator = Generator(config.generator)
-        self.quantizer = PublishedQuantizer(config.cardinality, config.generator.inputs, len(config.voice), size)
-        self.encoder = PublishedEncoder(config.generator) if config.with_encoder else None
+        self.quantizer = TiCodecQuantizer(config.cardinality, config.generator.inputs, len(config.voice), size)
+        self.encoder = TiCodecEncoder(config.generator) if config.with_encoder else None
 
     @property
     def sample_rate_hz(self) -> int:
@@ -94,7 +94,7 @@ class PublishedCodec(nn.Module):
         return self.config.context
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[ConvSpec, ...]:
         """What each sample reads of the codes: for exact streaming, with more context than the published one."""
         return self.generator.layers
 
@@ -108,26 +108,26 @@ class PublishedCodec(nn.Module):
     def decode_step(
         self,
         codes: Tensor,
-        state: PublishedCodecState | None = None,
+        state: TiCodecState | None = None,
         last: bool = False,
         *,
         chunk: int | None = None,
         voice: Tensor | None = None,
-    ) -> tuple[Tensor, PublishedCodecState]:
+    ) -> tuple[Tensor, TiCodecState]:
         """The next codes [B, 1, F], any F from 0 -> (audio [B, T], state). `context` frames are held back until `last`.
 
         `chunk`: decode in windows of exactly so many new frames, once they are there (published: 20, later 40), so that the
         audio does not depend on how many codes come at a time. None: decode whatever has come, at once.
         """
-        state = state or PublishedCodecState(codes[..., :0])
-        state = PublishedCodecState(torch.cat([state.codes, codes], -1), state.left)
+        state = state or TiCodecState(codes[..., :0])
+        state = TiCodecState(torch.cat([state.codes, codes], -1), state.left)
         pieces = [self._nothing(codes)]
         while (size := 0 if last and chunk is None else self._due(state, chunk)) > 0:
             piece, state = self._window(state, size, voice)
             pieces.append(piece)
         if last and state.codes.shape[-1] > state.left:
             pieces.append(self.decode(state.codes, voice)[:, state.left * self.config.hop :])
-            state = PublishedCodecState(codes[..., :0])
+            state = TiCodecState(codes[..., :0])
         return torch.cat(pieces, -1), state
 
     def encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,26 +138,24 @@ class PublishedCodec(nn.Module):
         frames, voice = self.encoder(audio)
         return self.quantizer.codes(frames), self.quantizer.voice_codes(voice)
 
-    def _due(self, state: PublishedCodecState, chunk: int | None) -> int:
+    def _due(self, state: TiCodecState, chunk: int | None) -> int:
         """How many frames can be decoded now."""
         ready = state.codes.shape[-1] - state.left - self.config.context
         return max(0, ready) if chunk is None else chunk * (ready >= chunk)
 
-    def _window(
-        self, state: PublishedCodecState, size: int, voice: Tensor | None
-    ) -> tuple[Tensor, PublishedCodecState]:
+    def _window(self, state: TiCodecState, size: int, voice: Tensor | None) -> tuple[Tensor, TiCodecState]:
         """Audio of the next `size` frames, with the context there is to the left and all of it to the right."""
         end, hop = state.left + size, self.config.hop
         audio = self.decode(state.codes[..., : end + self.config.context], voice)
         left = min(end, self.config.context)
-        following = PublishedCodecState(state.codes[..., end - left :], left)
+        following = TiCodecState(state.codes[..., end - left :], left)
         return audio[:, state.left * hop : end * hop], following
 
     def _nothing(self, codes: Tensor) -> Tensor:
         return self.quantizer.local.weight.new_zeros(len(codes), 0)
 
 
-class PublishedQuantizer(nn.Module):
+class TiCodecQuantizer(nn.Module):
     """The local codebook [N, C], and the global ones, each with its share of the global vector's channels."""
 
     def __init__(self, cardinality: int, size: int, globals_: int, global_size: int) -> None:
@@ -183,7 +181,7 @@ class PublishedQuantizer(nn.Module):
         return torch.stack([nearest(share, book.weight) for share, book in zip(shares, self.voices, strict=True)], -1)
 
 
-class PublishedEncoder(nn.Module):
+class TiCodecEncoder(nn.Module):
     """Waveform -> frames and global vector: the generator's mirror image, with group norms after the residual blocks."""
 
     def __init__(self, config: GeneratorConfig) -> None:

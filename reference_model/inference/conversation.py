@@ -10,26 +10,26 @@ from typing import Any
 
 import torch
 
-from reference_model.inference.engine import Live
-from reference_model.inference.llm_context import Context, Role
-from reference_model.inference.reply import Reply
+from reference_model.inference.engine import InferenceEngine
+from reference_model.inference.llm_context import LLMContext, Role
+from reference_model.inference.reply import GeneratedReply
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.adapter import Reader
+from reference_model.speech_input.adapter import AdapterReader
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
-from reference_model.turn_taking.echo_canceller import OwnVoice
-from reference_model.turn_taking.policy import Floor
-from reference_model.turn_taking.speech_activity import Activity, Detector
+from reference_model.turn_taking.echo_canceller import EchoCanceller
+from reference_model.turn_taking.policy import TurnTakingPolicy
+from reference_model.turn_taking.speech_activity import SpeechActivity, VoiceActivityDetector
 from reference_model.turn_taking.state_machine import Phase
 
 
 @dataclass(slots=True)
-class Hearing:
+class UserTurnState:
     """A user turn on its way into the LLM: caches of encoder and adapter, chunks not yet encoded."""
 
     encoder: Any
     adapter: Any
-    reader: Reader
+    reader: AdapterReader
     hidden: torch.Tensor  # [D]: the LLM's, of the last row that it was given
     next: torch.Tensor | None  # [V]: the LLM's logits of what comes after that row; None: it was given none yet
     waiting: deque[torch.Tensor]  # features [1, frames, mels] a chunk
@@ -44,7 +44,7 @@ class Hearing:
     over: bool = False  # whether the state head has said, since the last speech, that the turn is to be answered
 
     @classmethod
-    def begin(cls, model: FreezeOmni, chunks: list[torch.Tensor], before: torch.Tensor | None) -> Hearing:
+    def begin(cls, model: FreezeOmni, chunks: list[torch.Tensor], before: torch.Tensor | None) -> UserTurnState:
         """A turn that begins with `chunks` from before the onset; the frames `before` them are the encoder's context."""
         frames = model.encoder.context
         encoder = model.encoder.begin(1, None if before is None or not frames else before[:, -frames:])
@@ -61,7 +61,7 @@ class Hearing:
         """Rows of the user turn."""
         return self.continued + (0 if self.rows is None else self.rows.shape[1])
 
-    def listen(self, live: Live) -> None:
+    def listen(self, live: InferenceEngine) -> None:
         """Hear everything that waits."""
         self.rehearsal = max(0, self.rehearsal - len(self.waiting))
         while self.waiting:
@@ -84,32 +84,32 @@ class Hearing:
         if self.reread:
             self.reread, self.reader.again = False, None
 
-    def read_again(self, context: Context, live: Live) -> None:
+    def read_again(self, context: LLMContext, live: InferenceEngine) -> None:
         """The second pass: the LLM is given what all that was heard, read as a whole, turns out to be."""
         chunks, heard = (torch.cat(side, 1) for side in zip(*self.heard, strict=True))
         self.reader.again, self.reread = live.model.reread(chunks, heard), True
         self._understand(context, live)
 
-    def enter(self, context: Context, live: Live) -> torch.Tensor:
+    def enter(self, context: LLMContext, live: InferenceEngine) -> torch.Tensor:
         """Give the LLM what has been understood; returns what the state head judges it by [D + E]."""
         self._understand(context, live)
         return torch.cat([self.hidden, self.reader.evidence().to(self.hidden)])
 
-    def _understand(self, context: Context, live: Live) -> None:
+    def _understand(self, context: LLMContext, live: InferenceEngine) -> None:
         """Bring what the LLM was given of it up to date."""
         if self.rows is None:
             self._follow(context)
         back, rows = self.reader.rows(live.backbone, following=self.continued > 0)
         self._give(context, back, rows, live.model.prompt)
 
-    def enter_again(self, context: Context, prompt: torch.Tensor) -> None:
+    def enter_again(self, context: LLMContext, prompt: torch.Tensor) -> None:
         """Give another context all that the LLM was given of it so far."""
         rows, self.rows = self.rows, None
         self._follow(context)
         if rows is not None:
             self._give(context, 0, rows, prompt)
 
-    def leave(self, context: Context) -> None:
+    def leave(self, context: LLMContext) -> None:
         """Take the turn out of the LLM's context again."""
         if self.rows is None:
             return
@@ -118,12 +118,12 @@ class Hearing:
         else:
             context.drop()
 
-    def _follow(self, context: Context) -> None:
+    def _follow(self, context: LLMContext) -> None:
         """After a user turn that got no audible answer, it goes on with that turn."""
         last = context.turns[-1] if context.turns else None
         self.base, self.continued = context.length, last.length if last and last.role is Role.USER else 0
 
-    def _give(self, context: Context, back: int, rows: torch.Tensor, prompt: torch.Tensor) -> None:
+    def _give(self, context: LLMContext, back: int, rows: torch.Tensor, prompt: torch.Tensor) -> None:
         """Take the last `back` rows out of the context, and put `rows` [1, n, D] in: behind the prompt [P, D] if they begin a turn."""
         if back:
             assert self.rows is not None
@@ -143,30 +143,30 @@ class Hearing:
 class Conversation:
     """One conversation, at one moment."""
 
-    context: Context  # what the LLM has in mind; while a reply is made, with all that was thought of it
+    context: LLMContext  # what the LLM has in mind; while a reply is made, with all that was thought of it
     seed: int  # of all sampling
-    detector: Detector | None
-    activity: Activity
-    floor: Floor
+    detector: VoiceActivityDetector | None
+    activity: SpeechActivity
+    floor: TurnTakingPolicy
     recent: deque[torch.Tensor]  # the last chunks of features outside turns, each [1, frames, mels]
     before: torch.Tensor | None = None  # the chunk before them
     phase: Phase = Phase.WAITING
     front: Any = None  # of the streaming front end
     frames: torch.Tensor | None = None  # [1, n, mels]: features that do not yet fill a chunk
-    hearing: Hearing | None = None
-    overheard: Context | None = None  # a fork: the reply as far as heard, then the turn that is spoken over it
-    reply: Reply | None = None
+    hearing: UserTurnState | None = None
+    overheard: LLMContext | None = None  # a fork: the reply as far as heard, then the turn that is spoken over it
+    reply: GeneratedReply | None = None
     replies: int = 0
 
     @classmethod
-    def begin(cls, live: Live, seed: int) -> Conversation:
+    def begin(cls, live: InferenceEngine, seed: int) -> Conversation:
         duplex = live.settings.duplex
         return cls(
             context=live.opening(),
             seed=seed,
             detector=live.detector(),
-            activity=Activity(duplex.release),
-            floor=Floor(duplex, OwnVoice(RATE_HZ)),
+            activity=SpeechActivity(duplex.release),
+            floor=TurnTakingPolicy(duplex, EchoCanceller(RATE_HZ)),
             recent=deque(),
         )
 
@@ -186,13 +186,13 @@ class Conversation:
 
     # ---- turns and replies ---------------------------------------------------------------------------------------------
 
-    def hear(self, model: FreezeOmni) -> Hearing:
+    def hear(self, model: FreezeOmni) -> UserTurnState:
         """What is heard from now on, and shortly before, belongs to a new user turn."""
-        self.hearing = Hearing.begin(model, list(self.recent), self.before)
+        self.hearing = UserTurnState.begin(model, list(self.recent), self.before)
         self.recent.clear()
         return self.hearing
 
-    def open_turn(self, live: Live) -> bool:
+    def open_turn(self, live: InferenceEngine) -> bool:
         """A user turn begins; over a reply it gets a context of its own. True if older turns had to be forgotten."""
         if self.reply is None:
             return self.context.forget(live.limit) > 0
@@ -201,13 +201,13 @@ class Conversation:
             self.overheard.cut(self.reply.heard_tokens())
         return False
 
-    def drop_turn(self, hearing: Hearing | None) -> None:
+    def drop_turn(self, hearing: UserTurnState | None) -> None:
         """The user turn came to nothing: as if it had not been heard."""
         if self.overheard is None and hearing is not None:
             hearing.leave(self.context)
         self.overheard = None
 
-    def begin_reply(self, live: Live, hearing: Hearing | None) -> None:
+    def begin_reply(self, live: InferenceEngine, hearing: UserTurnState | None) -> None:
         """To what the user said; to a turn of which nothing was understood as to an empty one."""
         if hearing is not None and hearing.rows is None and not hearing.continued:
             self.context.open(Role.USER, live.model.prompt[None, :0])
@@ -221,7 +221,7 @@ class Conversation:
             self.context.cut(self.reply.heard_tokens())
         self.reply = None
 
-    def adopt_turn(self, hearing: Hearing | None, prompt: torch.Tensor) -> bool:
+    def adopt_turn(self, hearing: UserTurnState | None, prompt: torch.Tensor) -> bool:
         """The overheard turn becomes the conversation's. True if it had to be thought over, as more was heard meanwhile."""
         overheard, self.overheard = self.overheard, None
         if overheard is None or hearing is None or hearing.rows is None:

@@ -19,7 +19,7 @@ class _Call(Generic[Asked, Given]):
     done: bool = False
 
 
-class Together(Generic[Asked, Given]):
+class DynamicBatcher(Generic[Asked, Given]):
     """A function of many arguments, called with one at a time by any number of threads.
 
     Whoever comes while a batch is being computed waits, and the next batch takes all who wait. A lone caller never waits for
@@ -59,12 +59,12 @@ class Together(Generic[Asked, Given]):
             call.done = True
 
 
-class SharedBackbone:
+class BatchedBackbone:
     """A backbone whose steps, asked for by several sessions at once, are done as one."""
 
     def __init__(self, backbone: Any) -> None:
         self._backbone = backbone
-        self._together = Together(self._many)
+        self._together = DynamicBatcher(self._many)
         self.embed, self.fork, self.crop = backbone.embed, backbone.fork, backbone.crop
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:

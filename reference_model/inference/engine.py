@@ -12,38 +12,38 @@ from fobench.api.components import Backbone
 from fobench.api.types import Message
 from reference_model.config import Settings
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.inference.dynamic_batching import SharedBackbone, Together
-from reference_model.inference.llm_context import Context
-from reference_model.inference.reply import Reply
+from reference_model.inference.dynamic_batching import BatchedBackbone, DynamicBatcher
+from reference_model.inference.llm_context import LLMContext
+from reference_model.inference.reply import GeneratedReply
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.streaming_encoder import stack, unstack
-from reference_model.speech_output.packets import Saying, Speech
+from reference_model.speech_output.packets import DecoderCall, SegmentSynthesizer
 from reference_model.speech_output.phonemizer import pieces
 from reference_model.speech_output.sampling import generator
 from reference_model.speech_output.segmenter import Segment, Segmenter, normalise, published_normalise
-from reference_model.speech_output.silence_splitter import QuietCutter
-from reference_model.turn_taking.speech_activity import Detector
+from reference_model.speech_output.silence_splitter import SilenceSplitter
+from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 Heard = tuple[torch.Tensor, Any, Any]  # features or rows, encoder state, adapter state
 
 
 @dataclass(slots=True)
-class Live:
+class InferenceEngine:
     """What a session needs and never changes. `detectors` makes a voice activity detector for each session, or is None."""
 
     model: FreezeOmni
     backbone: Backbone
     settings: Settings
-    detectors: Callable[[], Detector] | None
+    detectors: Callable[[], VoiceActivityDetector] | None
     layout: TurnLayout = field(init=False)
-    _opening: Context | None = field(init=False, default=None)
-    _thinker: SharedBackbone = field(init=False)
-    _hear: Together[Heard, Heard] = field(init=False)
-    _say: Together[Saying, torch.Tensor | None] = field(init=False)
+    _opening: LLMContext | None = field(init=False, default=None)
+    _thinker: BatchedBackbone = field(init=False)
+    _hear: DynamicBatcher[Heard, Heard] = field(init=False)
+    _say: DynamicBatcher[DecoderCall, torch.Tensor | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._thinker = SharedBackbone(self.backbone)
-        self._hear, self._say = Together(self._hear_many), Together(self.model.decoder.step_many)
+        self._thinker = BatchedBackbone(self.backbone)
+        self._hear, self._say = DynamicBatcher(self._hear_many), DynamicBatcher(self.model.decoder.step_many)
         self.layout = TurnLayout.of(self.backbone.chat, self.settings.system_prompt)
 
     @property
@@ -56,18 +56,18 @@ class Live:
         turn = self.settings.max_turn_rows + len(self.model.prompt) + self.settings.max_tokens
         return max(self.backbone.context - turn, self.backbone.context // 2)
 
-    def opening(self) -> Context:
+    def opening(self) -> LLMContext:
         """A conversation's beginning; the system prompt is thought once and forked for each."""
         if self._opening is None:
-            self._opening = Context(self._thinker, self.layout)
+            self._opening = LLMContext(self._thinker, self.layout)
         return self._opening.fork()
 
-    def detector(self) -> Detector | None:
+    def detector(self) -> VoiceActivityDetector | None:
         return self.detectors() if self.detectors else None
 
-    def reply(self, number: int, seed: int) -> Reply:
+    def reply(self, number: int, seed: int) -> GeneratedReply:
         segmenter, rate = Segmenter(self.settings.segmentation), self.model.codec.sample_rate_hz
-        return Reply(number, seed, generator(seed, number), self.backbone.pieces(), segmenter, rate)
+        return GeneratedReply(number, seed, generator(seed, number), self.backbone.pieces(), segmenter, rate)
 
     def hear(self, features: torch.Tensor, encoder: Any, adapter: Any) -> Heard:
         """A chunk of features [1, F, mels] -> (rows for the LLM [1, n, D], encoder state, adapter state)."""
@@ -81,7 +81,7 @@ class Live:
         rows, encoder, adapter = self.model.hear(torch.cat(features), stack(encoders), stack(adapters))
         return list(zip(rows.split(1), unstack(encoder), unstack(adapter), strict=True))
 
-    def speech(self, reply: Reply, segment: Segment) -> Speech | None:
+    def speech(self, reply: GeneratedReply, segment: Segment) -> SegmentSynthesizer | None:
         """A segment of the reply, ready to be spoken: its normalised text's embeddings and its tokens' hidden states, prefilled."""
         said = (published_normalise if self.model.config.compat else normalise)(segment.text)
         ids = self.backbone.encode(said)
@@ -92,10 +92,10 @@ class Live:
         text = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], beside)
         thought = [reply.hidden[i] for i in segment.tokens]
         prefix = decoder.text_rows(torch.stack(thought)) if thought and decoder.config.thoughts else None
-        cutter = QuietCutter(self.settings.quiet) if self.settings.quiet else None
+        cutter = SilenceSplitter(self.settings.quiet) if self.settings.quiet else None
         state = decoder.prefill(text, prefix)
         draws = generator(reply.seed, reply.number, segment.tokens.start)
-        return Speech(state, self._say, self.model.codec, self.settings.speech, draws, cutter)
+        return SegmentSynthesizer(state, self._say, self.model.codec, self.settings.speech, draws, cutter)
 
     @torch.no_grad()
     def answer(self, history: Sequence[Message], seed: int) -> str:

@@ -17,7 +17,7 @@ from fobench.errors import FobenchError
 from reference_model.inference.chat_layout import TurnLayout
 
 
-class Thinker(Protocol):
+class ContextBackbone(Protocol):
     """What a context needs of a backbone (see `fobench.api.components.Backbone`)."""
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
@@ -37,7 +37,7 @@ class Role(Enum):
 
 
 @dataclass(slots=True)
-class Turn:
+class ContextTurn:
     """One side's turn: where its contents begin in the cache, and all that was fed for them."""
 
     role: Role
@@ -54,14 +54,14 @@ class Turn:
         self.rows = [torch.cat(self.rows, 1)[:, :length]] if length else []
 
 
-class Context:
+class LLMContext:
     """A conversation as the LLM knows it. `feed` is the only way in; nothing of the backbone is ever changed."""
 
-    def __init__(self, backbone: Thinker, layout: TurnLayout) -> None:
+    def __init__(self, backbone: ContextBackbone, layout: TurnLayout) -> None:
         self._backbone, self._layout = backbone, layout
         self._cache: Any = None
         self.length = 0  # positions in the cache
-        self.turns: list[Turn] = []
+        self.turns: list[ContextTurn] = []
         self.feed(self.embed(layout.opening))
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
@@ -85,7 +85,7 @@ class Context:
         """
         first = role is Role.USER and not self.turns
         ids = () if first else self._layout.user_open if role is Role.USER else self._layout.reply_open
-        turn = Turn(role, self.length, self.length + len(ids))
+        turn = ContextTurn(role, self.length, self.length + len(ids))
         self.turns.append(turn)
         opening = self.embed(ids) if ids else rows[:, :0]
         if rows.shape[1]:
@@ -111,12 +111,12 @@ class Context:
             self._crop(turn.start + length)
         return None
 
-    def fork(self) -> Context:
+    def fork(self) -> LLMContext:
         """A context that goes its own way from here. This copies the cache: once an overheard turn, never per token."""
-        forked = object.__new__(Context)
+        forked = object.__new__(LLMContext)
         forked._backbone, forked._layout = self._backbone, self._layout
         forked._cache, forked.length = self._backbone.fork(self._cache), self.length
-        forked.turns = [Turn(t.role, t.opening, t.start, list(t.rows)) for t in self.turns]
+        forked.turns = [ContextTurn(t.role, t.opening, t.start, list(t.rows)) for t in self.turns]
         return forked
 
     def forget(self, limit: int) -> int:

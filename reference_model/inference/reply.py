@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fobench.api.components import Pieces
+from fobench.api.components import Detokenizer
 from reference_model.speech_output.segmenter import Segment, Segmenter
 
 if TYPE_CHECKING:
-    from reference_model.speech_output.packets import Speech
+    from reference_model.speech_output.packets import SegmentSynthesizer
 
 TOKENS_PER_S = 4.0  # of speech; only for a segment whose end is not yet spoken, so that its length is unknown
 
 
 @dataclass(slots=True)
-class Said:
+class SpokenSegment:
     """A segment and the audio made of it so far."""
 
     segment: Segment
@@ -27,7 +27,7 @@ class Said:
 
 
 @dataclass(slots=True)
-class Reply:
+class GeneratedReply:
     """Everything known of one reply. `heard` and `samples` count the listener's and the generated audio."""
 
     number: int
@@ -35,14 +35,14 @@ class Reply:
     generator: (
         torch.Generator
     )  # of its text; each segment's speech has its own, so that neither depends on the other's pace
-    pieces: Pieces
+    pieces: Detokenizer
     segmenter: Segmenter
     rate_hz: int  # of its audio
     tokens: list[int] = field(default_factory=list)
     hidden: list[torch.Tensor] = field(default_factory=list)  # [D] a token: the hidden state that predicted it
     waiting: deque[Segment] = field(default_factory=deque)
-    said: list[Said] = field(default_factory=list)
-    speech: Speech | None = None  # of the last segment in `said`
+    said: list[SpokenSegment] = field(default_factory=list)
+    speech: SegmentSynthesizer | None = None  # of the last segment in `said`
     thought: bool = False  # the text is complete
     ended: bool = False  # ... and spoken
     heard: int = 0

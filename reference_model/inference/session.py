@@ -14,24 +14,24 @@ from typing import Any, Self
 import torch
 
 from fobench.api.types import Action, AudioChunk, Event, EventKind
-from reference_model.inference.conversation import Conversation, Hearing
-from reference_model.inference.engine import Live
+from reference_model.inference.conversation import Conversation, UserTurnState
+from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
-from reference_model.inference.reply import Reply, Said
-from reference_model.turn_taking.state_head import State
-from reference_model.turn_taking.state_machine import Act, Phase, Signal, transition
+from reference_model.inference.reply import GeneratedReply, SpokenSegment
+from reference_model.turn_taking.state_head import TurnState
+from reference_model.turn_taking.state_machine import Phase, Signal, TurnAction, transition
 
-VERDICTS = {State.ANSWER: Signal.ANSWER, State.IGNORE: Signal.IGNORE}
+VERDICTS = {TurnState.ANSWER: Signal.ANSWER, TurnState.IGNORE: Signal.IGNORE}
 
 
 class FreezeOmniSession:
-    """A conversation with a `Live` model, which it shares with others and never changes."""
+    """A conversation with a `InferenceEngine` model, which it shares with others and never changes."""
 
-    def __init__(self, live: Live, seed: int) -> None:
+    def __init__(self, live: InferenceEngine, seed: int) -> None:
         self._live, self._duplex = live, live.settings.duplex
         self._state = Conversation.begin(live, seed)
         self._events: deque[Event] = deque()
-        self._acts: deque[tuple[Act, Hearing | None]] = deque()  # each with the user turn that it is about
+        self._acts: deque[tuple[TurnAction, UserTurnState | None]] = deque()  # each with the user turn that it is about
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +57,9 @@ class FreezeOmniSession:
     def _listen(self, chunk: AudioChunk) -> None:
         """Take audio in, window by window: features, activity, and the signals that follow."""
         state, samples = self._state, self._state.floor.clean(chunk.samples)
-        ending = any(act in (Act.STOP, Act.CLOSE) for act, _ in self._acts)  # of this reply, and another may follow
+        ending = any(
+            act in (TurnAction.STOP, TurnAction.CLOSE) for act, _ in self._acts
+        )  # of this reply, and another may follow
         if state.reply is not None and state.reply.over and not ending:
             self._signal(Signal.DONE)
         if state.detector is None:
@@ -85,7 +87,7 @@ class FreezeOmniSession:
         elif activity.silence >= duplex.heed and state.hearing is not None and state.hearing.over:
             self._heed(Signal.ANSWER)
 
-    def _barge_in(self, hearing: Hearing) -> None:
+    def _barge_in(self, hearing: UserTurnState) -> None:
         """What is being said over a reply may be meant to stop it."""
         state = self._state
         if state.phase is Phase.OVERHEARING and self._duplex.barge_in_at == "onset":
@@ -120,12 +122,12 @@ class FreezeOmniSession:
         if phase is state.phase and not acts:
             return
         state.phase = phase
-        if Act.REPLY in acts:
+        if TurnAction.REPLY in acts:
             state.floor.answered()
-        if Act.OPEN in acts:
+        if TurnAction.OPEN in acts:
             hearing = state.hear(self._live.model)
             state.floor.open(over=phase is Phase.OVERHEARING)
-        elif Act.DROP in acts or Act.REPLY in acts:
+        elif TurnAction.DROP in acts or TurnAction.REPLY in acts:
             state.hearing = None
         self._acts.extend((act, hearing) for act in acts)
         self._events.extend(_told(signal, acts))
@@ -142,9 +144,9 @@ class FreezeOmniSession:
             return self._events.popleft()
         while self._acts:
             act, hearing = self._acts[0]
-            if act is Act.REPLY and hearing is not None and hearing.waiting:
+            if act is TurnAction.REPLY and hearing is not None and hearing.waiting:
                 return self._hear(hearing)  # what was said before the turn's end comes first
-            if act is Act.REPLY and hearing is not None and self._unread(hearing):
+            if act is TurnAction.REPLY and hearing is not None and self._unread(hearing):
                 return self._reread(hearing)
             self._acts.popleft()
             if (work := self._do(act, hearing)) is not None:
@@ -158,25 +160,25 @@ class FreezeOmniSession:
             return self._work_on(reply)
         return None
 
-    def _do(self, act: Act, hearing: Hearing | None) -> str | None:
+    def _do(self, act: TurnAction, hearing: UserTurnState | None) -> str | None:
         """An act on the state. Returns the name of what had to be thought for it; most take no time."""
         state, live = self._state, self._live
-        if act is Act.OPEN:
+        if act is TurnAction.OPEN:
             return "forget" if state.open_turn(live) else None
-        if act is Act.DROP:
+        if act is TurnAction.DROP:
             state.drop_turn(hearing)
-        elif act is Act.REPLY:
+        elif act is TurnAction.REPLY:
             state.begin_reply(live, hearing)
             if hearing is not None and hearing.reader.text is not None:
                 self._events.append(Event(EventKind.TRANSCRIPT, {"text": hearing.reader.text}))
         else:
-            if act is Act.STOP and state.reply is not None:
+            if act is TurnAction.STOP and state.reply is not None:
                 state.floor.own.stop(state.reply.heard, state.reply.rate_hz)
-            state.end_reply(heard_only=act is Act.STOP)
+            state.end_reply(heard_only=act is TurnAction.STOP)
             return "adopt" if state.adopt_turn(hearing, live.model.prompt) else None
         return None
 
-    def _hear(self, hearing: Hearing) -> Event:
+    def _hear(self, hearing: UserTurnState) -> Event:
         """All chunks that wait, and what the state head says after the last of them."""
         live, state = self._live, self._state
         rehearsed = len(hearing.waiting) <= hearing.rehearsal  # only audio from before the onset: no verdict on it
@@ -189,19 +191,19 @@ class FreezeOmniSession:
             self._barge_in(hearing)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
 
-    def _unread(self, hearing: Hearing) -> bool:
+    def _unread(self, hearing: UserTurnState) -> bool:
         """Whether there is a second pass, and something that it has not read."""
         return self._live.model.rereader is not None and not hearing.reread and bool(hearing.heard)
 
-    def _reread(self, hearing: Hearing) -> Event:
+    def _reread(self, hearing: UserTurnState) -> Event:
         """The second pass over a user turn."""
         state = self._state
         hearing.read_again(state.overheard or state.context, self._live)
         return Event(EventKind.BUSY, {"work": "reread", "path": "input"})
 
-    def _judge(self, verdict: State, length: int) -> None:
+    def _judge(self, verdict: TurnState, length: int) -> None:
         state, heed = self._state, 0 if self._state.detector is None else self._duplex.heed
-        if verdict is State.ANSWER and state.hearing is not None and state.activity.silence:
+        if verdict is TurnState.ANSWER and state.hearing is not None and state.activity.silence:
             state.hearing.over = True  # it stands, unless more is said
         if verdict in VERDICTS and state.activity.silence >= heed:
             self._heed(VERDICTS[verdict])
@@ -210,7 +212,7 @@ class FreezeOmniSession:
 
     # ---- replying ------------------------------------------------------------------------------------------------------
 
-    def _work_on(self, reply: Reply) -> Event:
+    def _work_on(self, reply: GeneratedReply) -> Event:
         """The next piece of a reply: sound while the listener may run out of it, else thoughts, else what is left to say."""
         sayable = reply.speech is not None or bool(reply.waiting)
         if sayable and (reply.thought or reply.ahead_s < self._live.settings.ahead_s):
@@ -220,7 +222,7 @@ class FreezeOmniSession:
         reply.ended = True
         return Event(EventKind.REPLY_END, {"reply": reply.number})
 
-    def _think(self, reply: Reply) -> Event:
+    def _think(self, reply: GeneratedReply) -> Event:
         """One token of the reply. The first includes the prefill; the token that ends the turn is not fed to the LLM."""
         live, state = self._live, self._state
         first = not reply.tokens
@@ -234,18 +236,18 @@ class FreezeOmniSession:
         piece = reply.add(token, hidden[0, -1])
         return self._token_event(reply, piece, "first_token" if first else "token")
 
-    def _token_event(self, reply: Reply, text: str, work: str) -> Event:
+    def _token_event(self, reply: GeneratedReply, text: str, work: str) -> Event:
         if not text:
             return Event(EventKind.BUSY, {"work": work, "reply": reply.number})
         return Event(EventKind.TOKEN, {"text": text, "reply": reply.number, "work": work})
 
-    def _say(self, reply: Reply) -> Event:
+    def _say(self, reply: GeneratedReply) -> Event:
         """A segment's prefill, or its next packet of audio."""
         live = self._live
         if reply.speech is None:
             segment = reply.waiting.popleft()
             reply.speech = live.speech(reply, segment)
-            reply.said.append(Said(segment, whole=reply.speech is None))
+            reply.said.append(SpokenSegment(segment, whole=reply.speech is None))
             return Event(EventKind.BUSY, {"work": "speech_prefill"})
         said = reply.said[-1]
         audio = reply.speech.packet(live.settings.packets.later if reply.samples else live.settings.packets.first)
@@ -257,13 +259,13 @@ class FreezeOmniSession:
             return Event(EventKind.BUSY, {"work": "speech_tokens"})
         return Event(EventKind.AUDIO, self._audio(reply, audio, text))
 
-    def _audio(self, reply: Reply, audio: torch.Tensor, text: str) -> dict[str, Any]:
+    def _audio(self, reply: GeneratedReply, audio: torch.Tensor, text: str) -> dict[str, Any]:
         chunk = AudioChunk(audio.float().clamp(-1, 1).cpu().numpy(), reply.rate_hz)
         self._state.floor.play(reply.number, chunk)
         return {"audio": chunk, "reply": reply.number, "text": text}
 
 
-def _told(signal: Signal, acts: tuple[Act, ...]) -> Iterator[Event]:
+def _told(signal: Signal, acts: tuple[TurnAction, ...]) -> Iterator[Event]:
     """What the listener at the other end of the session's events learns of a signal."""
     if signal is Signal.ONSET:
         yield Event(EventKind.SPEECH_START)
@@ -271,7 +273,7 @@ def _told(signal: Signal, acts: tuple[Act, ...]) -> Iterator[Event]:
         yield Event(EventKind.SPEECH_END)
     if signal is Signal.IGNORE:
         yield Event(EventKind.DECISION, {"action": Action.IGNORE})
-    if Act.STOP in acts:
+    if TurnAction.STOP in acts:
         yield Event(EventKind.DECISION, {"action": Action.YIELD})
-    if Act.REPLY in acts:
+    if TurnAction.REPLY in acts:
         yield Event(EventKind.DECISION, {"action": Action.SPEAK})

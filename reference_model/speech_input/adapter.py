@@ -65,7 +65,7 @@ class Embedder(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
-class Reader(Protocol):
+class AdapterReader(Protocol):
     """What an adapter's output in one user turn becomes for the LLM."""
 
     @property
@@ -83,7 +83,7 @@ class Reader(Protocol):
 
 
 @dataclass(slots=True)
-class Flow:
+class EmbeddingReader:
     """Of an adapter whose outputs are rows: all of them, in order."""
 
     waiting: list[torch.Tensor] = field(default_factory=list)
@@ -111,9 +111,9 @@ class Adapter(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=config.norm_eps)
         self.project = nn.Linear(hidden, config.llm_size)
 
-    def reader(self) -> Flow:
+    def reader(self) -> EmbeddingReader:
         """What reads its output in one user turn."""
-        return Flow()
+        return EmbeddingReader()
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""

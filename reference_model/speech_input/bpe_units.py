@@ -16,7 +16,7 @@ BLANK = 0  # CTC's
 MARKS = (".", "?", "!")  # which sentences end with
 
 
-class Units:
+class BPEUnits:
     """Text <-> ids from 1 on; 0 is CTC's blank. `merges`: the learnt BPE, as JSON of the `tokenizers` library."""
 
     def __init__(self, merges: str) -> None:
@@ -29,7 +29,7 @@ class Units:
         self.merges = merges
 
     @classmethod
-    def learn(cls, texts: Iterable[str], size: int) -> Units:
+    def learn(cls, texts: Iterable[str], size: int) -> BPEUnits:
         """`size` units with the blank, from the texts that will be spoken."""
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -41,7 +41,7 @@ class Units:
         return cls(bpe.to_str())
 
     @classmethod
-    def letters_only(cls) -> Units:
+    def letters_only(cls) -> BPEUnits:
         """The letters and signs of ASCII, one by one."""
         signs = "".join(map(chr, range(ord("!"), ord("~") + 1)))
         return cls.learn([signs], len(signs) + 2)

@@ -101,7 +101,7 @@ class PositionalAttention(nn.Module):
         return (query @ weight) @ table[:, None].transpose(-1, -2)
 
 
-class Layer(nn.Module):
+class ConvTransformerLayer(nn.Module):
     """A pre-norm transformer layer with ReLU."""
 
     def __init__(self, config: ConvTransformerConfig) -> None:
@@ -145,7 +145,7 @@ class ConvTransformerEncoder(nn.Module):
         self.embed = nn.Linear(config.size, config.size)
         self.embed_norm = nn.LayerNorm(config.size)
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(ConvTransformerLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.size)
 
     @property

@@ -17,16 +17,16 @@ from torch import nn
 from torch.nn import functional
 
 from reference_model.speech_input.adapter import AdapterState, Embedder
-from reference_model.speech_input.bpe_units import BLANK, MARKS, Units, collapsed
-from reference_model.speech_input.ctc_beam_search import Beam, BeamSearch, agreed
-from reference_model.speech_input.ngram_lm import ORDER, UnitLM
+from reference_model.speech_input.bpe_units import BLANK, MARKS, BPEUnits, collapsed
+from reference_model.speech_input.ctc_beam_search import BeamSearch, CTCPrefixBeam, rescore_jointly
+from reference_model.speech_input.ngram_lm import ORDER, NGramLM
 
 COUNTS = 2  # of the numbers in `Evidence` that are no features
 
 
 @dataclass(frozen=True, slots=True)
-class SpellingConfig:
-    """Sizes, and the units as `Units.merges` has them. Output i sees `kernel` frames, the newest number stride (i + 1) - 1."""
+class CTCAdapterConfig:
+    """Sizes, and the units as `BPEUnits.merges` has them. Output i sees `kernel` frames, the newest number stride (i + 1) - 1."""
 
     encoder_size: int
     units: str = ""  # none learnt yet: letters
@@ -44,16 +44,16 @@ class SpellingConfig:
         """Size of what the state head learns from the sound itself."""
         return self.hidden + COUNTS
 
-    def build(self) -> SpellingAdapter:
-        return SpellingAdapter(self)
+    def build(self) -> CTCAdapter:
+        return CTCAdapter(self)
 
 
-class SpellingAdapter(nn.Module):
+class CTCAdapter(nn.Module):
     """A causal strided convolution, LayerNorm, GELU, and a linear layer to the units; [B, n, U + hidden] an output."""
 
-    def __init__(self, config: SpellingConfig) -> None:
+    def __init__(self, config: CTCAdapterConfig) -> None:
         super().__init__()
-        self.config, self.units = config, Units(config.units) if config.units else Units.letters_only()
+        self.config, self.units = config, BPEUnits(config.units) if config.units else BPEUnits.letters_only()
         self.conv = nn.Conv1d(config.encoder_size, config.hidden, config.kernel, config.stride)
         self.norm = nn.LayerNorm(config.hidden)
         self.spell = nn.Linear(config.hidden, len(self.units))
@@ -61,7 +61,7 @@ class SpellingAdapter(nn.Module):
             self._register(*_table(config.beam.lm_entries))
 
     def read_with(self, beam: BeamSearch, grams: torch.Tensor, scores: torch.Tensor) -> None:
-        """From now on by beam search, with the table of a `UnitLM`."""
+        """From now on by beam search, with the table of a `NGramLM`."""
         self.config = replace(self.config, beam=beam)
         self._register(grams, scores)
         self.__dict__.pop("lm", None)
@@ -71,13 +71,13 @@ class SpellingAdapter(nn.Module):
         self.register_buffer("lm_scores", scores)
 
     @cached_property
-    def lm(self) -> UnitLM:
+    def lm(self) -> NGramLM:
         """The language model that its output is read with, once its weights are there."""
-        return UnitLM.of(self.lm_grams, self.lm_scores)
+        return NGramLM.of(self.lm_grams, self.lm_scores)
 
-    def reader(self) -> Spelt:
+    def reader(self) -> CTCReader:
         """What reads its output in one user turn."""
-        return Spelt(self.units, self.config.beam and Beam(self.config.beam, self.lm))
+        return CTCReader(self.units, self.config.beam and CTCPrefixBeam(self.config.beam, self.lm))
 
     def whole(self, hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch | None) -> list[int]:
         """The units of a whole turn, of natural logs of their chances [n, U] as it was heard once or more (`beam.agreed`).
@@ -86,7 +86,7 @@ class SpellingAdapter(nn.Module):
         """
         if (search := search or self.config.beam) is None:
             return collapsed(hearings[0].argmax(-1).tolist())
-        return agreed(hearings, weights, search, self.lm)
+        return rescore_jointly(hearings, weights, search, self.lm)
 
     def begin(self, batch: int) -> AdapterState:
         """New streams."""
@@ -115,19 +115,19 @@ class SpellingAdapter(nn.Module):
 
 
 def _table(entries: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One of a `UnitLM`, to be filled."""
+    """One of a `NGramLM`, to be filled."""
     return torch.zeros(entries, ORDER, dtype=torch.int16), torch.zeros(entries, 2, dtype=torch.float16)
 
 
 @dataclass(slots=True)
-class Spelt:
+class CTCReader:
     """Of an adapter that spells: what is read of its outputs so far, and the tokens that the LLM was given of it.
 
     What the sound itself tells, the evidence, does not depend on how it is read: it is counted in the best unit of every output.
     """
 
-    units: Units
-    beam: Beam | None = None  # None: the best unit of every output is read
+    units: BPEUnits
+    beam: CTCPrefixBeam | None = None  # None: the best unit of every output is read
     greedy: list[int] = field(default_factory=list)  # those units, collapsed
     last: int = BLANK  # of the last frame
     given: list[int] = field(default_factory=list)  # token ids

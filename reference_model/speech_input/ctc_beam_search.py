@@ -1,6 +1,6 @@
 """CTC prefix beam search (arXiv 1408.2873) with a language model of units, frame by frame: what was heard, on the evidence so far.
 
-Where the same was heard twice, `agreed` finds the reading that both hearings bear out best.
+Where the same was heard twice, `rescore_jointly` finds the reading that both hearings bear out best.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from reference_model.speech_input.bpe_units import BLANK
-from reference_model.speech_input.ngram_lm import BEGINNING, UnitLM, after
+from reference_model.speech_input.ngram_lm import BEGINNING, NGramLM, after
 
 NEVER = -math.inf
 READINGS = 12  # of each hearing that are weighed against one another
@@ -32,7 +32,7 @@ class BeamSearch:
     unit_bonus: float = 2.0  # natural log, a unit: the language model alone would have everything short
 
 
-class Prior(NamedTuple):
+class LMState(NamedTuple):
     """What a reading is worth before it is heard: a natural log; and the language model's context at its end."""
 
     score: float
@@ -40,10 +40,10 @@ class Prior(NamedTuple):
 
 
 @dataclass(slots=True)
-class Guess:
+class Hypothesis:
     """A reading: its chance if the last frame was blank and if not, both natural logs, and its prior."""
 
-    prior: Prior
+    prior: LMState
     blank: float = NEVER
     unit: float = NEVER
 
@@ -56,17 +56,17 @@ class Guess:
         return self.sound + self.prior.score
 
 
-def _nothing() -> dict[tuple[int, ...], Guess]:
-    return {(): Guess(Prior(0.0, BEGINNING), blank=0.0)}
+def _nothing() -> dict[tuple[int, ...], Hypothesis]:
+    return {(): Hypothesis(LMState(0.0, BEGINNING), blank=0.0)}
 
 
 @dataclass(slots=True)
-class Beam:
+class CTCPrefixBeam:
     """One user turn. `push` takes frames as they come; `best` is the likeliest reading so far."""
 
     search: BeamSearch
-    lm: UnitLM
-    guesses: dict[tuple[int, ...], Guess] = field(default_factory=_nothing)
+    lm: NGramLM
+    guesses: dict[tuple[int, ...], Hypothesis] = field(default_factory=_nothing)
 
     def push(self, log_p: torch.Tensor) -> None:
         """Natural logs of the chances of the units [n, U] in n frames."""
@@ -83,7 +83,7 @@ class Beam:
     def _frame(self, blank: float, heard: dict[int, float]) -> None:
         """A frame with the chances of blank, and of the units that are tried."""
         made = {
-            reading: Guess(guess.prior, guess.sound + blank, _held(reading, guess, heard))
+            reading: Hypothesis(guess.prior, guess.sound + blank, _held(reading, guess, heard))
             for reading, guess in self.guesses.items()
         }
         if heard:
@@ -93,7 +93,11 @@ class Beam:
         self.guesses = made
 
     def _extend(
-        self, made: dict[tuple[int, ...], Guess], reading: tuple[int, ...], guess: Guess, heard: dict[int, float]
+        self,
+        made: dict[tuple[int, ...], Hypothesis],
+        reading: tuple[int, ...],
+        guess: Hypothesis,
+        heard: dict[int, float],
     ) -> None:
         """All that a reading may become with this frame, into `made`."""
         last, sound = reading[-1] if reading else BLANK, guess.sound
@@ -104,16 +108,18 @@ class Beam:
             longer = (*reading, unit)
             new = made.get(longer)
             if new is None:
-                new = made[longer] = Guess(self._prior(guess.prior, unit))
+                new = made[longer] = Hypothesis(self._prior(guess.prior, unit))
             new.unit = _plus(new.unit, before + chance)
 
-    def _prior(self, prior: Prior, unit: int) -> Prior:
+    def _prior(self, prior: LMState, unit: int) -> LMState:
         """Of a reading that is one unit longer."""
         score = self.search.lm_weight * self.lm.score(prior.context, unit) + self.search.unit_bonus
-        return Prior(prior.score + score, after(prior.context, unit))
+        return LMState(prior.score + score, after(prior.context, unit))
 
 
-def agreed(hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch, lm: UnitLM) -> list[int]:
+def rescore_jointly(
+    hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch, lm: NGramLM
+) -> list[int]:
     """Of the readings that either of several hearings leaves likely, the best by all of them.
 
     `hearings`: natural logs of the units' chances [n, U] each; a reading is worth the mean of its chances in them, by `weights`
@@ -122,7 +128,7 @@ def agreed(hearings: Sequence[torch.Tensor], weights: Sequence[float], search: B
     told = [(log_p, weight) for log_p, weight in zip(hearings, weights, strict=True) if weight]
     priors: dict[tuple[int, ...], float] = {}
     for log_p, _ in told:
-        beam = Beam(search, lm)
+        beam = CTCPrefixBeam(search, lm)
         beam.push(log_p)
         likely = sorted(beam.guesses.items(), key=lambda pair: pair[1].score, reverse=True)[:READINGS]
         priors |= {reading: guess.prior.score for reading, guess in likely}
@@ -142,7 +148,7 @@ def chances(log_p: torch.Tensor, readings: Sequence[Sequence[int]]) -> torch.Ten
     return -functional.ctc_loss(rows, units, torch.full_like(sizes, len(log_p)), sizes, BLANK, "none")
 
 
-def _held(reading: tuple[int, ...], guess: Guess, heard: dict[int, float]) -> float:
+def _held(reading: tuple[int, ...], guess: Hypothesis, heard: dict[int, float]) -> float:
     """The chance that the last unit is still to be heard."""
     return guess.unit + heard.get(reading[-1], NEVER) if reading else NEVER
 

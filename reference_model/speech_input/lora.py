@@ -15,7 +15,7 @@ from torch.nn import functional
 from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 
 
-class Change(nn.Module):
+class LoRAPair(nn.Module):
     """Of one map: down [R, in], up [out, R], zeros at first."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
@@ -32,14 +32,15 @@ class Change(nn.Module):
         return self.up @ self.down
 
 
-class LowRank(nn.Module):
+class LoRA(nn.Module):
     """Changes of rank R to every linear map in the `layers` blocks of an encoder of `size`."""
 
     def __init__(self, size: int, layers: int, rank: int) -> None:
         super().__init__()
         block = WhisperBlock(WhisperConfig(size, layers, heads=1))
         self.layers = nn.ModuleList(
-            nn.ModuleDict({_key(name): Change(linear, rank) for name, linear in _linears(block)}) for _ in range(layers)
+            nn.ModuleDict({_key(name): LoRAPair(linear, rank) for name, linear in _linears(block)})
+            for _ in range(layers)
         )
 
     def attach(self, encoder: WhisperStreamingEncoder) -> None:
@@ -51,12 +52,12 @@ class LowRank(nn.Module):
         """Adds the changes to the encoder's weights, once and for all."""
         self._each(encoder, lambda linear, change: linear.weight.add_(change.weight().to(linear.weight)))
 
-    def _each(self, encoder: WhisperStreamingEncoder, do: Callable[[nn.Linear, Change], object]) -> None:
+    def _each(self, encoder: WhisperStreamingEncoder, do: Callable[[nn.Linear, LoRAPair], object]) -> None:
         for block, changes in zip(encoder.blocks, self.layers, strict=True):
             assert isinstance(changes, nn.ModuleDict)
             for name, linear in _linears(block):
                 change = changes[_key(name)]
-                assert isinstance(change, Change)
+                assert isinstance(change, LoRAPair)
                 do(linear, change)
 
 

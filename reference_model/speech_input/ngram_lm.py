@@ -19,7 +19,7 @@ BEGINNING = START + 1  # the context of a text's first unit
 UNKNOWN = -20.0  # natural log of the chance of a unit that a table lacks: one without weights
 
 
-class UnitLM:
+class NGramLM:
     """N-grams as numbers: of each the natural logs of its last unit's chance, and of its weight as a context.
 
     A context is a number, too: it begins as `BEGINNING`, and goes on with `after`.
@@ -29,7 +29,7 @@ class UnitLM:
         self.chances, self.weights = chances, weights
 
     @classmethod
-    def of(cls, grams: Tensor, scores: Tensor) -> UnitLM:
+    def of(cls, grams: Tensor, scores: Tensor) -> NGramLM:
         """From a table: `grams` int16 [N, ORDER], `scores` [N, 2] of each its chance and its weight."""
         keys = packed(grams.cpu().long()).tolist()
         chances, weights = scores.detach().cpu().double().unbind(-1)

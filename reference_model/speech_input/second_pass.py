@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.speech_input.ctc_beam_search import BeamSearch
-from reference_model.speech_input.lora import LowRank
+from reference_model.speech_input.lora import LoRA
 from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, ranged
 
 
 @dataclass(frozen=True, slots=True)
-class RereaderConfig:
+class SecondPassConfig:
     """Sizes. An output sees `kernel` of the encoder's frames around its own `stride`, and through `layers` all outputs."""
 
     units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
@@ -50,11 +50,11 @@ class RereaderConfig:
         """Of what this network and what the adapter heard; one that corrects has taken account of the adapter already."""
         return (1.0, 0.0) if self.features else (self.trust, 1.0 - self.trust)
 
-    def build(self) -> Rereader:
-        return Rereader(self)
+    def build(self) -> SecondPass:
+        return SecondPass(self)
 
 
-class Rereader(nn.Module):
+class SecondPass(nn.Module):
     """Frames of the frozen encoder [B, T, 384] -> logits of units [B, n, U], n = T / stride.
 
     The encoder is no part of its weights, changes of low rank to it are.
@@ -62,7 +62,7 @@ class Rereader(nn.Module):
     One that corrects is given the adapter's features [B, n, F], too, and its output is to be added to the adapter's logits.
     """
 
-    def __init__(self, config: RereaderConfig) -> None:
+    def __init__(self, config: SecondPassConfig) -> None:
         super().__init__()
         self.config = config
         self.conv = nn.Conv1d(config.encoder_size, config.size, config.kernel, config.stride)
@@ -72,7 +72,7 @@ class Rereader(nn.Module):
         self.blocks = nn.ModuleList(WhisperBlock(block) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)
         self.spell = nn.Linear(config.size, config.units)
-        self.change = LowRank(config.encoder_size, config.encoder_layers, config.rank) if config.rank else None
+        self.change = LoRA(config.encoder_size, config.encoder_layers, config.rank) if config.rank else None
         self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
 
     def forward(self, frames: Tensor, mask: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ SILENT = 0.3  # frames below which a row is not said: the LLM's vectors last non
 SCALE = 10.0  # frames
 
 
-class Pace(nn.Module):
+class DurationPredictor(nn.Module):
     """Text rows [B, H, d], as the pre-network reads them, on the time of the codes. Durations are in codec frames."""
 
     def __init__(self, size: int) -> None:

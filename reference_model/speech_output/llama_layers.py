@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 GROWTH = 2  # a full cache doubles
 
 Pairs = Sequence[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
-Turn = tuple[torch.Tensor, torch.Tensor]  # cosine and sine of the positions, [..., 1, T, head] each
+Rotary = tuple[torch.Tensor, torch.Tensor]  # cosine and sine of the positions, [..., 1, T, head] each
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def frequencies(head: int, theta: float, rounded: bool, device: torch.device) ->
     return each.bfloat16().float() if rounded else each
 
 
-def turned(config: LlamaConfig, positions: torch.Tensor) -> Turn:
+def rotary_embedding(config: LlamaConfig, positions: torch.Tensor) -> Rotary:
     """Rotary position embedding, half-split: positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
     each = frequencies(config.head, config.theta, config.rotary_bf16, positions.device)
     angles = positions[..., None].float() * each  # [..., T, head / 2]
@@ -89,14 +89,14 @@ def turned(config: LlamaConfig, positions: torch.Tensor) -> Turn:
     return angles.cos(), angles.sin()
 
 
-def rotate(x: torch.Tensor, turn: Turn) -> torch.Tensor:
+def rotate(x: torch.Tensor, turn: Rotary) -> torch.Tensor:
     """x [B, H, T, head], turned by its positions."""
     cos, sin = turn
     low, high = x.float().chunk(2, -1)
     return (x * cos + torch.cat([-high, low], -1) * sin).to(x.dtype)
 
 
-class Layer(nn.Module):
+class LlamaLayer(nn.Module):
     """One pre-norm layer."""
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -108,7 +108,7 @@ class Layer(nn.Module):
         self.gate, self.up = (nn.Linear(config.size, config.ffn, bias=False) for _ in range(2))
         self.down = nn.Linear(config.ffn, config.size, bias=False)
 
-    def project(self, x: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def project(self, x: torch.Tensor, turn: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x [B, T, D] -> rotated queries and keys, and values, [B, H, T, head] each."""
         normed = self.attention_norm(x)
         parts = (
@@ -125,11 +125,11 @@ class Layer(nn.Module):
         return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
 
 
-class Stack(nn.ModuleList):
+class LlamaStack(nn.ModuleList):
     """Layers one after the other."""
 
     def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(Layer(config) for _ in range(config.layers))
+        super().__init__(LlamaLayer(config) for _ in range(config.layers))
         self.config = config
         self._steps: list[tuple[Callable[..., Any], Callable[..., Any]]] | None = None
 
@@ -144,7 +144,7 @@ class Stack(nn.ModuleList):
     def forward(
         self,
         x: torch.Tensor,
-        turn: Turn,
+        turn: Rotary,
         past: Pairs | None = None,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Pairs]:
@@ -161,7 +161,7 @@ class Stack(nn.ModuleList):
             pairs.append((key, value))
         return x, pairs
 
-    def step_many(self, x: torch.Tensor, turn: Turn, caches: list[KVCache]) -> torch.Tensor:
+    def step_many(self, x: torch.Tensor, turn: Rotary, caches: list[KVCache]) -> torch.Tensor:
         """One position [S, 1, D] of each of S sequences, each behind a cache of its own; weights are read once for all."""
         for i, (project, finish) in enumerate(self._steps or [(layer.project, layer.finish) for layer in self]):
             query, key, value = project(x, turn)

@@ -11,7 +11,7 @@ import torch
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.speech_decoder import DecoderState
 
-Saying = tuple[DecoderState, Sampling, torch.Generator]
+DecoderCall = tuple[DecoderState, Sampling, torch.Generator]
 
 
 class Vocoder(Protocol):
@@ -21,31 +21,31 @@ class Vocoder(Protocol):
         """Codes [1, K, F] -> (audio [1, T], state)."""
 
 
-class Cutter(Protocol):
+class SilenceCutter(Protocol):
     """Holds audio back until a quiet place, so that packets join where nothing is heard."""
 
     def push(self, piece: torch.Tensor, last: bool = False) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Packets:
+class PacketSizes:
     """How many codec frames make a packet of audio. Published: 20 for the first of a reply, 40 afterwards."""
 
     first: int = 20
     later: int = 40
 
 
-class Speech:
+class SegmentSynthesizer:
     """A segment on its way to sound. Each `packet` is one unit of work; `done` once the segment has been said."""
 
     def __init__(
         self,
         state: DecoderState,
-        step: Callable[[Saying], torch.Tensor | None],
+        step: Callable[[DecoderCall], torch.Tensor | None],
         vocoder: Vocoder,
         sampling: Sampling,
         generator: torch.Generator,
-        cutter: Cutter | None = None,
+        cutter: SilenceCutter | None = None,
     ) -> None:
         """`step` is the speech decoder's, with what it takes as one tuple; `state` is that of the segment's prefill."""
         self._saying, self._step = (state, sampling, generator), step

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from fobench.api.components import Pieces
+from fobench.api.components import Detokenizer
 from fobench.errors import PrerequisiteError
 from reference_model.speech_output.segmenter import pieces_of
 
@@ -27,7 +27,7 @@ def sounding(ids: Sequence[int], said: str) -> list[str]:
     return [""] * (len(ids) - 1) + [said] if ids else []
 
 
-def pieces(ids: Sequence[int], text: str, reader: Pieces, *, phonetic: bool) -> list[str]:
+def pieces(ids: Sequence[int], text: str, reader: Detokenizer, *, phonetic: bool) -> list[str]:
     """What is read beside each of the tokens `ids` of `text`: its letters, or the text's phonemes."""
     return sounding(ids, phonemes(text)) if phonetic else pieces_of(reader, ids)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fobench.api.components import Pieces
+from fobench.api.components import Detokenizer
 from reference_model.speech_output.text_normalizer import (
     normalise as normalise,  # what our own models say; the published rules are below
 )
@@ -95,7 +95,7 @@ def segments(pieces: Iterator[str], rules: Segmentation) -> Iterator[Segment]:
     yield from segmenter.finish()
 
 
-def pieces_of(reader: Pieces, ids: Sequence[int]) -> list[str]:
+def pieces_of(reader: Detokenizer, ids: Sequence[int]) -> list[str]:
     """Each token's text, by a backbone's `pieces()`; what the last ones only together write belongs to the last."""
     texts = [reader.add(i) for i in ids]
     return [*texts[:-1], texts[-1] + reader.rest()] if texts else []

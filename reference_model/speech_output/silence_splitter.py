@@ -12,7 +12,7 @@ PCM_FULL_SCALE = 32768
 
 
 @dataclass(frozen=True, slots=True)
-class QuietCut:
+class SilenceSplitConfig:
     """Where audio may be cut: in a stretch of `window` samples whose mean amplitude is below `threshold`.
 
     Published: 2,401 samples at 24 kHz (100 ms); threshold 0.1 in a reply's first segment, 0.015 later.
@@ -50,10 +50,10 @@ class QuietCut:
         return begin + int(loudness[begin : begin + self.window + quietest].argmin())
 
 
-class QuietCutter:
+class SilenceSplitter:
     """One stream's cutting: owns what is held back."""
 
-    def __init__(self, rule: QuietCut) -> None:
+    def __init__(self, rule: SilenceSplitConfig) -> None:
         self.rule = rule
         self._held: Tensor | None = None
 

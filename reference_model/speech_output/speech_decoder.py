@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from fobench.errors import FobenchError
-from reference_model.speech_output.duration_predictor import Pace
-from reference_model.speech_output.llama_layers import KVCache, LlamaConfig, Pairs, Stack, Turn, turned
+from reference_model.speech_output.duration_predictor import DurationPredictor
+from reference_model.speech_output.llama_layers import KVCache, LlamaConfig, LlamaStack, Pairs, Rotary, rotary_embedding
 from reference_model.speech_output.sampling import Sampling
 
 BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of speech, end of speech, padding
@@ -91,11 +91,11 @@ class SpeechDecoder(nn.Module):
         self.config = config
         self.vocabulary = config.codes + SPECIALS
         self.embedding = nn.Embedding(config.codebooks * self.vocabulary, config.size)
-        self.pre = Stack(config.stack(config.pre_layers))
+        self.pre = LlamaStack(config.stack(config.pre_layers))
         if config.thoughts:
-            self.prefix = Stack(config.stack(config.layers))
-        self.layers = Stack(config.stack(config.layers))
-        self.pace = Pace(config.size) if config.paced else None
+            self.prefix = LlamaStack(config.stack(config.layers))
+        self.layers = LlamaStack(config.stack(config.layers))
+        self.pace = DurationPredictor(config.size) if config.paced else None
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
         if config.characters:
@@ -160,7 +160,7 @@ class SpeechDecoder(nn.Module):
         if self.pace is not None:
             x = x + torch.stack([_at(state.pace, len(state.rows)) for state in states])[:, None]
         positions = torch.tensor([[state.position] for state in states], device=device)
-        x = self.layers.step_many(x, turned(self.layers.config, positions), [state.cache for state in states])
+        x = self.layers.step_many(x, rotary_embedding(self.layers.config, positions), [state.cache for state in states])
         for state in states:
             state.position += 1
         return self.out(self.norm(x))[:, 0].unflatten(-1, (self.config.codebooks, -1))
@@ -222,7 +222,9 @@ class SpeechDecoder(nn.Module):
             said = said + self.pace.read(beginning[:, 1:], durations, inputs.shape[-1])
             lateness = self.pace.loss(beginning[:, 1:], durations, text_seen[:, 1:])
         x = torch.cat([beginning, said], 1)
-        turn = turned(self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact))
+        turn = rotary_embedding(
+            self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact)
+        )
         mask = _visible(seen, text_seen, inputs.shape[-1])
         hidden, _ = self.layers(x, turn, past, mask)
         logits = self.out(self.norm(hidden[:, text.shape[1] + 1 :]))  # [B, T + K, K * (V + 4)]
@@ -271,8 +273,8 @@ class SpeechDecoder(nn.Module):
         _, pairs = self.prefix(prefix, self._turn(prefix.shape[1]), mask=seen[:, None, None])
         return pairs, seen
 
-    def _turn(self, length: int) -> Turn:
-        return turned(self.layers.config, torch.arange(length, device=self.embedding.weight.device))
+    def _turn(self, length: int) -> Rotary:
+        return rotary_embedding(self.layers.config, torch.arange(length, device=self.embedding.weight.device))
 
     def _positions(self, lengths: torch.Tensor, text: int, steps: int, compact: bool) -> torch.Tensor:
         """[B, H + 1 + T + K]: positions of the beginning and of the tokens."""

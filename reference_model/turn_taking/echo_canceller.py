@@ -19,7 +19,7 @@ LEAST_S = 0.1  # of playback that a sound is compared with
 
 
 @dataclass(slots=True)
-class OwnVoice:
+class EchoCanceller:
     """The playback of the latest reply on the microphone's timeline, at `rate_hz`, and what is known of its echo."""
 
     rate_hz: int

@@ -20,7 +20,7 @@ NEARBY = 12  # windows of speech over which loudness is measured
 
 
 @dataclass(slots=True)
-class Loudest:
+class PeakLevel:
     """The loudest that any `NEARBY` windows of speech in a row were, dBFS."""
 
     db: float = -math.inf
@@ -34,21 +34,21 @@ class Loudest:
 
 
 @dataclass(slots=True)
-class Nearness:
+class NearFieldGate:
     """Whether it may be the user who speaks: no more than `within_db` softer than the user was in the turns that were answered."""
 
     within_db: float
     user_db: float | None = None  # None: no turn was answered yet, and everybody is near
 
-    def of(self, speech: Loudest) -> bool:
+    def of(self, speech: PeakLevel) -> bool:
         return self.user_db is None or speech.db >= self.user_db - self.within_db
 
-    def answered(self, speech: Loudest) -> None:
+    def answered(self, speech: PeakLevel) -> None:
         """The user's own: half of what is known from now on."""
         self.user_db = speech.db if self.user_db is None else (self.user_db + speech.db) / 2
 
 
-class LoudnessDetector:
+class EnergyVAD:
     """One stream: push audio of any length, get 1.0 or 0.0 for every full window."""
 
     def __init__(self) -> None:

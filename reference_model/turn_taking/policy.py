@@ -2,7 +2,7 @@
 
 The state head judges chunk by chunk what it has learnt to. Rules keep it from what it cannot know: that others speak, further away
 than the user; that the sound is its own; that words over a reply are a listener's, or call somebody else; that they ask for silence and for nothing
-else; that a sentence is not complete. They apply to adapters that spell. Without manners (`Duplex.manners`) a reply stops for every sound
+else; that a sentence is not complete. They apply to adapters that spell. Without manners (`TurnTakingSettings.manners`) a reply stops for every sound
 that lasts, and every verdict stands, as in the published system.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from fobench.api.types import AudioChunk, Samples
 from reference_model.speech_input.bpe_units import MARKS
 from reference_model.turn_taking import lexical_rules
-from reference_model.turn_taking.echo_canceller import OwnVoice
-from reference_model.turn_taking.energy_vad import NEARBY, Loudest, Nearness
-from reference_model.turn_taking.settings import Duplex
+from reference_model.turn_taking.echo_canceller import EchoCanceller
+from reference_model.turn_taking.energy_vad import NEARBY, NearFieldGate, PeakLevel
+from reference_model.turn_taking.settings import TurnTakingSettings
 from reference_model.turn_taking.state_machine import Signal
 
 SURE = 2  # words, and looks at them, up to which what is spelt may be something else
@@ -26,21 +26,21 @@ MISHEARD = 2  # words beside "stop" that may be meant as "please"
 
 
 @dataclass(slots=True)
-class Floor:
+class TurnTakingPolicy:
     """What is known of who speaks. `over`: the turn that is heard began over a reply."""
 
-    duplex: Duplex
-    own: OwnVoice
-    loudest: Loudest = field(default_factory=Loudest)
+    duplex: TurnTakingSettings
+    own: EchoCanceller
+    loudest: PeakLevel = field(default_factory=PeakLevel)
     over: bool = False
     looks: int = 0  # at the words of this turn
     position: int = 0  # samples of the microphone
     chunk: int = 0  # samples that came last
     windows: deque[Samples] = field(default_factory=lambda: deque(maxlen=NEARBY))
-    nearness: Nearness = field(init=False)
+    nearness: NearFieldGate = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nearness = Nearness(self.duplex.near_db)
+        self.nearness = NearFieldGate(self.duplex.near_db)
 
     def clean(self, samples: Samples) -> Samples:
         """The microphone's next samples, without the own voice as far as that is known."""
@@ -63,7 +63,7 @@ class Floor:
 
     def open(self, over: bool) -> None:
         """A user turn begins, with the windows of speech that open one."""
-        self.over, self.looks, self.loudest = over, 0, Loudest()
+        self.over, self.looks, self.loudest = over, 0, PeakLevel()
         for window in list(self.windows)[-self.duplex.onset :]:
             self.loudest.push(window)
 

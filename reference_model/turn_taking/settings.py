@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Duplex:
+class TurnTakingSettings:
     """When the system takes, keeps and gives up the turn. Windows are the voice activity detector's, 32 ms."""
 
     vad: Literal["silero", "loudness", "none"] = "silero"  # the detector that opens turns; "none": it listens always

@@ -14,8 +14,8 @@ WINDOW = 512  # samples, 32 ms
 CONTEXT = 64  # samples of the previous window that the network sees before the new one
 
 
-class Silero:
-    """The network, shared by any number of `SpeechDetector` streams."""
+class SileroVAD:
+    """The network, shared by any number of `SileroDetector` streams."""
 
     def __init__(self, model: Path) -> None:
         import onnxruntime
@@ -33,10 +33,10 @@ class Silero:
         return float(probability[0, 0]), state
 
 
-class SpeechDetector:
+class SileroDetector:
     """One stream: push audio of any length, get the speech probability of every full window."""
 
-    def __init__(self, network: Silero) -> None:
+    def __init__(self, network: SileroVAD) -> None:
         self._network = network
         self._state = np.zeros((2, 1, 128), dtype=np.float32)
         self._context = np.zeros(CONTEXT, dtype=np.float32)

@@ -9,14 +9,14 @@ from typing import Protocol
 from fobench.api.types import Samples
 
 
-class Detector(Protocol):
+class VoiceActivityDetector(Protocol):
     """A stream's voice activity detector: pushes of any length, the speech probability of each window that is complete."""
 
     def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
 
 
 @dataclass(slots=True)
-class Activity:
+class SpeechActivity:
     """The burst of speech that is going on, or was last; silence of `release` windows ends it."""
 
     release: int

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class State(IntEnum):
+class TurnState(IntEnum):
     """What the user's turn calls for; the values are the head's classes. Class 3 marks padding in training."""
 
     KEEP_LISTENING = 0
@@ -37,9 +37,9 @@ class StateHead(nn.Module):
         return self.forward(hidden)[..., :3].float().softmax(-1)
 
     @staticmethod
-    def decide(p: torch.Tensor, threshold: float = 0.5) -> State:
+    def decide(p: torch.Tensor, threshold: float = 0.5) -> TurnState:
         """The state that probabilities [3] call for: the first of ignore and answer above the threshold, else to listen."""
         _, answer, ignore = p.tolist()
         if ignore > threshold:
-            return State.IGNORE
-        return State.ANSWER if answer > threshold else State.KEEP_LISTENING
+            return TurnState.IGNORE
+        return TurnState.ANSWER if answer > threshold else TurnState.KEEP_LISTENING

@@ -30,7 +30,7 @@ class Signal(Enum):
     DONE = auto()  # the reply has been heard to its end
 
 
-class Act(Enum):
+class TurnAction(Enum):
     """What is to be done, in the order given."""
 
     OPEN = auto()  # begin a user turn, with the audio from shortly before
@@ -40,21 +40,21 @@ class Act(Enum):
     REPLY = auto()  # begin a reply to the user turn
 
 
-TRANSITIONS: dict[tuple[Phase, Signal], tuple[Phase, tuple[Act, ...]]] = {
-    (Phase.WAITING, Signal.ONSET): (Phase.LISTENING, (Act.OPEN,)),
-    (Phase.LISTENING, Signal.ANSWER): (Phase.REPLYING, (Act.REPLY,)),
-    (Phase.LISTENING, Signal.IGNORE): (Phase.WAITING, (Act.DROP,)),
-    (Phase.LISTENING, Signal.LOST): (Phase.WAITING, (Act.DROP,)),
-    (Phase.REPLYING, Signal.ONSET): (Phase.OVERHEARING, (Act.OPEN,)),
-    (Phase.REPLYING, Signal.DONE): (Phase.WAITING, (Act.CLOSE,)),
-    (Phase.OVERHEARING, Signal.ANSWER): (Phase.REPLYING, (Act.STOP, Act.REPLY)),
-    (Phase.OVERHEARING, Signal.INTERRUPT): (Phase.LISTENING, (Act.STOP,)),
-    (Phase.OVERHEARING, Signal.IGNORE): (Phase.REPLYING, (Act.DROP,)),
-    (Phase.OVERHEARING, Signal.LOST): (Phase.REPLYING, (Act.DROP,)),
-    (Phase.OVERHEARING, Signal.DONE): (Phase.LISTENING, (Act.CLOSE,)),
+TRANSITIONS: dict[tuple[Phase, Signal], tuple[Phase, tuple[TurnAction, ...]]] = {
+    (Phase.WAITING, Signal.ONSET): (Phase.LISTENING, (TurnAction.OPEN,)),
+    (Phase.LISTENING, Signal.ANSWER): (Phase.REPLYING, (TurnAction.REPLY,)),
+    (Phase.LISTENING, Signal.IGNORE): (Phase.WAITING, (TurnAction.DROP,)),
+    (Phase.LISTENING, Signal.LOST): (Phase.WAITING, (TurnAction.DROP,)),
+    (Phase.REPLYING, Signal.ONSET): (Phase.OVERHEARING, (TurnAction.OPEN,)),
+    (Phase.REPLYING, Signal.DONE): (Phase.WAITING, (TurnAction.CLOSE,)),
+    (Phase.OVERHEARING, Signal.ANSWER): (Phase.REPLYING, (TurnAction.STOP, TurnAction.REPLY)),
+    (Phase.OVERHEARING, Signal.INTERRUPT): (Phase.LISTENING, (TurnAction.STOP,)),
+    (Phase.OVERHEARING, Signal.IGNORE): (Phase.REPLYING, (TurnAction.DROP,)),
+    (Phase.OVERHEARING, Signal.LOST): (Phase.REPLYING, (TurnAction.DROP,)),
+    (Phase.OVERHEARING, Signal.DONE): (Phase.LISTENING, (TurnAction.CLOSE,)),
 }
 
 
-def transition(phase: Phase, signal: Signal) -> tuple[Phase, tuple[Act, ...]]:
+def transition(phase: Phase, signal: Signal) -> tuple[Phase, tuple[TurnAction, ...]]:
     """The next phase and what to do; a signal that means nothing in a phase changes nothing."""
     return TRANSITIONS.get((phase, signal), (phase, ()))

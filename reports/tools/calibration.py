@@ -20,7 +20,7 @@ import numpy as np
 
 from fobench.comparison import Comparison, compare
 from fobench.comparison.gates import Gate
-from fobench.comparison.snapshot import Column, Item, Snapshot
+from fobench.comparison.snapshot import ScoreColumn, Snapshot, SnapshotItem
 from fobench.statistics.bootstrap import Floats
 from fobench.statistics.proportions import wilson
 
@@ -161,12 +161,12 @@ def _snapshot(
     rows, ones = np.arange(len(words)), np.ones(len(words))
     right_text, right_voice = text.astype(float), voice.astype(float)
     columns = {
-        "accuracy_s2s": Column(1, "share", "higher", False, rows, right_voice, ones),
-        "parity_s2s": Column(1, "ratio", "higher", False, rows, right_voice, right_text),
-        "understanding_wer": Column(1, "ratio", "lower", False, rows, errors.astype(float), words),
-        "response_ms": Column(1, "ms", "lower", True, rows, response_ms, ones),
+        "accuracy_s2s": ScoreColumn(1, "share", "higher", False, rows, right_voice, ones),
+        "parity_s2s": ScoreColumn(1, "ratio", "higher", False, rows, right_voice, right_text),
+        "understanding_wer": ScoreColumn(1, "ratio", "lower", False, rows, errors.astype(float), words),
+        "response_ms": ScoreColumn(1, "ms", "lower", True, rows, response_ms, ones),
     }
-    return Snapshot(name, {}, tuple(Item(f"q-{i}", f"s-{s}") for i, s in enumerate(speakers)), columns)
+    return Snapshot(name, {}, tuple(SnapshotItem(f"q-{i}", f"s-{s}") for i, s in enumerate(speakers)), columns)
 
 
 ALIKE = {f"A/A, n = {n:,}": Case(n) for n in (60, 240, 1_000)}

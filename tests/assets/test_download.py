@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import fobench
 from fobench.assets import download as fetch
 from fobench.assets import files, wheels
-from fobench.assets.download import Link, SourceError, Unreachable
+from fobench.assets.download import DownloadLink, SourceError, Unreachable
 from fobench.errors import PrerequisiteError
 
 CONTENT = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(157))[:5000]
@@ -89,7 +89,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 def download(web: Web, to: Path, size: int | None = len(CONTENT), sha256: str | None = SHA256) -> None:
-    fetch.download(Link(f"{web.url}/model.bin", sha256), to, what="model.bin", progress=quiet, size=size)
+    fetch.download(DownloadLink(f"{web.url}/model.bin", sha256), to, what="model.bin", progress=quiet, size=size)
 
 
 def wheel(path: Path, members: dict[str | zipfile.ZipInfo, bytes]) -> Path:
@@ -157,7 +157,7 @@ def test_another_size_than_pinned_is_refused_before_it_is_downloaded(web: Web, t
 
 def test_progress_counts_up_to_the_size(web: Web, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    link = Link(f"{web.url}/model.bin")
+    link = DownloadLink(f"{web.url}/model.bin")
     fetch.download(link, tmp_path / "m", what="it", progress=lambda *report: seen.append(report))
     assert seen[0] == ("it", 0, 5000)
     assert seen[-1] == ("it", 5000, 5000)
@@ -183,7 +183,7 @@ def test_a_silent_server_is_given_up_and_not_asked_again(
 
 def test_only_http_and_file_links_are_followed(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="neither https"):
-        fetch.download(Link("ftp://127.0.0.1/m"), tmp_path / "m", what="m", progress=quiet)
+        fetch.download(DownloadLink("ftp://127.0.0.1/m"), tmp_path / "m", what="m", progress=quiet)
 
 
 def test_a_member_is_read_without_importing_the_wheel(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from fobench.api import registry
 torch = pytest.importorskip("torch")
 
 from reference_model.checkpoint.loading import untrained
-from reference_model.inference.conversation import Hearing
-from reference_model.inference.engine import Live
+from reference_model.inference.conversation import UserTurnState
+from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
-from reference_model.inference.reply import Reply
+from reference_model.inference.reply import GeneratedReply
 from reference_model.speech_output.segmenter import Segment, Segmentation, segments
 
 BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m" / "traces.jsonl"
@@ -33,7 +33,9 @@ FRAMES = 16  # of features in a chunk of 160 ms
 @pytest.fixture(scope="module")
 def live():
     model = untrained("small").eval()
-    return Live(model, registry.create("backbones", "smollm2-135m", {"device": "cpu"}), model.config.settings, None)
+    return InferenceEngine(
+        model, registry.create("backbones", "smollm2-135m", {"device": "cpu"}), model.config.settings, None
+    )
 
 
 class Listening:
@@ -41,7 +43,7 @@ class Listening:
 
     def __init__(self, live, seconds=SPEECH_S):
         self.live, self.context = live, live.opening()
-        self.hearing = Hearing.begin(live.model, [], None)
+        self.hearing = UserTurnState.begin(live.model, [], None)
         for _ in range(int(seconds / 0.16)):
             self.step()
 
@@ -77,7 +79,7 @@ def first_packet(live, tokens):
 
     def work():
         thinking = context.fork()
-        reply: Reply = live.reply(0, 0)
+        reply: GeneratedReply = live.reply(0, 0)
         hidden, logits = thinking.open(Role.REPLY, thinking.embed(()))
         for _ in range(tokens):
             token = int(logits[0, -1].argmax())

@@ -3,9 +3,9 @@
 import pytest
 
 from fobench.api import registry
-from fobench.execution.process_host import Host
-from fobench.execution.remote_driver import HostedDriver
-from fobench.execution.system_driver import Driver
+from fobench.execution.process_host import ProcessHost
+from fobench.execution.remote_driver import RemoteDriver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -13,8 +13,8 @@ from fobench.simulation.costs import CostTable
 
 @pytest.fixture(scope="module")
 def driver():
-    host = Host(Driver, ("scripted:late", {"delay_ms": 700}))
-    yield HostedDriver(host)
+    host = ProcessHost(LocalDriver, ("scripted:late", {"delay_ms": 700}))
+    yield RemoteDriver(host)
     host.stop()
 
 

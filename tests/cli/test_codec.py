@@ -50,11 +50,11 @@ class Loudness:
 
 def clip(seconds, text=None, name="clip"):
     sound = np.resize(synthetic().samples, seconds * RATE)
-    return codec_resynthesis.Clip(name, AudioChunk(sound, RATE), text)
+    return codec_resynthesis.CodecClip(name, AudioChunk(sound, RATE), text)
 
 
 def control(clips):
-    return codec_resynthesis.Bench(Counting(), Loudness()).control("halves", Halves(), clips)
+    return codec_resynthesis.CodecBenchmark(Counting(), Loudness()).control("halves", Halves(), clips)
 
 
 def test_the_codecs_share_is_what_is_worse_after():
@@ -76,7 +76,7 @@ def test_without_a_text_the_words_heard_before_are_the_reference():
 
 
 def test_a_clip_without_a_word_and_one_too_short_to_rate_are_no_zeros():
-    found = control([codec_resynthesis.Clip("hum", AudioChunk(np.zeros(RATE // 2, np.float32), RATE))])
+    found = control([codec_resynthesis.CodecClip("hum", AudioChunk(np.zeros(RATE // 2, np.float32), RATE))])
     assert found.wer("after") is None
     assert found.codec_wer() == (None, None)
     assert found.mos("after") is None
@@ -92,7 +92,7 @@ def test_the_sound_comes_back_as_long_as_it_was():
 
 def test_codecs_share_what_is_heard_in_the_originals():
     ears = Counting()
-    bench = codec_resynthesis.Bench(ears, Loudness())
+    bench = codec_resynthesis.CodecBenchmark(ears, Loudness())
     for name in ("a", "b", "c"):
         bench.control(name, Halves(), [clip(2), clip(3)])
     assert ears.calls == 2 + 3 * 2

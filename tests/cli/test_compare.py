@@ -195,7 +195,7 @@ def test_an_empty_store_says_how_to_fill_it(runs, store):
 def test_a_baseline_that_is_broken_is_named(runs, store):
     for _ in range(2):
         fobench("baseline", "save", runs / "base", "--store", store)
-    baseline_store.Store(store).files.add("0003-broken.json", '{"version": 1, "run": {')
+    baseline_store.BaselineStore(store).files.add("0003-broken.json", '{"version": 1, "run": {')
     Path("kept/0004-folder.json").mkdir(parents=True)
     for command in (("ls",), ("trend",)):
         assert "0003-broken.json is not a baseline" in fobench("baseline", *command, "--store", store, expect=2)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from fobench.cli.main import main
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 from fobench.storage.run_folder import RunFolder
 
 PLAIN = ("--suite", "controls", "--judge", "none", "--costs", "declared", "--system", "scripted:silent")
@@ -182,7 +182,7 @@ def test_a_record_without_its_configuration_cannot_be_resumed(run):
 
 
 def options(suite, **args):
-    config = Config(suites=("controls", "manifest:a", "manifest:b"), suite_args={"seed": 1, **args})
+    config = RunConfig(suites=("controls", "manifest:a", "manifest:b"), suite_args={"seed": 1, **args})
     return config.suite_options(suite)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
-from fobench.storage.run_config import Config
+from fobench.storage.run_config import RunConfig
 
 PLAIN = ("--suite", "controls", "--judge", "none", "--costs", "declared")
 LATE = (*PLAIN, "--system", "scripted:late", "--system-args", "delay_ms=700")
@@ -64,7 +64,7 @@ def test_a_run_leaves_a_whole_folder(late):
 
 
 def test_the_assets_of_system_and_judge_are_recorded_and_must_stay_what_they_were(tmp_path):
-    config = Config.from_json({"system": "scripted:late", "suites": ["controls"], "judge": "none"})
+    config = RunConfig.from_json({"system": "scripted:late", "suites": ["controls"], "judge": "none"})
     begun = Run.begin(config, tmp_path / "run")
     begun._describe({"system": {"assets": {"voice": "aa", "llm": "bb"}}, "judge": {"assets": {"whisper": "cc"}}})
     begun._describe({"system": {"assets": {"voice": "aa", "vad": "dd"}}, "judge": {}})

@@ -11,7 +11,7 @@ import pytest
 
 from fobench.comparison import compare
 from fobench.comparison.gates import Gate
-from fobench.comparison.snapshot import Column
+from fobench.comparison.snapshot import ScoreColumn
 from fobench.errors import FobenchError
 from tests.support.snapshots import RUN, accuracy, column, latency, snapshot, wer
 
@@ -87,7 +87,7 @@ def test_pairs_are_by_item_whatever_the_order():
     assert all(each.changed == 0 for each in ruled(full(), shuffled).changes)
 
 
-def moved(one: Column, order) -> Column:
+def moved(one: ScoreColumn, order) -> ScoreColumn:
     place = np.argsort(order)
     return replace(one, items=place[one.items])
 
@@ -113,7 +113,7 @@ def test_what_a_gate_does_not_see_is_told():
 
 
 def test_a_scenario_with_several_values_is_drawn_with_all_of_them():
-    stops = Column(1, "ms", "lower", True, np.repeat(np.arange(40), 2), np.tile([400.0, 600.0], 40), np.ones(80))
+    stops = ScoreColumn(1, "ms", "lower", True, np.repeat(np.arange(40), 2), np.tile([400.0, 600.0], 40), np.ones(80))
     found = change(
         ruled(snapshot(yield_decision_ms=stops), snapshot("new", yield_decision_ms=stops)), "yield_decision_ms.p50"
     )

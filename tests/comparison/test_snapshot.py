@@ -35,7 +35,7 @@ def test_a_metric_without_a_total_is_no_column(run):
 
 
 def test_a_baseline_holds_the_same(run, tmp_path):
-    store = baseline_store.Store(str(tmp_path))
+    store = baseline_store.BaselineStore(str(tmp_path))
     again = store.load(store.save(run, "kept"))
     assert [item.id for item in again.items] == [item.id for item in run.items]
     assert again.items == run.items
@@ -60,6 +60,6 @@ def test_texts_are_those_of_the_trace(run):
 def test_a_name_that_is_no_files_is_refused(run, name, tmp_path):
     if name:
         with pytest.raises(FobenchError, match="cannot be named"):
-            baseline_store.Store(str(tmp_path)).save(run, name)
+            baseline_store.BaselineStore(str(tmp_path)).save(run, name)
     else:
-        assert baseline_store.Store(str(tmp_path)).save(run, name).name == "cascade"
+        assert baseline_store.BaselineStore(str(tmp_path)).save(run, name).name == "cascade"

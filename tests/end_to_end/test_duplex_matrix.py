@@ -11,7 +11,7 @@ import pytest
 from fobench.api import registry
 from fobench.api.types import NS_PER_MS as MS
 from fobench.api.types import Action
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -46,7 +46,7 @@ def replayed(name, scenario, monkeypatch):
         monkeypatch.setattr(systems, "speech", lambda text, voice: systems.tone(REPLY_MS))
     length = {} if name in ("silent", "talking", "echo") else {"reply_ms": REPLY_MS}
     pace = {} if name == "silent" else {"pace": "at_once"}  # made at once, a reply's end is foreseen exactly
-    driver = Driver(f"scripted:{name}", {**CONTROLS[name][0], **length, **pace})
+    driver = LocalDriver(f"scripted:{name}", {**CONTROLS[name][0], **length, **pace})
     return replay.replay(scenario, driver, VirtualClock(CostTable())).trace
 
 

@@ -8,7 +8,7 @@ from fobench.api import registry
 from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS, Action
 from fobench.assets import store
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def driver():
-    return Driver("cascade", {})
+    return LocalDriver("cascade", {})
 
 
 @pytest.fixture(scope="module")
 def reference():
-    return Driver("freeze-omni", {})
+    return LocalDriver("freeze-omni", {})
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from fobench.api import registry
 from fobench.api.scenario import Expect, Scenario
 from fobench.api.types import AudioChunk
-from fobench.execution.process_host import Host
-from fobench.execution.remote_driver import HostedDriver
+from fobench.execution.process_host import ProcessHost
+from fobench.execution.remote_driver import RemoteDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -36,7 +36,7 @@ def annotated(tmp_path):
     return Scenario(marker("id"), marker("suite"), 5, tuple(turns), expect, {marker("tag"): marker("tag")})
 
 
-class Watched(Host):
+class Watched(ProcessHost):
     """A host that keeps what it sends."""
 
     sent: list[tuple[str, tuple]]
@@ -55,7 +55,7 @@ def hosted(*args):
 def test_annotations_never_reach_the_systems_process(annotated):
     host = hosted()
     try:
-        trace = replay.replay(annotated, HostedDriver(host), VirtualClock(CostTable())).trace
+        trace = replay.replay(annotated, RemoteDriver(host), VirtualClock(CostTable())).trace
         assert trace.answer is not None  # it was a conversation
         assert len(trace.user) == 2
         assert host.call("where") != os.getpid()
@@ -67,7 +67,7 @@ def test_annotations_never_reach_the_systems_process(annotated):
 def test_what_is_sent_is_audio_a_seed_and_what_was_heard(annotated):
     host = hosted()
     try:
-        replay.replay(annotated, HostedDriver(host), VirtualClock(CostTable()))
+        replay.replay(annotated, RemoteDriver(host), VirtualClock(CostTable()))
     finally:
         host.stop()
     assert {method for method, _ in host.sent} <= FRAMES

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fobench.errors import FobenchError, SystemFailure
-from fobench.execution.process_host import Host
+from fobench.execution.process_host import ProcessHost
 
 
 class Component:
@@ -40,7 +40,7 @@ class Component:
 
 @pytest.fixture
 def host(tmp_path):
-    hosted = Host(Component, ("hi",), time_limit_s=1.0, log=tmp_path / "log")
+    hosted = ProcessHost(Component, ("hi",), time_limit_s=1.0, log=tmp_path / "log")
     yield hosted
     hosted.stop()
 
@@ -86,12 +86,12 @@ def test_it_may_be_killed_and_is_started_again(host):
 
 def test_a_missing_prerequisite_is_told_as_it_is():
     with pytest.raises(FobenchError, match=r"^install this first$"):
-        Host(Component, ("hi", "refuses")).start()
+        ProcessHost(Component, ("hi", "refuses")).start()
 
 
 def test_a_component_that_cannot_be_made_is_a_failure():
     with pytest.raises(SystemFailure, match="ValueError: typo"):
-        Host(Component, ("hi", "raises")).start()
+        ProcessHost(Component, ("hi", "raises")).start()
 
 
 def test_once_closed_it_is_not_started_again(host):

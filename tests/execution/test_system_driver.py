@@ -39,4 +39,4 @@ def test_a_good_system_is_handed_on():
 def test_a_drivers_system_is_checked(monkeypatch):
     monkeypatch.setattr(system_driver.plugins, "create", lambda kind, name, options: None)
     with pytest.raises(FobenchError, match="System 'mine' cannot be run"):
-        system_driver.Driver("mine", {})
+        system_driver.LocalDriver("mine", {})

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from fobench.execution.process_host import Host
+from fobench.execution.process_host import ProcessHost
 from fobench.execution.worker_pool import _keep_memory
 
 VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
@@ -34,7 +34,7 @@ def environment(monkeypatch):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc reads the variables")
 def test_the_processes_keep_the_memory_that_they_free(environment):
     _keep_memory()
-    host = Host(Buffers)
+    host = ProcessHost(Buffers)
     assert host.call("faults", 24, 4) < 24 * 256  # fewer than one buffer's pages of 4 KiB
     host.stop()
 

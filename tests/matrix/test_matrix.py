@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fobench.cli import run as run_module
 from fobench.errors import FobenchError
 from fobench.matrix import codec_resynthesis, plan
-from fobench.matrix.pairwise_tests import Contrasts
-from fobench.matrix.pareto import Point, _step, efficient, svg
-from fobench.matrix.plan import Cell, Plan
-from fobench.storage.run_config import Config
+from fobench.matrix.pairwise_tests import PairwiseTests
+from fobench.matrix.pareto import ParetoPoint, _step, efficient, svg
+from fobench.matrix.plan import MatrixCell, MatrixPlan
+from fobench.storage.run_config import RunConfig
 from tests.cli.test_codec import Counting, Halves, Loudness, clip
 
 # ---- The plan --------------------------------------------------------------------------------------------------------
@@ -45,17 +45,17 @@ def names(config):
 
 
 def test_one_backbone_and_one_codec_are_no_matrix(toys):
-    assert plan.plan(Config(system="toy")) is None
-    assert plan.plan(Config(system="toy", backbone="toy", codec="toy")) is None
+    assert plan.plan(RunConfig(system="toy")) is None
+    assert plan.plan(RunConfig(system="toy", backbone="toy", codec="toy")) is None
 
 
 def test_a_system_that_takes_a_codec_runs_every_backbone_with_every_codec(toys):
-    both = names(Config(system="toy", backbone="toy, hf:x", codec="toy,codec2"))
+    both = names(RunConfig(system="toy", backbone="toy, hf:x", codec="toy,codec2"))
     assert both == ["toy toy", "toy codec2", "hf:x toy", "hf:x codec2"]
 
 
 def test_a_system_that_takes_none_runs_every_backbone_once(toys):
-    planned = plan.plan(Config(system="cascade", backbone="toy,qwen2-7b", codec="toy"))
+    planned = plan.plan(RunConfig(system="cascade", backbone="toy,qwen2-7b", codec="toy"))
     assert [cell.name for cell in planned.cells] == ["toy", "qwen2-7b"]
     assert [cell.config.codec for cell in planned.cells] == [None, None]
     assert planned.codecs == {"toy": {}}
@@ -63,14 +63,14 @@ def test_a_system_that_takes_none_runs_every_backbone_once(toys):
 
 def test_codecs_alone_are_measured_beside_one_run_with_the_systems_name(toys):
     options = {"toy:bits": "4", "codec2:bitrate": "3200"}
-    planned = plan.plan(Config(system="cascade", codec="toy,codec2", codec_args=options))
+    planned = plan.plan(RunConfig(system="cascade", codec="toy,codec2", codec_args=options))
     assert [(cell.name, cell.folder) for cell in planned.cells] == [("cascade", "cascade")]
     assert planned.codecs == {"toy": {"bits": "4"}, "codec2": {"bitrate": "3200"}}
 
 
 def test_options_are_for_all_or_for_one(toys):
     options = {"dtype": "float32", "qwen2-7b:dtype": "bfloat16", "hf:x:threads": "2"}
-    planned = plan.plan(Config(system="toy", backbone="toy,qwen2-7b,hf:x", backbone_args=options))
+    planned = plan.plan(RunConfig(system="toy", backbone="toy,qwen2-7b,hf:x", backbone_args=options))
     assert [cell.config.backbone_args for cell in planned.cells] == [
         {"dtype": "float32"},
         {"dtype": "bfloat16"},
@@ -79,28 +79,28 @@ def test_options_are_for_all_or_for_one(toys):
 
 
 def test_a_run_of_any_name_has_a_folder_inside(toys):
-    planned = plan.plan(Config(system="toy", backbone="toy,hf:../x/y"))
+    planned = plan.plan(RunConfig(system="toy", backbone="toy,hf:../x/y"))
     assert planned.cells[0].folder == "toy"
     assert "/" not in planned.cells[1].folder
 
 
 def test_what_cannot_be_is_refused_before_anything_runs(toys):
     with pytest.raises(FobenchError, match="--backbone a,a: a name is given twice"):
-        plan.plan(Config(system="toy", backbone="a,a"))
+        plan.plan(RunConfig(system="toy", backbone="a,a"))
     with pytest.raises(FobenchError, match="Did you mean 'qwen2-7b'"):
-        plan.plan(Config(system="toy", backbone="toy,qwen2-7"))
+        plan.plan(RunConfig(system="toy", backbone="toy,qwen2-7"))
     with pytest.raises(FobenchError, match="Did you mean 'toy'"):
-        plan.plan(Config(system="toy", backbone="toy,qwen2-7b", codec="tyo"))
+        plan.plan(RunConfig(system="toy", backbone="toy,qwen2-7b", codec="tyo"))
     with pytest.raises(FobenchError, match="option of codec 'toy' 'bit'"):
-        plan.plan(Config(system="toy", codec="toy,codec2", codec_args={"toy:bit": "3"}))
+        plan.plan(RunConfig(system="toy", codec="toy,codec2", codec_args={"toy:bit": "3"}))
     with pytest.raises(FobenchError, match="leave out --judge none"):
-        plan.plan(Config(system="toy", codec="toy,codec2", judge="none"))
+        plan.plan(RunConfig(system="toy", codec="toy,codec2", judge="none"))
     with pytest.raises(FobenchError, match="option of backbone 'toy' 'dtpye'"):
-        plan.plan(Config(system="toy", backbone="toy,qwen2-7b", backbone_args={"toy:dtpye": "int8"}))
+        plan.plan(RunConfig(system="toy", backbone="toy,qwen2-7b", backbone_args={"toy:dtpye": "int8"}))
     with pytest.raises(FobenchError, match=r"Unknown backbone in --backbone-args 'qwen2'\. Did you mean 'qwen2-7b'"):
-        plan.plan(Config(system="toy", backbone="toy,qwen2-7b", backbone_args={"qwen2:dtype": "int8"}))
+        plan.plan(RunConfig(system="toy", backbone="toy,qwen2-7b", backbone_args={"qwen2:dtype": "int8"}))
     with pytest.raises(FobenchError, match="codec in --codec-args 'codec'"):
-        plan.plan(Config(system="toy", codec="toy,codec2", codec_args={"codec:bits": "3"}))
+        plan.plan(RunConfig(system="toy", codec="toy,codec2", codec_args={"codec:bits": "3"}))
 
 
 # ---- Runs and tests --------------------------------------------------------------------------------------------------
@@ -108,13 +108,15 @@ def test_what_cannot_be_is_refused_before_anything_runs(toys):
 
 def cell(delay_ms, limit=12):
     options = {"suites": ("controls",), "limit": limit, "judge": "none", "costs": "declared"}
-    return Cell(f"late {delay_ms}", Config("scripted:late", {"delay_ms": delay_ms, "writes": "Paris"}, **options))
+    return MatrixCell(
+        f"late {delay_ms}", RunConfig("scripted:late", {"delay_ms": delay_ms, "writes": "Paris"}, **options)
+    )
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
-    assert run_module._matrix(Plan((cell(300), cell(700)), {}), folder, False) == 0
+    assert run_module._matrix(MatrixPlan((cell(300), cell(700)), {}), folder, False) == 0
     return folder
 
 
@@ -168,8 +170,8 @@ def test_a_run_that_never_got_anywhere_is_begun_anew(tmp_path):
 
 def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsys):
     fine = cell(300, limit=2)
-    broken = Cell("broken", replace(fine.config, system="cascade", system_args={}, backbone="toy"))
-    assert run_module._matrix(Plan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
+    broken = MatrixCell("broken", replace(fine.config, system="cascade", system_args={}, backbone="toy"))
+    assert run_module._matrix(MatrixPlan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
     text = (tmp_path / "matrix.md").read_text()
     assert "| fine |" in text
     assert "| broken | " in text.partition("## Missing")[2]
@@ -179,9 +181,9 @@ def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsy
 def test_a_codec_that_breaks_is_told_and_the_others_are_measured(toys, registered, monkeypatch):
     registered(recognizers=Counting(), codecs=codec)
     monkeypatch.setattr(plan, "spoken", lambda _: [clip(4, "red green blue black")])
-    config = Config("scripted:late", suites=("controls",), limit=1, judge="toy")
+    config = RunConfig("scripted:late", suites=("controls",), limit=1, judge="toy")
     told = {}
-    found = Plan((Cell("a", config),), {"toy": {"bits": "0"}, "codec2": {}}).controls(told.__setitem__)
+    found = MatrixPlan((MatrixCell("a", config),), {"toy": {"bits": "0"}, "codec2": {}}).controls(told.__setitem__)
     assert [control.codec for control in found] == ["codec2"], told
     assert str(told["toy"]) == "nothing to code with"
 
@@ -193,28 +195,28 @@ def test_runs_that_are_unlike_are_not_tested_and_it_is_told(made, tmp_path):
     run["config"]["clock"] = "wall"
     (other / "run.json").write_text(json.dumps(run))
     runs = {"a": made / "late--300", "b": other}
-    found = Contrasts.of(runs, {})
+    found = PairwiseTests.of(runs, {})
     assert (found.tests, list(found.missing)) == ([], ["test of a and b"])
     assert "clock" in found.markdown().partition("## Missing")[2]
-    assert Contrasts.of(runs, {}, allow_mismatch=True).tests
+    assert PairwiseTests.of(runs, {}, allow_mismatch=True).tests
 
 
 def test_a_folder_that_holds_a_run_takes_no_matrix(made):
     with pytest.raises(FobenchError, match="holds a run"):
-        run_module._matrix(Plan((cell(300), cell(700)), {}), made / "late--300", False)
+        run_module._matrix(MatrixPlan((cell(300), cell(700)), {}), made / "late--300", False)
 
 
 def test_a_baseline_is_for_one_run():
     with pytest.raises(FobenchError, match="--baseline compares one run"):
-        run_module._matrix(Plan((cell(300),), {}), None, True)
+        run_module._matrix(MatrixPlan((cell(300),), {}), None, True)
 
 
 def test_the_table_tells_the_codecs_apart_from_the_backbones(made):
-    control = codec_resynthesis.Bench(Counting(), Loudness()).control(
+    control = codec_resynthesis.CodecBenchmark(Counting(), Loudness()).control(
         "halves", Halves(), [clip(4, "red green blue black")]
     )
     drawn = replace(control, about={"weights": "random weights, seed 0"})
-    text = Contrasts({}, [], controls=[control, drawn]).markdown()
+    text = PairwiseTests({}, [], controls=[control, drawn]).markdown()
     assert "no backbone in between" in text
     assert "| halves | 64.00 | 25.0 % | 25.0 % |" in text
     assert "halves (random weights, seed 0)" in text
@@ -224,7 +226,7 @@ def test_the_table_tells_the_codecs_apart_from_the_backbones(made):
 
 
 def point(name, accuracy, ms):
-    return Point(name, "accuracy_s2t", accuracy, (accuracy - 0.1, min(1, accuracy + 0.1)), ms, (ms - 50, ms + 50))
+    return ParetoPoint(name, "accuracy_s2t", accuracy, (accuracy - 0.1, min(1, accuracy + 0.1)), ms, (ms - 50, ms + 50))
 
 
 def test_the_efficient_ones_are_beaten_by_none():

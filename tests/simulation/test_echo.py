@@ -8,7 +8,7 @@ from fobench.api import registry
 from fobench.api.types import NS_PER_MS as MS
 from fobench.cli.main import main
 from fobench.errors import FobenchError
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay as runner
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -71,7 +71,7 @@ def replay(name, echo, **options):
         "suites", "duplex", {"sound": "tones", "count": 1, "families": "turn_taking", "controls": False}
     )
     (scenario,) = suite.scenarios(0)
-    driver = Driver(f"scripted:{name}", options)
+    driver = LocalDriver(f"scripted:{name}", options)
     return runner.replay(scenario, driver, VirtualClock(CostTable()), echo=echo)
 
 

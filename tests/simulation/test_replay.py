@@ -10,7 +10,7 @@ import soundfile
 from fobench.api.scenario import Anchor, Scenario, Turn
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_MS, NS_PER_S, Action, AudioChunk, Event, EventKind
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay as runner
 from fobench.simulation import text_routes
@@ -80,7 +80,7 @@ class Replier:
 
 
 def driver_of(system):
-    driver = object.__new__(Driver)
+    driver = object.__new__(LocalDriver)
     driver._system, driver._session, driver._work = system, None, iter(())
     return driver
 

@@ -7,21 +7,23 @@ import soundfile
 import torch
 
 from reference_model.config import ModelConfig
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.train.data.asr_validation import batches
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.data_options import Sources
-from reference_model.train.engine.loop_config import Loop
+from reference_model.train.data.data_options import DataSources
+from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.engine.trainer import Trainer
-from reference_model.train.speech_input.ctc import CTCStage, Even
-from reference_model.train.speech_input.initialization import Start
+from reference_model.train.speech_input.ctc import CTCStage, UniformAlignmentWeight
+from reference_model.train.speech_input.initialization import Initializer
 from reference_model.train.stages import input_1
 from tests.support import beep_voice, steerable_llm
 
 TINY = ModelConfig.load("tiny")
-SPELLING = replace(TINY, adapter=SpellingConfig(encoder_size=32, kernel=3, stride=1, hidden=32))
+SPELLING = replace(TINY, adapter=CTCAdapterConfig(encoder_size=32, kernel=3, stride=1, hidden=32))
 WORDS = ("bad cab", "go high", "deaf egg", "hide a bed")
-LOOP = Loop(lr=0.01, warmup=10, batch_s=100.0, batch_most=8, weight_decay=0.0, validate_every=10**6, save_every_s=9e9)
+LOOP = LoopConfig(
+    lr=0.01, warmup=10, batch_s=100.0, batch_most=8, weight_decay=0.0, validate_every=10**6, save_every_s=9e9
+)
 
 
 def manifest(folder: Path, texts=WORDS, slower=1) -> Path:
@@ -34,13 +36,13 @@ def manifest(folder: Path, texts=WORDS, slower=1) -> Path:
 
 
 def sources(data, valid=()):
-    return Sources((data,), (), 1, (), (), tuple(valid), 100, plain=True)
+    return DataSources((data,), (), 1, (), (), tuple(valid), 100, plain=True)
 
 
 def learner(kind, corpus, folder, teacher=None, earlier=None):
     """For "spelling", the "encoder" alone, or "tokens"; and what it is made of."""
     torch.manual_seed(0)
-    start = Start(SPELLING if kind == "spelling" else TINY, corpus, earlier)
+    start = Initializer(SPELLING if kind == "spelling" else TINY, corpus, earlier)
     if kind == "tokens":
         return input_1.token_learner(start, teacher, steerable_llm.frozen())
     return input_1.unit_learner(start, teacher, folder / "units.json")
@@ -54,7 +56,9 @@ def stage(kind, data, folder, **given):
         corpus, module.encoder, 0, False, writing=module.writing, spacing=module.spacing, clean=False, dropout=0.0
     )
     about = {"encoder": vars_of(module.encoder.config), **parts, "near": False}
-    return CTCStage(module, listening, [("train", batches(corpus.entries, listening, 100))], about, Even(1.0, 100))
+    return CTCStage(
+        module, listening, [("train", batches(corpus.entries, listening, 100))], about, UniformAlignmentWeight(1.0, 100)
+    )
 
 
 def vars_of(config):

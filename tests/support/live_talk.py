@@ -10,12 +10,12 @@ import torch
 
 from fobench.api.types import AudioChunk, EventKind
 from reference_model.checkpoint.loading import untrained
-from reference_model.inference.engine import Live
+from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.session import FreezeOmniSession
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.speech_decoder import EOS
-from reference_model.turn_taking.energy_vad import LoudnessDetector
+from reference_model.turn_taking.energy_vad import EnergyVAD
 from tests.support.tiny_models import backbone
 
 RATE, WINDOW = 16_000, 512
@@ -37,7 +37,7 @@ def live(shape="qwen2", **duplex):
     duplex = replace(made.config.settings.duplex, **{"turn_end": "vad", **duplex})
     saying = {"text": Sampling(temperature=99.0), "segmentation": Segmentation(most=8)}  # any token, seldom the end
     settings = replace(made.config.settings, duplex=duplex, **saying)
-    return Live(made, backbone(shape), settings, LoudnessDetector)
+    return InferenceEngine(made, backbone(shape), settings, EnergyVAD)
 
 
 def sound(seconds, seed=0):

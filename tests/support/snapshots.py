@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fobench.comparison.snapshot import Column, Item, Snapshot
+from fobench.comparison.snapshot import ScoreColumn, Snapshot, SnapshotItem
 
 RUN: dict[str, Any] = {
     "status": "complete",
@@ -23,31 +23,36 @@ RUN: dict[str, Any] = {
 
 def column(
     unit: str, better: str, tops: Sequence[float], bottoms: Sequence[float] | None = None, spread: bool = False
-) -> Column:
+) -> ScoreColumn:
     rows, values = np.arange(len(tops)), np.asarray(tops, dtype=float)
     sizes = np.ones(len(tops)) if bottoms is None else np.asarray(bottoms, dtype=float)
-    return Column(1, unit, better, spread, rows, values, sizes)
+    return ScoreColumn(1, unit, better, spread, rows, values, sizes)
 
 
-def accuracy(right: Sequence[float]) -> Column:
+def accuracy(right: Sequence[float]) -> ScoreColumn:
     return column("share", "higher", right)
 
 
-def wer(errors: Sequence[float], words: Sequence[float]) -> Column:
+def wer(errors: Sequence[float], words: Sequence[float]) -> ScoreColumn:
     return column("ratio", "lower", errors, words)
 
 
-def latency(values_ms: Sequence[float]) -> Column:
+def latency(values_ms: Sequence[float]) -> ScoreColumn:
     return column("ms", "lower", values_ms, spread=True)
 
 
 def snapshot(
-    name: str = "base", groups: Sequence[str] | None = None, run: Mapping[str, Any] | None = None, **columns: Column
+    name: str = "base",
+    groups: Sequence[str] | None = None,
+    run: Mapping[str, Any] | None = None,
+    **columns: ScoreColumn,
 ) -> Snapshot:
     """Items q-0, q-1, ..., each its own group unless `groups` are given. `run`: what differs from `RUN`, as in run.json."""
     n = max(int(c.items.max()) + 1 for c in columns.values())
     names = groups or [f"speaker-{i}" for i in range(n)]
-    items = tuple(Item(f"q-{i}", names[i], "abc", {"asked": f"question {i}", "wrote": f"{name} {i}"}) for i in range(n))
+    items = tuple(
+        SnapshotItem(f"q-{i}", names[i], "abc", {"asked": f"question {i}", "wrote": f"{name} {i}"}) for i in range(n)
+    )
     changed = {**RUN, **(run or {})}
     changed["config"] = {**RUN["config"], **(run or {}).get("config", {})}
     return Snapshot(name, changed, items, columns)

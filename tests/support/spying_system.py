@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 
 HALVES = ("XYZ", "ZY")  # a marker is put together where it is searched for: this file must not hold it
 
@@ -15,7 +15,7 @@ def marker(name: str) -> str:
     return "-".join((*HALVES, name))
 
 
-class Spy(Driver):
+class Spy(LocalDriver):
     """A scripted system's driver that also tells what it finds. `planted`: for the proof that the search finds things."""
 
     def __init__(self, planted: str = "") -> None:

@@ -7,7 +7,7 @@ from tempfile import mkdtemp
 import torch
 import transformers
 
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from tests.support import tiny_models
 
 STD = 0.2  # of matrices
@@ -27,5 +27,5 @@ def folder() -> Path:
     return made
 
 
-def frozen() -> Frozen:
-    return Frozen.load(f"hf:{folder()}", "cpu", {"threads": "1"})
+def frozen() -> FrozenLLM:
+    return FrozenLLM.load(f"hf:{folder()}", "cpu", {"threads": "1"})

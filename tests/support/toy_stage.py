@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reference_model.train.engine.batch_sampler import Batches, Place
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop, Trainer
+from reference_model.train.engine.batch_sampler import BatchSampler, DataPosition
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig, Trainer
 from reference_model.train.stages.stage_command import stage_command
 
 
@@ -36,10 +36,10 @@ class Toy:
     name: str = "toy"
     sizes: int = 8
     broken: tuple[int, ...] = ()  # clips that cannot be read
-    faults: Faults = field(default_factory=Faults)
+    faults: SkippedSamples = field(default_factory=SkippedSamples)
 
     def batches(self, loop):
-        return Batches([1.0] * self.clips, loop.batch_s, loop.batch_most, loop.seed)
+        return BatchSampler([1.0] * self.clips, loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices, epoch):
         for i in set(indices) & {*self.broken}:
@@ -68,15 +68,15 @@ class InOrder:
         for number in range(place.batch, 40):
             begin = sum(self.sizes[i % len(self.sizes)] for i in range(number))
             clips = list(range(begin, begin + self.sizes[number % len(self.sizes)]))
-            yield Place(0, number + 1) if number < 39 else Place(1, 0), clips
+            yield DataPosition(0, number + 1) if number < 39 else DataPosition(1, 0), clips
 
 
-LOOP = Loop(steps=30, lr=0.02, warmup=3, batch_s=8.0, batch_most=8, save_every_s=0.0, validate_every=10)
+LOOP = LoopConfig(steps=30, lr=0.02, warmup=3, batch_s=8.0, batch_most=8, save_every_s=0.0, validate_every=10)
 
 
 def sample(case):
     stage = Toy()
-    return Sample(stage, stage.load(range(8), 0), case.said())
+    return DryRunBatch(stage, stage.load(range(8), 0), case.said())
 
 
 @stage_command(config="tiny", sample=sample, lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 
-from fobench_plugins.backbones.cpu.quantized_linear import Dense, Form, Matrix, pack
+from fobench_plugins.backbones.cpu.quantized_linear import DenseMatrix, Form, WeightMatrix, pack
 
 ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
 FIRST_CAPACITY = 256  # positions a new cache has room for; doubled when full
 
 
 @dataclass(slots=True)
-class KVCache:
+class PackedKVCache:
     """Keys and values of all layers up to `length` positions, in buffers with room for more."""
 
     keys: list[torch.Tensor]  # a layer: [B, Hkv, capacity, head]
@@ -38,11 +38,11 @@ class KVCache:
             self.keys = [_grown(k, self.length, capacity) for k in self.keys]
             self.values = [_grown(v, self.length, capacity) for v in self.values]
 
-    def copy(self) -> KVCache:
+    def copy(self) -> PackedKVCache:
         keys = [_grown(k, self.length, k.shape[2]) for k in self.keys]
-        return KVCache(keys, [_grown(v, self.length, v.shape[2]) for v in self.values], self.length)
+        return PackedKVCache(keys, [_grown(v, self.length, v.shape[2]) for v in self.values], self.length)
 
-    def cut(self, length: int) -> KVCache:
+    def cut(self, length: int) -> PackedKVCache:
         """The same cache, cut to its first `length` positions."""
         self.length = length
         return self
@@ -57,22 +57,22 @@ def _grown(buffer: torch.Tensor, used: int, capacity: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class PackedLayer:
     """The weights of one decoder layer."""
 
     attention_norm: torch.Tensor  # [D]
-    qkv: Matrix
-    out: Matrix
+    qkv: WeightMatrix
+    out: WeightMatrix
     mlp_norm: torch.Tensor  # [D]
-    gate_up: Matrix
-    down: Matrix
+    gate_up: WeightMatrix
+    down: WeightMatrix
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class CacheSpan:
     """The positions that a step adds to a conversation's cache, and which positions each may see [T, S] (None: all)."""
 
-    cache: KVCache
+    cache: PackedKVCache
     start: int
     end: int
     mask: torch.Tensor | None
@@ -92,7 +92,7 @@ class PackedDecoder:
         self.eps = config.rms_norm_eps
         self.layers = [_layer(layer, form) for layer in decoder.layers]
         self.norm = decoder.norm.weight.float()
-        self.output: Matrix = pack(Dense(model.lm_head.weight), form)
+        self.output: WeightMatrix = pack(DenseMatrix(model.lm_head.weight), form)
         self.device = model.lm_head.weight.device
         slow = self.device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
         self.dtype = torch.float32 if slow else model.lm_head.weight.dtype  # of the cache and of attention
@@ -115,20 +115,20 @@ class PackedDecoder:
             and len({p.device for p in model.parameters()}) == 1
         )
 
-    def new_cache(self, batch: int, length: int) -> KVCache:
+    def new_cache(self, batch: int, length: int) -> PackedKVCache:
         capacity = max(FIRST_CAPACITY, 2 * length)
         shape = (batch, self.kv_heads, capacity, self.head)
         buffers = [torch.empty(shape, dtype=self.dtype, device=self.device) for _ in range(2 * len(self.layers))]
-        return KVCache(buffers[0::2], buffers[1::2])
+        return PackedKVCache(buffers[0::2], buffers[1::2])
 
-    def __call__(self, x: torch.Tensor, cache: KVCache | None) -> tuple[torch.Tensor, KVCache]:
+    def __call__(self, x: torch.Tensor, cache: PackedKVCache | None) -> tuple[torch.Tensor, PackedKVCache]:
         """[B, T, D] -> (final-norm hidden [B, T, D] float32, the cache, now T positions longer)."""
         hidden, caches = self.together([x], [cache])
         return hidden[0], caches[0]
 
     def together(
-        self, xs: Sequence[torch.Tensor], caches: Sequence[KVCache | None]
-    ) -> tuple[list[torch.Tensor], list[KVCache]]:
+        self, xs: Sequence[torch.Tensor], caches: Sequence[PackedKVCache | None]
+    ) -> tuple[list[torch.Tensor], list[PackedKVCache]]:
         """Steps of several conversations, each [B, T, D] with a T and a cache of its own: weights are read once for all."""
         lengths = [x.shape[1] for x in xs]
         steps = [self._stretch(x, cache) for x, cache in zip(xs, caches, strict=True)]
@@ -155,7 +155,7 @@ class PackedDecoder:
         """[B, T, D] -> [B, T, V] float32."""
         return self.output(hidden).float()
 
-    def _stretch(self, x: torch.Tensor, cache: KVCache | None) -> Stretch:
+    def _stretch(self, x: torch.Tensor, cache: PackedKVCache | None) -> CacheSpan:
         """Room for x [B, T, D] after what `cache` holds."""
         batch, length, _ = x.shape
         cache = cache or self.new_cache(batch, length)
@@ -163,9 +163,9 @@ class PackedDecoder:
         cache.reserve(end)
         self._rotate(end)
         mask = None if length == 1 else torch.ones(length, end, dtype=torch.bool, device=self.device).tril(start)
-        return Stretch(cache, start, end, mask)
+        return CacheSpan(cache, start, end, mask)
 
-    def _attend(self, layer: int, step: Stretch, qk: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def _attend(self, layer: int, step: CacheSpan, qk: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of one conversation: turned queries and keys [B, T, H + Hkv, head], values -> [B, T, H * head]."""
         keys, values = step.cache.keys[layer], step.cache.values[layer]
         keys[:, :, step.start : step.end] = qk[:, :, self.heads :].transpose(1, 2)
@@ -195,9 +195,9 @@ def _slides(config: Any) -> bool:
     return bool(getattr(config, "sliding_window", None)) and getattr(config, "use_sliding_window", True)
 
 
-def _layer(layer: Any, form: Form | None) -> Layer:
+def _layer(layer: Any, form: Form | None) -> PackedLayer:
     attention, mlp = layer.self_attn, layer.mlp
-    return Layer(
+    return PackedLayer(
         attention_norm=layer.input_layernorm.weight.float(),
         qkv=pack(_fused(attention.q_proj, attention.k_proj, attention.v_proj), form),
         out=pack(_fused(attention.o_proj), form),
@@ -207,14 +207,14 @@ def _layer(layer: Any, form: Form | None) -> Layer:
     )
 
 
-def _fused(*linears: Any) -> Dense:
+def _fused(*linears: Any) -> DenseMatrix:
     """The matrices one below the other; the model's own parameters become views of it, so nothing is held twice."""
     if len(linears) == 1:
-        return Dense(linears[0].weight.data, None if linears[0].bias is None else linears[0].bias.data)
+        return DenseMatrix(linears[0].weight.data, None if linears[0].bias is None else linears[0].bias.data)
     weight = torch.cat([linear.weight.data for linear in linears])
     start = 0
     for linear in linears:
         linear.weight.data = weight[start : start + linear.out_features]
         start += linear.out_features
     biased = linears[0].bias is not None
-    return Dense(weight, torch.cat([linear.bias.data for linear in linears]) if biased else None)
+    return DenseMatrix(weight, torch.cat([linear.bias.data for linear in linears]) if biased else None)

@@ -19,16 +19,16 @@ LOSSLESS = 5e-3  # relative error below which the 4-bit form counts as holding a
 FEW_ROWS = 8  # up to here the narrow forms are faster (measured for 8 rows: 4-bit 11 ms, bfloat16 16 ms; halves 0.32, float32 0.37)
 
 
-def pack(dense: Dense, form: Form | None) -> Matrix:
+def pack(dense: DenseMatrix, form: Form | None) -> WeightMatrix:
     """The matrix in a form for few rows, where that form holds it."""
     if form == "int4":
-        return Int4.of(dense) or dense
+        return Int4Matrix.of(dense) or dense
     if form == "int8":
-        return Int8.of(dense)
-    return (form == "mixed" and Mixed.of(dense)) or dense
+        return Int8Matrix.of(dense)
+    return (form == "mixed" and MixedMatrix.of(dense)) or dense
 
 
-class Matrix(Protocol):
+class WeightMatrix(Protocol):
     """A weight [out, in] in some form; called with x [..., in], gives [..., out]."""
 
     @property
@@ -39,7 +39,7 @@ class Matrix(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DenseMatrix:
     """The weight itself."""
 
     weight: torch.Tensor  # [out, in]
@@ -55,15 +55,15 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
-class Int8:
+class Int8Matrix:
     """8 bits a weight, one scale an output, bfloat16 in and out; many rows go through the dense form."""
 
-    dense: Dense
+    dense: DenseMatrix
     weight: torch.Tensor  # int8 [out, in]
     scale: torch.Tensor  # [out]
 
     @classmethod
-    def of(cls, dense: Dense) -> Int8:
+    def of(cls, dense: DenseMatrix) -> Int8Matrix:
         scale = (dense.weight.float().abs().amax(1) / 127).clamp_min(1e-12)
         rounded = (dense.weight.float() / scale[:, None]).round().to(torch.int8)
         return cls(dense, rounded, scale.to(torch.bfloat16))
@@ -81,15 +81,15 @@ class Int8:
 
 
 @dataclass(frozen=True, slots=True)
-class Int4:
+class Int4Matrix:
     """4 bits a weight, a scale and an offset for every 32 inputs, bfloat16 in and out; many rows go through the dense form."""
 
-    dense: Dense
+    dense: DenseMatrix
     weight: torch.Tensor  # uint8, in the layout of this CPU's kernel
     scale_offset: torch.Tensor  # bfloat16 [in / 32, out, 2]
 
     @classmethod
-    def of(cls, dense: Dense) -> Int4 | None:
+    def of(cls, dense: DenseMatrix) -> Int4Matrix | None:
         """The packed form, or None where 4 bits do not hold the matrix without loss."""
         out, inputs = dense.weight.shape
         if inputs % GROUP or out % 64:
@@ -118,15 +118,15 @@ class Int4:
 
 
 @dataclass(frozen=True, slots=True)
-class Mixed:
+class MixedMatrix:
     """float16 weights for few rows, float32 for many; whatever else is multiplied or added up is float32."""
 
-    dense: Dense
+    dense: DenseMatrix
     weight: Halves  # [out, in]
     multiply: Callable[[Halves, torch.Tensor], torch.Tensor]
 
     @classmethod
-    def of(cls, dense: Dense) -> Mixed | None:
+    def of(cls, dense: DenseMatrix) -> MixedMatrix | None:
         """The mixed form, or None where a weight is too large for float16."""
         from fobench_plugins.backbones.cpu.fp16_matmul import halves, multiply
 

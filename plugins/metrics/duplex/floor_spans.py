@@ -39,7 +39,7 @@ def claims(trace: Trace) -> list[Utterance]:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class FloorSpan:
     """A span in which the floor is the user's; `over`: taken from the system by an interruption."""
 
     start_ns: int
@@ -47,35 +47,35 @@ class Hold:
     over: bool = False
 
 
-def holds(trace: Trace) -> list[Hold]:
+def holds(trace: Trace) -> list[FloorSpan]:
     """Where the user holds the floor: in claiming utterances, and between a fragment and what goes on with it by the clock.
 
     A fragment that the user left standing (what follows waits for the system) holds it no longer than it lasts.
     """
-    found: list[Hold] = []
+    found: list[FloorSpan] = []
     goes_on = False
     for utterance in claims(trace):
         turn = trace.scenario.turns[utterance.turn]
         if goes_on and turn.anchor.event == "turn_end":
             found[-1] = replace(found[-1], end_ns=utterance.end_ns)
         else:
-            found.append(Hold(utterance.start_ns, utterance.end_ns, turn.role in INTERRUPTING))
+            found.append(FloorSpan(utterance.start_ns, utterance.end_ns, turn.role in INTERRUPTING))
         goes_on = turn.role == "fragment"
     return found
 
 
-def pauses(trace: Trace) -> list[Hold]:
+def pauses(trace: Trace) -> list[FloorSpan]:
     """The pauses inside the user's turns: from a fragment to the end of what goes on with it by the clock."""
     own = claims(trace)
     return [
-        Hold(fragment.end_ns, rest.end_ns)
+        FloorSpan(fragment.end_ns, rest.end_ns)
         for fragment, rest in pairwise(own)
         if role(trace, fragment) == "fragment" and trace.scenario.turns[rest.turn].anchor.event == "turn_end"
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudibleSpan:
     """The audible part of a reply."""
 
     reply: Reply
@@ -83,16 +83,16 @@ class Sound:
     end_ns: int
 
 
-def sounds(trace: Trace) -> list[Sound]:
+def sounds(trace: Trace) -> list[AudibleSpan]:
     """The audible parts of the replies; a pause inside a reply counts as audible."""
     return [
-        Sound(reply, reply.audible_start_ns, reply.audible_end_ns)
+        AudibleSpan(reply, reply.audible_start_ns, reply.audible_end_ns)
         for reply in trace.replies
         if reply.audible_start_ns is not None and reply.audible_end_ns is not None
     ]
 
 
-def audible_at(trace: Trace, at_ns: int) -> Sound | None:
+def audible_at(trace: Trace, at_ns: int) -> AudibleSpan | None:
     return next((sound for sound in sounds(trace) if sound.start_ns <= at_ns < sound.end_ns), None)
 
 

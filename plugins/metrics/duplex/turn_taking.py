@@ -13,12 +13,12 @@ from fobench_plugins.metrics.aggregation import failed, given, known, missing, s
 from fobench_plugins.metrics.correctness import verdict
 from fobench_plugins.metrics.duplex import floor_spans
 from fobench_plugins.metrics.duplex.barge_in import keeps
-from fobench_plugins.metrics.duplex.floor_spans import TAKEOVER_NS, TAKEOVER_WORDS, YIELD_NS, Sound
+from fobench_plugins.metrics.duplex.floor_spans import TAKEOVER_NS, TAKEOVER_WORDS, YIELD_NS, AudibleSpan
 
 Outcome = bool | str  # or why there is none
 
 
-class Rate:
+class ScenarioRate:
     """Share of scenarios in which something happened, with Wilson's 95 % interval."""
 
     unit = "share"
@@ -63,7 +63,7 @@ def takes_over_in_pause(trace: Trace) -> Outcome:
     return any(_takes(sound, pause) for sound in floor_spans.sounds(trace) for pause in pauses)
 
 
-def _takes(sound: Sound, pause: floor_spans.Hold) -> bool:
+def _takes(sound: AudibleSpan, pause: floor_spans.FloorSpan) -> bool:
     if sound.start_ns >= pause.end_ns or sound.end_ns <= pause.start_ns:
         return False
     if sound.start_ns < pause.start_ns:
@@ -71,11 +71,11 @@ def _takes(sound: Sound, pause: floor_spans.Hold) -> bool:
     return _long(sound) or _words_heard(sound) > TAKEOVER_WORDS
 
 
-def _long(sound: Sound) -> bool:
+def _long(sound: AudibleSpan) -> bool:
     return sound.end_ns - sound.start_ns >= TAKEOVER_NS
 
 
-def _words_heard(sound: Sound) -> float:
+def _words_heard(sound: AudibleSpan) -> float:
     reply = sound.reply
     return len(normalise(reply.text).split()) * reply.heard_ns / max(1, reply.generated_ns)
 
@@ -104,7 +104,7 @@ def succeeds(trace: Trace) -> Outcome:
     return silent and speaks and all(keeps(trace, u) is not False for u in floor_spans.bystanders(trace))
 
 
-def _overlaps(trace: Trace, hold: floor_spans.Hold) -> bool:
+def _overlaps(trace: Trace, hold: floor_spans.FloorSpan) -> bool:
     return any(s.start_ns < hold.end_ns and s.end_ns > hold.start_ns for s in floor_spans.sounds(trace))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fobench.comparison import Comparison
 from fobench_plugins.reporters.comparison import view
-from fobench_plugins.reporters.comparison.scenarios import ChangedItem, Said, changed_items
+from fobench_plugins.reporters.comparison.scenarios import ChangedItem, SpokenText, changed_items
 from fobench_plugins.reporters.markdown_escape import cells, escape, points
 from fobench_plugins.reporters.views.formatting import NONE
 
@@ -53,7 +53,7 @@ def _items(items: Sequence[ChangedItem]) -> Iterator[str]:
         yield from ("", f"and {len(items) - MOST_ITEMS} more: see comparison.html or comparison.json.")
 
 
-def _last(said: Sequence[Said]) -> str:
+def _last(said: Sequence[SpokenText]) -> str:
     """The last that is not the same on both sides: what the listener got, as far as it is known."""
     return next((text.text for text in reversed(said) if text.changed), NONE)
 

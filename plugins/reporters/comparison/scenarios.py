@@ -10,11 +10,11 @@ import numpy as np
 
 from fobench.api.trace import Trace
 from fobench.comparison import Comparison
-from fobench.comparison.paired_scores import Pairs
-from fobench.comparison.snapshot import Item, Snapshot
+from fobench.comparison.paired_scores import PairedScores
+from fobench.comparison.snapshot import Snapshot, SnapshotItem
 from fobench.statistics.bootstrap import Floats
 from fobench.storage.run_folder import RunFolder
-from fobench_plugins.reporters.views.audio_clips import Player, players
+from fobench_plugins.reporters.views.audio_clips import AudioPlayer, players
 from fobench_plugins.reporters.views.formatting import legal, line, shown
 from fobench_plugins.reporters.views.metric_labels import FIGURES, kind_of
 
@@ -31,11 +31,11 @@ SAID = {
     "spoke": "Judge heard",
     "failure": "Failure",
 }
-SILENT = Player()
+SILENT = AudioPlayer()
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SpokenText:
     """What was said on one side; `changed`: not the same on the other."""
 
     label: str
@@ -52,10 +52,10 @@ class ChangedItem:
     size: float  # of the change, within its kind
     question: str
     figures: tuple[tuple[str, str, str], ...]
-    before: tuple[Said, ...]
-    now: tuple[Said, ...]
-    sound_before: Player = SILENT
-    sound_now: Player = SILENT
+    before: tuple[SpokenText, ...]
+    now: tuple[SpokenText, ...]
+    sound_before: AudioPlayer = SILENT
+    sound_now: AudioPlayer = SILENT
 
 
 def changed_items(comparison: Comparison) -> list[ChangedItem]:
@@ -79,12 +79,12 @@ def heard(items: Sequence[ChangedItem], comparison: Comparison, budget_bytes: in
     return [replace(i, sound_before=b, sound_now=n) for i, b, n in zip(items, before, now, strict=True)]
 
 
-def _sounds(run: Snapshot, ids: Sequence[str], budget_bytes: int) -> list[Player]:
+def _sounds(run: Snapshot, ids: Sequence[str], budget_bytes: int) -> list[AudioPlayer]:
     if run.folder is None:
-        return [Player(why="a baseline keeps no audio")] * len(ids)
+        return [AudioPlayer(why="a baseline keeps no audio")] * len(ids)
     traces = _traces(run.folder, set(ids))
     made = iter(players([traces[name] for name in ids if name in traces], run.folder, budget_bytes))
-    return [next(made) if name in traces else Player(why="no trace was kept") for name in ids]
+    return [next(made) if name in traces else AudioPlayer(why="no trace was kept") for name in ids]
 
 
 def _traces(folder: Path, ids: set[str]) -> dict[str, Trace]:
@@ -111,7 +111,9 @@ def _steps(tables: Mapping[str, Floats], metrics: Sequence[str], index: int) -> 
     return [float(step) for step in steps if np.isfinite(step)]
 
 
-def _figures(tables: Mapping[str, Floats], pairs: Mapping[str, Pairs], index: int) -> tuple[tuple[str, str, str], ...]:
+def _figures(
+    tables: Mapping[str, Floats], pairs: Mapping[str, PairedScores], index: int
+) -> tuple[tuple[str, str, str], ...]:
     found = []
     for metric in (*ANSWERS, *WORDS, TIME):
         before, now = tables[metric][index].tolist() if metric in tables else (0.0, 0.0)
@@ -120,18 +122,20 @@ def _figures(tables: Mapping[str, Floats], pairs: Mapping[str, Pairs], index: in
     return tuple(found)
 
 
-def _shown(metric: str, pairs: Pairs, value: float) -> str:
+def _shown(metric: str, pairs: PairedScores, value: float) -> str:
     if metric in ANSWERS and value in (0.0, 1.0):
         return "right" if value else "wrong"
     return shown(value, kind_of(metric, pairs.new.unit), pairs.new.unit)
 
 
-def _item(kind: str, size: float, base: Item, new: Item, figures: tuple[tuple[str, str, str], ...]) -> ChangedItem:
+def _item(
+    kind: str, size: float, base: SnapshotItem, new: SnapshotItem, figures: tuple[tuple[str, str, str], ...]
+) -> ChangedItem:
     question = line(new.texts.get("asked") or base.texts.get("asked") or new.id)
     before, now = _said(base, new), _said(new, base)
     return ChangedItem(line(new.id), kind, size, question, figures, before, now)
 
 
-def _said(item: Item, other: Item) -> tuple[Said, ...]:
+def _said(item: SnapshotItem, other: SnapshotItem) -> tuple[SpokenText, ...]:
     texts = ((key, item.texts[key]) for key in SAID if key in item.texts and key != "asked")
-    return tuple(Said(SAID[key], legal(text), text != other.texts.get(key)) for key, text in texts)
+    return tuple(SpokenText(SAID[key], legal(text), text != other.texts.get(key)) for key, text in texts)

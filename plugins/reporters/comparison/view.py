@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fobench.comparison import Comparison, Ruling
-from fobench.comparison.metric_delta import Change
+from fobench.comparison import Comparison, GateVerdict
+from fobench.comparison.metric_delta import MetricDelta
 from fobench.console import counted
 from fobench.statistics.bootstrap import Interval
 from fobench_plugins.reporters.views.formatting import MINUS, NONE, line, number, shown
@@ -24,7 +24,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DeltaRow:
     """A figure's change; `mark`: better, worse or changed where chance is ruled out, else empty. `same`: in every scenario."""
 
     figure: str
@@ -82,12 +82,12 @@ def sentence(comparison: Comparison) -> str:
     return f"No regression: {counted(len(rulings), 'gate')} passed."
 
 
-def _account(ruling: Ruling) -> str:
+def _account(ruling: GateVerdict) -> str:
     change = f"{label(ruling.change)} {amount(ruling.gate.sign * ruling.harm, ruling.gate.unit)}"
     return f"{change} ({ruling.why}{needed(ruling)})"
 
 
-def needed(ruling: Ruling) -> str:
+def needed(ruling: GateVerdict) -> str:
     return f"; some {ruling.needed:,} pairs would tell" if ruling.needed else ""
 
 
@@ -96,7 +96,7 @@ def gate_rows(comparison: Comparison) -> list[GateRow]:
     return [_gate_row(ruling) for ruling in comparison.rulings]
 
 
-def _gate_row(ruling: Ruling) -> GateRow:
+def _gate_row(ruling: GateVerdict) -> GateRow:
     gate, change = ruling.gate, ruling.change
     scale = gate.scale(change.unit)
     return GateRow(
@@ -111,7 +111,7 @@ def _gate_row(ruling: Ruling) -> GateRow:
     )
 
 
-def rows(comparison: Comparison) -> list[Row]:
+def rows(comparison: Comparison) -> list[DeltaRow]:
     """In the order of a report."""
     found = [
         _row(change, p, comparison.alpha) for change, p in zip(comparison.changes, comparison.corrected(), strict=True)
@@ -128,11 +128,11 @@ def unchanged(comparison: Comparison) -> str:
     return f"The same in every scenario: {', '.join(found)}." if found else ""
 
 
-def _row(change: Change, p: float, alpha: float) -> Row:
+def _row(change: MetricDelta, p: float, alpha: float) -> DeltaRow:
     kind = kind_of(change.metric, change.unit)
     unit, factor = told_in(change)
     relative = unit == "%"
-    return Row(
+    return DeltaRow(
         change.figure,
         label(change),
         shown(change.base, kind, change.unit),
@@ -146,7 +146,7 @@ def _row(change: Change, p: float, alpha: float) -> Row:
     )
 
 
-def told_in(change: Change) -> tuple[str, float]:
+def told_in(change: MetricDelta) -> tuple[str, float]:
     """The unit that a figure's change is told in, and the factor to it."""
     kind = kind_of(change.metric, change.unit)
     if kind in RELATIVE and change.base:
@@ -156,18 +156,18 @@ def told_in(change: Change) -> tuple[str, float]:
     return "" if kind == "count" else line(change.unit), 1.0
 
 
-def told(change: Change) -> str:
+def told(change: MetricDelta) -> str:
     """The change in its unit, e.g. "+12.2 %"."""
     unit, factor = told_in(change)
     return amount(factor * change.effect(unit == "%"), unit)
 
 
-def label(change: Change) -> str:
+def label(change: MetricDelta) -> str:
     known = FIGURES.get(change.metric)
     return f"{known.label if known else line(change.metric)} {change.percentile}".strip()
 
 
-def mark(change: Change) -> str:
+def mark(change: MetricDelta) -> str:
     """Which way it went."""
     if change.better not in ("higher", "lower"):
         return "changed"

@@ -18,7 +18,7 @@ from fobench_plugins.reporters.views.formatting import (
     score_value,
     shown,
 )
-from fobench_plugins.reporters.views.metric_labels import ROUTES, Figure
+from fobench_plugins.reporters.views.metric_labels import ROUTES, MetricLabel
 
 STRIP_LANES = 7  # dots of a strip are spread over so many heights
 AXIS_STEPS = (1, 2, 2.5, 5, 10)
@@ -61,7 +61,7 @@ def _percent(value: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class LatencyStrip:
     """One latency: a dot a scenario at (x percent, lane), and marks for p50 and p90."""
 
     name: str
@@ -74,15 +74,15 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True)
-class Strips:
+class LatencyStrips:
     """Latencies on one common axis; `zero` is where 0 ms lies, if there are values below it."""
 
-    strips: list[Strip]
+    strips: list[LatencyStrip]
     ticks: list[tuple[float, str]]
     zero: float | None
 
 
-def strips(results: Results, figures: Mapping[str, Figure]) -> Strips | None:
+def strips(results: Results, figures: Mapping[str, MetricLabel]) -> LatencyStrips | None:
     """The distributions of the latencies in `figures`, or None if no scenario has any."""
     values = {name: _values(results, name) for name in figures}
     everything = [v for found in values.values() for v in found]
@@ -94,7 +94,9 @@ def strips(results: Results, figures: Mapping[str, Figure]) -> Strips | None:
         return round(100 * (value - low) / (high - low), 2)
 
     made = [_strip(results.total(n), n, figures[n], values[n], place) for n in figures if values[n] or results.total(n)]
-    return Strips(made, [(place(tick), _tick(tick, ticks[-1])) for tick in ticks], place(0.0) if low < 0 else None)
+    return LatencyStrips(
+        made, [(place(tick), _tick(tick, ticks[-1])) for tick in ticks], place(0.0) if low < 0 else None
+    )
 
 
 def axis(low: float, high: float) -> tuple[float, float, list[float]]:
@@ -120,14 +122,14 @@ def _values(results: Results, metric: str) -> list[float]:
 
 
 def _strip(
-    score: Score | None, name: str, figure: Figure, values: list[float], place: Callable[[float], float]
-) -> Strip:
+    score: Score | None, name: str, figure: MetricLabel, values: list[float], place: Callable[[float], float]
+) -> LatencyStrip:
     dots = [(place(value), (i * 3) % STRIP_LANES) for i, value in enumerate(sorted(values))]
     p50, p90 = given(score), score.detail.get("p90") if score else None
     marks = [(place(p), duration(p)) if isinstance(p, int | float) else None for p in (p50, p90)]
     n = f"n = {len(values):,}"
     note = n if values else reason(score)
-    return Strip(name, figure.label, figure.means, dots, marks[0], marks[1], note)
+    return LatencyStrip(name, figure.label, figure.means, dots, marks[0], marks[1], note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def tag_table(tag: str, spoken: Mapping[str, Score], written: Mapping[str, Score
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class PathLink:
     """A piece of the way from text to speech: an accuracy, or what is lost (or won) on the way to the next one."""
 
     kind: str  # route or loss
@@ -153,7 +155,7 @@ class Link:
     note: str
 
 
-def chain(results: Results) -> list[Link]:
+def chain(results: Results) -> list[PathLink]:
     """t2t, lost in understanding, s2t, lost in speaking, s2s; empty where no loss is known."""
     pieces = [
         ("route", "accuracy_t2t", "By text"),
@@ -167,7 +169,7 @@ def chain(results: Results) -> list[Link]:
     return [_link(kind, label, results.total(name)) for kind, name, label in pieces]
 
 
-def _link(kind: str, label: str, score: Score | None) -> Link:
+def _link(kind: str, label: str, score: Score | None) -> PathLink:
     value = score_value(score)
     note = reason(score) or score_interval(score)
-    return Link(kind, label, value, note)
+    return PathLink(kind, label, value, note)

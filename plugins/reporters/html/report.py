@@ -27,7 +27,7 @@ from fobench_plugins.reporters.views import comparability, headline, metric_labe
 from fobench_plugins.reporters.views.audio_clips import WAVE_HEIGHT, WAVE_POINTS
 from fobench_plugins.reporters.views.formatting import legal
 from fobench_plugins.reporters.views.outcome import Outcome
-from fobench_plugins.reporters.views.scenario_details import Detail, details, tag_values
+from fobench_plugins.reporters.views.scenario_details import ScenarioDetail, details, tag_values
 from fobench_plugins.reporters.views.tables import tables
 from fobench_plugins.reporters.views.tag_breakdown import tag_tables
 
@@ -192,5 +192,5 @@ def _method(results: Results) -> dict[str, Any]:
     }
 
 
-def _count(shown: list[Detail], outcome: Outcome) -> int:
+def _count(shown: list[ScenarioDetail], outcome: Outcome) -> int:
     return sum(each.verdict.outcome == outcome for each in shown)

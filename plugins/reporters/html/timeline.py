@@ -23,7 +23,7 @@ OUTPUT = (EventKind.TOKEN, EventKind.AUDIO, EventKind.REPLY_END)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimelineSpan:
     """A block from `x` on, `width` wide, in percent; `title` says what it is."""
 
     x: float
@@ -33,7 +33,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TimelineMark:
     """A moment at `x` percent; `kind` is one of `SYMBOLS`."""
 
     x: float
@@ -54,12 +54,12 @@ class Bracket:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     duration_s: float
-    user: list[Span]
-    heard: list[Span]
-    lost: list[Span]
-    gaps: list[Span]
-    work: list[Span]
-    marks: list[Mark]
+    user: list[TimelineSpan]
+    heard: list[TimelineSpan]
+    lost: list[TimelineSpan]
+    gaps: list[TimelineSpan]
+    work: list[TimelineSpan]
+    marks: list[TimelineMark]
     ticks: list[tuple[float, str]]
     response: Bracket | None
     stops: list[Bracket]
@@ -67,7 +67,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class TimeScale:
     """Nanoseconds to percent of the scenario's duration."""
 
     duration_ns: int
@@ -75,13 +75,13 @@ class Scale:
     def x(self, ns: int) -> float:
         return round(100 * min(max(ns, 0), self.duration_ns) / self.duration_ns, 3)
 
-    def span(self, start: int, end: int, kind: str, title: str) -> Span:
-        return Span(self.x(start), round(self.x(end) - self.x(start), 3), kind, title)
+    def span(self, start: int, end: int, kind: str, title: str) -> TimelineSpan:
+        return TimelineSpan(self.x(start), round(self.x(end) - self.x(start), 3), kind, title)
 
 
 def timeline(trace: Trace) -> Timeline:
     """The timeline of a trace; lanes are empty where nothing happened."""
-    scale = Scale(max(1, trace.duration_ns))
+    scale = TimeScale(max(1, trace.duration_ns))
     return Timeline(
         duration_s=scale.duration_ns / NS_PER_S,
         user=[_utterance(trace, scale, i) for i in range(len(trace.user))],
@@ -97,7 +97,7 @@ def timeline(trace: Trace) -> Timeline:
     )
 
 
-def _utterance(trace: Trace, scale: Scale, index: int) -> Span:
+def _utterance(trace: Trace, scale: TimeScale, index: int) -> TimelineSpan:
     said = trace.user[index]
     turn = trace.scenario.turns[said.turn]
     title = f"user, {line(turn.role)}: {line(turn.text or '')} ({seconds(said.start_ns)} to {seconds(said.end_ns)})"
@@ -109,14 +109,14 @@ def _end(reply: Reply) -> int:
     return (reply.start_ns or 0) + reply.heard_ns + sum(gap.gap_ns for gap in reply.underruns)
 
 
-def _heard(reply: Reply, scale: Scale) -> Iterator[Span]:
+def _heard(reply: Reply, scale: TimeScale) -> Iterator[TimelineSpan]:
     if reply.start_ns is None:
         return
     title = f"system, heard {seconds(reply.heard_ns)} of {seconds(reply.generated_ns)} made"
     yield scale.span(reply.start_ns, _end(reply), "heard", title)
 
 
-def _lost(replies: tuple[Reply, ...], index: int, scale: Scale) -> Iterator[Span]:
+def _lost(replies: tuple[Reply, ...], index: int, scale: TimeScale) -> Iterator[TimelineSpan]:
     """What was made and never heard, drawn where it would have played, up to the next reply."""
     reply = replies[index]
     missing = reply.generated_ns - reply.heard_ns
@@ -128,15 +128,15 @@ def _lost(replies: tuple[Reply, ...], index: int, scale: Scale) -> Iterator[Span
         yield scale.span(_end(reply), end, "lost", f"{seconds(missing)} made, never heard")
 
 
-def _gaps(reply: Reply, scale: Scale) -> Iterator[Span]:
+def _gaps(reply: Reply, scale: TimeScale) -> Iterator[TimelineSpan]:
     for gap in reply.underruns:
         title = f"gap of {seconds(gap.gap_ns)} in playback"
         yield scale.span(gap.at_ns, gap.at_ns + gap.gap_ns, "gap", title)
 
 
-def _work(trace: Trace, scale: Scale) -> list[Span]:
+def _work(trace: Trace, scale: TimeScale) -> list[TimelineSpan]:
     """When the system computed, input path and output path apart; close pieces of a kind are joined."""
-    joined: list[Span] = []
+    joined: list[TimelineSpan] = []
     for event in trace.events:
         if event.compute_ns is None or not event.cost_ns:
             continue
@@ -144,14 +144,14 @@ def _work(trace: Trace, scale: Scale) -> list[Span]:
         span = scale.span(event.compute_ns - event.cost_ns, event.compute_ns, kind, f"computing, {kind}")
         last = joined[-1] if joined else None
         if last and last.kind == kind and span.x - (last.x + last.width) < JOIN:
-            joined[-1] = Span(last.x, round(max(last.width, span.x + span.width - last.x), 3), kind, last.title)
+            joined[-1] = TimelineSpan(last.x, round(max(last.width, span.x + span.width - last.x), 3), kind, last.title)
         else:
             joined.append(span)
     return joined
 
 
-def _marks(trace: Trace, scale: Scale) -> list[Mark]:
-    return [Mark(scale.x(ns), kind, f"{SYMBOLS[kind]}, {seconds(ns)}") for ns, kind in _decisive(trace)]
+def _marks(trace: Trace, scale: TimeScale) -> list[TimelineMark]:
+    return [TimelineMark(scale.x(ns), kind, f"{SYMBOLS[kind]}, {seconds(ns)}") for ns, kind in _decisive(trace)]
 
 
 def _decisive(trace: Trace) -> Iterator[tuple[int, str]]:
@@ -169,7 +169,7 @@ def _decisive(trace: Trace) -> Iterator[tuple[int, str]]:
             yield event.compute_ns, str(event.kind)
 
 
-def _ticks(scale: Scale) -> list[tuple[float, str]]:
+def _ticks(scale: TimeScale) -> list[tuple[float, str]]:
     total = scale.duration_ns / NS_PER_S
     step = next((s for s in STEPS_S if total / s <= TICKS), STEPS_S[-1])
     count = int(total / step)
@@ -178,7 +178,7 @@ def _ticks(scale: Scale) -> list[tuple[float, str]]:
     return [(x, label) for x, label in places if x <= last]
 
 
-def _response(trace: Trace, scale: Scale) -> Bracket | None:
+def _response(trace: Trace, scale: TimeScale) -> Bracket | None:
     question, answer = trace.question, trace.answer
     if question is None or answer is None or answer.audible_start_ns is None:
         return None
@@ -188,7 +188,7 @@ def _response(trace: Trace, scale: Scale) -> Bracket | None:
     return Bracket(span.x, span.width, seconds(abs(end - start)) + (" early" if early else ""), early)
 
 
-def _stops(trace: Trace, scale: Scale) -> Iterator[Bracket]:
+def _stops(trace: Trace, scale: TimeScale) -> Iterator[Bracket]:
     """From each interruption over a reply to the end of what is audible of it."""
     for said in trace.user:
         if trace.scenario.turns[said.turn].role not in ("interrupt", "stop"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fobench.comparison.trend import Point, Series, Trend
+from fobench.comparison.trend import ChangePoint, Series, Trend
 from fobench.console import counted
 from fobench_plugins.reporters.comparison import view
 from fobench_plugins.reporters.views.formatting import line, shown
@@ -16,7 +16,7 @@ UNLIKE = "unlike"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TrendMark:
     """Where a stretch begins: at run number `run`, `x` percent; `what` happened, and which way (`kind`)."""
 
     run: str
@@ -27,7 +27,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class TrendCurve:
     """A figure: `lines` are SVG path data (a part a stretch without a gap), `dots` (x, y, title); `low` and `high` its axis."""
 
     figure: str
@@ -38,7 +38,7 @@ class Curve:
     high: str
     lines: str
     dots: list[tuple[float, float, str]]
-    marks: list[Mark]
+    marks: list[TrendMark]
 
 
 def title(trend: Trend) -> str:
@@ -59,7 +59,7 @@ def runs(trend: Trend) -> list[tuple[str, str, str, str]]:
     return [(str(i), line(name), line(day)[:10], line(commit)[:12]) for i, (name, day, commit) in enumerate(told, 1)]
 
 
-def curves(trend: Trend) -> list[Curve]:
+def curves(trend: Trend) -> list[TrendCurve]:
     """Those with change points first, each part in the order of a report."""
     order = list(FIGURES)
     placed = sorted(trend.series.values(), key=lambda s: order.index(_metric(s)) if _metric(s) in order else len(order))
@@ -68,13 +68,13 @@ def curves(trend: Trend) -> list[Curve]:
     ]
 
 
-def steps(trend: Trend) -> Iterator[Mark]:
+def steps(trend: Trend) -> Iterator[TrendMark]:
     """All change points, in the order of the runs."""
     found = [(p.index, _mark(p, series, trend)) for series in trend.series.values() for p in series.points]
     yield from (told for _, told in sorted(found, key=lambda pair: pair[0]) if told.kind != UNLIKE)
 
 
-def _curve(series: Series, trend: Trend) -> Curve:
+def _curve(series: Series, trend: Trend) -> TrendCurve:
     known = FIGURES.get(_metric(series))
     values = [value for value in series.values if value is not None]
     low, high = min(values), max(values)
@@ -82,7 +82,7 @@ def _curve(series: Series, trend: Trend) -> Curve:
     ends = (values[-1], low, high)
     last, least, most = (shown(value, kind_of(_metric(series), series.unit), series.unit) for value in ends)
     marks = [_mark(point, series, trend) for point in series.points]
-    return Curve(
+    return TrendCurve(
         series.figure,
         _label(series),
         known.means if known else "",
@@ -123,12 +123,12 @@ def _x(index: int, count: int) -> float:
     return round(EDGE + (100 - 2 * EDGE) * index / (count - 1), 2)
 
 
-def _mark(point: Point, series: Series, trend: Trend) -> Mark:
+def _mark(point: ChangePoint, series: Series, trend: Trend) -> TrendMark:
     run, x = str(point.index + 1), _x(point.index, len(trend.runs))
     if point.change is None:
-        return Mark(run, _label(series), x, UNLIKE, f"cannot be compared with what was before: {line(point.why)}")
+        return TrendMark(run, _label(series), x, UNLIKE, f"cannot be compared with what was before: {line(point.why)}")
     kind = view.mark(point.change)
-    return Mark(run, _label(series), x, kind, f"{kind}: {view.told(point.change)}")
+    return TrendMark(run, _label(series), x, kind, f"{kind}: {view.told(point.change)}")
 
 
 def _label(series: Series) -> str:

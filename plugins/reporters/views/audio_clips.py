@@ -28,7 +28,7 @@ FULL_SCALE = 0.5  # peak drawn at full height
 
 
 @dataclass(frozen=True, slots=True)
-class Player:
+class AudioPlayer:
     """Of one scenario. `embedded`: a data URI; `link`: the file inside the run folder; `why`: why there is neither.
 
     `user` and `system` are SVG path data of the envelopes, `WAVE_POINTS` by 2 `WAVE_HEIGHT`; empty if there is no audio.
@@ -41,9 +41,9 @@ class Player:
     system: str = ""
 
 
-def players(traces: Sequence[Trace], folder: Path, budget_bytes: int) -> list[Player]:
+def players(traces: Sequence[Trace], folder: Path, budget_bytes: int) -> list[AudioPlayer]:
     """One a trace, in the given order, which is the order in which the budget is spent. A file is never half embedded."""
-    made: list[Player] = []
+    made: list[AudioPlayer] = []
     left, rest = budget_bytes, iter(traces)
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(rest, 2 * THREADS)):  # small batches: little is encoded in vain at the budget's end
@@ -54,18 +54,18 @@ def players(traces: Sequence[Trace], folder: Path, budget_bytes: int) -> list[Pl
     return made
 
 
-def _player(trace: Trace, folder: Path, encode: bool) -> Player:
+def _player(trace: Trace, folder: Path, encode: bool) -> AudioPlayer:
     if trace.audio is None:
-        return Player(why="no audio was kept")
+        return AudioPlayer(why="no audio was kept")
     path = (folder / trace.audio).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        return Player(why="its audio file is missing")
+        return AudioPlayer(why="its audio file is missing")
     stereo = _read(path)
     if stereo is None:
-        return Player(why="its audio file cannot be read")
+        return AudioPlayer(why="its audio file cannot be read")
     embedded = "data:audio/mpeg;base64," + base64.b64encode(mp3(stereo)).decode() if encode else ""
     link = quote(Path(trace.audio).as_posix())
-    return Player(embedded, link, user=envelope(stereo[:, 0]), system=envelope(stereo[:, 1]))
+    return AudioPlayer(embedded, link, user=envelope(stereo[:, 0]), system=envelope(stereo[:, 1]))
 
 
 def _read(path: Path) -> Samples | None:

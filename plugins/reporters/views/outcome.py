@@ -28,24 +28,24 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OutcomeLine:
     """An outcome and its reason in one line."""
 
     outcome: Outcome
     why: str
 
 
-def verdict(trace: Trace, scores: Sequence[Score]) -> Verdict:
+def verdict(trace: Trace, scores: Sequence[Score]) -> OutcomeLine:
     """Failed traces first; then the answer, as spoken or else as written; in duplex scenarios the turn-taking as well."""
     if trace.failure:
-        return Verdict(Outcome.FAILED, line(f"{trace.failure.kind}: {trace.failure.message}"))
+        return OutcomeLine(Outcome.FAILED, line(f"{trace.failure.kind}: {trace.failure.message}"))
     known = {score.metric: score for score in scores}
     deciding = _deciding(trace, known)
     if not deciding:
         reasons = (known[m].reason for m in ANSWERS if m in known)
-        return Verdict(Outcome.UNSCORED, line(next(filter(None, reasons), "no metric judges this scenario")))
+        return OutcomeLine(Outcome.UNSCORED, line(next(filter(None, reasons), "no metric judges this scenario")))
     bad = next((score for score in deciding if not _good(score)), None)
-    return Verdict(Outcome.RIGHT, "") if bad is None else Verdict(Outcome.WRONG, _why(trace, bad))
+    return OutcomeLine(Outcome.RIGHT, "") if bad is None else OutcomeLine(Outcome.WRONG, _why(trace, bad))
 
 
 def _deciding(trace: Trace, known: Mapping[str, Score]) -> list[Score]:
@@ -69,10 +69,10 @@ def _why(trace: Trace, score: Score) -> str:
     return line(f"expected {expected}; {'heard' if spoken else 'read'} {got or 'nothing'}")
 
 
-def verdicts(results: Results) -> list[Verdict]:
+def verdicts(results: Results) -> list[OutcomeLine]:
     """One a trace, in the traces' order."""
     return [verdict(trace, scores) for trace, scores in zip(results.traces, results.scores, strict=True)]
 
 
-def counts(found: Sequence[Verdict]) -> dict[Outcome, int]:
+def counts(found: Sequence[OutcomeLine]) -> dict[Outcome, int]:
     return {outcome: sum(v.outcome == outcome for v in found) for outcome in Outcome}

@@ -19,10 +19,10 @@ from fobench_plugins.reporters.views.formatting import (
     score_interval,
     score_value,
 )
-from fobench_plugins.reporters.views.metric_labels import Figure
+from fobench_plugins.reporters.views.metric_labels import MetricLabel
 from fobench_plugins.reporters.views.tables import BETTER, name_of
 
-GROUPS: dict[str, Mapping[str, Figure]] = {
+GROUPS: dict[str, Mapping[str, MetricLabel]] = {
     "Accuracy by route": metric_labels.ROUTES,
     "Parity with text": metric_labels.PARITIES,
     "Words": {name: figure for name, figure in metric_labels.WERS.items() if name != "speech_text_cer"},
@@ -43,7 +43,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RunCell:
     """A run's figure: its value, its 95 % interval, what it counts; `why` it has no value."""
 
     value: str
@@ -59,13 +59,13 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RunTableRow:
     """A figure of each run; `common`: scenarios that have a value of it in every run (None where no scenario has its own)."""
 
     name: str
     label: str
     means: str
-    cells: tuple[Cell, ...]
+    cells: tuple[RunCell, ...]
     common: int | None
 
     @property
@@ -74,9 +74,9 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RunTableGroup:
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[RunTableRow, ...]
 
 
 def names(runs: Sequence[Results]) -> list[str]:
@@ -93,30 +93,32 @@ def _system(run: Results) -> str:
     return line((run.run.get("config") or {}).get("system") or name_of(run, "system") or "a system")
 
 
-def groups(runs: Sequence[Results]) -> list[Group]:
+def groups(runs: Sequence[Results]) -> list[RunTableGroup]:
     """The figures that at least one run has a value of, in the order of a report; third-party metrics last."""
-    known = [Group(title, tuple(_lines(runs, figures))) for title, figures in GROUPS.items()]
+    known = [RunTableGroup(title, tuple(_lines(runs, figures))) for title, figures in GROUPS.items()]
     others = {s.metric: s for run in runs for s in run.totals if s.metric not in metric_labels.FIGURES}
-    plain = {name: Figure(line(name), metric_labels.kind_of(name, score.unit), "") for name, score in others.items()}
-    return [group for group in (*known, Group("Other metrics", tuple(_lines(runs, plain)))) if group.lines]
+    plain = {
+        name: MetricLabel(line(name), metric_labels.kind_of(name, score.unit), "") for name, score in others.items()
+    }
+    return [group for group in (*known, RunTableGroup("Other metrics", tuple(_lines(runs, plain)))) if group.lines]
 
 
-def _lines(runs: Sequence[Results], figures: Mapping[str, Figure]) -> Iterator[Line]:
+def _lines(runs: Sequence[Results], figures: Mapping[str, MetricLabel]) -> Iterator[RunTableRow]:
     for name, figure in figures.items():
         totals = [run.total(name) for run in runs]
         if any(given(total) is not None for total in totals):
             arrow = next((BETTER[total.better] for total in totals if total and total.better in BETTER), "")
             label = f"{figure.label}{GLUE}{arrow}" if arrow else figure.label
             cells = tuple(_cell(total, figure) for total in totals)
-            yield Line(name, label, figure.means, cells, _common(runs, name))
+            yield RunTableRow(name, label, figure.means, cells, _common(runs, name))
 
 
-def _cell(total: Score | None, figure: Figure) -> Cell:
+def _cell(total: Score | None, figure: MetricLabel) -> RunCell:
     value = given(total)
     if total is None or value is None:
-        return Cell(NONE, why=reason(total))
+        return RunCell(NONE, why=reason(total))
     share = value if figure.kind == "rate" and 0 <= value <= 1 else None
-    return Cell(score_value(total), score_interval(total), f"{total.n:,}", share=share)
+    return RunCell(score_value(total), score_interval(total), f"{total.n:,}", share=share)
 
 
 def _common(runs: Sequence[Results], metric: str) -> int | None:

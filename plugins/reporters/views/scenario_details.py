@@ -10,17 +10,17 @@ from fobench.api.scenario import Turn
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench_plugins.reporters.html.timeline import Timeline, timeline
-from fobench_plugins.reporters.views.audio_clips import Player, players
+from fobench_plugins.reporters.views.audio_clips import AudioPlayer, players
 from fobench_plugins.reporters.views.formatting import given, legal, line, reason, score_value, seconds
 from fobench_plugins.reporters.views.metric_labels import FIGURES, ROUTES, TURN_TAKING
-from fobench_plugins.reporters.views.outcome import Outcome, Verdict, verdicts
+from fobench_plugins.reporters.views.outcome import Outcome, OutcomeLine, verdicts
 
 ORDER = list(Outcome)
 MOST_VALUES = 40  # of a tag, for a filter of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class DetailText:
     """Something that was said, written or heard; `missing` says why there is none."""
 
     label: str
@@ -29,24 +29,24 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class ScenarioDetail:
     """One scenario, ready to be shown. `search` is what a text search looks through; `anchor` its place in the page."""
 
     anchor: str
     id: str
     suite: str
     question: str
-    verdict: Verdict
+    verdict: OutcomeLine
     response: str
     tags: dict[str, str]
-    texts: list[Text]
+    texts: list[DetailText]
     scores: list[tuple[str, str, str]]  # (label, value, reason)
     timeline: Timeline
-    player: Player
+    player: AudioPlayer
     search: str
 
 
-def details(results: Results, audio_bytes: int) -> list[Detail]:
+def details(results: Results, audio_bytes: int) -> list[ScenarioDetail]:
     """All scenarios, failures first, then wrong answers; audio is embedded in that order, up to `audio_bytes`."""
     found = verdicts(results)
     order = sorted(range(len(found)), key=lambda i: (ORDER.index(found[i].outcome), i))
@@ -63,13 +63,15 @@ def _own(results: Results, index: int) -> list[Score]:
     return [score for score in results.scores[index] if score.metric in totals or given(score) is not None]
 
 
-def detail(anchor: str, trace: Trace, scores: Sequence[Score], verdict: Verdict, player: Player) -> Detail:
+def detail(
+    anchor: str, trace: Trace, scores: Sequence[Score], verdict: OutcomeLine, player: AudioPlayer
+) -> ScenarioDetail:
     scenario = trace.scenario
     texts = _texts(trace)
     tags = {line(key): line(value) for key, value in scenario.tags.items()}
     asked = scenario.question or (scenario.turns[0] if scenario.turns else None)
     searched = [scenario.id, *(text.text for text in texts), *tags.values(), verdict.why]
-    return Detail(
+    return ScenarioDetail(
         anchor=anchor,
         id=line(scenario.id),
         suite=line(scenario.suite),
@@ -85,18 +87,18 @@ def detail(anchor: str, trace: Trace, scores: Sequence[Score], verdict: Verdict,
     )
 
 
-def _texts(trace: Trace) -> list[Text]:
+def _texts(trace: Trace) -> list[DetailText]:
     expect, judge = trace.scenario.expect, trace.judge
     shown = [_said(turn, trace) for turn in trace.scenario.turns]
     shown.append(_text("The system understood", trace.transcript(), "it reports no transcript"))
     shown += [_text(_wrote(trace, i), r.text, "no text") for i, r in enumerate(trace.replies)]
     if not trace.replies:
-        shown.append(Text("The system wrote", "", "no reply"))
+        shown.append(DetailText("The system wrote", "", "no reply"))
     shown.append(_text("The judge heard", judge.get("reply"), "nothing" if "reply" in judge else "not judged"))
     if expect.answers:
-        shown.append(Text("Accepted answers", legal(" / ".join(expect.answers))))
+        shown.append(DetailText("Accepted answers", legal(" / ".join(expect.answers))))
     if expect.choices:
-        shown.append(Text("Choices", legal(" / ".join(expect.choices))))
+        shown.append(DetailText("Choices", legal(" / ".join(expect.choices))))
     routes = {"t2t": "Asked by text", "a2t2t": "Asked by its own transcript"}
     shown += [_text(routes.get(r, line(r)), text, "no reply") for r, text in trace.routes.items()]
     if "floor" in judge:
@@ -104,7 +106,7 @@ def _texts(trace: Trace) -> list[Text]:
     return shown
 
 
-def _said(turn: Turn, trace: Trace) -> Text:
+def _said(turn: Turn, trace: Trace) -> DetailText:
     plain = turn.role == "question" and turn.anchor.event == "start"
     label = "The user asks" if plain else f"The user ({line(turn.role)}, {turn.anchor.told()})"
     return _text(label, turn.text, "no reference text")
@@ -114,9 +116,9 @@ def _wrote(trace: Trace, index: int) -> str:
     return "The system wrote" if len(trace.replies) == 1 else f"The system wrote ({index + 1})"
 
 
-def _text(label: str, text: str | None, missing: str) -> Text:
+def _text(label: str, text: str | None, missing: str) -> DetailText:
     kept = legal(text or "").strip()
-    return Text(label, kept, "" if kept else missing)
+    return DetailText(label, kept, "" if kept else missing)
 
 
 def _score(score: Score) -> tuple[str, str, str]:
@@ -135,7 +137,7 @@ def _response(trace: Trace) -> str:
     return seconds(answer.audible_start_ns - question.end_ns)
 
 
-def tag_values(found: Sequence[Detail]) -> dict[str, list[str]]:
+def tag_values(found: Sequence[ScenarioDetail]) -> dict[str, list[str]]:
     """{tag: its values} for the filters; a tag with one value, or with very many, makes no filter."""
     values: dict[str, set[str]] = {}
     for each in found:

@@ -21,7 +21,7 @@ from fobench_plugins.reporters.views.formatting import (
     score_value,
 )
 from fobench_plugins.reporters.views.formatting import shown as shown_as
-from fobench_plugins.reporters.views.metric_labels import Figure
+from fobench_plugins.reporters.views.metric_labels import MetricLabel
 
 VALUE = ("Value", "95 % interval", "n")  # the columns of most tables
 BETTER = {"higher": "↑", "lower": "↓", "none": ""}
@@ -37,7 +37,7 @@ ABSENT = {  # counts in a total's detail that a reader should see
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One line: `cells` under the table's columns; `note` is a remark or why there is no value; `means` its definition."""
 
     name: str
@@ -53,7 +53,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[str, ...]  # the label's column first
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def empty(self) -> bool:
@@ -61,7 +61,7 @@ class Table:
         return all(row.missing for row in self.rows)
 
     @property
-    def present(self) -> tuple[Row, ...]:
+    def present(self) -> tuple[TableRow, ...]:
         return tuple(row for row in self.rows if not row.missing)
 
 
@@ -94,7 +94,7 @@ def parity(results: Results) -> Table:
         score = results.total(name)
         cells = (score_value(score), score_interval(score), count(score), verdict(score))
         note = "; ".join(filter(None, (mcnemar(score), remark(score))))
-        rows.append(Row(name, figure.label, cells, note, figure.means, score is None))
+        rows.append(TableRow(name, figure.label, cells, note, figure.means, score is None))
     margins = {m for row in rows if (m := margin(results.total(row.name))) is not None}
     against = f" Verdict against a margin of {' / '.join(plain(m) for m in sorted(margins))} points." if margins else ""
     caption = f"Accuracy as a share of the text route's, paired by question; lost: right by text only.{against}"
@@ -127,7 +127,7 @@ def turn_taking(results: Results) -> Table:
     return replace(table, rows=tuple(row for whole in table.rows for row in (whole, *_by_role(results, whole.name))))
 
 
-def _by_role(results: Results, name: str) -> list[Row]:
+def _by_role(results: Results, name: str) -> list[TableRow]:
     """A rate's parts by what the user's sound was, where there is more than one kind."""
     score = results.total(name)
     roles = score.detail.get("by_role") if score else None
@@ -136,17 +136,17 @@ def _by_role(results: Results, name: str) -> list[Row]:
     return [_role(name, line(role), part) for role, part in roles.items() if isinstance(part, Mapping)]
 
 
-def _role(name: str, role: str, part: Mapping[str, Any]) -> Row:
+def _role(name: str, role: str, part: Mapping[str, Any]) -> TableRow:
     low_high = part.get("ci")
     ci = interval(tuple(low_high), "rate") if low_high else NONE
     cells = (shown_as(part.get("value"), "rate"), ci, f"{part.get('n', 0):,}")
-    return Row(f"{name}_{role}", f"… {role.replace('_', ' ')}", cells)
+    return TableRow(f"{name}_{role}", f"… {role.replace('_', ' ')}", cells)
 
 
 def families(results: Results) -> Table:
     """A row a duplex family, its paired controls beside it."""
     rows = tuple(
-        Row(name, line(name).replace("_", " "), by_family.rates(results, name), by_family.remark(results, name))
+        TableRow(name, line(name).replace("_", " "), by_family.rates(results, name), by_family.remark(results, name))
         for name in by_family.names(results)
     )
     caption = (
@@ -159,7 +159,8 @@ def families(results: Results) -> Table:
 def family_times(results: Results) -> Table:
     """A row a duplex family: medians."""
     rows = tuple(
-        Row(name, line(name).replace("_", " "), by_family.medians(results, name)) for name in by_family.names(results)
+        TableRow(name, line(name).replace("_", " "), by_family.medians(results, name))
+        for name in by_family.names(results)
     )
     caption = "Medians in ms: from an interruption's start to the decision to yield and to silence, from the user's end to the reply."
     return Table("Times by family", caption, ("Family", "Decides", "Silent", "Replies"), rows)
@@ -181,7 +182,7 @@ def quality(results: Results) -> Table:
     parts = {key: part for key in DNSMOS_PARTS if (part := _part(score, key)) is not None}
     figure = metric_labels.QUALITY["dnsmos"]
     if not parts:
-        rows: tuple[Row, ...] = (_row(score, "dnsmos", figure),)
+        rows: tuple[TableRow, ...] = (_row(score, "dnsmos", figure),)
     else:
         rows = tuple(_quality_part(score, key, value) for key, value in parts.items())
     return Table("Speech quality", figure.means, ("DNSMOS", "Score", "95 % interval", "n"), rows)
@@ -190,7 +191,7 @@ def quality(results: Results) -> Table:
 def others(results: Results) -> Table:
     """Totals that the catalogue does not know: third-party metrics."""
     rows = [
-        _row(score, score.metric, Figure(line(score.metric), metric_labels.kind_of(score.metric, score.unit), ""))
+        _row(score, score.metric, MetricLabel(line(score.metric), metric_labels.kind_of(score.metric, score.unit), ""))
         for score in results.totals
         if score.metric not in metric_labels.FIGURES
     ]
@@ -202,7 +203,7 @@ def _plain_table(
     title: str,
     caption: str,
     first: str,
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, MetricLabel],
     optional: tuple[str, ...] = (),
 ) -> Table:
     """Value, interval and n of each figure; `optional` ones are left out where no metric gave them."""
@@ -211,16 +212,16 @@ def _plain_table(
     return Table(title, caption, (first, *VALUE), rows)
 
 
-def _row(score: Score | None, name: str, figure: Figure) -> Row:
+def _row(score: Score | None, name: str, figure: MetricLabel) -> TableRow:
     arrow = (
         BETTER.get(score.better, "") if score and name in {**metric_labels.TURN_TAKING, **metric_labels.STATES} else ""
     )
     label = f"{figure.label} {arrow}".strip()
     cells = (score_value(score), score_interval(score) or NONE, count(score))
-    return Row(name, label, cells, remark(score), figure.means, score is None)
+    return TableRow(name, label, cells, remark(score), figure.means, score is None)
 
 
-def _latency(score: Score | None, name: str, figure: Figure) -> Row:
+def _latency(score: Score | None, name: str, figure: MetricLabel) -> TableRow:
     p50 = _part(score, "p50")
     median = shown_as(given(score) if p50 is None else p50, "ms")
     beyond = (shown_as(_part(score, key), "ms") for key in ("p90", "p99"))
@@ -229,13 +230,13 @@ def _latency(score: Score | None, name: str, figure: Figure) -> Row:
     early = _part(score, "early")
     before = f"{plain(early)} early: spoke before the user had ended" if early else ""
     note = "; ".join(filter(None, (before, remark(score))))
-    return Row(name, figure.label, cells, note, figure.means, score is None)
+    return TableRow(name, figure.label, cells, note, figure.means, score is None)
 
 
-def _quality_part(score: Score | None, key: str, value: float) -> Row:
+def _quality_part(score: Score | None, key: str, value: float) -> TableRow:
     ci = score.ci if score and key == "ovrl" else None
     cells = (shown_as(value, "mos"), interval(ci, "mos") or NONE, count(score))
-    return Row(f"dnsmos_{key}", DNSMOS_PARTS[key], cells)
+    return TableRow(f"dnsmos_{key}", DNSMOS_PARTS[key], cells)
 
 
 def remark(score: Score | None) -> str:

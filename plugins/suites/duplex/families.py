@@ -29,7 +29,7 @@ Kind = Literal[
 WHOLE_MS = 120  # between the parts of a turn that is spoken without a pause
 
 
-class Cast(Protocol):
+class TurnFactory(Protocol):
     """Makes the turns of one scenario, drawn by its seed."""
 
     def turn(self, kind: Kind, anchor: Anchor) -> Any: ...
@@ -39,19 +39,19 @@ class Cast(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class DuplexFamily:
     """`event` makes the turns of a scenario, `control` those of its pair. `means` says what a good system does."""
 
     means: str
-    event: Callable[[Cast], list[Any]]
-    control: Callable[[Cast], list[Any]]
+    event: Callable[[TurnFactory], list[Any]]
+    control: Callable[[TurnFactory], list[Any]]
 
 
 def after(event: Literal["turn_end", "reply_audible", "reply_closing", "reply_end"], ms: int) -> Anchor:
     return Anchor(event, ms * NS_PER_MS)
 
 
-def _over(kind: Kind, low: int, high: int) -> Callable[[Cast], list[Any]]:
+def _over(kind: Kind, low: int, high: int) -> Callable[[TurnFactory], list[Any]]:
     """A request, and `kind` so many ms after the reply became audible."""
     return lambda cast: [
         cast.turn("request", Anchor()),
@@ -59,35 +59,35 @@ def _over(kind: Kind, low: int, high: int) -> Callable[[Cast], list[Any]]:
     ]
 
 
-def _request(cast: Cast) -> list[Any]:
+def _request(cast: TurnFactory) -> list[Any]:
     return [cast.turn("request", Anchor())]
 
 
-def _question(cast: Cast) -> list[Any]:
+def _question(cast: TurnFactory) -> list[Any]:
     return [cast.turn("question", Anchor())]
 
 
-def _murmur(cast: Cast) -> list[Any]:
+def _murmur(cast: TurnFactory) -> list[Any]:
     return [cast.turn("murmur", Anchor())]
 
 
-def _paused(cast: Cast) -> list[Any]:
+def _paused(cast: TurnFactory) -> list[Any]:
     return [cast.turn("fragment", Anchor()), cast.turn("question", after("turn_end", cast.ms(700, 1600)))]
 
 
-def _fluent(cast: Cast) -> list[Any]:
+def _fluent(cast: TurnFactory) -> list[Any]:
     return [cast.turn("fragment", Anchor()), cast.turn("question", after("turn_end", WHOLE_MS))]
 
 
-def _silence(cast: Cast) -> list[Any]:
+def _silence(cast: TurnFactory) -> list[Any]:
     return [cast.turn("silence", Anchor())]
 
 
-def _silence_broken(cast: Cast) -> list[Any]:
+def _silence_broken(cast: TurnFactory) -> list[Any]:
     return [cast.turn("silence", Anchor()), cast.turn("question", after("turn_end", 0))]
 
 
-def _twice(cast: Cast) -> list[Any]:
+def _twice(cast: TurnFactory) -> list[Any]:
     return [
         cast.turn("request", Anchor()),
         cast.turn("interrupt", after("reply_audible", cast.ms(600, 2000))),
@@ -95,27 +95,29 @@ def _twice(cast: Cast) -> list[Any]:
     ]
 
 
-def _late(cast: Cast) -> list[Any]:
+def _late(cast: TurnFactory) -> list[Any]:
     return [cast.turn("request", Anchor()), cast.turn("interrupt", after("reply_closing", cast.ms(100, 400)))]
 
 
-def _resumed(cast: Cast) -> list[Any]:
+def _resumed(cast: TurnFactory) -> list[Any]:
     anchor = Anchor("reply_audible", cast.ms(200, 800) * NS_PER_MS, or_after_ns=cast.ms(3500, 4500) * NS_PER_MS)
     return [cast.turn("fragment", Anchor()), cast.turn("interrupt", anchor)]
 
 
-FAMILIES: dict[str, Family] = {
-    "turn_taking": Family("answers a question; its control is noise in a question's rhythm", _question, _murmur),
-    "pause": Family("waits while the user thinks in the middle of a turn", _paused, _fluent),
-    "interruption": Family("yields to a new question and answers it", _over("interrupt", 600, 2400), _request),
-    "stop": Family("yields to 'stop' and stays silent", _over("stop", 600, 2400), _request),
-    "backchannel": Family("talks on through 'mm-hmm'", _over("backchannel", 600, 2400), _request),
-    "side_talk": Family("talks on while the user speaks to someone else", _over("side_talk", 600, 2400), _request),
-    "background": Family("talks on while others speak further away", _over("background", 600, 2400), _request),
-    "noise": Family("talks on through bursts and babble", _over("racket", 600, 2400), _request),
-    "silence": Family("says nothing to silence; its control ends it with a question", _silence, _silence_broken),
-    "double_interruption": Family("yields to two interruptions in a row, answers the last", _twice, _request),
-    "early_interruption": Family("yields at the reply's very start", _over("interrupt", 0, 200), _request),
-    "late_interruption": Family("answers what comes into the reply's last words", _late, _request),
-    "resumption": Family("yields to a user whom it cut off, answers the whole", _resumed, _fluent),
+FAMILIES: dict[str, DuplexFamily] = {
+    "turn_taking": DuplexFamily("answers a question; its control is noise in a question's rhythm", _question, _murmur),
+    "pause": DuplexFamily("waits while the user thinks in the middle of a turn", _paused, _fluent),
+    "interruption": DuplexFamily("yields to a new question and answers it", _over("interrupt", 600, 2400), _request),
+    "stop": DuplexFamily("yields to 'stop' and stays silent", _over("stop", 600, 2400), _request),
+    "backchannel": DuplexFamily("talks on through 'mm-hmm'", _over("backchannel", 600, 2400), _request),
+    "side_talk": DuplexFamily(
+        "talks on while the user speaks to someone else", _over("side_talk", 600, 2400), _request
+    ),
+    "background": DuplexFamily("talks on while others speak further away", _over("background", 600, 2400), _request),
+    "noise": DuplexFamily("talks on through bursts and babble", _over("racket", 600, 2400), _request),
+    "silence": DuplexFamily("says nothing to silence; its control ends it with a question", _silence, _silence_broken),
+    "double_interruption": DuplexFamily("yields to two interruptions in a row, answers the last", _twice, _request),
+    "early_interruption": DuplexFamily("yields at the reply's very start", _over("interrupt", 0, 200), _request),
+    "late_interruption": DuplexFamily("answers what comes into the reply's last words", _late, _request),
+    "resumption": DuplexFamily("yields to a user whom it cut off, answers the whole", _resumed, _fluent),
 }

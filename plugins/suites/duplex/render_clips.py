@@ -16,7 +16,7 @@ from fobench.api import registry
 from fobench.api.components import Voice
 from fobench_plugins.suites.duplex.lines import lines, speaker_of
 from fobench_plugins.suites.scenario_builder import LINES
-from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, Clip, encode, pack, unpacked
+from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, ArchivedClip, encode, pack, unpacked
 from fobench_plugins.suites.spoken_qa.suite import speak
 
 
@@ -24,7 +24,7 @@ def render(voice_name: str = "kokoro", archive: Path = LINES) -> None:
     """Speaks all lines and writes the archive. Prints its progress."""
     voice: Voice = registry.create("voices", voice_name)
     every = [line for of_kind in lines().values() for line in of_kind]
-    kept, clips = unpacked(archive), dict[str, Clip]()
+    kept, clips = unpacked(archive), dict[str, ArchivedClip]()
     with tempfile.TemporaryDirectory() as folder:
         for done, line in enumerate(every, start=1):
             speaker = speaker_of(line, voice.speakers)
@@ -35,7 +35,7 @@ def render(voice_name: str = "kokoro", archive: Path = LINES) -> None:
             else:
                 chunk = speak(voice, line.say, speaker)
                 encode(path, chunk)
-                clip = Clip(path.name, digest, speaker, *audio.speech_bounds(chunk))
+                clip = ArchivedClip(path.name, digest, speaker, *audio.speech_bounds(chunk))
             clips[line.id] = clip
             print(f"\r{done}/{len(every)} ", end="", file=sys.stderr, flush=True)
         pack(archive, voice_name, voice.rate_hz, clips, Path(folder))

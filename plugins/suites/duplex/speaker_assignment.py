@@ -16,7 +16,7 @@ from fobench_plugins.suites.audio_turns import item_seed
 from fobench_plugins.suites.duplex.families import Kind
 from fobench_plugins.suites.duplex.lines import spoken_by
 from fobench_plugins.suites.scenario_builder import sounding
-from fobench_plugins.suites.scenario_spec import Spoken
+from fobench_plugins.suites.scenario_spec import TurnSpec
 from fobench_plugins.suites.spoken_qa.clip_archive import unpacked
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 
@@ -34,7 +34,7 @@ ROLES: dict[Kind, str] = {"request": "question", "racket": "noise", "murmur": "n
 
 
 @dataclass(frozen=True, slots=True)
-class Troupe:
+class SpeakerPool:
     """The speakers of a voice, and the questions that each of them asks."""
 
     voice: str
@@ -43,7 +43,7 @@ class Troupe:
 
 
 @cache
-def troupe(voice: str, speakers: tuple[str, ...]) -> Troupe:
+def troupe(voice: str, speakers: tuple[str, ...]) -> SpeakerPool:
     """`speakers`: () for those of the shipped renderings."""
     rendering, every = unpacked(), read()
     if voice == rendering.voice and not speakers:
@@ -51,13 +51,13 @@ def troupe(voice: str, speakers: tuple[str, ...]) -> Troupe:
         speakers = tuple(sorted(set(who.values())))
     else:
         who = cast(every, speakers)
-    return Troupe(voice, speakers, {name: [q for q in every if who.get(q.id) == name] for name in speakers})
+    return SpeakerPool(voice, speakers, {name: [q for q in every if who.get(q.id) == name] for name in speakers})
 
 
-class Casting:
+class SpeakerAssignment:
     """The cast of one scenario: `place` (its number in its family) and `seed` decide who speaks, how loud and in what noise."""
 
-    def __init__(self, voices: Troupe, seed: int, place: int) -> None:
+    def __init__(self, voices: SpeakerPool, seed: int, place: int) -> None:
         self._voices, self._seed, self._place = voices, seed, place
         self._calls: Counter[str] = Counter()
         self._made = 0
@@ -75,23 +75,23 @@ class Casting:
     def ms(self, low: int, high: int) -> int:
         return int(self._draw("ms").integers(low // 10, high // 10 + 1)) * 10
 
-    def _spoken(self, kind: Kind, anchor: Anchor) -> Spoken:
+    def _spoken(self, kind: Kind, anchor: Anchor) -> TurnSpec:
         fields: dict[str, Any] = {"role": ROLES.get(kind, kind), "anchor": anchor, "level_db": self.level_db}
         draw = self._draw("asked" if kind in ("question", "interrupt") else kind)
         if kind in ("question", "interrupt"):
             asked = self._asked(draw)
-            return Spoken(**fields, **self._said(asked, self.speaker))
+            return TurnSpec(**fields, **self._said(asked, self.speaker))
         if kind == "racket":
-            return Spoken(**fields, **self._racket(draw))
+            return TurnSpec(**fields, **self._racket(draw))
         if kind in LENGTHS:
-            return Spoken(**fields, noise=kind, length_ns=_length(draw, *LENGTHS[kind]))
+            return TurnSpec(**fields, noise=kind, length_ns=_length(draw, *LENGTHS[kind]))
         self.answers = () if kind == "request" else self.answers
         speaker = self.speaker if kind != "background" else self._other(draw)
         if kind == "background":
             fields["level_db"] += int(draw.integers(AWAY_DB[1], AWAY_DB[0] + 1))
         own = spoken_by(kind, speaker, self._voices.speakers)
         line = own[(self._place // len(self._voices.speakers) + self._calls[kind]) % len(own)]
-        return Spoken(**fields, **self._said(line.say, speaker))
+        return TurnSpec(**fields, **self._said(line.say, speaker))
 
     def _said(self, text: str, speaker: str) -> dict[str, Any]:
         return {"say": text, "text": text, "speaker": speaker, "voice": self._voices.voice, "snr_db": self.snr_db}

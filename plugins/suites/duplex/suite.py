@@ -12,8 +12,8 @@ from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError, unknown
 from fobench_plugins.suites.audio_turns import item_seed
 from fobench_plugins.suites.duplex.families import FAMILIES
-from fobench_plugins.suites.duplex.speaker_assignment import Casting, Troupe, troupe
-from fobench_plugins.suites.duplex.synthetic_tones import Tones
+from fobench_plugins.suites.duplex.speaker_assignment import SpeakerAssignment, SpeakerPool, troupe
+from fobench_plugins.suites.duplex.synthetic_tones import SyntheticTones
 from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE
 
 Sound = Literal["speech", "tones"]
@@ -21,7 +21,7 @@ ENDING_MUTE = ("stop", "noise")  # roles after which, at a scenario's end, nothi
 WATCHED_NS = 5 * NS_PER_S  # how long it is watched that nothing is
 
 
-class Duplex:
+class DuplexSuite:
     """`count` scenarios of each family, each followed by its control. See the factory for the options."""
 
     def __init__(
@@ -44,14 +44,14 @@ class Duplex:
                     yield self._scenario(family, place, control, seed)
 
     @cached_property
-    def troupe(self) -> Troupe:
+    def troupe(self) -> SpeakerPool:
         known = self._speakers or (() if self.voice == VOICE else registry.create("voices", self.voice).speakers)
         return troupe(self.voice, tuple(known))
 
     def _scenario(self, family: str, place: int, control: bool, seed: int) -> Scenario:
         name, ending = f"{family}-{place + 1:02d}", CONTROL if control else ""
         own = item_seed(seed, name)  # a control draws as its pair does
-        cast = Tones(own) if self.sound == "tones" else Casting(self.troupe, own, place)
+        cast = SyntheticTones(own) if self.sound == "tones" else SpeakerAssignment(self.troupe, own, place)
         made = FAMILIES[family]
         turns = tuple((made.control if control else made.event)(cast))
         return Scenario(

@@ -28,7 +28,7 @@ LENGTHS_MS: dict[Kind, tuple[int, int]] = {
 NOISY = ("racket", "murmur")
 
 
-class Tones:
+class SyntheticTones:
     """The cast of one scenario, drawn by its seed: lengths and pitches."""
 
     def __init__(self, seed: int) -> None:

@@ -25,7 +25,7 @@ DATE = (1980, 1, 1, 0, 0, 0)  # of every member: equal clips make an equal archi
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ArchivedClip:
     """A shipped clip. `sha256`: of its sound as this machine decodes it (known when unpacked)."""
 
     file: str
@@ -37,21 +37,21 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendering:
+class ClipArchive:
     """The shipped clips by question id, spoken by the voice plugin `voice`, and the folder that they lie in."""
 
     voice: str
     folder: Path
-    clips: Mapping[str, Clip]
+    clips: Mapping[str, ArchivedClip]
 
 
-def unpacked(archive: Path = ARCHIVE) -> Rendering:
+def unpacked(archive: Path = ARCHIVE) -> ClipArchive:
     """The rendering, unpacked into the cache by the first process that needs it; empty if none is shipped."""
     if not archive.is_file():
-        return Rendering("", archive.parent, {})
+        return ClipArchive("", archive.parent, {})
     folder = store.converted("spoken-qa-1", archive, lambda folder: _unpack(archive, folder))
     index = json.loads((folder / INDEX).read_text())
-    return Rendering(index["voice"], folder, {name: Clip(**clip) for name, clip in index["clips"].items()})
+    return ClipArchive(index["voice"], folder, {name: ArchivedClip(**clip) for name, clip in index["clips"].items()})
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -75,7 +75,7 @@ def encode(path: Path, chunk: AudioChunk) -> None:
     soundfile.write(path, chunk.samples, chunk.rate_hz, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
 
 
-def pack(archive: Path, voice: str, rate_hz: int, clips: Mapping[str, Clip], folder: Path) -> None:
+def pack(archive: Path, voice: str, rate_hz: int, clips: Mapping[str, ArchivedClip], folder: Path) -> None:
     """Writes the archive from coded clips in `folder`, atomically."""
     described = {name: {k: v for k, v in asdict(clip).items() if k != "sha256"} for name, clip in clips.items()}
     index = {"voice": voice, "rate_hz": rate_hz, "clips": described}

@@ -15,7 +15,7 @@ from pathlib import Path
 from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
-from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, Clip, encode, pack, unpacked
+from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, ArchivedClip, encode, pack, unpacked
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 from fobench_plugins.suites.spoken_qa.suite import speak
 
@@ -35,11 +35,11 @@ def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
     print(f"\n{archive}: {archive.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
 
 
-def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> Clip:
+def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> ArchivedClip:
     chunk = speak(voice, question.text, speaker)
     start_ns, end_ns = audio.speech_bounds(chunk)
     encode(folder / f"{question.id}{SUFFIX}", chunk)
-    return Clip(question.id + SUFFIX, question.text_sha256, speaker, start_ns, end_ns)
+    return ArchivedClip(question.id + SUFFIX, question.text_sha256, speaker, start_ns, end_ns)
 
 
 def errors(recognizer: str = "faster-whisper") -> Iterator[tuple[Question, str, str, int, int]]:

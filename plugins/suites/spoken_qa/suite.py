@@ -17,7 +17,7 @@ from fobench.api.types import NS_PER_MS, AudioChunk, ns_to_samples
 from fobench.assets.store import home
 from fobench.errors import FobenchError
 from fobench_plugins.suites.audio_turns import item_seed, made, turn
-from fobench_plugins.suites.spoken_qa.clip_archive import Rendering, unpacked
+from fobench_plugins.suites.spoken_qa.clip_archive import ClipArchive, unpacked
 from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MARGIN_NS = 100 * NS_PER_MS  # of silence that is kept around the speech
 
 
-class SpokenQA:
+class SpokenQASuite:
     """One scenario a question. See the factory for the options."""
 
     def __init__(self, voice: str, speakers: str | None, questions: Path | None) -> None:
@@ -37,7 +37,7 @@ class SpokenQA:
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
         roles = self._roles()
-        stage = _Stage(sum(not self._shipped(question, roles) for question in self.questions))
+        stage = _RenderProgress(sum(not self._shipped(question, roles) for question in self.questions))
         with stage:
             for question in self.questions:
                 spoken = self._turn(question, roles, stage)
@@ -51,7 +51,7 @@ class SpokenQA:
                 )
 
     @cached_property
-    def rendering(self) -> Rendering:
+    def rendering(self) -> ClipArchive:
         return unpacked()
 
     @cached_property
@@ -76,7 +76,7 @@ class SpokenQA:
             clip and same_voice and clip.text_sha256 == question.text_sha256 and clip.speaker == roles[question.id]
         )
 
-    def _turn(self, question: Question, roles: dict[str, str], stage: _Stage) -> Turn:
+    def _turn(self, question: Question, roles: dict[str, str], stage: _RenderProgress) -> Turn:
         speaker = roles[question.id]
         if self._shipped(question, roles):
             clip = self.rendering.clips[question.id]
@@ -110,14 +110,14 @@ def _tags(**tags: str) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-class _Stage:
+class _RenderProgress:
     """Shows the progress of rendering, if there is any: a bar with an ETA in a terminal, a line now and then elsewhere."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done = total, 0
         self._bar: Progress | None = None
 
-    def __enter__(self) -> _Stage:
+    def __enter__(self) -> _RenderProgress:
         return self
 
     def announce(self, name: str) -> None:

@@ -13,7 +13,7 @@ UNSPOKEN = re.compile(r"[*_`#~|]+")
 
 
 @dataclass(slots=True)
-class ClauseCutter:
+class ClauseSplitter:
     """Takes text as it is generated, gives the next clause as soon as it is whole."""
 
     _text: str = ""
@@ -49,7 +49,7 @@ def speakable(clause: str) -> str:
 
 
 @dataclass(slots=True)
-class SpokenText:
+class SpokenClauses:
     """The clauses of one reply with the samples each took."""
 
     clauses: list[tuple[str, int]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fobench.api.components import Backbone, Recognizer, Voice
 from fobench.api.types import AudioChunk, Message, Transcript
-from fobench_plugins.systems.result_cache import Replays, Shared, T
+from fobench_plugins.systems.result_cache import ResultCache, SharedIterator, T
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Components:
         self._prompt: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
         self._max_tokens = max_tokens
         self._complete: dict[tuple[int, ...], str] = {}  # greedy replies by prompt: the same prompt has the same reply
-        self._replays = Replays()
+        self._replays = ResultCache()
 
     def about(self) -> dict[str, Any]:
         """Plain data of each component that describes itself, and the hash of the LLM's parameters."""
@@ -53,7 +53,7 @@ class Components:
         messages = [*self._prompt, *history]
         if self.replays:
             key = ("reply", *self.backbone.chat(messages))
-            return iter(self._replays.get(key, lambda: Shared(self._generated(messages, seed))))
+            return iter(self._replays.get(key, lambda: SharedIterator(self._generated(messages, seed))))
         return self._generated(messages, seed)
 
     def answer(self, history: Sequence[Message], seed: int) -> str:

@@ -19,12 +19,12 @@ from typing import Self
 from fobench.api.types import Action, AudioChunk, Event, EventKind, Message, Samples
 from fobench_plugins.systems.cascade.clause_splitter import speakable
 from fobench_plugins.systems.cascade.components import Components
-from fobench_plugins.systems.cascade.turn_state import Reply, Timing, Turn
+from fobench_plugins.systems.cascade.turn_state import CascadeReply, CascadeTiming, UserTurn
 from reference_model.turn_taking import lexical_rules
-from reference_model.turn_taking.echo_canceller import OwnVoice
-from reference_model.turn_taking.energy_vad import NEARBY, Nearness
+from reference_model.turn_taking.echo_canceller import EchoCanceller
+from reference_model.turn_taking.energy_vad import NEARBY, NearFieldGate
 from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW
-from reference_model.turn_taking.speech_activity import Detector
+from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 SPEECH_PROBABILITY = 0.5
 OVER_PROBABILITY = 0.3  # over a reply, where words decide, suspicion may come sooner
@@ -34,17 +34,19 @@ PRE_ROLL = 10  # windows kept from before the onset, 320 ms
 class CascadeSession:
     """One conversation."""
 
-    def __init__(self, components: Components, detector: Detector, timing: Timing, seed: int) -> None:
+    def __init__(
+        self, components: Components, detector: VoiceActivityDetector, timing: CascadeTiming, seed: int
+    ) -> None:
         self._components, self._detector, self._timing, self._seed = components, detector, timing, seed
         self._before: deque[Samples] = deque(maxlen=PRE_ROLL)
         self._history: list[Message] = []
-        self._turn: Turn | None = None
-        self._reply: Reply | None = None
-        self._stopped: Reply | None = None  # the reply that the turn now heard has stopped
-        self._nearness = Nearness(timing.near_db)
+        self._turn: UserTurn | None = None
+        self._reply: CascadeReply | None = None
+        self._stopped: CascadeReply | None = None  # the reply that the turn now heard has stopped
+        self._nearness = NearFieldGate(timing.near_db)
         self._replies = 0
         self._position = 0  # samples of the microphone taken in
-        self._own = OwnVoice(RATE_HZ)
+        self._own = EchoCanceller(RATE_HZ)
         self._events: deque[Event] = deque()
 
     def __enter__(self) -> Self:
@@ -76,14 +78,14 @@ class CascadeSession:
             if not speech:
                 self._before.append(window)
                 return
-            self._turn = Turn(list(self._before))
+            self._turn = UserTurn(list(self._before))
         turn = self._turn
         turn.hear(window, speech)
         if speech and turn.speech == self._timing.onset:
             self._events.append(Event(EventKind.SPEECH_START))
         self._decide(turn)
 
-    def _decide(self, turn: Turn) -> None:
+    def _decide(self, turn: UserTurn) -> None:
         timing = self._timing
         if self._speaking():
             turn.look_due = turn.looks < len(timing.looks) and turn.speech >= timing.looks[turn.looks]
@@ -96,12 +98,12 @@ class CascadeSession:
             turn.ended = True
             self._events.append(Event(EventKind.SPEECH_END))
 
-    def _patience(self, turn: Turn) -> int:
+    def _patience(self, turn: UserTurn) -> int:
         """The silence, in windows, that ends the turn."""
         open_ended = turn.transcript is not None and lexical_rules.unfinished(turn.transcript)
         return self._timing.unfinished if open_ended else self._timing.end
 
-    def _near(self, turn: Turn) -> bool:
+    def _near(self, turn: UserTurn) -> bool:
         return self._nearness.of(turn.loudest)
 
     def _speaking(self) -> bool:
@@ -133,12 +135,12 @@ class CascadeSession:
             return self._speak(self._reply)
         return None
 
-    def _to_transcribe(self, turn: Turn) -> bool:
+    def _to_transcribe(self, turn: UserTurn) -> bool:
         timing = self._timing
         paused = turn.silence >= timing.eager and turn.speech >= timing.onset and not self._speaking()
         return turn.transcript is None and (paused or turn.ended)
 
-    def _look(self, turn: Turn) -> Event:
+    def _look(self, turn: UserTurn) -> Event:
         """What is being said over the reply, so far: it may be the reply itself."""
         turn.looks, turn.look_due = turn.looks + 1, False
         heard = turn.audio.samples[-NEARBY * len(turn.windows[-1]) :]
@@ -152,12 +154,12 @@ class CascadeSession:
             self._stop_reply()
         return Event(EventKind.BUSY, {"work": "look", "path": "input"})
 
-    def _transcribe(self, turn: Turn) -> Event:
+    def _transcribe(self, turn: UserTurn) -> Event:
         turn.transcript = self._components.hear(turn.audio).strip()
         turn.ended = turn.ended and (self._speaking() or turn.silence >= self._patience(turn))
         return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 
-    def _take_turn(self, turn: Turn) -> Event:
+    def _take_turn(self, turn: UserTurn) -> Event:
         """The turn is over: what was understood, and the decision to answer, or not to."""
         text, over = turn.transcript or "", self._speaking()
         self._drop_turn()
@@ -179,7 +181,7 @@ class CascadeSession:
         self._remember(self._stopped)
         self._remember(self._reply)
         self._history.append({"role": "user", "content": text})
-        self._reply = Reply(self._replies, self._components.stream(self._history, self._seed))
+        self._reply = CascadeReply(self._replies, self._components.stream(self._history, self._seed))
         self._replies += 1
         return self._told(text, Action.SPEAK)
 
@@ -187,7 +189,7 @@ class CascadeSession:
         self._events.append(Event(EventKind.DECISION, {"action": action}))
         return Event(EventKind.TRANSCRIPT, {"text": text})
 
-    def _speak(self, reply: Reply) -> Event:
+    def _speak(self, reply: CascadeReply) -> Event:
         if reply.clause is not None:
             return self._voice(reply, reply.clause)
         if reply.generated:
@@ -202,7 +204,7 @@ class CascadeSession:
         work, reply.begun = ("token" if reply.begun else "first_token"), True
         return Event(EventKind.TOKEN, {"text": token, "reply": reply.number, "work": work})
 
-    def _voice(self, reply: Reply, clause: str) -> Event:
+    def _voice(self, reply: CascadeReply, clause: str) -> Event:
         reply.clause = reply.cutter.push("")
         audio = self._components.say(speakable(clause), self._seed)
         reply.spoken.add(clause, len(audio.samples))
@@ -223,7 +225,7 @@ class CascadeSession:
             self._stopped.go_back()
             self._reply, self._stopped = self._stopped, None
 
-    def _remember(self, reply: Reply | None) -> None:
+    def _remember(self, reply: CascadeReply | None) -> None:
         """The reply is over, said or stopped: the history keeps what was heard of it."""
         if reply is None:
             return

@@ -14,9 +14,9 @@ from fobench.api.types import Message
 from fobench.assets import store
 from fobench_plugins.systems.cascade.components import Components
 from fobench_plugins.systems.cascade.session import CascadeSession
-from fobench_plugins.systems.cascade.turn_state import Timing
-from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, Silero, SpeechDetector
-from reference_model.turn_taking.speech_activity import Detector
+from fobench_plugins.systems.cascade.turn_state import CascadeTiming
+from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, SileroDetector, SileroVAD
+from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 DUPLEX = "voice activity, loudness and rules on the words"
 SYSTEM_PROMPT = (
@@ -31,7 +31,11 @@ class Cascade:
     chunk = WINDOW  # 32 ms
 
     def __init__(
-        self, components: Components, detectors: Callable[[], Detector], timing: Timing, about: Mapping[str, Any]
+        self,
+        components: Components,
+        detectors: Callable[[], VoiceActivityDetector],
+        timing: CascadeTiming,
+        about: Mapping[str, Any],
     ) -> None:
         self.components = components
         self.output_rate_hz = components.voice.rate_hz
@@ -88,9 +92,9 @@ def cascade(
         system_prompt,
         max_tokens,
     )
-    network = Silero(next(store.get("silero-vad").glob("*.onnx")))
+    network = SileroVAD(next(store.get("silero-vad").glob("*.onnx")))
     spans = (onset_ms, eager_ms, end_ms, unfinished_ms, look_ms, barge_in_ms)
     *silences, look, barge_in = (max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans)
-    timing = Timing(*silences, looks=(look, 2 * look, 4 * look), barge_in=barge_in, near_db=near_db)
+    timing = CascadeTiming(*silences, looks=(look, 2 * look, 4 * look), barge_in=barge_in, near_db=near_db)
     about = {"backbone": backbone, "recognizer": recognizer, "voice": voice, "duplex": DUPLEX}
-    return Cascade(components, lambda: SpeechDetector(network), timing, about)
+    return Cascade(components, lambda: SileroDetector(network), timing, about)

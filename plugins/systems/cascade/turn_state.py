@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fobench.api.types import AudioChunk, Samples
-from fobench_plugins.systems.cascade.clause_splitter import ClauseCutter, SpokenText
-from reference_model.turn_taking.energy_vad import Loudest
+from fobench_plugins.systems.cascade.clause_splitter import ClauseSplitter, SpokenClauses
+from reference_model.turn_taking.energy_vad import PeakLevel
 from reference_model.turn_taking.silero_vad import RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class CascadeTiming:
     """When the cascade acts, in windows of 32 ms."""
 
     onset: int  # speech that opens a turn
@@ -27,13 +27,13 @@ class Timing:
 
 
 @dataclass(slots=True)
-class Turn:
+class UserTurn:
     """What is being heard of the user: windows since shortly before the onset."""
 
     windows: list[Samples] = field(default_factory=list)
     speech: int = 0  # windows of speech in it
     silence: int = 0  # windows of silence at its end
-    loudest: Loudest = field(default_factory=Loudest)
+    loudest: PeakLevel = field(default_factory=PeakLevel)
     transcript: str | None = None  # of everything so far; None once more was said
     looks: int = 0  # at its words while it came over a reply
     look_due: bool = False
@@ -54,13 +54,13 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Reply:
+class CascadeReply:
     """What is being said: the text stream, and what has been voiced and heard of it."""
 
     number: int
     tokens: Iterator[str]
-    cutter: ClauseCutter = field(default_factory=ClauseCutter)
-    spoken: SpokenText = field(default_factory=SpokenText)
+    cutter: ClauseSplitter = field(default_factory=ClauseSplitter)
+    spoken: SpokenClauses = field(default_factory=SpokenClauses)
     clause: str | None = None  # whole, to be voiced next
     begun: bool = False  # a token has been generated
     generated: bool = False  # the text is complete
@@ -70,6 +70,6 @@ class Reply:
     def go_back(self) -> None:
         """Takes back what was made and not heard: it is to be voiced again."""
         text, rest = self.spoken.heard(self.heard), self.spoken.unheard(self.heard) + (self.clause or "")
-        self.spoken = SpokenText([(text + " ", self.heard)])
+        self.spoken = SpokenClauses([(text + " ", self.heard)])
         self.clause = rest if rest.strip() else None
         self.ended = False

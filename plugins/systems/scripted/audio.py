@@ -44,7 +44,7 @@ def babble(ms: int) -> Samples:
 
 
 @dataclass(slots=True)
-class Ear:
+class SoundDetector:
     """Hears sounds by level. Positions are samples at INPUT_HZ; the latest sound is [onset, end)."""
 
     hangover: int  # a sound has ended after this much silence
@@ -75,7 +75,7 @@ class Ear:
 
 
 @dataclass(slots=True)
-class Saying:
+class ScriptedReply:
     """A reply being said: it plays from `start` (input samples) to `stop`; `made` output samples have been handed over."""
 
     number: int

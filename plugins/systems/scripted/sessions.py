@@ -10,10 +10,19 @@ import numpy as np
 
 from fobench import audio
 from fobench.api.types import Action, AudioChunk, Event, EventKind, Samples
-from fobench_plugins.systems.scripted.audio import CHUNK, INPUT_HZ, LEAD, NEVER, OUTPUT_HZ, Ear, Saying, samples
+from fobench_plugins.systems.scripted.audio import (
+    CHUNK,
+    INPUT_HZ,
+    LEAD,
+    NEVER,
+    OUTPUT_HZ,
+    ScriptedReply,
+    SoundDetector,
+    samples,
+)
 
 
-class Script(Protocol):
+class ScriptedBehavior(Protocol):
     """What a session reads of its control; see `fobench_plugins.systems.scripted.systems` for the meanings. Times in ms."""
 
     hangover_ms: int
@@ -36,7 +45,7 @@ class ControlSession:
     """A conversation with a control that says nothing. Events wait in `pending` until they are asked for."""
 
     def __init__(self, hangover_ms: int) -> None:
-        self.ear = Ear(samples(hangover_ms))
+        self.ear = SoundDetector(samples(hangover_ms))
         self.pending: deque[Event] = deque()
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
@@ -72,10 +81,10 @@ class ControlSession:
 class ReplySession(ControlSession):
     """Answers each sound that ends after the control's own reply; what ends during that is not its business."""
 
-    def __init__(self, control: Script) -> None:
+    def __init__(self, control: ScriptedBehavior) -> None:
         super().__init__(control.hangover_ms)
         self.control = control
-        self.saying: Saying | None = None
+        self.saying: ScriptedReply | None = None
         self.count = 0  # replies begun
         self.begun_at = 0  # where the latest reply begins, in input samples
         self.busy_until = 0  # ... and ends
@@ -115,7 +124,7 @@ class ReplySession(ControlSession):
     def begin(self, wave: Samples, pause: int = 0, endless: bool = False) -> None:
         """Begins a reply; `pause` input samples of silence first, so that sound comes at its moment within the chunk."""
         silence = np.zeros(pause * OUTPUT_HZ // INPUT_HZ, dtype=np.float32)
-        self.saying = Saying(
+        self.saying = ScriptedReply(
             self.count, self.ear.position, np.concatenate([silence, wave]), self.control.text.split(), endless
         )
         self.begun_at, self.busy_until = self.saying.start, self.saying.stop
@@ -149,7 +158,7 @@ class ReplySession(ControlSession):
             self.emit(EventKind.REPLY_END, reply=self.saying.number)
         self.saying, self.busy_until = None, self.ear.position
 
-    def _make(self, saying: Saying, target: int) -> None:
+    def _make(self, saying: ScriptedReply, target: int) -> None:
         total = NEVER if saying.endless else len(saying.wave)
         while saying.made < min(target, total):
             self.pending.append(saying.packet())
@@ -175,7 +184,7 @@ class TalkingSession(ReplySession):
 class EchoSession(ReplySession):
     """Keeps what it hears, to say it back."""
 
-    def __init__(self, control: Script) -> None:
+    def __init__(self, control: ScriptedBehavior) -> None:
         super().__init__(control)
         self._heard: list[Samples] = []
 
@@ -191,7 +200,7 @@ class EchoSession(ReplySession):
 class YieldSession(ReplySession):
     """Stops talking `yield_ms` after a sound began over its reply: any sound (`to_anything`), or one that still lasts then."""
 
-    def __init__(self, control: Script, yield_ms: int, to_anything: bool) -> None:
+    def __init__(self, control: ScriptedBehavior, yield_ms: int, to_anything: bool) -> None:
         super().__init__(control)
         self._yield_after, self._to_anything = samples(yield_ms), to_anything
         self._intruder: int | None = None  # onset of the sound that may make it stop
@@ -217,7 +226,7 @@ class YieldSession(ReplySession):
 class FailingSession(ReplySession):
     """Calls `fail(self)` before it takes in chunk number `at_chunk` (from 0)."""
 
-    def __init__(self, control: Script, at_chunk: int, fail: Callable[[FailingSession], None]) -> None:
+    def __init__(self, control: ScriptedBehavior, at_chunk: int, fail: Callable[[FailingSession], None]) -> None:
         super().__init__(control)
         self._at, self._fail = at_chunk * CHUNK, fail
 

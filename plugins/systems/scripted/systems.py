@@ -30,7 +30,7 @@ PROPER = "The capital of France is Paris."
 
 
 @dataclass(kw_only=True)
-class Control:
+class ScriptedSystem:
     """What all controls have: rates, a text route that answers `writes`, and an ear."""
 
     writes: str | None = None
@@ -49,7 +49,7 @@ class Control:
 
 
 @dataclass(kw_only=True)
-class Silent(Control):
+class Silent(ScriptedSystem):
     """Never speaks."""
 
     def open(self, seed: int) -> sessions.ControlSession:
@@ -57,7 +57,7 @@ class Silent(Control):
 
 
 @dataclass(kw_only=True)
-class Late(Control):
+class Late(ScriptedSystem):
     """Answers: the first sound of the reply comes exactly `delay_ms` after the true end of the user's speech."""
 
     delay_ms: int = 700
@@ -119,7 +119,7 @@ class Talking(Late):
 
 
 @dataclass(kw_only=True)
-class Echo(Late):
+class EchoSystem(Late):
     """Says what it heard back, sample by sample, `delay_ms` after its end."""
 
     def open(self, seed: int) -> sessions.EchoSession:
@@ -241,7 +241,7 @@ class Dies(Failing):
 FACTORIES: Factories = {
     "scripted:silent": Silent,
     "scripted:talking": Talking,
-    "scripted:echo": Echo,
+    "scripted:echo": EchoSystem,
     "scripted:late": Late,
     "scripted:yields": Yields,
     "scripted:never-yields": NeverYields,

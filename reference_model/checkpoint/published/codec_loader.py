@@ -6,17 +6,17 @@ from pathlib import Path
 
 from reference_model.checkpoint import safetensors_io
 from reference_model.checkpoint.published import loader
-from reference_model.codec.ticodec import PublishedCodec, PublishedCodecConfig
+from reference_model.codec.ticodec import TiCodec, TiCodecConfig
 
 
-def load(folder: Path, config: PublishedCodecConfig | None = None) -> PublishedCodec:
+def load(folder: Path, config: TiCodecConfig | None = None) -> TiCodec:
     """The codec in a folder that holds the authors' codec/final.pt (at any depth), on the CPU; by default with its encoder.
 
     Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
     """
-    config = config or PublishedCodecConfig(with_encoder=True)
+    config = config or TiCodecConfig(with_encoder=True)
     path = loader.find(folder, loader.CODEC)
     tensors = loader.renamed_codec(loader.read(path), encoder=config.with_encoder)
-    codec = PublishedCodec(config)
+    codec = TiCodec(config)
     safetensors_io.fill(codec, tensors, path)
     return codec

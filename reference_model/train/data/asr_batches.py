@@ -17,7 +17,7 @@ from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_input.whisper_encoder import WhisperStreamingEncoder
 from reference_model.train.data.augmentation import Augmentation, Sounds, masked, spoken
 from reference_model.train.data.corpus import Corpus, Samples
-from reference_model.train.data.ctc_targets import Targets, Writing, mapped, needed
+from reference_model.train.data.ctc_targets import CTCTargets, CTCVocabulary, mapped, needed
 
 QUIET = 0.02  # of the peak: below it there is no speech in a clean clip
 AROUND_S = 0.9  # of silence around a clip, about
@@ -37,7 +37,7 @@ PLAIN = Augmentation(
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AsrBatch:
     """Clips as features [B, N, mels], silence beyond their `lengths` [B]; `clean`: the same without room, noise and masks.
 
     `seen`: (chunk, left) of the attention for this batch, see `draw_chunk`; None: what the encoder is made for.
@@ -48,21 +48,21 @@ class Heard:
     clean: Tensor | None
     texts: tuple[str, ...]
     spans: Tensor  # [B, 2]: where speech begins and ends, in feature frames
-    targets: Targets | None = None
+    targets: CTCTargets | None = None
     seen: tuple[int | None, int | None] | None = None
 
-    def pin_memory(self) -> Heard:
+    def pin_memory(self) -> AsrBatch:
         """For the data loader: in memory that a GPU reads while it computes."""
-        found: Heard = mapped(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+        found: AsrBatch = mapped(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
         return found
 
-    def on(self, device: torch.device) -> Heard:
-        found: Heard = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+    def on(self, device: torch.device) -> AsrBatch:
+        found: AsrBatch = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
+class ChunkSampler:
     """Dynamic chunk training: what attention sees is drawn for every batch. All in frames of the encoder."""
 
     longest: int
@@ -70,7 +70,7 @@ class Chunks:
     step: int = 1  # chunks are multiples of it
 
     @classmethod
-    def of(cls, encoder: SpeechEncoder) -> Chunks:
+    def of(cls, encoder: SpeechEncoder) -> ChunkSampler:
         """As in the paper; an encoder that began with Whisper's weights, of long frames, keeps to whole chunks of its own."""
         longest, history = (round(seconds * encoder.frame_rate_hz) for seconds in (LONGEST_S, HISTORY_S))
         return cls(longest, history, encoder.config.chunk if isinstance(encoder, WhisperStreamingEncoder) else 1)
@@ -82,7 +82,7 @@ class Chunks:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class AsrBatcher:
     """How clips become batches. `joined`: chance that the clips of a batch are joined in pairs, with a pause between.
 
     `spacing`: feature frames an output of CTC, which must have room for the text; 0 where there is no CTC.
@@ -96,13 +96,13 @@ class Listening:
     seed: int = 0
     joined: float = 0.15
     pause_s: tuple[float, float] = (0.1, 0.9)
-    writing: Writing | None = None
+    writing: CTCVocabulary | None = None
     dropout: float = DROPOUT
     spacing: int = 0
     clean: bool = True  # make clean features, for a teacher
-    chunks: Chunks | None = None
+    chunks: ChunkSampler | None = None
 
-    def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
+    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
         """The clips of a batch; one that cannot be used is left out, and listed in the corpus's faults. None: not one can be."""
         rng = self._rng(epoch, indices[0])
         groups = [[index] for index in indices]
@@ -112,7 +112,7 @@ class Listening:
         seen = self.chunks.draw(rng) if self.chunks else None
         return self._collated(made, seen) if made else None
 
-    def plain(self, corpus: Corpus) -> Listening:
+    def plain(self, corpus: Corpus) -> AsrBatcher:
         """The same for clips as they are, one by one."""
         return replace(self, corpus=corpus, rules=PLAIN, joined=0.0, dropout=0.0, clean=False, chunks=None)
 
@@ -170,11 +170,11 @@ class Listening:
         """As whole chunks."""
         return -(-frames // self.chunk) * self.chunk
 
-    def _collated(self, clips: Sequence[_Clip], seen: tuple[int | None, int | None] | None) -> Heard:
+    def _collated(self, clips: Sequence[_Clip], seen: tuple[int | None, int | None] | None) -> AsrBatch:
         """Clips as one batch, filled up with silence to whole chunks."""
         lengths = [self.padded(len(clip.features)) for clip in clips]
         spans = [clip.span for clip in clips]
-        return Heard(
+        return AsrBatch(
             self._filled([clip.features for clip in clips], max(lengths)),
             torch.tensor(lengths),
             self._filled([clip.clean for clip in clips if clip.clean is not None], max(lengths))
@@ -182,7 +182,7 @@ class Listening:
             else None,
             tuple(clip.text for clip in clips),
             torch.tensor(spans),
-            Targets.of([clip.units for clip in clips], spans, self.writing) if self.writing else None,
+            CTCTargets.of([clip.units for clip in clips], spans, self.writing) if self.writing else None,
             seen,
         )
 

@@ -10,16 +10,16 @@ import jiwer
 
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
-from reference_model.train.data.asr_batches import Heard, Listening
+from reference_model.train.data.asr_batches import AsrBatch, AsrBatcher
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.manifests import Entry
+from reference_model.train.data.manifests import ClipEntry
 
 BATCH = 16  # clips
 
-Named = tuple[str, Sequence[Heard]]  # a set's name, and its batches
+Named = tuple[str, Sequence[AsrBatch]]  # a set's name, and its batches
 
 
-def valid_sets(data: Sequence[Path], manifests: Sequence[Path], listening: Listening, most: int) -> list[Named]:
+def valid_sets(data: Sequence[Path], manifests: Sequence[Path], listening: AsrBatcher, most: int) -> list[Named]:
     """At most `most` clips of the shards' own validation split, by voices trained on or not, and of each manifest."""
     folders = [folder for folder in data if any(folder.glob("valid-*.tar"))]
     own = Corpus.open(folders, listening.corpus.rate_hz, "valid").entries if folders else []
@@ -30,7 +30,7 @@ def valid_sets(data: Sequence[Path], manifests: Sequence[Path], listening: Liste
     return [(name, batches(entries, listening, most)) for name, entries in sets if entries]
 
 
-def batches(entries: Sequence[Entry], listening: Listening, most: int) -> list[Heard]:
+def batches(entries: Sequence[ClipEntry], listening: AsrBatcher, most: int) -> list[AsrBatch]:
     """Clips as they are, at most `most`, the same ones each time; those of like length together."""
     chosen = sorted(entries, key=lambda entry: entry.id)
     random.Random(0).shuffle(chosen)
@@ -42,7 +42,7 @@ def batches(entries: Sequence[Entry], listening: Listening, most: int) -> list[H
     return [batch for batch in found if batch is not None]
 
 
-def word_error_rate(batches: Sequence[Heard], transcribe: Callable[[Heard], Sequence[str]]) -> float:
+def word_error_rate(batches: Sequence[AsrBatch], transcribe: Callable[[AsrBatch], Sequence[str]]) -> float:
     """Words wrong, of all that are said, after Whisper's normaliser. FobenchError where nothing is said."""
     said: list[str] = []
     heard: list[str] = []

@@ -19,10 +19,10 @@ import soxr
 
 from fobench.errors import FobenchError
 from reference_model.train.data import manifests
-from reference_model.train.data.manifests import SLACK_S, UNREADABLE, Entry, spoken, timed
+from reference_model.train.data.manifests import SLACK_S, UNREADABLE, ClipEntry, spoken, timed
 from reference_model.train.data.shards import AUDIO, INFO, check_end, decoded
 from reference_model.train.data.shards import paths as shard_paths
-from reference_model.train.engine.skipped_samples import Faults
+from reference_model.train.engine.skipped_samples import SkippedSamples
 
 Samples = npt.NDArray[np.float32]
 
@@ -34,9 +34,9 @@ LOUDEST = 8.0  # peak above which samples are not what they should be: within [-
 class Corpus:
     """Clips in a fixed order. `faults` grows while it is read."""
 
-    entries: list[Entry]
+    entries: list[ClipEntry]
     rate_hz: int
-    faults: Faults = field(default_factory=Faults)
+    faults: SkippedSamples = field(default_factory=SkippedSamples)
 
     @classmethod
     def open(cls, sources: Iterable[Path], rate_hz: int, split: str = "train") -> Corpus:
@@ -44,7 +44,7 @@ class Corpus:
 
         Raises FobenchError for a source that is neither, and where nothing is left.
         """
-        faults, entries, sources = Faults(), [], list(sources)
+        faults, entries, sources = SkippedSamples(), [], list(sources)
         for source in sources:
             is_shards = source.is_dir() and any(source.glob("*.tar"))
             entries += _shards(source, split, faults) if is_shards else manifests.entries(source, split, faults)
@@ -70,7 +70,7 @@ class Corpus:
             return None
 
 
-def _read(entry: Entry, rate_hz: int) -> Samples:
+def _read(entry: ClipEntry, rate_hz: int) -> Samples:
     """Mono samples at `rate_hz`. Any of `UNREADABLE`, saying what is wrong with them."""
     samples, rate = _sound(entry)
     if abs(len(samples) / rate - entry.seconds) > SLACK_S:
@@ -85,7 +85,7 @@ def _read(entry: Entry, rate_hz: int) -> Samples:
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def _sound(entry: Entry) -> tuple[Samples, int]:
+def _sound(entry: ClipEntry) -> tuple[Samples, int]:
     """(samples [T] of all channels together, their rate), as they are stored."""
     if entry.size:
         with entry.path.open("rb") as file:
@@ -99,13 +99,13 @@ def _sound(entry: Entry) -> tuple[Samples, int]:
         return sound.read(count, dtype="float32", always_2d=True).mean(1), sound.samplerate
 
 
-def _shards(folder: Path, split: str, faults: Faults) -> list[Entry]:
+def _shards(folder: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
     return [entry for path in shard_paths(folder, split) for entry in _shard(path, faults)]
 
 
-def _shard(path: Path, faults: Faults) -> list[Entry]:
+def _shard(path: Path, faults: SkippedSamples) -> list[ClipEntry]:
     """The clips of one tar; of a broken one, those before the break."""
-    entries: list[Entry] = []
+    entries: list[ClipEntry] = []
     audio: tarfile.TarInfo | None = None
     try:
         with tarfile.open(path, mode="r:") as tar:
@@ -126,7 +126,7 @@ def _shard(path: Path, faults: Faults) -> list[Entry]:
     return entries
 
 
-def _lost(path: Path, audio: tarfile.TarInfo | None, faults: Faults) -> None:
+def _lost(path: Path, audio: tarfile.TarInfo | None, faults: SkippedSamples) -> None:
     """Tells of audio that nothing is told about."""
     if audio is not None:
         faults.add(f"{path.name}/{_stem(audio)}", f"has no {INFO}")
@@ -137,12 +137,12 @@ def _stem(member: tarfile.TarInfo) -> str:
 
 
 def _append(
-    entries: list[Entry],
+    entries: list[ClipEntry],
     path: Path,
     tar: tarfile.TarFile,
     audio: tarfile.TarInfo | None,
     about: tarfile.TarInfo,
-    faults: Faults,
+    faults: SkippedSamples,
 ) -> None:
     name = _stem(about)
     try:
@@ -155,7 +155,7 @@ def _append(
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         faults.add(f"{path.name}/{name}", f"lacks {error}" if isinstance(error, KeyError) else str(error))
         return
-    entries.append(Entry(name, info["text"], seconds, path, audio.offset_data, audio.size, info))
+    entries.append(ClipEntry(name, info["text"], seconds, path, audio.offset_data, audio.size, info))
 
 
 def subset(corpus: Corpus, indices: Sequence[int]) -> Corpus:

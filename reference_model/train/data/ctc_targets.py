@@ -14,7 +14,7 @@ from torch import Tensor
 from reference_model.speech_input.bpe_units import BLANK
 
 
-class Writing(Protocol):
+class CTCVocabulary(Protocol):
     """Text <-> units of writing from 1 on; 0 is CTC's blank (`units.Units`, `token_space.Tokens`)."""
 
     def encode(self, text: str, dropout: float = ..., draw: Callable[[], float] = ...) -> list[int]: ...
@@ -26,7 +26,7 @@ class Writing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class CTCTargets:
     """The units of a batch's texts, one text behind the other [U], and how many there are of each [B].
 
     `places` [U]: where a unit would be spoken, in feature frames, if every letter took the same time.
@@ -36,12 +36,12 @@ class Targets:
     sizes: Tensor
     places: Tensor
 
-    def on(self, device: torch.device) -> Targets:
-        found: Targets = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+    def on(self, device: torch.device) -> CTCTargets:
+        found: CTCTargets = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
         return found
 
     @classmethod
-    def of(cls, found: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]], writing: Writing) -> Targets:
+    def of(cls, found: Sequence[Sequence[int]], spans: Sequence[tuple[int, int]], writing: CTCVocabulary) -> CTCTargets:
         """`found`: each text's units; `spans`: where its speech begins and ends, in feature frames."""
         places = [_spread(writing.letters(ids), span) for ids, span in zip(found, spans, strict=True)]
         units = torch.tensor([unit for ids in found for unit in ids], dtype=torch.long)
@@ -61,8 +61,8 @@ def needed(units: Sequence[int]) -> int:
 
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A dataclass with its tensors changed, those of `Targets` within it as well."""
+    """A dataclass with its tensors changed, those of `CTCTargets` within it as well."""
     values = {f.name: getattr(part, f.name) for f in fields(part)}
     changed = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-    inner = {name: mapped(value, change) for name, value in values.items() if isinstance(value, Targets)}
+    inner = {name: mapped(value, change) for name, value in values.items() if isinstance(value, CTCTargets)}
     return replace(part, **changed, **inner)

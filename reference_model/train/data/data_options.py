@@ -12,17 +12,17 @@ import click
 import torch
 
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
-from reference_model.train.data.asr_batches import PLAIN, Chunks, Listening
+from reference_model.train.data.asr_batches import PLAIN, AsrBatcher, ChunkSampler
 from reference_model.train.data.asr_validation import Named, valid_sets
 from reference_model.train.data.augmentation import Augmentation, Sounds
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.device_batches import DeviceListening
+from reference_model.train.data.device_batches import DeviceAsrBatcher
 
 PATH = click.Path(path_type=Path, exists=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class DataSources:
     """See the options."""
 
     data: tuple[Path, ...]
@@ -44,20 +44,20 @@ class Sources:
             corpus.faults.found += more.faults.found
         return corpus
 
-    def listening(self, corpus: Corpus, encoder: SpeechEncoder, seed: int, dynamic: bool, **more: Any) -> Listening:
-        """Its clips for an encoder; `dynamic`: what attention sees is drawn. `more`: further fields of `Listening`."""
+    def listening(self, corpus: Corpus, encoder: SpeechEncoder, seed: int, dynamic: bool, **more: Any) -> AsrBatcher:
+        """Its clips for an encoder; `dynamic`: what attention sees is drawn. `more`: further fields of `AsrBatcher`."""
         sounds = Sounds.read(self.noises, self.rooms, corpus.rate_hz)
-        chunks = Chunks.of(encoder) if dynamic else None
+        chunks = ChunkSampler.of(encoder) if dynamic else None
         rules = {"rules": PLAIN, "joined": 0.0} if self.plain else {"rules": Augmentation()}
-        return Listening(
+        return AsrBatcher(
             corpus, sounds, front=encoder.front, chunk=encoder.chunk, seed=seed, chunks=chunks, **rules, **more
         )
 
-    def placed(self, listening: Listening, device: torch.device) -> Listening | DeviceListening:
+    def placed(self, listening: AsrBatcher, device: torch.device) -> AsrBatcher | DeviceAsrBatcher:
         """The same, its batches made on the device if that was asked for."""
-        return DeviceListening(listening, device) if self.on_device else listening
+        return DeviceAsrBatcher(listening, device) if self.on_device else listening
 
-    def valid_sets(self, listening: Listening) -> list[Named]:
+    def valid_sets(self, listening: AsrBatcher) -> list[Named]:
         return valid_sets(self.data, self.valid, listening, self.most)
 
 
@@ -66,7 +66,7 @@ def with_sources(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def main(*args: Any, **options: Any) -> None:
-        sources = Sources(**{f.name: options.pop(f.name) for f in fields(Sources)})
+        sources = DataSources(**{f.name: options.pop(f.name) for f in fields(DataSources)})
         function(*args, sources=sources, **options)
 
     return _options(main)

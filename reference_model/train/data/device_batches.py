@@ -1,7 +1,7 @@
 """Batches for the listening side made on the accelerator: all clips lie in its memory, and a batch is made harder at once.
 
 The rules are those of `augment`; the draws are not the same ones, and filters act on spectra. A GPU makes a batch in a few
-milliseconds, where the clips of `Listening` would keep many cores busy.
+milliseconds, where the clips of `AsrBatcher` would keep many cores busy.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reference_model.train.data.asr_batches import QUIET, Heard, Listening
+from reference_model.train.data.asr_batches import QUIET, AsrBatch, AsrBatcher
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.ctc_targets import Targets
+from reference_model.train.data.ctc_targets import CTCTargets
 
 ROWS = 32  # a batch's rows are a multiple of it: few sizes, few plans for Fourier transforms
 SIZES = sorted(share << power for share in (4000, 5000, 6000, 7000) for power in range(12))  # of its rows, in samples
@@ -26,7 +26,7 @@ RECORDED_NOISE, RECORDED_ROOM = 0.6, 0.5  # shares, where there are recordings
 
 
 @dataclass(slots=True)
-class Store:
+class DeviceClips:
     """Recordings one behind the other: int16 [N] on the device, with where each begins and how long it is."""
 
     sound: Tensor
@@ -34,7 +34,7 @@ class Store:
     lengths: Tensor
 
     @classmethod
-    def of(cls, clips: Sequence[np.ndarray], device: torch.device) -> Store:
+    def of(cls, clips: Sequence[np.ndarray], device: torch.device) -> DeviceClips:
         """`clips`: float [T] each. Without any, one of silence."""
         clips = [np.asarray(c * 32767, np.int16) for c in clips] or [np.zeros(1, np.int16)]
         lengths = torch.tensor([len(c) for c in clips])
@@ -54,22 +54,22 @@ class Store:
 
 
 @dataclass(slots=True)
-class DeviceListening:
+class DeviceAsrBatcher:
     """As `listening`, which says how: all its clips are read at once. What cannot be read is in no batch, and in the faults."""
 
-    listening: Listening
+    listening: AsrBatcher
     device: torch.device
-    _clips: Store = field(init=False)
+    _clips: DeviceClips = field(init=False)
     _known: list[bool] = field(init=False)  # whether a clip has sound; on the device it would have to be waited for
-    _noises: Store = field(init=False)
+    _noises: DeviceClips = field(init=False)
     _rooms: Tensor = field(init=False)  # [R, samples]
 
     def __post_init__(self) -> None:
         silence, sounds = np.zeros(0, np.float32), self.listening.sounds
         found = [self.corpus.samples(i) for i in range(len(self.corpus))]
-        self._clips = Store.of([silence if s is None else s for s in found], self.device)
+        self._clips = DeviceClips.of([silence if s is None else s for s in found], self.device)
         self._known = (self._clips.lengths > 0).tolist()
-        self._noises = Store.of([n / max(1e-6, np.abs(n).max()) for n in sounds.noises], self.device)
+        self._noises = DeviceClips.of([n / max(1e-6, np.abs(n).max()) for n in sounds.noises], self.device)
         room = int(ROOM_S * sounds.rate_hz)
         padded = [np.pad(r[:room], (0, max(0, room - len(r)))) for r in sounds.rooms]
         self._rooms = torch.from_numpy(np.stack(padded or [np.eye(1, room)[0]])).float().to(self.device)
@@ -78,7 +78,7 @@ class DeviceListening:
     def corpus(self) -> Corpus:
         return self.listening.corpus
 
-    def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
+    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
         """The batch of these clips, the same whenever it is made on this kind of device; None where none can be used."""
         rules, (rng, draw) = self.listening, self._draws(epoch, indices[0])
         usable = [i for i in indices if self._known[i]]
@@ -100,7 +100,7 @@ class DeviceListening:
         samples: Sequence[int],
         spans: Tensor,
         rng: np.random.Generator,
-    ) -> Heard | None:
+    ) -> AsrBatch | None:
         """Of the rows, those whose text CTC has room for."""
         rules = self.listening
         texts = [" ".join(self.corpus.entries[i].text for i in group) for group in groups]
@@ -110,13 +110,13 @@ class DeviceListening:
             return None
         lengths = torch.tensor([rules.padded(-(-samples[row] // rules.front.hop)) for row in kept])
         targets = [units for units in written if units is not None]
-        return Heard(
+        return AsrBatch(
             features[kept, : int(lengths.max())],
             lengths,
             plain[kept, : int(lengths.max())] if rules.clean else None,
             tuple(texts[row] for row in kept),
             spans[kept],
-            Targets.of(targets, [tuple(s) for s in spans[kept].tolist()], rules.writing) if rules.writing else None,
+            CTCTargets.of(targets, [tuple(s) for s in spans[kept].tolist()], rules.writing) if rules.writing else None,
             rules.chunks.draw(rng) if rules.chunks else None,
         )
 

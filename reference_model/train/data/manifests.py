@@ -20,7 +20,7 @@ from typing import Any
 import soundfile
 
 from fobench.errors import FobenchError, PrerequisiteError
-from reference_model.train.engine.skipped_samples import Faults
+from reference_model.train.engine.skipped_samples import SkippedSamples
 
 SECONDS = (0.15, 20.0)  # that a clip may last
 SLACK_S = 0.1  # that a clip may be longer or shorter than is told of it
@@ -37,7 +37,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ClipEntry:
     """Where a clip lies. `offset`, `size`: of its FLAC file within a tar; `size` 0: a file of its own, or row `offset` of a data
     set of the hub. `start`: where in its file it begins, s."""
 
@@ -51,7 +51,7 @@ class Entry:
     start: float = 0.0
 
 
-def entries(source: Path, split: str, faults: Faults) -> list[Entry]:
+def entries(source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
     """The clips of a manifest, of a folder in LibriSpeech's form or of a data set of the hub; what cannot be used goes to `faults`.
 
     Only a line's "split", or the hub's own, make a clip one of another split than "train". FobenchError for what is no source.
@@ -132,7 +132,7 @@ def _transcribed(line: str, folder: Path) -> Row:
     return {"id": name, "audio": str(audio.absolute()), "text": text, "speaker": name.partition("-")[0]}
 
 
-def _entries(rows: Told, source: Path, split: str, faults: Faults) -> list[Entry]:
+def _entries(rows: Told, source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
     found = []
     for where, row in rows:
         try:
@@ -145,7 +145,7 @@ def _entries(rows: Told, source: Path, split: str, faults: Faults) -> list[Entry
     return found
 
 
-def _entry(row: Row, source: Path, where: str, split: str) -> Entry | None:
+def _entry(row: Row, source: Path, where: str, split: str) -> ClipEntry | None:
     """None for a row of another split. Any of `UNREADABLE`, saying what is wrong with it."""
     if not isinstance(row, Mapping):
         raise ValueError(f"is no object with keys: {row!r:.60}")
@@ -159,7 +159,7 @@ def _entry(row: Row, source: Path, where: str, split: str) -> Entry | None:
         raise ValueError(f"its file of {whole:.2f} s has nothing from {start:.2f} s to {start + seconds:.2f} s")
     name = str(row.get("id") or f"{source.parent.name}/{source.stem}:{where}")
     info = {**row, "speaker": row["client_id"]} if "client_id" in row else dict(row)
-    return Entry(name, written(text), timed(seconds), audio, info=info, start=start)
+    return ClipEntry(name, written(text), timed(seconds), audio, info=info, start=start)
 
 
 def _value(row: Row, names: tuple[str, ...]) -> Any:
@@ -178,7 +178,7 @@ def _path(source: Path, audio: str) -> Path:
 # ---- the hub -----------------------------------------------------------------------------------------------------------
 
 
-def content(entry: Entry) -> bytes | None:
+def content(entry: ClipEntry) -> bytes | None:
     """The file's bytes of a clip of the hub; None for any other's. Any of `UNREADABLE` where there are none."""
     if not str(entry.path).startswith(HUB):
         return None
@@ -186,7 +186,7 @@ def content(entry: Entry) -> bytes | None:
     return _bytes(rows[entry.offset][column])
 
 
-def _hub(source: Path, split: str, faults: Faults) -> list[Entry]:
+def _hub(source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
     rows, column = _opened(source, split)
     found = []
     for number, row in enumerate(rows):
@@ -198,7 +198,7 @@ def _hub(source: Path, split: str, faults: Faults) -> list[Entry]:
             continue
         speaker = row.get("speaker_id", row.get("speaker", row.get("client_id")))
         info = {"split": split} | ({} if speaker is None else {"speaker": str(speaker)})
-        found.append(Entry(str(row.get("id") or f"{source}:{number}"), text, seconds, source, number, info=info))
+        found.append(ClipEntry(str(row.get("id") or f"{source}:{number}"), text, seconds, source, number, info=info))
     return found
 
 

@@ -20,13 +20,13 @@ import soundfile
 
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError
-from reference_model.train.engine.skipped_samples import Faults
+from reference_model.train.engine.skipped_samples import SkippedSamples
 
 AUDIO, INFO = ".flac", ".json"
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedClip:
     """A spoken sentence as it lies in a shard. `flac`: its file's bytes; `info`: see Clip."""
 
     id: str
@@ -35,7 +35,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ShardClip:
     """A spoken sentence. `info`: text, kind, split, manner (voice, speaker, ...), samples, speech_ns (start, end)."""
 
     id: str
@@ -61,7 +61,7 @@ def decoded(flac: bytes) -> AudioChunk:
     return AudioChunk(samples, rate_hz)
 
 
-def write(path: Path, clips: Iterable[Packed]) -> None:
+def write(path: Path, clips: Iterable[PackedClip]) -> None:
     """Writes a shard under a temporary name, then renames it. Members carry no time or owner: same clips, same bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -77,7 +77,7 @@ def write(path: Path, clips: Iterable[Packed]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path, faults: Faults) -> Iterator[Clip]:
+def read(path: Path, faults: SkippedSamples) -> Iterator[ShardClip]:
     """The clips of a shard, in order. What is broken goes to `faults`: the clip, or all that follows in a broken tar."""
     for name, parts in _grouped(path, faults):
         try:
@@ -96,7 +96,7 @@ def paths(folder: Path, split: str = "train") -> list[Path]:
     return found
 
 
-def clips(shards: Iterable[Path], faults: Faults, skip: int = 0) -> Iterator[Clip]:
+def clips(shards: Iterable[Path], faults: SkippedSamples, skip: int = 0) -> Iterator[ShardClip]:
     """The clips of several shards one after the other, without the first `skip`: to go on where a reader stopped."""
     for path in shards:
         for clip in read(path, faults):
@@ -112,7 +112,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _grouped(path: Path, faults: Faults) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _grouped(path: Path, faults: SkippedSamples) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(name, {suffix: content}) of neighbouring members of one name, as far as the tar can be read."""
     name = ""
     parts: dict[str, bytes] = {}
@@ -149,7 +149,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _clip(name: str, parts: dict[str, bytes]) -> Clip:
+def _clip(name: str, parts: dict[str, bytes]) -> ShardClip:
     """Raises ValueError saying what is wrong."""
     for suffix in (AUDIO, INFO):
         if suffix not in parts:
@@ -157,4 +157,4 @@ def _clip(name: str, parts: dict[str, bytes]) -> Clip:
     info = json.loads(parts[INFO])
     if not isinstance(info, dict) or not isinstance(info.get("text"), str) or not info["text"].strip():
         raise ValueError(f"no text in its {INFO}")
-    return Clip(name, decoded(parts[AUDIO]), info)
+    return ShardClip(name, decoded(parts[AUDIO]), info)

@@ -10,7 +10,7 @@ POOL = 64  # batches that clips are sorted by length within
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPosition:
     """Where in the data a training is: the batch that comes next."""
 
     epoch: int = 0
@@ -18,7 +18,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class BatchSampler:
     """Batches of at most `seconds` of audio, padding included, and `most` clips."""
 
     lengths: Sequence[float]  # seconds of every clip
@@ -38,14 +38,14 @@ class Batches:
         rng.shuffle(made)
         return made
 
-    def after(self, place: Place) -> Iterator[tuple[Place, list[int]]]:
+    def after(self, place: DataPosition) -> Iterator[tuple[DataPosition, list[int]]]:
         """Without end: each batch with the place behind it."""
         epoch, skip = place.epoch, place.batch
         while True:
             batches = self.epoch(epoch)
             for number in range(skip, len(batches)):
                 last = number + 1 == len(batches)
-                yield Place(epoch + 1, 0) if last else Place(epoch, number + 1), batches[number]
+                yield DataPosition(epoch + 1, 0) if last else DataPosition(epoch, number + 1), batches[number]
             epoch, skip = epoch + 1, 0
 
     def _cut(self, order: Sequence[int]) -> list[list[int]]:

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reference_model.train.engine.loop_config import Loop
-from reference_model.train.engine.meta_device import META, Half, Shapes, Work
-from reference_model.train.engine.trainer import Stage
+from reference_model.train.engine.loop_config import LoopConfig
+from reference_model.train.engine.meta_device import META, MetaAutocast, MetaDeviceMode, OperationCounter
+from reference_model.train.engine.trainer import TrainingStage
 
 TIMED = 2  # steps, after one that is not
 MOMENTS = 8  # bytes a parameter of AdamW: two numbers
@@ -26,17 +26,17 @@ GRADIENT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DryRunBatch:
     """A stage and one batch as a process gets it, of random data; `said` describes it, e.g. "16 clips, 64 s"."""
 
-    stage: Stage
+    stage: TrainingStage
     batch: Any
     said: str
     in_full: bool = False  # it computes in float32 whatever the loop's precision
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """Bytes, operations and seconds of one process. `step_s`: None where it was only counted."""
 
     trained: int  # parameters
@@ -59,19 +59,19 @@ class Estimate:
         return self.weight_bytes + self.gradient_bytes + self.optimiser_bytes + self.activation_bytes
 
 
-def measure(sample: Sample, loop: Loop, device: torch.device) -> Estimate:
+def measure(sample: DryRunBatch, loop: LoopConfig, device: torch.device) -> CostEstimate:
     """One batch forth and back, counted; on a real device also steps, timed. The stage's module is trained by it."""
     module = sample.stage.module.to(device).train()
     precision = "no" if sample.in_full else loop.precision
     groups = sample.stage.groups(loop)
     trained = {_place(p) for group in groups for p in group["params"] if p.requires_grad}
-    with _kept() as kept, _used(module) as used, Work() as work, _precision(precision, device):
+    with _kept() as kept, _used(module) as used, OperationCounter() as work, _precision(precision, device):
         found = module(sample.batch)
         loss = found["loss"] / found["count"]
     with work:
         loss.backward()
     parameters = {_place(p): p for p in used}
-    return Estimate(
+    return CostEstimate(
         trained=sum(p.numel() for key, p in parameters.items() if key in trained),
         frozen=sum(p.numel() for key, p in parameters.items() if key not in trained),
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters.values()),
@@ -86,7 +86,7 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _timed(sample: Sample, loop: Loop, groups: list[dict[str, Any]], device: torch.device) -> float:
+def _timed(sample: DryRunBatch, loop: LoopConfig, groups: list[dict[str, Any]], device: torch.device) -> float:
     """Seconds of a whole step, the optimiser's part included."""
     module, optimiser = sample.stage.module, torch.optim.AdamW(groups, betas=loop.betas)
     spent = []
@@ -134,14 +134,16 @@ def _precision(precision: str, device: torch.device) -> Any:
     if precision == "no":
         return contextlib.nullcontext()
     if device == META:
-        return Half()
+        return MetaAutocast()
     return torch.autocast(device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
 
 
 # ---- telling ---------------------------------------------------------------------------------------------------------
 
 
-def report(sample: Sample, found: Estimate, loop: Loop, done: int, devices: int, tflops: float | None) -> list[str]:
+def report(
+    sample: DryRunBatch, found: CostEstimate, loop: LoopConfig, done: int, devices: int, tflops: float | None
+) -> list[str]:
     """Lines of the estimate. `done`: steps already made; `tflops`: the speed that a counted step is taken to have."""
     step_s = found.step_s if found.step_s is not None else found.flops / (tflops or 1.0) / 1e12
     step_s *= loop.accumulate
@@ -168,4 +170,4 @@ def _size(count: int) -> str:
 
 def shapes_of(device: torch.device) -> Any:
     """What a dry run on a device has to happen under."""
-    return Shapes() if device == META else contextlib.nullcontext()
+    return MetaDeviceMode() if device == META else contextlib.nullcontext()

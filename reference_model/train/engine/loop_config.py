@@ -12,7 +12,7 @@ from fobench.errors import FobenchError, unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class LoopConfig:
     """The rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` of them."""
 
     steps: int = 1000
@@ -42,13 +42,13 @@ class Loop:
 LEAST = {"steps": 1, "accumulate": 1, "batch_most": 1, "workers": 0, "validate_every": 1, "patience": 1}
 
 
-def loop_of(defaults: Mapping[str, Any], pairs: Sequence[str]) -> Loop:
+def loop_of(defaults: Mapping[str, Any], pairs: Sequence[str]) -> LoopConfig:
     """A stage's own `defaults`, changed by NAME=VALUE `pairs`; a value is JSON, or a bare string.
 
     Raises FobenchError naming the setting that is unknown, of the wrong type or out of range.
     """
     chosen = dict(defaults)
-    hints = typing.get_type_hints(Loop)
+    hints = typing.get_type_hints(LoopConfig)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if name not in hints:
@@ -56,12 +56,12 @@ def loop_of(defaults: Mapping[str, Any], pairs: Sequence[str]) -> Loop:
         if not equals:
             raise FobenchError(f"--set {pair}: write NAME=VALUE, e.g. --set lr=0.001.")
         chosen[name] = _value(name, text, hints[name])
-    return Loop(**chosen)
+    return LoopConfig(**chosen)
 
 
 def settings(defaults: Mapping[str, Any]) -> str:
     """Every setting with the stage's default, for its help."""
-    loop = Loop(**defaults)
+    loop = LoopConfig(**defaults)
     return ", ".join(f"{f.name}={_shown(getattr(loop, f.name))}" for f in fields(loop))
 
 

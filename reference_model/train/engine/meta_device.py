@@ -28,7 +28,7 @@ RAISED = {  # and in full
 }
 
 
-class Shapes(TorchDispatchMode):
+class MetaDeviceMode(TorchDispatchMode):
     """Answers on the meta device for operators that ask for values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -56,7 +56,7 @@ class Shapes(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class Work(TorchDispatchMode):
+class OperationCounter(TorchDispatchMode):
     """Counts the operations of products and convolutions; a multiplication and an addition are two."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Work(TorchDispatchMode):
         return out
 
 
-class Half(TorchFunctionMode):
+class MetaAutocast(TorchFunctionMode):
     """Autocast for the meta device, which has none: products in bfloat16, losses and norms in float32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

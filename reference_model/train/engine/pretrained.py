@@ -16,7 +16,7 @@ from reference_model.train.engine import checkpoints
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PretrainedWeights:
     """A stage's checkpoint, or a whole model's."""
 
     path: Path
@@ -24,7 +24,7 @@ class Earlier:
     tensors: dict[str, Tensor]
 
     @classmethod
-    def read(cls, path: Path) -> Earlier:
+    def read(cls, path: Path) -> PretrainedWeights:
         """A file, the newest checkpoint in the folder of a training, or a checkpoint in parts, as they ship.
 
         How a spelling adapter is read (its beam) is no matter of training, and is left out. FobenchError or PrerequisiteError

@@ -8,7 +8,7 @@ TOLD = 10  # faults that an error names before it only counts
 
 
 @dataclass(slots=True)
-class Faults:
+class SkippedSamples:
     """What was skipped: [(shard or shard/clip, reason)]."""
 
     found: list[tuple[str, str]] = field(default_factory=list)

@@ -24,19 +24,30 @@ from torch.utils.data import DataLoader, Dataset
 
 from fobench.errors import FobenchError
 from reference_model.train.engine import checkpoints as saved
-from reference_model.train.engine.batch_sampler import Batches, Place
+from reference_model.train.engine.batch_sampler import BatchSampler, DataPosition
 from reference_model.train.engine.checkpoints import MODEL, TRAINER, checkpoints
-from reference_model.train.engine.loop_config import Loop
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.training_log import LOG, SKIPPED, Journal
+from reference_model.train.engine.loop_config import LoopConfig
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.training_log import LOG, SKIPPED, TrainingLog
 
-__all__ = ["LOG", "MODEL", "SKIPPED", "TRAINER", "Loop", "Stage", "Trainer", "checkpoints", "in_full", "to_device"]
+__all__ = [
+    "LOG",
+    "MODEL",
+    "SKIPPED",
+    "TRAINER",
+    "LoopConfig",
+    "Trainer",
+    "TrainingStage",
+    "checkpoints",
+    "in_full",
+    "to_device",
+]
 
 WINDOW = 100  # losses that a spike is told from
 ENOUGH = 10  # of them
 
 
-class Stage(Protocol):
+class TrainingStage(Protocol):
     """What is trained, on what. `module(batch)` gives {"loss": sum over the batch, "count": what to divide it by, ...}.
 
     A stage may have `faults`: what of its data could not be used; they grow while it loads. It may have `at`, a function that
@@ -46,12 +57,12 @@ class Stage(Protocol):
     name: str
     module: nn.Module
 
-    def batches(self, loop: Loop) -> Batches: ...
+    def batches(self, loop: LoopConfig) -> BatchSampler: ...
 
     def load(self, indices: Sequence[int], epoch: int) -> Any:
         """The batch of these clips, the same in every run; None where none of them can be used."""
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser, each with its "lr"."""
 
     def validate(self) -> dict[str, float]:
@@ -62,47 +73,47 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedBatch:
     """A batch, the place behind it, and the clips that turned out to be unusable: [(where, why)]."""
 
-    place: Place
+    place: DataPosition
     batch: Any
     faults: list[tuple[str, str]]
 
-    def pin_memory(self) -> Loaded:
+    def pin_memory(self) -> LoadedBatch:
         """For the data loader: the batch in memory that a GPU reads while it computes, if the batch knows how."""
         pin = getattr(self.batch, "pin_memory", None)
         return replace(self, batch=pin()) if pin else self
 
 
-class _Loader(Dataset[Loaded]):
+class _Loader(Dataset[LoadedBatch]):
     """Batches as the data loader's items; it may live in another process, so it tells of faults with the batch."""
 
-    def __init__(self, stage: Stage, order: list[tuple[Place, list[int]]]) -> None:
+    def __init__(self, stage: TrainingStage, order: list[tuple[DataPosition, list[int]]]) -> None:
         self.stage, self.order = stage, order
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> Loaded:
+    def __getitem__(self, index: int) -> LoadedBatch:
         place, indices = self.order[index]
         faults = faults_of(self.stage)
         before = len(faults)
         batch = self.stage.load(indices, place.epoch if place.batch else place.epoch - 1)
-        return Loaded(place, batch, faults.found[before:])
+        return LoadedBatch(place, batch, faults.found[before:])
 
 
 @dataclass(slots=True)
 class Trainer:
     """One training of one stage, in one folder."""
 
-    stage: Stage
-    loop: Loop
+    stage: TrainingStage
+    loop: LoopConfig
     folder: Path
     accelerator: Accelerator = field(init=False)
-    journal: Journal = field(init=False)
+    journal: TrainingLog = field(init=False)
     step: int = 0
-    place: Place = field(default_factory=Place)
+    place: DataPosition = field(default_factory=DataPosition)
     skipped: int = 0  # steps
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _bad: int = 0
@@ -122,7 +133,7 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
         for group in self._optimiser.param_groups:
             group["peak"] = group["lr"]
-        self.journal = Journal(self.folder, self.accelerator.is_main_process)
+        self.journal = TrainingLog(self.folder, self.accelerator.is_main_process)
 
     # ---- the loop --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +158,7 @@ class Trainer:
                 last_saved = time.monotonic()
             yield row
 
-    def _data(self) -> Iterator[Loaded]:
+    def _data(self) -> Iterator[LoadedBatch]:
         """Batches from the present place on, each process its share; of too few clips, some more than once."""
         place, batches = self.place, self.stage.batches(self.loop)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -163,7 +174,7 @@ class Trainer:
             found = DataLoader(loader, batch_size=None, num_workers=self.loop.workers, generator=own, pin_memory=pinned)
             yield from (one for one in found if self._usable(one))
 
-    def _usable(self, loaded: Loaded) -> bool:
+    def _usable(self, loaded: LoadedBatch) -> bool:
         """Whether every process has something of this batch to learn from; what is wrong with one that is left out is listed."""
         empty = torch.tensor(float(loaded.batch is None), device=self.accelerator.device)
         if float(self.accelerator.reduce(empty, "sum")) == 0:
@@ -271,7 +282,7 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         if state.get("scaler") and self._scaler.is_enabled():  # begun in another precision, it has none
             self._scaler.load_state_dict(state["scaler"])
-        self.step, self.place = state["step"], Place(*state["place"])
+        self.step, self.place = state["step"], DataPosition(*state["place"])
         self.skipped, self._bad = state["skipped"], state.get("bad", 0)
         self._recent.extend(state["recent"])
         saved.set_random_state(state["random"])
@@ -292,10 +303,10 @@ class Trainer:
         }
 
 
-def faults_of(stage: Stage) -> Faults:
+def faults_of(stage: TrainingStage) -> SkippedSamples:
     """What of a stage's data could not be used; nothing for a stage that has no clips."""
     found = getattr(stage, "faults", None)
-    return found if found is not None else Faults()
+    return found if found is not None else SkippedSamples()
 
 
 def in_full(device: torch.device) -> contextlib.AbstractContextManager[Any]:

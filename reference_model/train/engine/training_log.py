@@ -16,7 +16,7 @@ LOG, SKIPPED = "log.csv", "skipped.txt"
 
 
 @dataclass(slots=True)
-class Journal:
+class TrainingLog:
     """The files of one training; `writes`: whether this process is the one that keeps the log."""
 
     folder: Path

@@ -1,7 +1,7 @@
 """A frozen LLM to learn through: gradients flow through it into what it is given, never into its own parameters.
 
 `Backbone.step` is made for talking: position by position, with a cache. Learning wants whole batches, no cache, and logits only
-where there is something to predict. A `Frozen` is no `nn.Module`, so no learner, optimiser or checkpoint takes it for a part.
+where there is something to predict. A `FrozenLLM` is no `nn.Module`, so no learner, optimiser or checkpoint takes it for a part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reference_model.config import ModelConfig
 CLOSE = 0.02  # that two ways to the same logits may differ by, as a share of their range: bfloat16 rounds
 
 
-class Frozen:
+class FrozenLLM:
     """A backbone of the transformers library, for training. Give it rows [B, T, D] where `Backbone.step` takes them.
 
     Raises FobenchError for a backbone of another kind, and for one whose logits are more than a linear map of its hidden states.
@@ -41,7 +41,7 @@ class Frozen:
         self._hash = backbone.parameter_hash()
 
     @classmethod
-    def load(cls, name: str, device: torch.device | str, options: Mapping[str, str] | None = None) -> Frozen:
+    def load(cls, name: str, device: torch.device | str, options: Mapping[str, str] | None = None) -> FrozenLLM:
         """The backbone plugin `name` on a device; `options` as for `--backbone-args`.
 
         Without a dtype among them it is float32 on the CPU, and what is fastest without loss elsewhere.
@@ -52,7 +52,7 @@ class Frozen:
     @classmethod
     def of_model(
         cls, config: ModelConfig, name: str | None, options: Mapping[str, str], device: torch.device | str
-    ) -> Frozen:
+    ) -> FrozenLLM:
         """As `load`: the backbone that a model is for, or `name`. FobenchError for one that it does not fit."""
         chosen = name or config.backbone
         if not chosen:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 
 NOTHING = -1  # in place of a row: nothing has been given to the LLM
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class PrefixTree:
     """Readings of one turn. Row i holds `tokens[i]` and follows row `parents[i]`; reading k ends with row `ends[k]`."""
 
     tokens: tuple[int, ...]
@@ -29,7 +29,7 @@ class Tree:
     ends: tuple[int, ...]
 
     @classmethod
-    def of(cls, readings: Sequence[Sequence[int]]) -> Tree:
+    def of(cls, readings: Sequence[Sequence[int]]) -> PrefixTree:
         """`readings`: of each moment, the tokens that the LLM has been given."""
         rows: dict[tuple[int, int], int] = {}  # (parent, token): row
         ends = []
@@ -41,7 +41,7 @@ class Tree:
         return cls(tuple(token for _, token in rows), tuple(parent for parent, _ in rows), tuple(ends))
 
     @classmethod
-    def chain(cls, rows: int, ends: Sequence[int]) -> Tree:
+    def chain(cls, rows: int, ends: Sequence[int]) -> PrefixTree:
         """One reading of rows 0, 1, 2, ..., and its moments."""
         return cls(tuple(range(rows)), tuple(range(-1, rows - 1)), tuple(ends))
 
@@ -57,17 +57,17 @@ class Tree:
         return seen
 
 
-class Readings:
+class PrefixTreeForward:
     """A frozen LLM after an opening [1, P, D], which it thinks once."""
 
-    def __init__(self, frozen: Frozen, opening: Tensor) -> None:
+    def __init__(self, frozen: FrozenLLM, opening: Tensor) -> None:
         self._frozen = frozen
         self._decoder = frozen.backbone.model.base_model  # type: ignore[attr-defined]
         self._opening = self._decode(opening, DynamicCache()).past_key_values
         self.length = opening.shape[1]
 
     @torch.no_grad()
-    def hidden(self, trees: Sequence[Tree], rows: Sequence[Tensor]) -> list[Tensor]:
+    def hidden(self, trees: Sequence[PrefixTree], rows: Sequence[Tensor]) -> list[Tensor]:
         """The hidden state at each moment of every turn [K, D], zeros where nothing was given; `rows`: of each tree [N, D]."""
         longest = max(map(len, trees))
         states = self._frozen.embed([0])[:, None].new_zeros(len(trees), longest + 1, self._frozen.size)
@@ -75,7 +75,7 @@ class Readings:
             states[:, 1:] = self._think(trees, rows, longest)
         return [state[torch.tensor(tree.ends) + 1] for tree, state in zip(trees, states, strict=True)]
 
-    def _think(self, trees: Sequence[Tree], rows: Sequence[Tensor], longest: int) -> Tensor:
+    def _think(self, trees: Sequence[PrefixTree], rows: Sequence[Tensor], longest: int) -> Tensor:
         """[B, N, D]: row i of the result belongs to row i of the tree."""
         device = self._frozen.device
         x = torch.zeros(len(trees), longest, self._frozen.size, device=device)

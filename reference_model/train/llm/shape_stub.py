@@ -48,7 +48,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class Likeness:
+class ShapeOnlyLLM:
     """What training asks of a backbone (`fobench.api.components.Backbone`), of the LLM `name` on a device. Call it under `Shapes` on meta."""
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -80,14 +80,14 @@ class Likeness:
         said = [i for m in messages for i in (1, roles[m["role"]], 6, *self.encode(m["content"]), 2)]
         return [*said, 1, 5, 6]
 
-    def pieces(self) -> Pieces:
-        return Pieces()
+    def pieces(self) -> ShapeOnlyDetokenizer:
+        return ShapeOnlyDetokenizer()
 
     def parameter_hash(self) -> str:
         return "random"
 
 
-class Pieces:
+class ShapeOnlyDetokenizer:
     """Every token's text."""
 
     def add(self, token: int) -> str:

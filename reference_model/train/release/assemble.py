@@ -21,10 +21,10 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.ctc_adapter import SpellingAdapter
+from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.train.data.data_options import PATH
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.speech_input import ngram_lm_training
 from reference_model.train.speech_output.stage_checkpoints import check_codes, load_codec, load_decoder
 
@@ -32,7 +32,9 @@ LISTENING = ("encoder", "adapter")
 HEAD = ("state_middle", "prompts")  # sizes that input stage 3 chooses
 
 
-def assemble(config: ModelConfig, heard: Earlier, states: Earlier | None, codec: Path, speech: Path) -> FreezeOmni:
+def assemble(
+    config: ModelConfig, heard: PretrainedWeights, states: PretrainedWeights | None, codec: Path, speech: Path
+) -> FreezeOmni:
     """The model of `config`, of the sizes that the stages trained.
 
     Raises FobenchError where a stage's folder holds something else, or where two stages do not fit each other.
@@ -52,16 +54,16 @@ def assemble(config: ModelConfig, heard: Earlier, states: Earlier | None, codec:
 
 def read_by_beam(model: FreezeOmni, lm: Path) -> None:
     """Has what the adapter spells read with the language model in a file. FobenchError where the two do not fit each other."""
-    if not isinstance(model.adapter, SpellingAdapter):
+    if not isinstance(model.adapter, CTCAdapter):
         raise FobenchError(f"The adapter of {model.config.name} does not spell: leave --lm out.")
     model.adapter.read_with(*ngram_lm_training.load(lm, model.adapter.units))
     model.config = replace(model.config, adapter=model.adapter.config)
 
 
-def read_twice(model: FreezeOmni, second: Earlier) -> None:
+def read_twice(model: FreezeOmni, second: PretrainedWeights) -> None:
     """Gives a model its second pass. FobenchError where that writes with other units than the adapter."""
     about = second.about("rereader")
-    if about is None or not isinstance(model.adapter, SpellingAdapter):
+    if about is None or not isinstance(model.adapter, CTCAdapter):
         raise FobenchError(f"{second.path} holds no second pass, or the adapter of {model.config.name} does not spell.")
     if second.config.get("writing") != model.adapter.units.merges:
         raise FobenchError(
@@ -74,7 +76,7 @@ def read_twice(model: FreezeOmni, second: Earlier) -> None:
     model.config = replace(model.config, rereader=config)
 
 
-def _sizes(config: ModelConfig, heard: Earlier, states: Earlier | None) -> ModelConfig:
+def _sizes(config: ModelConfig, heard: PretrainedWeights, states: PretrainedWeights | None) -> ModelConfig:
     """The configuration with the stages' own sizes; without trained states, turns end by the detector alone."""
     data = config.to_json()
     data |= {name: {**data[name], **(heard.about(name) or {})} for name in LISTENING} | {"rereader": None}
@@ -119,10 +121,10 @@ def main(
     out: Path,
 ) -> None:
     """Puts what the stages have trained together into one checkpoint."""
-    head = Earlier.read(states) if states else None
-    model = assemble(ModelConfig.load(config), Earlier.read(input), head, codec, speech)
+    head = PretrainedWeights.read(states) if states else None
+    model = assemble(ModelConfig.load(config), PretrainedWeights.read(input), head, codec, speech)
     if reread:
-        read_twice(model, Earlier.read(reread))
+        read_twice(model, PretrainedWeights.read(reread))
     if lm:
         read_by_beam(model, lm)
     loading.save(model, out)

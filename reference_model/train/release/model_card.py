@@ -113,7 +113,7 @@ def _recordings(found: Evidence) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class StageSummary:
     """What the log of one stage says."""
 
     name: str
@@ -124,7 +124,7 @@ class Training:
     left_out: tuple[int, int]  # steps, clips
 
     @classmethod
-    def read(cls, folder: Path) -> Training:
+    def read(cls, folder: Path) -> StageSummary:
         log = training_log.read(folder)
         if missing := [name for name in ("loss", "seconds") if name not in log]:
             raise FobenchError(f"{folder / training_log.LOG} has no {' and no '.join(missing)}.")
@@ -145,7 +145,7 @@ class Training:
 def _trainings(folders: Sequence[Path]) -> Iterator[str]:
     if not folders:
         return
-    found = [Training.read(folder) for folder in folders]
+    found = [StageSummary.read(folder) for folder in folders]
     yield from (
         "## Training",
         "",
@@ -157,7 +157,7 @@ def _trainings(folders: Sequence[Path]) -> Iterator[str]:
     yield from ("", *(f"![Learning curves of {each.name}](curves-{each.name}.svg)" for each in found))
 
 
-def _training(found: Training) -> tuple[str, ...]:
+def _training(found: StageSummary) -> tuple[str, ...]:
     first, last = (f"{value:.3g}" for value in found.loss)
     valid = ", ".join(f"{cell(name)} {value:.3g}" for name, value in found.valid.items())
     steps, clips = found.left_out

@@ -20,7 +20,7 @@ BOUND = re.compile(r"\b(NC|ND|SA)\b|share-?alike|non-?commercial|no-?derivatives
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SampleTranscript:
     """One recording. An empty text: there was none."""
 
     id: str
@@ -30,7 +30,7 @@ class Heard:
     heard: str
 
 
-def first(run: Results, many: int = MANY) -> list[Heard]:
+def first(run: Results, many: int = MANY) -> list[SampleTranscript]:
     """The first recordings in the manifest's order. Raises FobenchError where the run chose others, or has not come to them."""
     config = run.run.get("config") or {}
     shuffled = any(key.rpartition(":")[2] == "shuffle" for key in config.get("suite_args") or {})
@@ -43,10 +43,10 @@ def first(run: Results, many: int = MANY) -> list[Heard]:
     return [_heard(traces[name]) for name in wanted]
 
 
-def _heard(trace: Trace) -> Heard:
+def _heard(trace: Trace) -> SampleTranscript:
     asked = trace.scenario.question.text if trace.scenario.question else None
     texts = (asked, trace.transcript(), trace.answer.text if trace.answer else None, trace.judge.get("reply"))
-    return Heard(trace.id, *(" ".join((text or "").split()) for text in texts))
+    return SampleTranscript(trace.id, *(" ".join((text or "").split()) for text in texts))
 
 
 def source(run: Results) -> tuple[str, str]:

@@ -33,10 +33,10 @@ from reference_model.config import PROMPT, ModelConfig
 from reference_model.train.engine import training_log
 from reference_model.train.engine.command import StageCommand
 from reference_model.train.llm import tiny_llm
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_input.llm_transcription import INSTRUCTION
 from reference_model.train.speech_output import batch_synthesis, intelligibility_eval
-from reference_model.train.speech_output.batch_synthesis import Line
+from reference_model.train.speech_output.batch_synthesis import SynthesisLine
 from reference_model.train.speech_output.stage_checkpoints import load_codec, load_decoder
 from reference_model.train.synthesis import piper_latents
 
@@ -59,7 +59,7 @@ ENDS = 10  # steps whose mean loss is the first, and the last
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SmokeStage:
     """A stage as it is run here; its loss must fall by `factor`."""
 
     label: str
@@ -70,14 +70,14 @@ class Stage:
 
 
 STAGES = (
-    Stage(
+    SmokeStage(
         "input-1, by CTC",
         "input-1",
         "input-1",
         5.0,
         ["--data={questions}", "--plain", "--valid={questions}", "--set=steps=300", "--set=lr=3e-3"],
     ),
-    Stage(
+    SmokeStage(
         "input-2, through the LLM",
         "input-2",
         "input-2",
@@ -87,7 +87,7 @@ STAGES = (
             *("--set=steps=120", "--set=lr=2e-3"),
         ],
     ),
-    Stage(
+    SmokeStage(
         "input-3, prompts and states",
         "input-3",
         "input-3",
@@ -97,7 +97,7 @@ STAGES = (
             *("--count=64", "--set=steps=100", "--set=lr=1e-2", "--set=batch_most=8"),
         ],
     ),
-    Stage(
+    SmokeStage(
         "output-1, from recordings",
         "output-1",
         "output-1-recordings",
@@ -112,14 +112,14 @@ STAGES = (
             "--set=lr=2e-3",
         ],
     ),
-    Stage(
+    SmokeStage(
         "output-1, from latents",
         "output-1",
         "output-1",
         3.0,
         ["--latents={latents}", "--set=steps=300", "--set=lr=2e-3"],
     ),
-    Stage(
+    SmokeStage(
         "output-2, text to codes",
         "output-2",
         "output-2",
@@ -129,7 +129,7 @@ STAGES = (
             *("--set=steps=90", "--set=lr=3e-3"),
         ],
     ),
-    Stage(
+    SmokeStage(
         "output-3, with thoughts",
         "output-3",
         "output-3",
@@ -143,7 +143,7 @@ STAGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StageResult:
     """What became of a stage."""
 
     label: str
@@ -163,7 +163,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SmokePaths:
     """Where everything lies, by the names that the stages' options have for it."""
 
     out: Path
@@ -177,7 +177,7 @@ class Material:
 
     def make(self) -> None:
         """Texts, speech, latents, and the LLM."""
-        speaker = piper_latents.Speaker(1, silent=False, noise=0.0)
+        speaker = piper_latents.LatentSpeaker(1, silent=False, noise=0.0)
         said = {text: one for text in [*ANSWERS, *ANSWERS.values(), *MURMURS] if (one := speaker.say(text)) is not None}
         questions = [(text, said[text], "question", "train") for text in ANSWERS]
         murmurs = [(text, said[text], "backchannel", "train") for text in MURMURS]
@@ -195,7 +195,7 @@ class Material:
         ]  # the last is kept aside
         (self.out / "data" / "replies.jsonl").write_text("".join(json.dumps(line) + "\n" for line in numbered))
 
-    def _manifest(self, name: str, rows: Sequence[tuple[str, piper_latents.Spoken, str, str]]) -> None:
+    def _manifest(self, name: str, rows: Sequence[tuple[str, piper_latents.VoicedText, str, str]]) -> None:
         folder = self.out / "data" / name
         folder.mkdir(parents=True, exist_ok=True)
         lines = []
@@ -208,7 +208,7 @@ class Material:
         (folder / "manifest.jsonl").write_text("".join(lines))
 
 
-def train(stage: Stage, material: Material) -> Row:
+def train(stage: SmokeStage, material: SmokePaths) -> StageResult:
     """Runs a stage by its own command."""
     command = registry.create("trainers", stage.name)
     config = [] if any(option.startswith("--config") for option in stage.options) else [f"--config={CONFIG}"]
@@ -219,14 +219,14 @@ def train(stage: Stage, material: Material) -> Row:
         command.invoke(context)
     losses = [value for _, value in training_log.read(folder)["loss"]]
     first, last = float(np.mean(losses[:ENDS])), float(np.mean(losses[-ENDS:]))
-    return Row(stage.label, len(losses), first, last, stage.factor, time.perf_counter() - started)
+    return StageResult(stage.label, len(losses), first, last, stage.factor, time.perf_counter() - started)
 
 
 # ---- what must have been learnt ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class SmokeCheck:
     """Something that must hold of the whole; `found` says what was found."""
 
     label: str
@@ -234,18 +234,18 @@ class Check:
     found: str
 
 
-def listening(material: Material) -> Check:
+def listening(material: SmokePaths) -> SmokeCheck:
     """The LLM writes down what the trained listener hears."""
     rates = training_log.read(material.out / "input-2")["valid_wer_questions"]
-    return Check("questions heard", rates[-1][1] == 0.0, f"WER {rates[-1][1]:.1%} of {len(ANSWERS)}, by the LLM")
+    return SmokeCheck("questions heard", rates[-1][1] == 0.0, f"WER {rates[-1][1]:.1%} of {len(ANSWERS)}, by the LLM")
 
 
-def speaking(material: Material) -> Check:
+def speaking(material: SmokePaths) -> SmokeCheck:
     """A recogniser understands what the trained speaker says."""
     config = ModelConfig.load(CONFIG)
     codec, decoder = load_codec(material.out / "output-1"), load_decoder(material.out / "output-3").eval()
-    frozen = Frozen.load(material.places["llm"], "cpu")
-    lines = [Line(reply, question) for question, reply in ANSWERS.items()]
+    frozen = FrozenLLM.load(material.places["llm"], "cpu")
+    lines = [SynthesisLine(reply, question) for question, reply in ANSWERS.items()]
     parts = batch_synthesis.parts(decoder, frozen, config, lines, thinking=True)
     judge = registry.create("recognizers", "faster-whisper", {})
     result = intelligibility_eval.judged(
@@ -260,10 +260,12 @@ def speaking(material: Material) -> Check:
         f"{line.text!r} as {heard!r}" for line, heard in zip(lines, result.heard, strict=True) if line.text != heard
     ]
     told = f"; not to the letter: {', '.join(wrong)}" if wrong else ""
-    return Check("answers said", result.wer == 0.0, f"WER {result.wer:.1%} of {len(ANSWERS)}, by Whisper tiny.en{told}")
+    return SmokeCheck(
+        "answers said", result.wer == 0.0, f"WER {result.wer:.1%} of {len(ANSWERS)}, by Whisper tiny.en{told}"
+    )
 
 
-def answering(material: Material) -> Check:
+def answering(material: SmokePaths) -> SmokeCheck:
     """The assembled checkpoint answers a spoken question in the runner; whether rightly is told, and not required."""
     out, checkpoint = material.out, material.out / "tiny.safetensors"
     parts = {"input": "input-2", "states": "input-3", "codec": "output-1", "speech": "output-3"}
@@ -288,10 +290,10 @@ def answering(material: Material) -> Check:
     (trace,) = RunFolder(out / "run").traces()
     reply, heard = trace.answer, trace.judge.get("reply")
     if trace.failure or reply is None or not reply.text.strip() or heard is None:
-        return Check("answers live", False, str(trace.failure or "no reply"))
+        return SmokeCheck("answers live", False, str(trace.failure or "no reply"))
     (asked,) = [turn.text for turn in trace.scenario.turns]
     right = "as it was taught" if reply.text.strip() == ANSWERS[asked or ""] else "not as it was taught"
-    return Check("answers live", True, f"{asked!r}: {reply.text.strip()!r}, {right}; a recogniser hears {heard!r}")
+    return SmokeCheck("answers live", True, f"{asked!r}: {reply.text.strip()!r}, {right}; a recogniser hears {heard!r}")
 
 
 def run_command(name: str, *args: str) -> None:
@@ -300,10 +302,10 @@ def run_command(name: str, *args: str) -> None:
         command.invoke(context)
 
 
-CHECKS: Sequence[Callable[[Material], Check]] = (listening, speaking, answering)
+CHECKS: Sequence[Callable[[SmokePaths], SmokeCheck]] = (listening, speaking, answering)
 
 
-def report(rows: Sequence[Row], checks: Sequence[Check], seconds: float) -> str:
+def report(rows: Sequence[StageResult], checks: Sequence[SmokeCheck], seconds: float) -> str:
     """The tables."""
     lines = [f"{'stage':28} {'steps':>5} {'loss first':>11} {'last':>9} {'factor':>8} {'wanted':>7} {'seconds':>8}"]
     for row in rows:
@@ -324,7 +326,7 @@ def main(out: Path, threads: int) -> None:
     shutil.rmtree(out, ignore_errors=True)
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    material = Material(out)
+    material = SmokePaths(out)
     material.make()
     loss = tiny_llm.make(out / "llm", ANSWERS, PROMPT, INSTRUCTION, LLM_STEPS)
     click.echo(f"data and a tiny LLM (loss {loss:.4f}): {time.perf_counter() - started:.0f} s", err=True)

@@ -58,7 +58,7 @@ def _role(run: Results) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MeasuredValue:
     """A figure: its value, its text, what it rests on; without a value, `text` says why."""
 
     value: float | None
@@ -66,22 +66,22 @@ class Found:
     n: str = ""
 
 
-NOTHING = Found(None, "–")
+NOTHING = MeasuredValue(None, "–")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TargetRow:
     """A target, and what became of it. `reached`: "stretch", "target", "no", or "not measured"."""
 
     what: str
     target: str
     stretch: str
-    found: Found
-    beside: Found  # the cascade's
+    found: MeasuredValue
+    beside: MeasuredValue  # the cascade's
     reached: str
 
 
-def rows(found: Evidence) -> list[Row]:
+def rows(found: Evidence) -> list[TargetRow]:
     """A row for each target, also for those that nothing was measured of."""
     heard, heard_by_cascade = _both(found.ours, found.cascade, "understanding_wer")
     real, real_by_cascade = _both(found.ours_real, found.cascade_real, "understanding_wer")
@@ -91,60 +91,60 @@ def rows(found: Evidence) -> list[Row]:
     people, speech = _at_most(real, 0.27, 0.15), _at_most(said, 0.08, 0.04)
     decided, late = _at_least(f1, 0.90, 0.97), _at_most(delay, 320, 160)
     return [
-        Row("Misheard, spoken questions (WER)", "≤ 8 %", "≤ the cascade's", heard, heard_by_cascade, questions),
-        Row("Misheard, recordings of people (WER)", "≤ 27 %", "≤ 15 %", real, real_by_cascade, people),
+        TargetRow("Misheard, spoken questions (WER)", "≤ 8 %", "≤ the cascade's", heard, heard_by_cascade, questions),
+        TargetRow("Misheard, recordings of people (WER)", "≤ 27 %", "≤ 15 %", real, real_by_cascade, people),
         _parity(found),
-        Row("Speech against its own text (WER)", "≤ 8 %", "≤ 4 %", said, said_by_cascade, speech),
-        Row("States 0/1/2, macro F1", "≥ 0.90", "≥ 0.97", f1, NOTHING, decided),
-        Row("Delay of the decision to answer, p50", "≤ 320 ms", "≤ 160 ms", delay, NOTHING, late),
+        TargetRow("Speech against its own text (WER)", "≤ 8 %", "≤ 4 %", said, said_by_cascade, speech),
+        TargetRow("States 0/1/2, macro F1", "≥ 0.90", "≥ 0.97", f1, NOTHING, decided),
+        TargetRow("Delay of the decision to answer, p50", "≤ 320 ms", "≤ 160 ms", delay, NOTHING, late),
         _response(found),
         _frozen(found),
     ]
 
 
-def _parity(found: Evidence) -> Row:
+def _parity(found: Evidence) -> TargetRow:
     own, beside = _both(found.ours, found.cascade, "parity_s2t")
     total = found.ours.total("parity_s2t") if found.ours else None
     verdict = str(total.detail.get("verdict", "")) if total else ""
     reached = _at_least(own, 0.90, beside.value if verdict == NON_INFERIOR else None)
     told = replace(own, text=f"{own.text}, {verdict}") if own.value is not None and verdict else own
-    return Row("Parity, acc(s2t) / acc(t2t)", "≥ 90 %", "≥ the cascade's, non-inferior", told, beside, reached)
+    return TargetRow("Parity, acc(s2t) / acc(t2t)", "≥ 90 %", "≥ the cascade's, non-inferior", told, beside, reached)
 
 
-def _response(found: Evidence) -> Row:
+def _response(found: Evidence) -> TargetRow:
     """The ratio of the medians, of two runs that are alike."""
     own, beside = _both(found.ours, found.cascade, "response_ms")
-    ratio = Found(None, own.text if own.value is None else beside.text)
+    ratio = MeasuredValue(None, own.text if own.value is None else beside.text)
     if found.ours and found.cascade and own.value is not None and beside.value is not None:
         unlike = [key for key in ALIKE if found.ours.run.get(key) != found.cascade.run.get(key)]
-        ratio = Found(own.value / beside.value, f"{own.value / beside.value:.2f}: {own.text}", own.n)
-        ratio = Found(None, f"the runs are unlike: {', '.join(unlike)}") if unlike else ratio
+        ratio = MeasuredValue(own.value / beside.value, f"{own.value / beside.value:.2f}: {own.text}", own.n)
+        ratio = MeasuredValue(None, f"the runs are unlike: {', '.join(unlike)}") if unlike else ratio
     reached = _at_most(ratio, 0.7, 0.4)
-    return Row("Response, p50, as a share of the cascade's", "≤ 0.7", "≤ 0.4", ratio, beside, reached)
+    return TargetRow("Response, p50, as a share of the cascade's", "≤ 0.7", "≤ 0.4", ratio, beside, reached)
 
 
-def _frozen(found: Evidence) -> Row:
+def _frozen(found: Evidence) -> TargetRow:
     """A run hashes the backbone's parameters when it begins and when it ends, and fails where the two differ."""
     runs = [run.run.get("components") or {} for run in (found.ours, found.ours_real) if run]
     told = [(components.get("system") or {}).get("parameter_hash") for components in runs]
     hashes = {str(value) if value else "" for value in told}
     if len(hashes) != 1 or "" in hashes:
-        changed = Found(None, "the runs are of unlike backbones" if len(hashes) > 1 else "no run tells")
+        changed = MeasuredValue(None, "the runs are of unlike backbones" if len(hashes) > 1 else "no run tells")
     else:
-        changed = Found(0.0, f"0 (SHA-256 {hashes.pop()[:12]} before and after)", counted(len(told), "run"))
-    return Row("Backbone parameters changed", "0", "0", changed, NOTHING, _at_most(changed, 0, 0))
+        changed = MeasuredValue(0.0, f"0 (SHA-256 {hashes.pop()[:12]} before and after)", counted(len(told), "run"))
+    return TargetRow("Backbone parameters changed", "0", "0", changed, NOTHING, _at_most(changed, 0, 0))
 
 
 # ---- figures -----------------------------------------------------------------------------------------------------------
 
 
-def _score(run: Results | None, metric: str) -> Found:
+def _score(run: Results | None, metric: str) -> MeasuredValue:
     if run is None:
-        return Found(None, "no run was given")
+        return MeasuredValue(None, "no run was given")
     total = run.total(metric)
     if total is None or total.value is None:
-        return Found(None, (total.reason if total else "") or "not measured in this run")
-    return Found(total.value, _shown(total), f"{total.n:,}")
+        return MeasuredValue(None, (total.reason if total else "") or "not measured in this run")
+    return MeasuredValue(total.value, _shown(total), f"{total.n:,}")
 
 
 def _shown(total: Score) -> str:
@@ -156,18 +156,26 @@ def _shown(total: Score) -> str:
     return f"{text} ({low}–{high})"
 
 
-def _both(ours: Results | None, cascade: Results | None, metric: str) -> tuple[Found, Found]:
+def _both(ours: Results | None, cascade: Results | None, metric: str) -> tuple[MeasuredValue, MeasuredValue]:
     return _score(ours, metric), _score(cascade, metric)
 
 
-def _f1(states: Mapping[str, Any] | None) -> Found:
+def _f1(states: Mapping[str, Any] | None) -> MeasuredValue:
     value, n = _within(states, "macro_f1"), _within(states, "situations")
-    return Found(None, "not judged") if value is None or n is None else Found(value, f"{value:.3f}", f"{n:,.0f}")
+    return (
+        MeasuredValue(None, "not judged")
+        if value is None or n is None
+        else MeasuredValue(value, f"{value:.3f}", f"{n:,.0f}")
+    )
 
 
-def _delay(states: Mapping[str, Any] | None) -> Found:
+def _delay(states: Mapping[str, Any] | None) -> MeasuredValue:
     value, n = _within(states, "answer_delay_ms", "p50"), _within(states, "answer_delay_ms", "n")
-    return Found(None, "not judged") if value is None or n is None else Found(value, f"{value:,.0f} ms", f"{n:,.0f}")
+    return (
+        MeasuredValue(None, "not judged")
+        if value is None or n is None
+        else MeasuredValue(value, f"{value:,.0f} ms", f"{n:,.0f}")
+    )
 
 
 def _within(data: Mapping[str, Any] | None, *path: str) -> float | None:
@@ -177,15 +185,15 @@ def _within(data: Mapping[str, Any] | None, *path: str) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def _at_most(found: Found, target: float, stretch: float | None) -> str:
+def _at_most(found: MeasuredValue, target: float, stretch: float | None) -> str:
     return _reached(found, target, stretch, lambda value, limit: value <= limit)
 
 
-def _at_least(found: Found, target: float, stretch: float | None) -> str:
+def _at_least(found: MeasuredValue, target: float, stretch: float | None) -> str:
     return _reached(found, target, stretch, lambda value, limit: value >= limit)
 
 
-def _reached(found: Found, target: float, stretch: float | None, holds: Callable[[float, float], bool]) -> str:
+def _reached(found: MeasuredValue, target: float, stretch: float | None, holds: Callable[[float, float], bool]) -> str:
     """The stretch counts only where the target is reached, too."""
     if found.value is None:
         return "not measured"

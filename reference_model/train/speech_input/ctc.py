@@ -12,17 +12,17 @@ from torch.nn import functional
 
 from reference_model.speech_input.adapter import Adapter
 from reference_model.speech_input.bpe_units import BLANK, collapsed
-from reference_model.speech_input.ctc_adapter import SpellingAdapter
+from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_input.whisper_encoder import WhisperStreamingEncoder
-from reference_model.train.data.asr_batches import AROUND_S, DROPOUT, Heard, Listening
+from reference_model.train.data.asr_batches import AROUND_S, DROPOUT, AsrBatch, AsrBatcher
 from reference_model.train.data.asr_validation import Named, word_error_rate
-from reference_model.train.data.ctc_targets import Targets, Writing
-from reference_model.train.data.device_batches import DeviceListening
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop
-from reference_model.train.speech_input.llm_space_ctc import Tokens, TokenSpace
+from reference_model.train.data.ctc_targets import CTCTargets, CTCVocabulary
+from reference_model.train.data.device_batches import DeviceAsrBatcher
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig
+from reference_model.train.speech_input.llm_space_ctc import LLMTokenVocabulary, TokenSpace
 
 LATE = 10.0  # feature frames that a unit is expected after its middle
 NEARNESS = 1.0  # weight of staying near the teacher
@@ -30,7 +30,7 @@ LENGTH = 0.1  # weight of rows being as long as token embeddings
 
 
 @dataclass(slots=True)
-class Even:
+class UniformAlignmentWeight:
     """Units evenly spread over the speech, a first idea of when, which CTC alone is slow to find: a weight that falls to 0."""
 
     weight: float = 0.0
@@ -47,7 +47,7 @@ class CTCLearner(nn.Module):
         self,
         encoder: SpeechEncoder,
         parts: Mapping[str, nn.Module],
-        writing: Writing,
+        writing: CTCVocabulary,
         stride: int,
         teacher: WhisperStreamingEncoder | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class CTCLearner(nn.Module):
         """Frames [B, T, D], mask [B, T] -> (logits [B, n, U], further losses as sums over the batch)."""
         raise NotImplementedError
 
-    def forward(self, batch: Heard) -> dict[str, Tensor]:
+    def forward(self, batch: AsrBatch) -> dict[str, Tensor]:
         """Sums over the clips of a batch."""
         targets = batch.targets or self._targets(batch)
         lengths, sizes = batch.lengths // self.spacing, targets.sizes  # where CTC wants them: on the CPU
@@ -85,11 +85,11 @@ class CTCLearner(nn.Module):
             sums["near"] = self._nearness(batch, frames, mask)
             total = total + NEARNESS * sums["near"]
         if self.evenness:
-            sums["even"] = evenness(log_p, targets, self.spacing)
+            sums["even"] = uniform_alignment_loss(log_p, targets, self.spacing)
             total = total + self.evenness * sums["even"]
         return {"loss": total, "count": torch.tensor(float(len(batch.texts)), device=log_p.device), **sums}
 
-    def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
+    def frames(self, batch: AsrBatch) -> tuple[Tensor, Tensor]:
         """What the encoder makes of the features, chunk by chunk: (frames [B, T, D], mask [B, T])."""
         config = self.encoder.config
         seen = batch.seen or (config.chunk, config.left_chunks)
@@ -97,7 +97,7 @@ class CTCLearner(nn.Module):
         return frames
 
     @torch.no_grad()
-    def transcripts(self, batch: Heard) -> list[str]:
+    def transcripts(self, batch: AsrBatch) -> list[str]:
         """What is heard in each clip, the best unit of every output."""
         batch = batch.on(self.encoder.device)
         logits, _ = self.read(*self.frames(batch))
@@ -105,12 +105,12 @@ class CTCLearner(nn.Module):
         best = logits.argmax(-1).tolist()
         return [self.writing.decode(collapsed(row[:n])) for row, n in zip(best, lengths, strict=True)]
 
-    def _targets(self, batch: Heard) -> Targets:
+    def _targets(self, batch: AsrBatch) -> CTCTargets:
         """Of a batch that was made without."""
         units = [self.writing.encode(text, DROPOUT if self.training else 0.0) for text in batch.texts]
-        return Targets.of(units, batch.spans.tolist(), self.writing)
+        return CTCTargets.of(units, batch.spans.tolist(), self.writing)
 
-    def _nearness(self, batch: Heard, frames: Tensor, mask: Tensor) -> Tensor:
+    def _nearness(self, batch: AsrBatch, frames: Tensor, mask: Tensor) -> Tensor:
         """Sum over utterances of the mean squared distance to the teacher's frames, in units of their variance."""
         assert self.near is not None and batch.clean is not None
         teacher = self._teacher[0].to(frames.device)
@@ -122,13 +122,13 @@ class CTCLearner(nn.Module):
         return ((distance * mask).sum(1) / mask.sum(1)).sum()
 
 
-class SpellingLearner(CTCLearner):
+class CTCAdapterLearner(CTCLearner):
     """For an adapter that spells, which is CTC's head itself."""
 
-    adapter: SpellingAdapter
+    adapter: CTCAdapter
 
     def __init__(
-        self, encoder: SpeechEncoder, adapter: SpellingAdapter, teacher: WhisperStreamingEncoder | None = None
+        self, encoder: SpeechEncoder, adapter: CTCAdapter, teacher: WhisperStreamingEncoder | None = None
     ) -> None:
         super().__init__(encoder, {"adapter": adapter}, adapter.units, adapter.config.stride, teacher)
 
@@ -139,10 +139,10 @@ class SpellingLearner(CTCLearner):
 class EncoderLearner(CTCLearner):
     """For the encoder alone (paper, input stage 1): the head is thrown away."""
 
-    head: SpellingAdapter
+    head: CTCAdapter
 
     def __init__(
-        self, encoder: SpeechEncoder, head: SpellingAdapter, teacher: WhisperStreamingEncoder | None = None
+        self, encoder: SpeechEncoder, head: CTCAdapter, teacher: WhisperStreamingEncoder | None = None
     ) -> None:
         super().__init__(encoder, {"head": head}, head.units, head.config.stride, teacher)
 
@@ -150,7 +150,7 @@ class EncoderLearner(CTCLearner):
         return self.head(frames, mask)[0], {}
 
 
-class TokenLearner(CTCLearner):
+class LLMSpaceLearner(CTCLearner):
     """For an adapter whose outputs are rows, learning in the LLM's embedding space. `embeddings` [V, D]: of its tokens."""
 
     adapter: Adapter
@@ -160,7 +160,7 @@ class TokenLearner(CTCLearner):
         self,
         encoder: SpeechEncoder,
         adapter: Adapter,
-        tokens: Tokens,
+        tokens: LLMTokenVocabulary,
         embeddings: Tensor,
         teacher: WhisperStreamingEncoder | None = None,
     ) -> None:
@@ -176,7 +176,7 @@ class TokenLearner(CTCLearner):
         return self.space(rows, embeddings), {"length": ((off * valid).sum(1) / valid.sum(1)).sum()}
 
 
-def evenness(log_p: Tensor, targets: Targets, spacing: int) -> Tensor:
+def uniform_alignment_loss(log_p: Tensor, targets: CTCTargets, spacing: int) -> Tensor:
     """Sum over utterances of the mean cross-entropy of units placed by the number of letters before them.
 
     `log_p` [B, n, U], an output every `spacing` feature frames.
@@ -193,29 +193,29 @@ class CTCStage:
     """See the module."""
 
     module: CTCLearner
-    listening: Listening | DeviceListening
+    listening: AsrBatcher | DeviceAsrBatcher
     valid: Sequence[Named]
     about: Mapping[str, Any]
-    even: Even
+    even: UniformAlignmentWeight
     encoder_lr: float = 1.0  # times the rate of what starts afresh
     name: str = "input-1"
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> SkippedSamples:
         return self.listening.corpus.faults
 
-    def batches(self, loop: Loop) -> Batches:
+    def batches(self, loop: LoopConfig) -> BatchSampler:
         lengths = [entry.seconds + AROUND_S for entry in self.listening.corpus.entries]
-        return Batches(lengths, loop.batch_s, loop.batch_most, loop.seed)
+        return BatchSampler(lengths, loop.batch_s, loop.batch_most, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
+    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
         return self.listening.load(indices, epoch)
 
     def at(self, step: int) -> None:
         """Told before every step."""
         self.module.evenness = self.even.at(step)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         warm = list(self.module.encoder.parameters())
         known = {id(p) for p in warm}
         fresh = [p for p in self.module.parameters() if id(p) not in known]

@@ -28,18 +28,18 @@ from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.checkpoint import loading
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import Units, collapsed
-from reference_model.speech_input.ctc_adapter import SpellingAdapter
-from reference_model.speech_input.ctc_beam_search import Beam, BeamSearch, agreed
+from reference_model.speech_input.bpe_units import BPEUnits, collapsed
+from reference_model.speech_input.ctc_adapter import CTCAdapter
+from reference_model.speech_input.ctc_beam_search import BeamSearch, CTCPrefixBeam, rescore_jointly
 from reference_model.speech_input.log_mel import RATE_HZ
-from reference_model.speech_input.ngram_lm import UnitLM
+from reference_model.speech_input.ngram_lm import NGramLM
 from reference_model.speech_input.whisper_weights import ranged
-from reference_model.train.data.asr_batches import PLAIN, Heard, Listening
+from reference_model.train.data.asr_batches import PLAIN, AsrBatch, AsrBatcher
 from reference_model.train.data.asr_validation import batches
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.data_options import PATH
-from reference_model.train.data.manifests import Entry
+from reference_model.train.data.manifests import ClipEntry
 from reference_model.train.engine.command import StageCommand
 from reference_model.train.speech_input import ngram_lm_training
 
@@ -48,7 +48,7 @@ UNIT_BONUSES = (0.5, 1.0, 1.5, 2.0, 2.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ScoredClip:
     """What was said, and what was heard: natural logs of the units' chances [n, U], `chunk` outputs to a step of the model.
 
     `also`: of a second pass what the adapter heard [n, U], and the `weights` of both.
@@ -62,29 +62,29 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DecodingMethod:
     """A way of reading: with a language model of the units, or greedily where there is none."""
 
-    units: Units
+    units: BPEUnits
     search: BeamSearch | None = None
-    lm: UnitLM | None = None
+    lm: NGramLM | None = None
 
-    def __call__(self, clip: Clip) -> str:
+    def __call__(self, clip: ScoredClip) -> str:
         if self.search is None or self.lm is None:
             return self.units.decode(collapsed(clip.log_p.argmax(-1).tolist()))
         if clip.also is not None:
-            return self.units.decode(agreed((clip.log_p, clip.also), clip.weights, self.search, self.lm))
-        beam = Beam(self.search, self.lm)
+            return self.units.decode(rescore_jointly((clip.log_p, clip.also), clip.weights, self.search, self.lm))
+        beam = CTCPrefixBeam(self.search, self.lm)
         for part in clip.log_p.split(clip.chunk):
             beam.push(part)
         return self.units.decode(beam.best)
 
-    def wer(self, clips: Sequence[Clip]) -> float:
+    def wer(self, clips: Sequence[ScoredClip]) -> float:
         """The share of words read wrongly, after Whisper's normaliser."""
         pairs = [(said, normalise(self(clip))) for clip in clips if (said := normalise(clip.text))]
         return float(jiwer.wer(*map(list, zip(*pairs, strict=True))))
 
-    def chunk_ms(self, clips: Sequence[Clip]) -> float:
+    def chunk_ms(self, clips: Sequence[ScoredClip]) -> float:
         """Time of this process that a step of the model takes to be read."""
         begin = time.process_time()
         for clip in clips:
@@ -92,39 +92,39 @@ class Reading:
         return 1000 * (time.process_time() - begin) / sum(-(-len(clip.log_p) // clip.chunk) for clip in clips)
 
 
-def reading(adapter: SpellingAdapter, lm: Path | None) -> Reading:
+def reading(adapter: CTCAdapter, lm: Path | None) -> DecodingMethod:
     """With the language model in a file, or the adapter's own. FobenchError where there is neither."""
     if lm:
         search, grams, scores = ngram_lm_training.load(lm, adapter.units)
-        return Reading(adapter.units, search, UnitLM.of(grams, scores))
+        return DecodingMethod(adapter.units, search, NGramLM.of(grams, scores))
     if adapter.config.beam is None:
         raise FobenchError("The checkpoint has no language model of its units: give --lm.")
-    return Reading(adapter.units, adapter.config.beam, adapter.lm)
+    return DecodingMethod(adapter.units, adapter.config.beam, adapter.lm)
 
 
 @torch.inference_mode()
-def heard(model: FreezeOmni, entries: Sequence[Entry], most: int, *, again: bool = False) -> list[Clip]:
+def heard(model: FreezeOmni, entries: Sequence[ClipEntry], most: int, *, again: bool = False) -> list[ScoredClip]:
     """Of at most `most` clips as they are, the same ones each time; `again`: by the second pass."""
     encoder = model.encoder
     corpus = Corpus(list(entries), RATE_HZ)
-    listening = Listening(corpus, Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False)
+    listening = AsrBatcher(corpus, Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False)
     clips = []
     for batch in batches(entries, listening, most):
         logits, own, valid = _streamed(model, batch)
         size = len(logits[0]) // (batch.features.shape[1] // encoder.chunk)
         if not again:
             rows = zip(batch.texts, logits.log_softmax(-1), valid, strict=True)
-            clips += [Clip(text, log_p[inside], size) for text, log_p, inside in rows]
+            clips += [ScoredClip(text, log_p[inside], size) for text, log_p, inside in rows]
             continue
         second, first = _again(model, batch, logits, own).log_softmax(-1), logits.log_softmax(-1)
         assert model.rereader is not None
         weights = model.rereader.config.weights
         pairs = zip(batch.texts, second, first, valid, strict=True)
-        clips += [Clip(text, one[inside], size, other[inside], weights) for text, one, other, inside in pairs]
+        clips += [ScoredClip(text, one[inside], size, other[inside], weights) for text, one, other, inside in pairs]
     return clips
 
 
-def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor, Tensor]:
+def _streamed(model: FreezeOmni, batch: AsrBatch) -> tuple[Tensor, Tensor, Tensor]:
     """The adapter's logits [B, n, U], features [B, n, F] and mask [B, n], chunk by chunk."""
     config = model.encoder.config
     frames = model.encoder(batch.features, batch.lengths, config.chunk, config.left_chunks)
@@ -132,7 +132,7 @@ def _streamed(model: FreezeOmni, batch: Heard) -> tuple[Tensor, Tensor, Tensor]:
     return found
 
 
-def _again(model: FreezeOmni, batch: Heard, logits: Tensor, own: Tensor) -> Tensor:
+def _again(model: FreezeOmni, batch: AsrBatch, logits: Tensor, own: Tensor) -> Tensor:
     """The second pass's logits [B, n, U]; those of one that corrects are added to the adapter's."""
     assert model.rereader is not None
     frames, mask = model.rereader.encoder()(ranged(batch.features), batch.lengths)
@@ -142,7 +142,7 @@ def _again(model: FreezeOmni, batch: Heard, logits: Tensor, own: Tensor) -> Tens
     return found
 
 
-def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:
+def tuned(reading: DecodingMethod, clips: Sequence[ScoredClip]) -> BeamSearch:
     """The weights of the search that the fewest words are wrong with."""
     assert reading.search is not None
     tried = [
@@ -152,10 +152,10 @@ def tuned(reading: Reading, clips: Sequence[Clip]) -> BeamSearch:
     return min(tried, key=lambda search: replace(reading, search=search).wer(clips))
 
 
-def questions() -> list[Entry]:
+def questions() -> list[ClipEntry]:
     """The benchmark's, as they are shipped."""
     asked = [(one.id, one.turns[0]) for one in registry.create("suites", "spoken-qa").scenarios(seed=0)]
-    return [Entry(name, turn.text, _seconds(Path(turn.audio)), Path(turn.audio)) for name, turn in asked]
+    return [ClipEntry(name, turn.text, _seconds(Path(turn.audio)), Path(turn.audio)) for name, turn in asked]
 
 
 def _seconds(path: Path) -> float:
@@ -164,10 +164,10 @@ def _seconds(path: Path) -> float:
     return float(soundfile.info(path).duration)
 
 
-def sets_of(sources: Sequence[Path]) -> dict[str, list[Entry]]:
+def sets_of(sources: Sequence[Path]) -> dict[str, list[ClipEntry]]:
     """Of each folder of shards the validation split, the clips by voices that are trained on, and by others, apart; of each
     manifest that split, or all of it where it has none."""
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[ClipEntry]] = {}
     for source in sources:
         for entry in _judged(source):
             unseen = (entry.info or {}).get("manner", {}).get("held_out")
@@ -176,7 +176,7 @@ def sets_of(sources: Sequence[Path]) -> dict[str, list[Entry]]:
     return found
 
 
-def _judged(source: Path) -> list[Entry]:
+def _judged(source: Path) -> list[ClipEntry]:
     try:
         return Corpus.open([source], RATE_HZ, "valid").entries
     except FobenchError:
@@ -210,13 +210,13 @@ def main(
 ) -> None:
     """How well what an adapter spells is read: greedily, and by beam search with a language model of units."""
     model = loading.load(checkpoint, device="cpu")
-    if not isinstance(model.adapter, SpellingAdapter):
+    if not isinstance(model.adapter, CTCAdapter):
         raise FobenchError(f"The adapter of {checkpoint} does not spell.")
     if again and model.rereader is None:
         raise FobenchError(f"{checkpoint} has no second pass: leave --second-pass out.")
     if tune and lm is None and not again:
         raise FobenchError("--tune keeps what it finds in the file of the language model: give --lm.")
-    greedy, beam = Reading(model.adapter.units), reading(model.adapter, lm)
+    greedy, beam = DecodingMethod(model.adapter.units), reading(model.adapter, lm)
     sets = {name: heard(model, entries, most, again=again) for name, entries in sets_of(valid).items()}
     if tune:
         beam = replace(beam, search=tuned(beam, [clip for clips in sets.values() for clip in clips[::2]]))

@@ -13,13 +13,13 @@ from torch import nn
 
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
-from reference_model.speech_input.bpe_units import Units
+from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.conv_transformer import ConvTransformerEncoder
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, whisper
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.pretrained import PretrainedWeights
 
 UNITS = 512
 WARM = 0.5  # times the rate of what starts afresh: for an encoder that has learnt before
@@ -27,12 +27,12 @@ STATISTICS = 300  # clips that the features' mean and deviation are taken from
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class Initializer:
     """For which model, with which texts, from which earlier weights."""
 
     config: ModelConfig
     corpus: Corpus
-    earlier: Earlier | None = None
+    earlier: PretrainedWeights | None = None
 
     @property
     def warm(self) -> bool:
@@ -66,17 +66,17 @@ class Start:
             )
         return found.to(new)
 
-    def units(self, path: Path) -> Units:
+    def units(self, path: Path) -> BPEUnits:
         """Those in the file; if there is none yet, the earlier training's, or learnt from the texts, and kept in it."""
         with PartialState().main_process_first():
             if not path.is_file():
                 path.write_text(self._units().merges, encoding="utf-8")
-            return Units(path.read_text(encoding="utf-8"))
+            return BPEUnits(path.read_text(encoding="utf-8"))
 
-    def _units(self) -> Units:
+    def _units(self) -> BPEUnits:
         parts = [self.earlier.about(name) for name in ("adapter", "head")] if self.earlier else []
         known = [part["units"] for part in parts if part and part.get("units")]
-        return Units(known[0]) if known else Units.learn([entry.text for entry in self.corpus.entries], UNITS)
+        return BPEUnits(known[0]) if known else BPEUnits.learn([entry.text for entry in self.corpus.entries], UNITS)
 
 
 def teacher_of(config: ModelConfig) -> WhisperStreamingEncoder:

@@ -20,7 +20,7 @@ from reference_model.train.engine.trainer import in_full
 SCALE = 20.0  # of cosines, where learning begins
 
 
-class Tokens:
+class LLMTokenVocabulary:
     """An LLM's tokens as units of writing, numbered from 1 on: those of `ids`."""
 
     def __init__(self, backbone: Backbone, ids: Iterable[int]) -> None:
@@ -29,7 +29,7 @@ class Tokens:
         self._unit = {token: unit for unit, token in enumerate(self.ids, 1)}
 
     @classmethod
-    def of(cls, backbone: Backbone, texts: Iterable[str]) -> Tokens:
+    def of(cls, backbone: Backbone, texts: Iterable[str]) -> LLMTokenVocabulary:
         """Those that occur in the texts."""
         return cls(backbone, {token for text in texts for token in backbone.encode(text)})
 

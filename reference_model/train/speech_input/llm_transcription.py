@@ -15,38 +15,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.inference.llm_context import Context, Role
+from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.speech_input.adapter import Adapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
-from reference_model.train.data.asr_batches import AROUND_S, Heard, Listening
+from reference_model.train.data.asr_batches import AROUND_S, AsrBatch, AsrBatcher
 from reference_model.train.data.asr_validation import Named, word_error_rate
-from reference_model.train.data.device_batches import DeviceListening
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop
-from reference_model.train.llm.frozen_llm import Frozen, padded
+from reference_model.train.data.device_batches import DeviceAsrBatcher
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig
+from reference_model.train.llm.frozen_llm import FrozenLLM, padded
 
 INSTRUCTION = "Write down what the user says, word for word."
 SPARE = 8  # tokens that a transcript may have more than there are rows
 
 
-class TranscribingLearner(nn.Module):
+class TranscriptionLearner(nn.Module):
     """Encoder, adapter and prompt [P, D]; the LLM is no part of it."""
 
-    def __init__(self, encoder: SpeechEncoder, adapter: Adapter, prompt: Tensor, frozen: Frozen) -> None:
+    def __init__(self, encoder: SpeechEncoder, adapter: Adapter, prompt: Tensor, frozen: FrozenLLM) -> None:
         super().__init__()
         assert isinstance(encoder, nn.Module)
         self.encoder, self.adapter, self.prompt = encoder, adapter, nn.Parameter(prompt)
         self._frozen = frozen
         self._layout = TurnLayout.of(frozen.backbone.chat, INSTRUCTION)
-        self._beginning: Context | None = None
+        self._beginning: LLMContext | None = None
 
     @property
     def spacing(self) -> int:
         """Feature frames a row."""
         return self.encoder.chunk // self.encoder.config.chunk * self.adapter.config.stride
 
-    def forward(self, batch: Heard) -> dict[str, Tensor]:
+    def forward(self, batch: AsrBatch) -> dict[str, Tensor]:
         """Sums over the tokens of a batch's transcripts, their ends included."""
         texts = [self._frozen.backbone.encode(text) for text in batch.texts]
         wanted = torch.tensor([token for ids in texts for token in [*ids, self._layout.user_open[0]]])
@@ -58,7 +58,7 @@ class TranscribingLearner(nn.Module):
         right = (logits.argmax(-1) == wanted).sum().float()
         return {"loss": loss, "right": right, "count": torch.tensor(float(len(wanted)), device=loss.device)}
 
-    def rows(self, batch: Heard) -> list[Tensor]:
+    def rows(self, batch: AsrBatch) -> list[Tensor]:
         """What the LLM is given of each clip [n, D]."""
         lengths = (batch.lengths // self.spacing).tolist()
         batch, config = batch.on(self.encoder.device), self.encoder.config
@@ -75,7 +75,7 @@ class TranscribingLearner(nn.Module):
     # ---- as it is used -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def transcripts(self, batch: Heard) -> list[str]:
+    def transcripts(self, batch: AsrBatch) -> list[str]:
         """What the LLM writes down of each clip, greedily."""
         return [self.transcript(rows) for rows in self.rows(batch)]
 
@@ -84,7 +84,7 @@ class TranscribingLearner(nn.Module):
         """What the LLM writes down of a clip's rows [n, D], by the steps of live use."""
         backbone = self._frozen.backbone
         if self._beginning is None:
-            self._beginning = Context(backbone, self._layout)
+            self._beginning = LLMContext(backbone, self._layout)
         context, pieces, text = self._beginning.fork(), backbone.pieces(), ""
         context.open(Role.USER, torch.cat([self.prompt.to(rows), rows])[None])
         _, logits = context.open(Role.REPLY, context.embed(()))
@@ -98,28 +98,28 @@ class TranscribingLearner(nn.Module):
 
 
 @dataclass(slots=True)
-class TranscribingStage:
+class TranscriptionStage:
     """See the module."""
 
-    module: TranscribingLearner
-    listening: Listening | DeviceListening
+    module: TranscriptionLearner
+    listening: AsrBatcher | DeviceAsrBatcher
     valid: Sequence[Named]
     about: Mapping[str, Any]
     encoder_lr: float = 1.0  # times the rate of the rest
     name: str = "input-2"
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> SkippedSamples:
         return self.listening.corpus.faults
 
-    def batches(self, loop: Loop) -> Batches:
+    def batches(self, loop: LoopConfig) -> BatchSampler:
         lengths = [entry.seconds + AROUND_S for entry in self.listening.corpus.entries]
-        return Batches(lengths, loop.batch_s, loop.batch_most, loop.seed)
+        return BatchSampler(lengths, loop.batch_s, loop.batch_most, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Heard | None:
+    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
         return self.listening.load(indices, epoch)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         module = self.module
         encoder = {"params": list(module.encoder.parameters()), "lr": loop.lr * self.encoder_lr}
         return [encoder, {"params": [*module.adapter.parameters(), module.prompt], "lr": loop.lr}]

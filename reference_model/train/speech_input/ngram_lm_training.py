@@ -22,12 +22,12 @@ from torch import Tensor
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.checkpoint import safetensors_io
-from reference_model.speech_input.bpe_units import Units
+from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.ctc_beam_search import BeamSearch
-from reference_model.speech_input.ngram_lm import BITS, LARGEST, ORDER, START, UnitLM, shorter, unpacked
+from reference_model.speech_input.ngram_lm import BITS, LARGEST, ORDER, START, NGramLM, shorter, unpacked
 from reference_model.train.data.data_options import PATH
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.synthesis import render_plan
 from reference_model.train.texts import sentence_set
 
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def learn(found: Iterable[Sequence[int]], size: int, entries: int) -> tuple[Tensor, Tensor]:
-    """The table of a `UnitLM` over units 1 to `size` - 1, from texts as units; of at most `entries` n-grams.
+    """The table of a `NGramLM` over units 1 to `size` - 1, from texts as units; of at most `entries` n-grams.
 
     Raises FobenchError where that is too few for the units alone, or where there are too many units.
     """
@@ -50,7 +50,7 @@ def learn(found: Iterable[Sequence[int]], size: int, entries: int) -> tuple[Tens
         )
     orders = _orders(found, size)
     chances: dict[int, float] = {}
-    lm = UnitLM(chances, {})
+    lm = NGramLM(chances, {})
     for order, keys in zip(orders, _kept(orders, entries), strict=True):
         logs = np.log(order.chance(keys)).astype(np.float16)  # as they will be stored
         made = dict(zip(keys.tolist(), logs.astype(np.float64).tolist(), strict=True))
@@ -120,7 +120,7 @@ def _kept(orders: Sequence[_Order], entries: int) -> list[Keys]:
     return [orders[0].keys, *(np.sort(keys[best][lengths[best] == n]) for n in range(1, ORDER))]
 
 
-def _weights(made: Mapping[int, float], lm: UnitLM) -> dict[int, float]:
+def _weights(made: Mapping[int, float], lm: NGramLM) -> dict[int, float]:
     """Of the contexts of n-grams with these chances: what they leave to other units, as a share of what `lm`, of shorter ones, does."""
     left: defaultdict[int, float] = defaultdict(lambda: 1.0)
     free: defaultdict[int, float] = defaultdict(lambda: 1.0)
@@ -145,7 +145,7 @@ def sentences(plans: Iterable[Path], sets: Path | None, written: Path | None) ->
     return kept
 
 
-def _items(folder: Path) -> list[render_plan.Item]:
+def _items(folder: Path) -> list[render_plan.RenderItem]:
     found = render_plan.read(folder)
     if found is None:
         raise FobenchError(
@@ -154,22 +154,22 @@ def _items(folder: Path) -> list[render_plan.Item]:
     return found[0]
 
 
-def units_of(path: Path) -> Units:
+def units_of(path: Path) -> BPEUnits:
     """Those of an adapter that spells, in a stage's folder or in a checkpoint."""
-    earlier = Earlier.read(path)
+    earlier = PretrainedWeights.read(path)
     known = (earlier.about("adapter") or {}).get("units")
     if not known:
         raise FobenchError(f"{earlier.path} holds no adapter that has learnt units of writing.")
-    return Units(known)
+    return BPEUnits(known)
 
 
-def save(units: Units, beam: BeamSearch, table: tuple[Tensor, Tensor], path: Path) -> None:
+def save(units: BPEUnits, beam: BeamSearch, table: tuple[Tensor, Tensor], path: Path) -> None:
     """Writes a table with what it is for."""
     grams, scores = table
     safetensors_io.save_tensors({"grams": grams, "scores": scores}, {"units": units.merges, "beam": asdict(beam)}, path)
 
 
-def load(path: Path, units: Units) -> tuple[BeamSearch, Tensor, Tensor]:
+def load(path: Path, units: BPEUnits) -> tuple[BeamSearch, Tensor, Tensor]:
     """(how to search, the table) of a file that `save` wrote. FobenchError where it is another file, or of other units."""
     about, tensors = safetensors_io.load(path)
     if not {"units", "beam"} <= about.keys() or tensors.keys() != {"grams", "scores"}:

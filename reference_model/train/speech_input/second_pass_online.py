@@ -5,25 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reference_model.speech_input.bpe_units import Units
-from reference_model.speech_input.second_pass import Rereader
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.second_pass import SecondPass
 from reference_model.speech_input.whisper_encoder import WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import ranged
-from reference_model.train.data.asr_batches import Heard
+from reference_model.train.data.asr_batches import AsrBatch
 from reference_model.train.speech_input.ctc import CTCLearner
 
 
-class WholeLearner(CTCLearner):
+class OnlineSecondPassLearner(CTCLearner):
     """A second pass that spells anew; the encoder beside it stays as it is, but for the changes that are learnt (`LowRank`)."""
 
-    rereader: Rereader
+    rereader: SecondPass
 
-    def __init__(self, encoder: WhisperStreamingEncoder, rereader: Rereader, units: Units) -> None:
+    def __init__(self, encoder: WhisperStreamingEncoder, rereader: SecondPass, units: BPEUnits) -> None:
         super().__init__(encoder.requires_grad_(False).eval(), {"rereader": rereader}, units, rereader.config.stride)
         if rereader.change is not None:
             rereader.change.attach(encoder)
 
-    def frames(self, batch: Heard) -> tuple[Tensor, Tensor]:
+    def frames(self, batch: AsrBatch) -> tuple[Tensor, Tensor]:
         """The encoder's frames of whole clips: [B, T, 384], and their mask [B, T]."""
         self.encoder.eval()
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.rereader.change is not None):

@@ -14,14 +14,14 @@ from reference_model.speech_output.phonemizer import pieces
 from reference_model.speech_output.sampling import Sampling, generator
 from reference_model.speech_output.segmenter import normalise, published_normalise
 from reference_model.speech_output.speech_decoder import DecoderState, SpeechDecoder
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output.reply_segments import cut, thoughts
 
 AT_ONCE = 32  # segments
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SynthesisLine:
     """A text to be said, with the question that it answers, if it is a reply."""
 
     text: str
@@ -29,7 +29,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SynthesisPart:
     """A segment of line number `line`. Text rows [1, H, d], hidden-state rows [1, P, d] or none, and what seeds its draws."""
 
     line: int
@@ -41,8 +41,14 @@ class Part:
 
 @torch.no_grad()
 def parts(
-    decoder: SpeechDecoder, frozen: Frozen, config: ModelConfig, lines: Sequence[Line], *, thinking: bool, seed: int = 0
-) -> list[Part]:
+    decoder: SpeechDecoder,
+    frozen: FrozenLLM,
+    config: ModelConfig,
+    lines: Sequence[SynthesisLine],
+    *,
+    thinking: bool,
+    seed: int = 0,
+) -> list[SynthesisPart]:
     """The segments of all lines. `thinking`: replies are given with the LLM's thoughts, where the decoder reads them."""
     backbone, settings = frozen.backbone, config.settings
     layout, device = TurnLayout.of(backbone.chat, settings.system_prompt), decoder.embedding.weight.device
@@ -60,11 +66,11 @@ def parts(
             rows = decoder.text_rows(frozen.embed(ids).to(device), beside)
             own = segment.tokens
             thought = None if hidden is None else decoder.text_rows(hidden[own.start : own.stop])
-            found.append(Part(number, segment.text, rows, thought, (seed, number, own.start)))
+            found.append(SynthesisPart(number, segment.text, rows, thought, (seed, number, own.start)))
     return found
 
 
-def say(decoder: SpeechDecoder, segments: Sequence[Part], sampling: Sampling) -> list[tuple[Tensor, bool]]:
+def say(decoder: SpeechDecoder, segments: Sequence[SynthesisPart], sampling: Sampling) -> list[tuple[Tensor, bool]]:
     """The codes [K, F] of every segment, and whether it ended of itself rather than at the longest that there may be."""
     frames: list[list[Tensor]] = [[] for _ in segments]
     ended = [True] * len(segments)

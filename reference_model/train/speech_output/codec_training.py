@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from fobench.errors import FobenchError
 from reference_model.codec.hifigan import weight_normed
 from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
-from reference_model.codec.residual_vq import Quantised, ResidualVQ
-from reference_model.codec.ticodec import PublishedCodecConfig
+from reference_model.codec.residual_vq import Quantized, ResidualVQ
+from reference_model.codec.ticodec import TiCodecConfig
 from reference_model.train.data.corpus import Corpus, subset
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop, in_full, to_device
-from reference_model.train.speech_output.discriminators import AdversaryConfig, mel_distance
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig, in_full, to_device
+from reference_model.train.speech_output.discriminators import DiscriminatorConfig, mel_distance
 
 # HiFi-GAN's weights of being caught and of features, as shares of the spectral distance's, which is 1 here: then neither side's
 # gradient is so large that clipping both together takes the other's away.
@@ -29,23 +29,23 @@ CAUGHT, FEATURES, COMMITMENT = 1 / 45, 2 / 45, 0.25
 BETAS = (0.8, 0.99)  # of both sides while they contend, as in HiFi-GAN
 
 
-def learning(quantizer: ResidualVQ, hidden: Tensor, steps: Tensor) -> Quantised:
+def learning(quantizer: ResidualVQ, hidden: Tensor, steps: Tensor) -> Quantized:
     """A training step of the codebooks on what the encoder gives [B, D, F]; the first begins them. `steps` [] is counted up."""
     chance = torch.Generator().manual_seed(int(steps))
     if not steps:
         quantizer.start(hidden, chance)
-    quantised: Quantised = quantizer(hidden)
+    quantised: Quantized = quantizer(hidden)
     quantizer.follow(quantised, chance)
     steps += 1
     return quantised
 
 
-class WaveLearner(nn.Module):
+class WaveformCodecLearner(nn.Module):
     """The whole codec, its generator weight-normed, and maybe an adversary."""
 
     steps: Tensor
 
-    def __init__(self, codec: ReferenceCodec, adversary: AdversaryConfig | None = None) -> None:
+    def __init__(self, codec: ReferenceCodec, adversary: DiscriminatorConfig | None = None) -> None:
         super().__init__()
         self.encoder, self.quantizer, self.decoder = codec.encoder, codec.quantizer, codec.decoder
         self.generator = weight_normed(codec.generator)
@@ -71,14 +71,14 @@ class WaveLearner(nn.Module):
 
 
 @dataclass(slots=True)
-class WaveStage:
+class WaveformCodecStage:
     """Crops of `frames` codec frames of the clips of a corpus."""
 
-    module: WaveLearner
+    module: WaveformCodecLearner
     corpus: Corpus
     valid: Corpus
     codec: CodecConfig
-    adversary: AdversaryConfig | None = None
+    adversary: DiscriminatorConfig | None = None
     frames: int = 64
     seed: int = 0
     name: str = "output-1"
@@ -89,19 +89,19 @@ class WaveStage:
         return self.frames * self.codec.hop
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> SkippedSamples:
         return self.corpus.faults
 
-    def batches(self, loop: Loop) -> Batches:
+    def batches(self, loop: LoopConfig) -> BatchSampler:
         """Every crop lasts the same, whatever its clip does."""
         seconds = self.samples / self.codec.sample_rate_hz
-        return Batches([seconds] * len(self.corpus), loop.batch_s, loop.batch_most, loop.seed)
+        return BatchSampler([seconds] * len(self.corpus), loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices: Sequence[int], epoch: int) -> Tensor | None:
         crops = [one for index in indices if (one := self._crop(self.corpus, index, epoch)) is not None]
         return torch.stack(crops) if crops else None
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         betas = {"betas": BETAS} if self.adversary else {}
         return [{"params": list(self.module.parameters()), "lr": loop.lr, **betas}]
 
@@ -148,7 +148,7 @@ def used(counts: Tensor) -> dict[str, float]:
     return {f"rows_{k}": float(p) for k, p in enumerate(perplexity)}
 
 
-def trainable(config: CodecConfig | PublishedCodecConfig) -> CodecConfig:
+def trainable(config: CodecConfig | TiCodecConfig) -> CodecConfig:
     """The codec to train for a model: of the published one, our own with its rate, frames, codebook and generator."""
     if isinstance(config, CodecConfig):
         return config

@@ -14,16 +14,16 @@ from reference_model.config import ModelConfig
 from reference_model.speech_output.phonemizer import phonemes, sounding
 from reference_model.speech_output.segmenter import normalise, pieces_of, published_normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder, interleaved, letters_of
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop, to_device
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig, to_device
+from reference_model.train.llm.frozen_llm import FrozenLLM
 
 VALIDATED = 16  # items at once
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class DecoderExample:
     """A text and its codes [K, F]. `hidden` [n, D]: of the n tokens that the LLM wrote it in, where it is known.
 
     `phonemes`: as it was said; `durations` [P]: how many frames each of them lasts, where that is known.
@@ -37,7 +37,7 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class DecoderBatch:
     """Texts as token ids and pieces, their codes [B, K, T] padded with 0, of `lengths` [B] frames; `hidden`: all's, or none."""
 
     ids: tuple[tuple[int, ...], ...]
@@ -48,7 +48,7 @@ class Spoken:
     durations: tuple[Tensor, ...] = ()  # of each text's phonemes, its last rows
 
 
-class Reader:
+class TextReader:
     """Text as a backbone's tokens and each one's letters, or all's phonemes, normalised as when it is said live."""
 
     def __init__(self, backbone: Any, config: ModelConfig, *, phonetic: bool = False) -> None:
@@ -74,7 +74,7 @@ class Reader:
         return ids, tuple(pieces)
 
 
-class SpeakingLearner(nn.Module):
+class SpeechDecoderLearner(nn.Module):
     """The speech decoder; the LLM's embeddings [V, D] are no part of it."""
 
     def __init__(self, decoder: SpeechDecoder, embeddings: Tensor) -> None:
@@ -82,7 +82,7 @@ class SpeakingLearner(nn.Module):
         self.decoder = decoder
         self._embeddings = [embeddings]
 
-    def forward(self, batch: Spoken) -> dict[str, Tensor]:
+    def forward(self, batch: DecoderBatch) -> dict[str, Tensor]:
         text, sizes = self.rows(batch)
         lengths = to_device(sizes, self)
         codes, frames = to_device(batch.codes, self), to_device(batch.lengths, self)
@@ -100,14 +100,14 @@ class SpeakingLearner(nn.Module):
         lengths = torch.tensor([len(one) for one in rows], device=rows[0].device)
         return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
 
-    def lasting(self, batch: Spoken, text: Tensor, lengths: Tensor) -> Tensor:
+    def lasting(self, batch: DecoderBatch, text: Tensor, lengths: Tensor) -> Tensor:
         """The durations [B, H] of text rows [B, H, d] of `lengths` [B]: those of phonemes, 0 of all others."""
         found = text.new_zeros(text.shape[:2], dtype=torch.float32)
         for row, end, one in zip(found, lengths.tolist(), batch.durations, strict=True):
             row[end - len(one) : end] = one.to(found)
         return found
 
-    def rows(self, batch: Spoken) -> tuple[Tensor, Tensor]:
+    def rows(self, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
         """The texts as the decoder reads them: `SpeechDecoder.text_rows` of all at once, [B, H, d] padded with 0; lengths [B], on the CPU."""
         decoder = self.decoder
         device = decoder.embedding.weight.device
@@ -133,30 +133,30 @@ class SpeakingLearner(nn.Module):
 
 
 @dataclass(slots=True)
-class SpeakingStage:
+class SpeechDecoderStage:
     """What is learnt from, and what is kept aside. `joined`: chance that a batch's items are said in pairs, as longer ones."""
 
-    module: SpeakingLearner
-    reader: Reader
-    train: list[Utterance]
-    valid: list[Utterance]
+    module: SpeechDecoderLearner
+    reader: TextReader
+    train: list[DecoderExample]
+    valid: list[DecoderExample]
     frame_rate_hz: float
     joined: float = 0.0
     about: dict[str, Any] = field(default_factory=dict)
     name: str = "output-2"
-    faults: Faults = field(default_factory=Faults)
+    faults: SkippedSamples = field(default_factory=SkippedSamples)
 
-    def batches(self, loop: Loop) -> Batches:
+    def batches(self, loop: LoopConfig) -> BatchSampler:
         seconds = [one.codes.shape[1] / self.frame_rate_hz for one in self.train]
-        return Batches(seconds, loop.batch_s, loop.batch_most, loop.seed)
+        return BatchSampler(seconds, loop.batch_s, loop.batch_most, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Spoken:
+    def load(self, indices: Sequence[int], epoch: int) -> DecoderBatch:
         items = [self.train[i] for i in indices]
         if len(items) > 1 and np.random.default_rng([epoch, indices[0]]).random() < self.joined:
             items = [*map(joined, items[::2], items[1::2]), *items[len(items) // 2 * 2 :]]
         return collate(self.reader, items)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         """All that is no prefix network: that learns in output stage 3."""
         return [{"params": [p for n, p in self.module.named_parameters() if ".prefix." not in n], "lr": loop.lr}]
 
@@ -167,7 +167,7 @@ class SpeakingStage:
     def validate(self) -> dict[str, float]:
         return self.scores(self.valid)
 
-    def scores(self, items: Sequence[Utterance]) -> dict[str, float]:
+    def scores(self, items: Sequence[DecoderExample]) -> dict[str, float]:
         """Cross-entropy a code, and the share of codes that are the likeliest."""
         sums = {"loss": 0.0, "right": 0.0, "count": 0.0}
         for begin in range(0, len(items), VALIDATED):
@@ -176,23 +176,25 @@ class SpeakingStage:
         return {k: sums[k] / sums["count"] for k in ("loss", "right")}
 
 
-def collate(reader: Reader, items: Sequence[Utterance]) -> Spoken:
+def collate(reader: TextReader, items: Sequence[DecoderExample]) -> DecoderBatch:
     ids, pieces = zip(*(reader(one.text, one.phonemes) for one in items), strict=True)
     codes = nn.utils.rnn.pad_sequence([one.codes.T for one in items], batch_first=True).transpose(1, 2)  # [B, K, T]
     hidden = tuple(one.hidden for one in items if one.hidden is not None)
     durations = tuple(one.durations for one in items if one.durations is not None) if reader.phonetic else ()
-    return Spoken(ids, pieces, codes.long(), torch.tensor([one.codes.shape[1] for one in items]), hidden, durations)
+    return DecoderBatch(
+        ids, pieces, codes.long(), torch.tensor([one.codes.shape[1] for one in items]), hidden, durations
+    )
 
 
-def joined(first: Utterance, second: Utterance) -> Utterance:
+def joined(first: DecoderExample, second: DecoderExample) -> DecoderExample:
     """Two said one after the other."""
     durations = (
         None if first.durations is None or second.durations is None else torch.cat([first.durations, second.durations])
     )
     codes = torch.cat([first.codes, second.codes], 1)
-    return Utterance(f"{first.text} {second.text}", codes, None, first.phonemes + second.phonemes, durations)
+    return DecoderExample(f"{first.text} {second.text}", codes, None, first.phonemes + second.phonemes, durations)
 
 
-def embeddings_of(frozen: Frozen) -> Tensor:
+def embeddings_of(frozen: FrozenLLM) -> Tensor:
     """All of the LLM's token embeddings [V, D], float32."""
     return frozen.embed(torch.arange(frozen.backbone.vocab_size)).clone()

@@ -28,19 +28,19 @@ MELS_OF = 16  # samples of a window for one mel band
 
 
 @dataclass(frozen=True, slots=True)
-class AdversaryConfig:
+class DiscriminatorConfig:
     """Sizes; the periods are HiFi-GAN's, the windows EnCodec's in the middle."""
 
     width: int = 32  # channels of the first layer
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)  # samples
     windows: tuple[int, ...] = (512, 1024, 2048)  # samples of a spectrum; a hop is a quarter
 
-    def build(self) -> Adversary:
-        return Adversary(self)
+    def build(self) -> Discriminators:
+        return Discriminators(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DiscriminatorOutput:
     """Losses, scalars. `wrong`: the adversary's own (LSGAN); `caught` and `features`: the generator's (LSGAN, feature matching)."""
 
     wrong: Tensor
@@ -51,16 +51,16 @@ class Verdict:
 Judgement = tuple[Tensor, list[Tensor]]  # scores near 1 for speech and 0 for what is made; the layers' outputs
 
 
-class Adversary(nn.Module):
+class Discriminators(nn.Module):
     """All discriminators. `forward(real, made)`: waveforms [B, T] -> the losses of both sides."""
 
-    def __init__(self, config: AdversaryConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         periods = (PeriodDiscriminator(period, config.width) for period in config.periods)
         spectra = (SpectrumDiscriminator(window, config.width) for window in config.windows)
         self.judges = nn.ModuleList([*periods, *spectra])
 
-    def forward(self, real: Tensor, made: Tensor) -> Verdict:
+    def forward(self, real: Tensor, made: Tensor) -> DiscriminatorOutput:
         """Gradients: of `wrong` into the adversary alone, of the other two into `made` alone."""
         batch, wrong, caught, features = len(real), real.new_zeros(()), real.new_zeros(()), real.new_zeros(())
         for judge in self.judges:
@@ -70,7 +70,7 @@ class Adversary(nn.Module):
             scores, seen = functional_call(judge, frozen, (made,))
             caught = caught + (1 - scores).square().mean()
             features = features + _apart([layer[:batch].detach() for layer in layers], seen)
-        return Verdict(wrong, caught, features)
+        return DiscriminatorOutput(wrong, caught, features)
 
 
 class PeriodDiscriminator(nn.Module):

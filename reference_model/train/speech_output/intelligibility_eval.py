@@ -36,15 +36,15 @@ from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import batch_synthesis
-from reference_model.train.speech_output.batch_synthesis import Line, Part
+from reference_model.train.speech_output.batch_synthesis import SynthesisLine, SynthesisPart
 from reference_model.train.speech_output.reply_segments import voice_of
 from reference_model.train.speech_output.stage_checkpoints import check_codes, load_codec, load_decoder
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class IntelligibilityResult:
     """How one way of speaking was understood: `heard` is a transcript a line; rates are pooled over lines."""
 
     name: str
@@ -62,9 +62,9 @@ class Result:
         return f"{self.name:16} {rates}  {self.speech_s:6.1f} s in {self.made_in_s:5.1f} s  endless {self.endless}"
 
 
-def read(path: Path, split: str, limit: int) -> list[Line]:
+def read(path: Path, split: str, limit: int) -> list[SynthesisLine]:
     """The first lines of a file that can be said. FobenchError where there is none, or no file."""
-    found: list[Line] = []
+    found: list[SynthesisLine] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def read(path: Path, split: str, limit: int) -> list[Line]:
     for row in map(_row, lines):
         text = str(row.get("reply") or row.get("text") or "")
         if row.get("split", split) == split and normal(text) and normalise(text) and len(found) < limit:
-            found.append(Line(text, str(row.get("question", ""))))
+            found.append(SynthesisLine(text, str(row.get("question", ""))))
     if not found:
         raise FobenchError(f"{path} holds no text to say (split {split}).")
     return found
@@ -99,14 +99,14 @@ def by_codes(codec: ReferenceCodec, codes: Sequence[torch.Tensor]) -> Waves:
 
 
 def spoken(
-    decoder: SpeechDecoder, codec: ReferenceCodec, parts: Sequence[Part], sampling: Sampling
+    decoder: SpeechDecoder, codec: ReferenceCodec, parts: Sequence[SynthesisPart], sampling: Sampling
 ) -> tuple[Waves, int]:
     """Audio of each segment as the decoder says it, and how many had to be ended."""
     said = batch_synthesis.say(decoder, parts, sampling)
     return by_codes(codec, [codes for codes, _ in said]), sum(not ended for _, ended in said)
 
 
-def by_voice(voice: Any, parts: Sequence[Part], rate_hz: int) -> Waves:
+def by_voice(voice: Any, parts: Sequence[SynthesisPart], rate_hz: int) -> Waves:
     """Audio [T] of each segment by a voice, at the codec's rate."""
     return [resample(voice.speak(normalise(part.text), 0), rate_hz).samples for part in parts]
 
@@ -123,12 +123,12 @@ def through(codec: ReferenceCodec, waves: Waves) -> Waves:
 
 def judged(
     name: str,
-    lines: Sequence[Line],
-    parts: Sequence[Part],
+    lines: Sequence[SynthesisLine],
+    parts: Sequence[SynthesisPart],
     make: Callable[[], tuple[Waves, int]],
     rate_hz: int,
     judge: Recognizer,
-) -> Result:
+) -> IntelligibilityResult:
     """Makes the segments' audio, and has each line's recognised as a whole."""
     started = time.perf_counter()
     waves, endless = make()
@@ -142,7 +142,7 @@ def judged(
     ci = bootstrap_ratio(*words)
     speech_s = sum(map(len, whole)) / rate_hz
     wer, cer = (sum(wrong) / sum(size) for wrong, size in (words, chars))
-    return Result(name, heard, wer, ci, cer, speech_s, made_in_s, endless)
+    return IntelligibilityResult(name, heard, wer, ci, cer, speech_s, made_in_s, endless)
 
 
 def rates(texts: Sequence[str], heard: Sequence[str], per: str) -> tuple[list[int], list[int]]:
@@ -219,7 +219,7 @@ def main(
     check_codes(codes, decoder.config)
     codes, decoder = codes.to(device), decoder.to(device)
     lines = read(texts, split, limit)
-    frozen = Frozen.of_model(about, backbone, {}, device)
+    frozen = FrozenLLM.of_model(about, backbone, {}, device)
     parts = batch_synthesis.parts(decoder, frozen, about, lines, thinking=not no_thoughts, seed=seed)
     judge = registry.create("recognizers", recognizer, {})
     results = []

@@ -20,17 +20,17 @@ from fobench.audio import resample
 from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise as normal
 from reference_model.checkpoint import safetensors_io
-from reference_model.codec.convnext import Encoder
+from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter, normalise, published_normalise
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.llm.frozen_llm import Frozen, padded
-from reference_model.train.speech_output.decoder_training import Utterance
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.llm.frozen_llm import FrozenLLM, padded
+from reference_model.train.speech_output.decoder_training import DecoderExample
 from reference_model.train.speech_output.stage_checkpoints import codes_of
 from reference_model.train.synthesis import speakers
-from reference_model.train.synthesis.piper_latents import Speaker
+from reference_model.train.synthesis.piper_latents import LatentSpeaker
 from reference_model.train.texts.sentence_set import Split, split_of, text_id
 
 FILE = 100  # replies
@@ -38,7 +38,7 @@ BATCH = 8  # replies that the LLM reads at once
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredQuestion:
     """A question and the backbone's own reply to it."""
 
     id: str
@@ -51,7 +51,7 @@ class Answered:
         return split_of(text_id(normal(self.question)))
 
 
-def read(path: Path, faults: Faults) -> list[Answered]:
+def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
     """The lines {"question", "reply", maybe "id"} of a file that `replies` wrote; what is none of them goes to `faults`.
 
     Raises FobenchError where the file cannot be read, or nothing is left.
@@ -65,7 +65,7 @@ def read(path: Path, faults: Faults) -> list[Answered]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            one = Answered(str(row.get("id", number)), row["question"], row["reply"])
+            one = AnsweredQuestion(str(row.get("id", number)), row["question"], row["reply"])
             if not one.question.strip() or not one.reply.strip():
                 raise ValueError("an empty question or reply")
             found.append(one)
@@ -87,7 +87,7 @@ def cut(backbone: Backbone, tokens: Sequence[int], rules: Segmentation) -> list[
 
 
 @torch.no_grad()
-def thoughts(frozen: Frozen, layout: TurnLayout, talks: Sequence[tuple[Tensor, Sequence[int]]]) -> list[Tensor]:
+def thoughts(frozen: FrozenLLM, layout: TurnLayout, talks: Sequence[tuple[Tensor, Sequence[int]]]) -> list[Tensor]:
     """The hidden states [n, D] that predicted the n tokens of each reply, after a first user turn of rows [q, D]."""
     opening, closing = frozen.embed(layout.opening), frozen.embed(layout.reply_open)
     rows = [torch.cat([opening, user, closing, frozen.embed(tokens[:-1])]) for user, tokens in talks]
@@ -97,15 +97,15 @@ def thoughts(frozen: Frozen, layout: TurnLayout, talks: Sequence[tuple[Tensor, S
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class SegmentMaker:
     """Makes segments of replies: the LLM thinks them, `speak` turns their texts to codes, or to None where there is no sound."""
 
-    frozen: Frozen
-    speak: Callable[[str], Utterance | None]
+    frozen: FrozenLLM
+    speak: Callable[[str], DecoderExample | None]
     config: ModelConfig
     codec: str  # what tells its codes from another's
 
-    def make(self, answers: Sequence[Answered], faults: Faults) -> Iterator[tuple[str, Utterance]]:
+    def make(self, answers: Sequence[AnsweredQuestion], faults: SkippedSamples) -> Iterator[tuple[str, DecoderExample]]:
         """(name, segment) of every reply; what has no sound, or too much of it, goes to `faults`."""
         backbone, settings = self.frozen.backbone, self.config.settings
         layout = TurnLayout.of(backbone.chat, settings.system_prompt)
@@ -122,7 +122,7 @@ class Maker:
                     except ValueError as error:
                         faults.add(name, f"{error}: {segment.text!r}")
 
-    def _utterance(self, segment: Segment, hidden: Tensor) -> Utterance:
+    def _utterance(self, segment: Segment, hidden: Tensor) -> DecoderExample:
         """Raises ValueError for what cannot be said."""
         backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
         text = (published_normalise if self.config.compat else normalise)(segment.text)
@@ -152,31 +152,33 @@ def voice_of(name: str, threads: int = 1) -> Voice:
     return voice
 
 
-def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], Utterance | None]:
+def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], DecoderExample | None]:
     """Text -> the codes of its sound."""
 
-    def speak(text: str) -> Utterance | None:
+    def speak(text: str) -> DecoderExample | None:
         samples = resample(voice.speak(text, 0), codec.sample_rate_hz).samples
         if not len(samples):
             return None
         with torch.no_grad():
-            return Utterance(text, codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu())
+            return DecoderExample(text, codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu())
 
     return speak
 
 
-def by_latents(codec: ReferenceCodec, reads: Encoder, speaker: Speaker) -> Callable[[str], Utterance | None]:
+def by_latents(
+    codec: ReferenceCodec, reads: ConvNeXtEncoder, speaker: LatentSpeaker
+) -> Callable[[str], DecoderExample | None]:
     """Text -> the codes of the latents that Piper would make its sound of, with its phonemes and their durations.
 
     As output stage 2 may have learnt, and faster than by sound.
     """
 
-    def speak(text: str) -> Utterance | None:
+    def speak(text: str) -> DecoderExample | None:
         said = speaker.say(text)
         if said is None:
             return None
         durations = None if said.durations is None else said.durations / codec.config.stack
-        return Utterance(text, codes_of(codec, reads, said.latents).cpu(), None, said.phonemes, durations)
+        return DecoderExample(text, codes_of(codec, reads, said.latents).cpu(), None, said.phonemes, durations)
 
     return speak
 
@@ -184,19 +186,21 @@ def by_latents(codec: ReferenceCodec, reads: Encoder, speaker: Speaker) -> Calla
 # ---- kept in files ---------------------------------------------------------------------------------------------------
 
 
-def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Faults) -> list[Utterance]:
+def prepared(
+    maker: SegmentMaker, answers: Sequence[AnsweredQuestion], folder: Path, faults: SkippedSamples
+) -> list[DecoderExample]:
     """All segments of the replies. They are kept in files of some replies each, so that a run that is stopped goes on.
 
     Raises FobenchError for a folder whose files were made with another LLM, codec, prompt or segmentation.
     """
-    found: list[Utterance] = []
+    found: list[DecoderExample] = []
     for begin in range(0, len(answers), FILE):
         path = folder / f"segments-{begin // FILE:04d}.safetensors"
         batch = answers[begin : begin + FILE]
         ids = [one.id for one in batch]
         about, tensors = _kept(path, maker.about())
         if about.get("replies") != ids:
-            failed = Faults()
+            failed = SkippedSamples()
             made = dict(maker.make(batch, failed))
             tensors = {key: value for name, one in made.items() for key, value in _tensors(name, one)}
             texts = {name: (one.text, one.phonemes) for name, one in made.items()}
@@ -204,7 +208,7 @@ def prepared(maker: Maker, answers: Sequence[Answered], folder: Path, faults: Fa
             safetensors_io.save_tensors(tensors, about, path)
         faults.found.extend((where, why) for where, why in about["faults"])
         found += [
-            Utterance(
+            DecoderExample(
                 text,
                 tensors[f"{name}.codes"].long(),
                 tensors[f"{name}.hidden"],
@@ -231,7 +235,7 @@ def _kept(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return about, tensors
 
 
-def _tensors(name: str, one: Utterance) -> Iterator[tuple[str, Tensor]]:
+def _tensors(name: str, one: DecoderExample) -> Iterator[tuple[str, Tensor]]:
     assert one.hidden is not None
     yield f"{name}.codes", one.codes.short()
     yield f"{name}.hidden", one.hidden.half()

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
-from reference_model.codec.convnext import Encoder
+from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.hifigan import fused, weight_normed
 from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
@@ -37,7 +37,7 @@ def load_codec(folder: Path) -> ReferenceCodec:
     return codec.eval()
 
 
-def load_reader(folder: Path) -> Encoder:
+def load_reader(folder: Path) -> ConvNeXtEncoder:
     """What turns Piper's latents into what that codec's quantiser takes. FobenchError where it learnt from recordings."""
     codec, tensors = _codec(folder)
     found = latents_reader(codec.config)
@@ -50,13 +50,13 @@ def load_reader(folder: Path) -> Encoder:
     return found.eval()
 
 
-def latents_reader(config: CodecConfig) -> Encoder:
+def latents_reader(config: CodecConfig) -> ConvNeXtEncoder:
     """Latents of the codec's generator [B, C, stack * F] -> what its quantiser takes, as the encoder makes it of mels."""
-    return Encoder(config.generator.inputs, config.stack, config.width, config.encoder_blocks)
+    return ConvNeXtEncoder(config.generator.inputs, config.stack, config.width, config.encoder_blocks)
 
 
 @torch.no_grad()
-def codes_of(codec: ReferenceCodec, reads: Encoder, latents: Tensor) -> Tensor:
+def codes_of(codec: ReferenceCodec, reads: ConvNeXtEncoder, latents: Tensor) -> Tensor:
     """The codes [K, F] of a generator's latents [C, stack * F], which may lack a few at the end; all on the codec's device."""
     found = latents.to(codec.device).float()[None]
     lacking = -found.shape[-1] % codec.config.stack

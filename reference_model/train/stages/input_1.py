@@ -19,74 +19,74 @@ import torch
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.speech_input.adapter import AdapterConfig
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
-from reference_model.train.data.data_options import PATH, Sources, with_sources
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.data.data_options import PATH, DataSources, with_sources
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_input.ctc import (
+    CTCAdapterLearner,
     CTCLearner,
     CTCStage,
     EncoderLearner,
-    Even,
-    SpellingLearner,
-    TokenLearner,
+    LLMSpaceLearner,
+    UniformAlignmentWeight,
 )
-from reference_model.train.speech_input.initialization import WARM, Start, teacher_of
-from reference_model.train.speech_input.llm_space_ctc import Tokens
-from reference_model.train.stages.dry_run import NO_DATA, Blank, Case
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.speech_input.initialization import WARM, Initializer, teacher_of
+from reference_model.train.speech_input.llm_space_ctc import LLMTokenVocabulary
+from reference_model.train.stages.dry_run import NO_DATA, DryRunCase, NoData
+from reference_model.train.stages.stage_command import StageRun, stage_command
 
 HEAD_HZ = 25.0  # outputs a second of a head that is thrown away: enough for the units of fast speech
 
 Made = tuple[CTCLearner, dict[str, Any]]  # a learner, and what it is made of
 
 
-def unit_learner(start: Start, teacher: WhisperStreamingEncoder | None, units_file: Path) -> Made:
+def unit_learner(start: Initializer, teacher: WhisperStreamingEncoder | None, units_file: Path) -> Made:
     """For an adapter that spells, or for the encoder alone."""
     encoder, units = start.encoder(), start.units(units_file)
-    if isinstance(start.config.adapter, SpellingConfig):
+    if isinstance(start.config.adapter, CTCAdapterConfig):
         config = replace(start.config.adapter, units=units.merges)
         adapter = config.build()
         start.give(adapter, "adapter", config)
-        return SpellingLearner(encoder, adapter, teacher), {"adapter": asdict(config)}
+        return CTCAdapterLearner(encoder, adapter, teacher), {"adapter": asdict(config)}
     stride = max(1, round(encoder.frame_rate_hz / HEAD_HZ))
-    config = SpellingConfig(encoder.size, units.merges, kernel=3 * stride, stride=stride, hidden=encoder.size)
+    config = CTCAdapterConfig(encoder.size, units.merges, kernel=3 * stride, stride=stride, hidden=encoder.size)
     head = config.build()
     start.give(head, "head", config)
     return EncoderLearner(encoder, head, teacher), {"head": asdict(config)}
 
 
-def token_learner(start: Start, teacher: WhisperStreamingEncoder | None, frozen: Frozen) -> Made:
+def token_learner(start: Initializer, teacher: WhisperStreamingEncoder | None, frozen: FrozenLLM) -> Made:
     """For an adapter whose outputs are rows, in the space of the LLM's embeddings."""
     config = start.config.adapter
     if not isinstance(config, AdapterConfig):
         raise FobenchError(f"--space llm is for adapters of kind rows; that of {start.config.name} spells.")
     encoder, adapter = start.encoder(), config.build()
     start.give(adapter, "adapter", config)
-    tokens = Tokens.of(frozen.backbone, [entry.text for entry in start.corpus.entries])
-    learner = TokenLearner(encoder, adapter, tokens, frozen.embed(tokens.ids), teacher)
+    tokens = LLMTokenVocabulary.of(frozen.backbone, [entry.text for entry in start.corpus.entries])
+    learner = LLMSpaceLearner(encoder, adapter, tokens, frozen.embed(tokens.ids), teacher)
     if start.earlier:
         start.earlier.fill(learner.space, "space")
     return learner, {"adapter": asdict(config), "tokens": list(tokens.ids), "backbone": frozen.backbone.name}
 
 
-def sample_input_1(case: Case) -> Sample:
+def sample_input_1(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: clips of speech, with the teacher's features where the encoder stays near them."""
     teacher = None
     if isinstance(case.config.encoder, WhisperConfig) and case.options.get("near") is not False:
         with case.device:
             teacher = WhisperConfig().build()
         teacher.requires_grad_(False).eval()
-    start: Any = Blank(case)
+    start: Any = NoData(case)
     if case.options.get("space") == "llm":
         learner, _ = token_learner(start, teacher, case.frozen())
     else:
         learner, _ = unit_learner(start, teacher, Path())
     batch = case.heard(learner.encoder, clean=teacher is not None)
-    return Sample(CTCStage(learner, NO_DATA, (), {}, Even()), batch, case.said())
+    return DryRunBatch(CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight()), batch, case.said())
 
 
 @stage_command(
@@ -112,8 +112,8 @@ def sample_input_1(case: Case) -> Sample:
 @click.option("--backbone", help="LLM of --space llm.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: Order,
-    sources: Sources,
+    order: StageRun,
+    sources: DataSources,
     near: bool | None,
     dynamic: bool,
     even: float,
@@ -131,9 +131,9 @@ def main(
     config = order.config
     near = isinstance(config.encoder, WhisperConfig) if near is None else near
     teacher = teacher_of(config) if near else None
-    start = Start(config, sources.corpus(RATE_HZ), Earlier.read(init) if init else None)
+    start = Initializer(config, sources.corpus(RATE_HZ), PretrainedWeights.read(init) if init else None)
     if space == "llm":
-        frozen = Frozen.of_model(config, backbone, backbone_args, "cpu")  # only its embeddings are needed
+        frozen = FrozenLLM.of_model(config, backbone, backbone_args, "cpu")  # only its embeddings are needed
         learner, parts = token_learner(start, teacher, frozen)
     else:
         learner, parts = unit_learner(start, teacher, order.out / "units.json")
@@ -150,7 +150,9 @@ def main(
     about = {"encoder": asdict(encoder.config), **parts, "near": near}
     valid = sources.valid_sets(listening)
     placed = sources.placed(listening, order.device)
-    stage = CTCStage(learner, placed, valid, about, Even(even, even_steps), WARM if start.warm else 1.0)
+    stage = CTCStage(
+        learner, placed, valid, about, UniformAlignmentWeight(even, even_steps), WARM if start.warm else 1.0
+    )
     hours, count = start.corpus.hours, sum(p.numel() for p in learner.parameters())
     click.echo(f"{len(start.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
     (order.in_process() if sources.on_device else order).train(stage)

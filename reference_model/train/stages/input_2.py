@@ -20,17 +20,17 @@ from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.speech_input.adapter import AdapterConfig
 from reference_model.speech_input.log_mel import RATE_HZ
-from reference_model.train.data.data_options import PATH, Sources, with_sources
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.speech_input.initialization import WARM, Start
-from reference_model.train.speech_input.llm_transcription import TranscribingLearner, TranscribingStage
-from reference_model.train.stages.dry_run import NO_DATA, Blank, Case
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.data.data_options import PATH, DataSources, with_sources
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.speech_input.initialization import WARM, Initializer
+from reference_model.train.speech_input.llm_transcription import TranscriptionLearner, TranscriptionStage
+from reference_model.train.stages.dry_run import NO_DATA, DryRunCase, NoData
+from reference_model.train.stages.stage_command import StageRun, stage_command
 
 
-def learner(start: Start, frozen: Frozen) -> TranscribingLearner:
+def learner(start: Initializer, frozen: FrozenLLM) -> TranscriptionLearner:
     """With what the earlier training has of encoder, adapter and prompt; the rest is new."""
     config = start.config
     if not isinstance(config.adapter, AdapterConfig):
@@ -40,15 +40,15 @@ def learner(start: Start, frozen: Frozen) -> TranscribingLearner:
     encoder, adapter = start.encoder(), config.adapter.build()
     start.give(adapter, "adapter", config.adapter)
     prompt = torch.randn(config.prompts, config.llm_size) * 0.02
-    return TranscribingLearner(encoder, adapter, start.tensor("prompt", prompt), frozen)
+    return TranscriptionLearner(encoder, adapter, start.tensor("prompt", prompt), frozen)
 
 
-def sample_input_2(case: Case) -> Sample:
+def sample_input_2(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: clips of speech, to be transcribed by the LLM."""
-    start: Any = Blank(case)
+    start: Any = NoData(case)
     module = learner(start, case.frozen())
-    stage = TranscribingStage(module, NO_DATA, (), {})
-    return Sample(stage, case.heard(module.encoder, clean=False), case.said())
+    stage = TranscriptionStage(module, NO_DATA, (), {})
+    return DryRunBatch(stage, case.heard(module.encoder, clean=False), case.said())
 
 
 @stage_command(
@@ -68,8 +68,8 @@ def sample_input_2(case: Case) -> Sample:
 @click.option("--backbone", help="The frozen LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: Order,
-    sources: Sources,
+    order: StageRun,
+    sources: DataSources,
     init: Path | None,
     dynamic: bool,
     backbone: str | None,
@@ -79,8 +79,8 @@ def main(
     torch.manual_seed(order.loop.seed)
     config, device = order.config, PartialState().device
     corpus = sources.corpus(RATE_HZ)
-    start = Start(config, corpus, Earlier.read(init) if init else None)
-    frozen = Frozen.of_model(config, backbone, backbone_args, device)
+    start = Initializer(config, corpus, PretrainedWeights.read(init) if init else None)
+    frozen = FrozenLLM.of_model(config, backbone, backbone_args, device)
     module = learner(start, frozen)
     listening = sources.listening(corpus, module.encoder, order.loop.seed, dynamic, clean=False)
     about = {
@@ -90,7 +90,7 @@ def main(
         "backbone": frozen.backbone.name,
     }
     placed = sources.placed(listening, order.device)
-    stage = TranscribingStage(module, placed, sources.valid_sets(listening), about, WARM if start.warm else 1.0)
+    stage = TranscriptionStage(module, placed, sources.valid_sets(listening), about, WARM if start.warm else 1.0)
     count = sum(p.numel() for p in module.parameters())
     click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
     (order.in_process() if sources.on_device else order).train(stage)

@@ -30,20 +30,20 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni, new_prompt
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, REPLY, Blank, Case
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, REPLY, DryRunCase, NoData
+from reference_model.train.stages.stage_command import StageRun, stage_command
 from reference_model.train.texts.llm_sentences import read_lines
 from reference_model.train.turn_taking import head_metrics
-from reference_model.train.turn_taking.example_sources import DETECTORS, Material
-from reference_model.train.turn_taking.head_feature_cache import Store, fingerprint
-from reference_model.train.turn_taking.head_features import Impression, Observer
-from reference_model.train.turn_taking.head_training import Judged, StateLearner, StateStage, verdicts_of
-from reference_model.train.turn_taking.prompt_tuning import ConversingLearner, ConversingStage, Exchange
-from reference_model.train.turn_taking.vad_turns import Opened
-from reference_model.turn_taking.state_head import State, StateHead
+from reference_model.train.turn_taking.example_sources import DETECTORS, ExampleSources
+from reference_model.train.turn_taking.head_feature_cache import HeadFeatureCache, fingerprint
+from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, HeadFeatures
+from reference_model.train.turn_taking.head_training import HeadBatch, StateHeadLearner, StateHeadStage, verdicts_of
+from reference_model.train.turn_taking.prompt_tuning import Exchange, PromptTuningLearner, PromptTuningStage
+from reference_model.train.turn_taking.vad_turns import VadTurn
+from reference_model.turn_taking.state_head import StateHead, TurnState
 
 PASTS = 24  # conversations that turns go on with
 PROMPTS = "prompts"  # folder of their training, where the head learns after them
@@ -54,22 +54,25 @@ STATES = "states.json"
 class Task:
     """A model, what it is to learn from, and where to."""
 
-    order: Order
+    order: StageRun
     model: FreezeOmni
-    frozen: Frozen
-    material: Material
+    frozen: FrozenLLM
+    material: ExampleSources
     replies: dict[str, str]  # by question
     counts: dict[str, int]  # situations of each split
     workers: int
 
-    def impressions(self, split: str) -> list[Impression]:
+    def impressions(self, split: str) -> list[HeadFeatures]:
         """Of all situations of a split, from files where they have been made before."""
         pasts = list(self.replies.items())[:PASTS]
         openings = self.material.openings(self.model, split, len(pasts))
         corpus, count = openings.pools.corpus, self.counts[split]
         print(f"{split}: {len(corpus)} clips, {corpus.hours:.1f} h, {len(corpus.faults)} skipped", flush=True)
         made_of = {**fingerprint(self.model, corpus), "pasts": pasts, "chances": openings.pools.chances}
-        observer, store = Observer(self.model, self.frozen, pasts), Store(self.order.out / split, made_of)
+        observer, store = (
+            HeadFeatureExtractor(self.model, self.frozen, pasts),
+            HeadFeatureCache(self.order.out / split, made_of),
+        )
         return store.filled(
             observer, openings, count, self.workers, lambda done: print(f"{done} of {count} situations", flush=True)
         )
@@ -79,18 +82,20 @@ class Task:
         model = self.model
         valid, train = self.impressions("valid"), self.impressions("train")
         chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
-        self.order.train(StateStage(StateLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about()))
+        self.order.train(
+            StateHeadStage(StateHeadLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about())
+        )
 
     def conversing(self, distil: bool) -> None:
         """Prompts and head learn through the LLM."""
-        learner = ConversingLearner(self.model, self.frozen, distil)
+        learner = PromptTuningLearner(self.model, self.frozen, distil)
         known = self.replies.__contains__
         openings = self.material.openings(self.model, "train", asked=known)
         unheard = self.material.openings(self.model, "valid")
         if not learner.observer.flows:
             openings, unheard = (replace(one, pools=one.pools.asking(known)) for one in (openings, unheard))
         valid = [unheard[number] for number in range(self.counts["valid"])]
-        stage = ConversingStage(learner, openings, valid, self.replies, self.counts["train"], self.about())
+        stage = PromptTuningStage(learner, openings, valid, self.replies, self.counts["train"], self.about())
         folder = self.order.out if learner.observer.flows else self.order.out / PROMPTS
         replace(self.order, out=folder, loop=replace(self.order.loop, workers=self.workers)).train(stage)
         self.frozen.check_unchanged()
@@ -115,7 +120,7 @@ def model_of(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
     """(a model, whether it is whole): a whole model's checkpoint, or a new one with an earlier stage's encoder and adapter."""
     if str(path).startswith(loading.UNTRAINED):
         return loading.load(path, device="cpu"), True
-    earlier = Earlier.read(path)
+    earlier = PretrainedWeights.read(path)
     if "llm_size" in earlier.config and "encoder" in earlier.config:
         return loading.load(earlier.path, device="cpu"), True
     data = config.to_json()
@@ -137,7 +142,7 @@ def with_fresh_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> 
     return model
 
 
-def sample_input_3(case: Case) -> Sample:
+def sample_input_3(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: turns with replies, or, for a model without prompts, the state head's cached inputs."""
     config = case.config
     if not config.prompts:
@@ -145,26 +150,26 @@ def sample_input_3(case: Case) -> Sample:
     with case.device:
         model = FreezeOmni(replace(config, codec=replace(config.codec)))
     model.codec = model.decoder = nn.Identity()  # neither is there
-    learner = ConversingLearner(model, case.frozen(), bool(case.options.get("distil")))
+    learner = PromptTuningLearner(model, case.frozen(), bool(case.options.get("distil")))
     chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
     chunks = round(CLIP_S / chunk_s)
     features = torch.zeros(chunks * model.encoder.chunk, model.encoder.front.mels)
     since = torch.arange(chunks) * chunk_s - CLIP_S
-    turn = Opened("question", State.ANSWER, features, None, 0, since, case.text)
+    turn = VadTurn("question", TurnState.ANSWER, features, None, 0, since, case.text)
     batch = [Exchange(turn, tuple(range(8, 8 + REPLY)))] * case.clips()
-    return Sample(ConversingStage(learner, NO_DATA, (), {}, 0), batch, case.said(noun="turns"))
+    return DryRunBatch(PromptTuningStage(learner, NO_DATA, (), {}, 0), batch, case.said(noun="turns"))
 
 
-def _sample_state_head(case: Case) -> Sample:
+def _sample_state_head(case: DryRunCase) -> DryRunBatch:
     """A batch of the state head alone: vectors [B, chunks, LLM size + evidence] that were computed before."""
-    config, encoder = case.config, Blank(case).encoder()
+    config, encoder = case.config, NoData(case).encoder()
     chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
     chunks, evidence = round(CLIP_S / chunk_s), config.adapter.evidence
     with case.device:
-        learner = StateLearner(StateHead(config.llm_size, evidence, config.state_middle))
+        learner = StateHeadLearner(StateHead(config.llm_size, evidence, config.state_middle))
     vectors = torch.zeros(case.clips(), chunks, config.llm_size + evidence, device=case.device)
-    batch = Judged(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
-    return Sample(StateStage(learner, (), (), chunk_s), batch, case.said(noun="turns"))
+    batch = HeadBatch(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
+    return DryRunBatch(StateHeadStage(learner, (), (), chunk_s), batch, case.said(noun="turns"))
 
 
 @stage_command("small", sample=sample_input_3, lr=1e-3, steps=2000, warmup=50, batch_s=200.0, validate_every=250)
@@ -186,7 +191,7 @@ def _sample_state_head(case: Case) -> Sample:
 @named_args("--backbone-args", "backbone")
 @click.option("--evaluate", is_flag=True, help="Only judge the model of --init, as it is.")
 def main(
-    order: Order,
+    order: StageRun,
     init: Path,
     data: Sequence[Path],
     real: Sequence[Path],
@@ -209,10 +214,10 @@ def main(
     if not evaluate:
         prompts = model.config.prompts or (order.config.prompts if known else 0)
         model = with_fresh_head(model, order.config.state_middle, prompts, order.loop.seed)
-    frozen, model = Frozen.of_model(model.config, backbone, backbone_args, device), model.to(device)
+    frozen, model = FrozenLLM.of_model(model.config, backbone, backbone_args, device), model.to(device)
     if not str(init).startswith(loading.UNTRAINED):
-        Earlier.read(init).check_backbone(frozen.backbone.name)
-    material = Material(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
+        PretrainedWeights.read(init).check_backbone(frozen.backbone.name)
+    material = ExampleSources(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
     counts = {"train": count, "valid": max(1, count // 10)}
     task = Task(order, model, frozen, material, known, counts, workers)
     if not evaluate:

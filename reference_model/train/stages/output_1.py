@@ -26,22 +26,22 @@ from fobench.errors import FobenchError
 from reference_model.codec.hifigan import PIPER_GENERATOR
 from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.engine.trainer import in_full, to_device
 from reference_model.train.speech_output.codec_training import (
-    WaveLearner,
-    WaveStage,
+    WaveformCodecLearner,
+    WaveformCodecStage,
     learning,
     trainable,
     used,
     valid_of,
 )
-from reference_model.train.speech_output.discriminators import AdversaryConfig
+from reference_model.train.speech_output.discriminators import DiscriminatorConfig
 from reference_model.train.speech_output.stage_checkpoints import latents_reader
-from reference_model.train.stages.dry_run import Blank, Case
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.stages.dry_run import DryRunCase, NoData
+from reference_model.train.stages.stage_command import StageRun, stage_command
 from reference_model.train.synthesis import piper_latents
 
 FRAMES = 64  # codec frames of a crop
@@ -51,16 +51,16 @@ COMMITMENT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class SpeechLatents:
     """Speech [T] and its latents [C, T / 256]."""
 
     audio: Tensor
     latents: Tensor
 
 
-def read(folder: Path) -> list[Pair]:
+def read(folder: Path) -> list[SpeechLatents]:
     """Every pair in the folder that has its sound. FobenchError where there are too few."""
-    found = [Pair(one.audio, one.latents) for one in piper_latents.read(folder) if one.audio is not None]
+    found = [SpeechLatents(one.audio, one.latents) for one in piper_latents.read(folder) if one.audio is not None]
     if len(found) < 2:
         raise FobenchError(f"{folder} holds {len(found)} pairs of sound and latents. Make them without --silent.")
     return found
@@ -78,7 +78,7 @@ class CodecLearner(nn.Module):
         self._mels = codec.mels
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, batch: Pair) -> dict[str, Tensor]:
+    def forward(self, batch: SpeechLatents) -> dict[str, Tensor]:
         """Crops: audio [B, T], latents [B, C, F]."""
         audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
         with in_full(audio.device):
@@ -102,21 +102,21 @@ class CodecStage:
     """Crops of pairs."""
 
     module: CodecLearner
-    pairs: list[Pair]
-    valid: list[Pair]
+    pairs: list[SpeechLatents]
+    valid: list[SpeechLatents]
     seed: int = 0
     name: str = "output-1"
     about: dict[str, Any] = field(default_factory=dict)
 
-    def batches(self, loop: Loop) -> Batches:
-        return Batches([1.0] * len(self.pairs), CROPS, CROPS, loop.seed)
+    def batches(self, loop: LoopConfig) -> BatchSampler:
+        return BatchSampler([1.0] * len(self.pairs), CROPS, CROPS, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Pair:
+    def load(self, indices: Sequence[int], epoch: int) -> SpeechLatents:
         rng = np.random.default_rng([self.seed, epoch, indices[0]])
         crops = [crop(self.pairs[i], rng) for i in indices]
-        return Pair(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
+        return SpeechLatents(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:
@@ -126,13 +126,13 @@ class CodecStage:
     def validate(self) -> dict[str, float]:
         rng = np.random.default_rng(0)
         crops = [crop(pair, rng) for pair in self.valid]
-        batch = Pair(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
+        batch = SpeechLatents(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
         found = self.module(batch)
         means = {name: float(found[name] / found["count"]) for name in ("heard", "known")}
         return {**means, **used(self.module.quantizer.counts)}
 
 
-def crop(pair: Pair, rng: np.random.Generator) -> Pair:
+def crop(pair: SpeechLatents, rng: np.random.Generator) -> SpeechLatents:
     """FRAMES codec frames of a pair, silence behind a short one."""
     frames = 2 * FRAMES
     begin = 2 * int(rng.integers(max(1, (pair.latents.shape[1] - frames) // 2 + 1)))
@@ -141,7 +141,7 @@ def crop(pair: Pair, rng: np.random.Generator) -> Pair:
     short = frames - latents.shape[1]
     if short > 0:  # the last frame again and again: near silence
         latents = torch.cat([latents, latents[:, -1:].expand(-1, short)], 1)
-    return Pair(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
+    return SpeechLatents(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
 
 
 def from_latents(config: CodecConfig, folder: Path) -> CodecStage:
@@ -155,16 +155,18 @@ def from_latents(config: CodecConfig, folder: Path) -> CodecStage:
 
 
 def from_recordings(
-    config: CodecConfig, data: Sequence[Path], adversary: AdversaryConfig | None, frames: int
-) -> WaveStage:
+    config: CodecConfig, data: Sequence[Path], adversary: DiscriminatorConfig | None, frames: int
+) -> WaveformCodecStage:
     """FobenchError where there is no clip to learn from, or none to validate with."""
     corpus = Corpus.open(data, config.sample_rate_hz)
     train, valid = valid_of(corpus, data, VALID)
     click.echo(f"{len(train):,} clips, {train.hours:.1f} h", err=True)
-    return WaveStage(WaveLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames)
+    return WaveformCodecStage(
+        WaveformCodecLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames
+    )
 
 
-def sample_output_1(case: Case) -> Sample:
+def sample_output_1(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: crops of recordings, or of sound and latents of a published generator."""
     config, options = trainable(case.config.codec), case.options
     frames = options.get("frames") or FRAMES
@@ -174,15 +176,15 @@ def sample_output_1(case: Case) -> Sample:
             learner = CodecLearner(config.build())
         count = CROPS // case.devices
         latents = torch.randn(count, config.generator.inputs, frames * config.stack, device=case.device)
-        pair = Pair(torch.zeros(count, samples, device=case.device), latents)
-        return Sample(CodecStage(learner, [], []), pair, f"{count} crops, {count * seconds:.0f} s", True)
-    width = options.get("width") or AdversaryConfig().width
-    adversary = AdversaryConfig(width) if options.get("adversarial") else None
+        pair = SpeechLatents(torch.zeros(count, samples, device=case.device), latents)
+        return DryRunBatch(CodecStage(learner, [], []), pair, f"{count} crops, {count * seconds:.0f} s", True)
+    width = options.get("width") or DiscriminatorConfig().width
+    adversary = DiscriminatorConfig(width) if options.get("adversarial") else None
     with case.device:
-        waves = WaveLearner(config.build(), adversary)
-    stage = WaveStage(waves, Blank.corpus, Blank.corpus, config, adversary, frames)
+        waves = WaveformCodecLearner(config.build(), adversary)
+    stage = WaveformCodecStage(waves, NoData.corpus, NoData.corpus, config, adversary, frames)
     audio = torch.zeros(case.clips(seconds), samples, device=case.device)
-    return Sample(stage, audio, case.said(seconds, "crops"), in_full=True)
+    return DryRunBatch(stage, audio, case.said(seconds, "crops"), in_full=True)
 
 
 @stage_command(config="small", sample=sample_output_1, steps=6000, lr=1e-3, warmup=100, validate_every=500)
@@ -192,10 +194,15 @@ def sample_output_1(case: Case) -> Sample:
 @click.option("--latents", "folder", type=click.Path(path_type=Path), help="Folder of train.latents, instead.")
 @click.option("--adversarial", is_flag=True, help="Recordings: discriminators judge the sound, too.")
 @click.option(
-    "--width", default=AdversaryConfig().width, show_default=True, help="Channels of the discriminators' first layers."
+    "--width",
+    default=DiscriminatorConfig().width,
+    show_default=True,
+    help="Channels of the discriminators' first layers.",
 )
 @click.option("--frames", default=FRAMES, show_default=True, help="Recordings: codec frames of a crop.")
-def main(order: Order, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int) -> None:
+def main(
+    order: StageRun, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int
+) -> None:
     """Trains output stage 1: the codec, from recordings or from a published generator's latents."""
     torch.manual_seed(order.loop.seed)
     if bool(data) == bool(folder):
@@ -204,7 +211,7 @@ def main(order: Order, data: Sequence[Path], folder: Path | None, adversarial: b
     if folder:
         order.train(from_latents(config, folder))
     else:
-        order.train(from_recordings(config, data, AdversaryConfig(width) if adversarial else None, frames))
+        order.train(from_recordings(config, data, DiscriminatorConfig(width) if adversarial else None, frames))
 
 
 if __name__ == "__main__":

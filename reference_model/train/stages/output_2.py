@@ -22,20 +22,20 @@ from torch import Tensor
 
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
-from reference_model.codec.convnext import Encoder
+from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output.codec_training import trainable, valid_of
 from reference_model.train.speech_output.decoder_training import (
-    Reader,
-    SpeakingLearner,
-    SpeakingStage,
-    Spoken,
-    Utterance,
+    DecoderBatch,
+    DecoderExample,
+    SpeechDecoderLearner,
+    SpeechDecoderStage,
+    TextReader,
     collate,
     embeddings_of,
 )
@@ -46,15 +46,15 @@ from reference_model.train.speech_output.stage_checkpoints import (
     load_codec,
     load_reader,
 )
-from reference_model.train.stages.dry_run import CLIP_S, Case
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.stages.dry_run import CLIP_S, DryRunCase
+from reference_model.train.stages.stage_command import StageRun, stage_command
 from reference_model.train.synthesis import piper_latents
 
 PATH = click.Path(path_type=Path)
 VALID = 300  # items kept aside
 
 
-def spoken(codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path) -> list[Utterance]:
+def spoken(codec: ReferenceCodec, reads: ConvNeXtEncoder, folder: Path, cache: Path) -> list[DecoderExample]:
     """The texts of a folder of latents with their codes [K, F], int16, phonemes and durations, kept in a file."""
     if not cache.is_file():
         told: dict[str, list[str]] = {"texts": [], "phonemes": []}
@@ -72,11 +72,11 @@ def spoken(codec: ReferenceCodec, reads: Encoder, folder: Path, cache: Path) -> 
         texts, phonemes = (json.loads(file.metadata()[key]) for key in ("texts", "phonemes"))
         durations = [file.get_tensor(f"{i}.durations") if said else None for i, said in enumerate(phonemes)]
         codes = [file.get_tensor(str(i)) for i in range(len(texts))]
-        return [Utterance(t, c, None, p, d) for t, c, p, d in zip(texts, codes, phonemes, durations, strict=True)]
+        return [DecoderExample(t, c, None, p, d) for t, c, p, d in zip(texts, codes, phonemes, durations, strict=True)]
 
 
 @torch.no_grad()
-def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[Utterance]:
+def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[DecoderExample]:
     """Every clip's text and codes [K, F], int16, kept in a file; clips that cannot be read are left out."""
     found: dict[str, Tensor] = {}
     if cache.is_file():
@@ -90,7 +90,7 @@ def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[Utteranc
             found[corpus.entries[index].id] = codec.encode(audio)[0].short().cpu()
     if missing:
         save_file(found, cache, {"codec": fingerprint(codec)})
-    return [Utterance(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
+    return [DecoderExample(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
 
 
 def _opened(cache: Path, codec: ReferenceCodec) -> Any:
@@ -101,7 +101,9 @@ def _opened(cache: Path, codec: ReferenceCodec) -> Any:
     return file
 
 
-def fit(items: Sequence[Utterance], reader: Reader, longest: int, faults: Faults) -> list[Utterance]:
+def fit(
+    items: Sequence[DecoderExample], reader: TextReader, longest: int, faults: SkippedSamples
+) -> list[DecoderExample]:
     """Those that can be learnt from: with something to say, of at most so many frames; the others go to `faults`."""
     found = []
     for number, one in enumerate(items):
@@ -115,8 +117,8 @@ def fit(items: Sequence[Utterance], reader: Reader, longest: int, faults: Faults
 
 
 def from_recordings(
-    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: Reader, longest: int, faults: Faults
-) -> tuple[list[Utterance], list[Utterance]]:
+    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: TextReader, longest: int, faults: SkippedSamples
+) -> tuple[list[DecoderExample], list[DecoderExample]]:
     """(to train on, kept aside): the clips of shards and manifests, their codes kept in `out`."""
     found = []
     for name, corpus in zip(
@@ -127,7 +129,7 @@ def from_recordings(
     return found[0], found[1]
 
 
-def sample_output_2(case: Case) -> Sample:
+def sample_output_2(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: texts with their codes, without the LLM's hidden states."""
     config = replace(case.config.decoder, thoughts=False)
     if case.options.get("letters") is False:
@@ -135,22 +137,22 @@ def sample_output_2(case: Case) -> Sample:
     if False in (case.options.get("letters"), case.options.get("phonemes")):
         config = replace(config, phonetic=False, paced=False)
     learner, batch, reader = speaking_parts(case, config)
-    return Sample(SpeakingStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
+    return DryRunBatch(SpeechDecoderStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
 
 
 def speaking_parts(
-    case: Case, config: SpeechDecoderConfig, hidden: Tensor | None = None
-) -> tuple[SpeakingLearner, Spoken, Reader]:
+    case: DryRunCase, config: SpeechDecoderConfig, hidden: Tensor | None = None
+) -> tuple[SpeechDecoderLearner, DecoderBatch, TextReader]:
     """(module, batch, reader) of a dry run. `hidden` [n, D]: the LLM's states of each text, for prefix tuning."""
     frozen = case.frozen()
     with case.device:
         decoder = SpeechDecoder(config)
-    reader = Reader(frozen.backbone, case.config, phonetic=config.phonetic)
+    reader = TextReader(frozen.backbone, case.config, phonetic=config.phonetic)
     frames = round(CLIP_S * trainable(case.config.codec).frame_rate_hz)
     codes = torch.zeros(config.codebooks, frames, dtype=torch.int64)
     lasting = torch.full((len(case.text),), frames / len(case.text))
-    said = Utterance(case.text, codes, hidden, case.text, lasting)
-    learner = SpeakingLearner(decoder, embeddings_of(frozen))
+    said = DecoderExample(case.text, codes, hidden, case.text, lasting)
+    learner = SpeechDecoderLearner(decoder, embeddings_of(frozen))
     return learner, collate(reader, [said] * case.clips()), reader
 
 
@@ -178,7 +180,7 @@ def speaking_parts(
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: Order,
+    order: StageRun,
     data: Sequence[Path],
     folder: Path | None,
     codec_folder: Path,
@@ -192,7 +194,7 @@ def main(
     torch.manual_seed(order.loop.seed)
     if bool(data) == bool(folder):
         raise FobenchError("Give recordings (--data), or the voice's latents (--latents): one of the two.")
-    state, faults = PartialState(), Faults()
+    state, faults = PartialState(), SkippedSamples()
     codec, wanted = load_codec(codec_folder).to(state.device), order.config.decoder
     config = replace(wanted, thoughts=False, characters=wanted.characters if letters else 0)  # stage 3 adds thoughts
     timed = phonemes and letters
@@ -200,8 +202,8 @@ def main(
     if config.paced and not folder:
         raise FobenchError("Recordings do not tell how long each phoneme lasts: give --latents, or --spelt.")
     check_codes(codec, config)
-    frozen = Frozen.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
-    reader = Reader(frozen.backbone, order.config, phonetic=config.phonetic)
+    frozen = FrozenLLM.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
+    reader = TextReader(frozen.backbone, order.config, phonetic=config.phonetic)
     with state.main_process_first():
         if folder:
             reads = load_reader(codec_folder).to(state.device)
@@ -216,8 +218,8 @@ def main(
         raise FobenchError(f"Too few texts to learn from and to validate with. {len(faults)} were left out:\n{faults}")
     seconds = sum(one.codes.shape[1] for one in train) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} texts, {seconds / 3600:.1f} h", err=True)
-    module = SpeakingLearner(SpeechDecoder(config), embeddings_of(frozen))
-    stage = SpeakingStage(
+    module = SpeechDecoderLearner(SpeechDecoder(config), embeddings_of(frozen))
+    stage = SpeechDecoderStage(
         module, reader, train, valid, codec.config.frame_rate_hz, join, {"decoder": asdict(config)}, faults=faults
     )
     order.train(stage)

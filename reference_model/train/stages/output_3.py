@@ -20,19 +20,19 @@ from accelerate import PartialState
 
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.loop_config import Loop
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.loop_config import LoopConfig
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import reply_segments
 from reference_model.train.speech_output.decoder_training import (
-    Reader,
-    SpeakingLearner,
-    SpeakingStage,
-    Utterance,
+    DecoderExample,
+    SpeechDecoderLearner,
+    SpeechDecoderStage,
+    TextReader,
     embeddings_of,
 )
-from reference_model.train.speech_output.reply_segments import Answered, Maker
+from reference_model.train.speech_output.reply_segments import AnsweredQuestion, SegmentMaker
 from reference_model.train.speech_output.stage_checkpoints import (
     check_codes,
     fingerprint,
@@ -41,10 +41,10 @@ from reference_model.train.speech_output.stage_checkpoints import (
     load_reader,
     thoughtful,
 )
-from reference_model.train.stages.dry_run import CLIP_S, LETTERS_S, Case
+from reference_model.train.stages.dry_run import CLIP_S, LETTERS_S, DryRunCase
 from reference_model.train.stages.output_2 import speaking_parts
-from reference_model.train.stages.stage_command import Order, stage_command
-from reference_model.train.synthesis.piper_latents import NOISE, Speaker
+from reference_model.train.stages.stage_command import StageRun, stage_command
+from reference_model.train.synthesis.piper_latents import NOISE, LatentSpeaker
 
 PATH = click.Path(path_type=Path)
 LEARNS = "decoder.prefix."
@@ -52,17 +52,17 @@ READ = ("attention_norm.", "key.", "value.")  # of the prefix network's last lay
 VALID = 0.04  # share of the replies kept aside where no question of the validation split is among them
 
 
-class PrefixStage(SpeakingStage):
+class PrefixStage(SpeechDecoderStage):
     """Segments with thoughts; all but the prefix network is frozen."""
 
     def __init__(
         self,
-        module: SpeakingLearner,
-        reader: Reader,
-        train: list[Utterance],
-        valid: list[Utterance],
+        module: SpeechDecoderLearner,
+        reader: TextReader,
+        train: list[DecoderExample],
+        valid: list[DecoderExample],
         frame_rate_hz: float,
-        faults: Faults,
+        faults: SkippedSamples,
     ) -> None:
         about = {"decoder": asdict(module.decoder.config)}
         super().__init__(module, reader, train, valid, frame_rate_hz, about=about, name="output-3", faults=faults)
@@ -71,7 +71,7 @@ class PrefixStage(SpeakingStage):
             used = not name.startswith(last) or name.removeprefix(last).startswith(READ)
             parameter.requires_grad_(name.startswith(LEARNS) and used)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": [p for p in self.module.parameters() if p.requires_grad], "lr": loop.lr}]
 
     @torch.no_grad()
@@ -81,7 +81,7 @@ class PrefixStage(SpeakingStage):
         return {**self.scores(self.valid), "loss_without": self.scores(bare)["loss"]}
 
 
-def shared(answers: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]:
+def shared(answers: Sequence[AnsweredQuestion]) -> tuple[list[AnsweredQuestion], list[AnsweredQuestion]]:
     """(to train on, kept aside): by the questions' split, or else the last ones."""
     valid = [one for one in answers if one.split == "valid"] or list(answers[-max(1, round(VALID * len(answers))) :])
     kept = {one.id for one in valid}
@@ -93,12 +93,12 @@ def shared(answers: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]
     return train, valid
 
 
-def sample_output_3(case: Case) -> Sample:
+def sample_output_3(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: reply segments with the LLM's hidden states."""
     config = replace(case.config.decoder, thoughts=True)
     hidden = torch.zeros(int(CLIP_S * LETTERS_S) // 4, case.config.llm_size)
     learner, batch, reader = speaking_parts(case, config, hidden)
-    return Sample(PrefixStage(learner, reader, [], [], 1.0, Faults()), batch, case.said(noun="segments"))
+    return DryRunBatch(PrefixStage(learner, reader, [], [], 1.0, SkippedSamples()), batch, case.said(noun="segments"))
 
 
 @stage_command(
@@ -124,7 +124,7 @@ def sample_output_3(case: Case) -> Sample:
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: Order,
+    order: StageRun,
     replies: Path,
     codec_folder: Path,
     speech: Path,
@@ -137,25 +137,27 @@ def main(
 ) -> None:
     """Trains output stage 3: the prefix network, which reads the LLM's hidden states."""
     torch.manual_seed(order.loop.seed)
-    state, faults = PartialState(), Faults()
+    state, faults = PartialState(), SkippedSamples()
     codec, decoder = load_codec(codec_folder), thoughtful(load_decoder(speech))
     check_codes(codec, decoder.config)
     config = replace(order.config, decoder=decoder.config)
-    frozen = Frozen.of_model(config, backbone, backbone_args, state.device)
+    frozen = FrozenLLM.of_model(config, backbone, backbone_args, state.device)
     codec = codec.to(state.device)
     if silent:
-        speak = reply_segments.by_latents(codec, load_reader(codec_folder).to(state.device), Speaker(1, True, noise))
+        speak = reply_segments.by_latents(
+            codec, load_reader(codec_folder).to(state.device), LatentSpeaker(1, True, noise)
+        )
     else:
         speak = reply_segments.by_sound(codec, reply_segments.voice_of(voice))
-    maker = Maker(frozen, speak, config, f"{fingerprint(codec)}{' by latents' if silent else ''}")
+    maker = SegmentMaker(frozen, speak, config, f"{fingerprint(codec)}{' by latents' if silent else ''}")
     train, valid = shared(reply_segments.read(replies, faults)[:limit])
     with state.main_process_first():
         sets = [
             reply_segments.prepared(maker, answers, order.out / name, faults)
             for name, answers in (("train", train), ("valid", valid))
         ]
-    module = SpeakingLearner(decoder, embeddings_of(frozen))
-    reader = Reader(frozen.backbone, config, phonetic=decoder.config.phonetic)
+    module = SpeechDecoderLearner(decoder, embeddings_of(frozen))
+    reader = TextReader(frozen.backbone, config, phonetic=decoder.config.phonetic)
     stage = PrefixStage(module, reader, *sets, codec.config.frame_rate_hz, faults)
     seconds = sum(one.codes.shape[1] for one in sets[0]) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} replies, {len(sets[0]):,} segments, {seconds / 3600:.1f} h", err=True)

@@ -22,28 +22,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fobench.errors import FobenchError
-from reference_model.speech_input.bpe_units import BLANK, Units, collapsed
-from reference_model.speech_input.ctc_adapter import SpellingAdapter, SpellingConfig
+from reference_model.speech_input.bpe_units import BLANK, BPEUnits, collapsed
+from reference_model.speech_input.ctc_adapter import CTCAdapter, CTCAdapterConfig
 from reference_model.speech_input.log_mel import RATE_HZ
-from reference_model.speech_input.second_pass import Rereader, RereaderConfig
+from reference_model.speech_input.second_pass import SecondPass, SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
-from reference_model.train.data.asr_batches import PLAIN, Listening
+from reference_model.train.data.asr_batches import PLAIN, AsrBatcher
 from reference_model.train.data.asr_validation import valid_sets, word_error_rate
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.ctc_targets import Targets, mapped, needed
-from reference_model.train.data.data_options import PATH, Sources, with_sources
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.cost_estimate import Sample
-from reference_model.train.engine.loop_config import Loop
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.speech_input.ctc import CTCStage, Even, evenness
-from reference_model.train.speech_input.second_pass_online import WholeLearner
+from reference_model.train.data.ctc_targets import CTCTargets, mapped, needed
+from reference_model.train.data.data_options import PATH, DataSources, with_sources
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.loop_config import LoopConfig
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.speech_input.ctc import CTCStage, UniformAlignmentWeight, uniform_alignment_loss
+from reference_model.train.speech_input.second_pass_online import OnlineSecondPassLearner
 from reference_model.train.stages import second_pass_features as kept
-from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, Blank, Case
-from reference_model.train.stages.second_pass_features import Ears, Framed
-from reference_model.train.stages.stage_command import Order, stage_command
+from reference_model.train.stages.dry_run import CLIP_S, NO_DATA, DryRunCase, NoData
+from reference_model.train.stages.second_pass_features import FeatureClip, FeatureExtractor
+from reference_model.train.stages.stage_command import StageRun, stage_command
 
 FRAMES_HZ, FEATURES = 50.0, 2  # the encoder's frames a second; feature frames a frame
 AROUND = (25, 50)  # feature frames of silence before and after the speech of a clip, about
@@ -51,24 +51,24 @@ MASKS, MASK = 2, 8  # spans of a clip's frames that are not shown, and how long 
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class SecondPassBatch:
     """Clips as the encoder's frames [B, T, 384] of `lengths` [B], maybe the adapter's features [B, n, F]; what is to be read."""
 
     frames: Tensor
     lengths: Tensor
     heard: Tensor | None
     texts: tuple[str, ...]
-    targets: Targets | None = None
+    targets: CTCTargets | None = None
 
-    def on(self, device: torch.device) -> Whole:
-        found: Whole = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+    def on(self, device: torch.device) -> SecondPassBatch:
+        found: SecondPassBatch = mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
         return found
 
 
-class RereadLearner(nn.Module):
+class SecondPassLearner(nn.Module):
     """The second pass; the adapter's own reading, which it corrects, is no part of it."""
 
-    def __init__(self, rereader: Rereader, adapter: SpellingAdapter) -> None:
+    def __init__(self, rereader: SecondPass, adapter: CTCAdapter) -> None:
         super().__init__()
         self.rereader, self.units = rereader, adapter.units
         self._spell = [adapter.spell.requires_grad_(False)]
@@ -78,7 +78,7 @@ class RereadLearner(nn.Module):
     def stride(self) -> int:
         return self.rereader.config.stride
 
-    def forward(self, batch: Whole) -> dict[str, Tensor]:
+    def forward(self, batch: SecondPassBatch) -> dict[str, Tensor]:
         """Sums over the clips of a batch."""
         assert batch.targets is not None
         sizes, lengths = batch.targets.sizes, batch.lengths // self.stride  # where CTC wants them: on the CPU
@@ -90,11 +90,11 @@ class RereadLearner(nn.Module):
         ctc = (losses / sizes.clamp(min=1).to(losses.device)).sum()  # a unit
         sums = {"loss": ctc, "ctc": ctc, "count": torch.tensor(float(len(batch.texts)), device=log_p.device)}
         if self.evenness:
-            sums["even"] = evenness(log_p, batch.targets, FEATURES * self.stride)
+            sums["even"] = uniform_alignment_loss(log_p, batch.targets, FEATURES * self.stride)
             sums["loss"] = ctc + self.evenness * sums["even"]
         return sums
 
-    def logits(self, batch: Whole) -> Tensor:
+    def logits(self, batch: SecondPassBatch) -> Tensor:
         frames = batch.frames.to(self.rereader.conv.weight.dtype)
         inside = torch.arange(frames.shape[1], device=frames.device) < batch.lengths[:, None].to(frames.device)
         heard = None if batch.heard is None else batch.heard.to(frames.dtype)
@@ -105,14 +105,14 @@ class RereadLearner(nn.Module):
         return logits + spell(heard)
 
     @torch.no_grad()
-    def transcripts(self, batch: Whole) -> list[str]:
+    def transcripts(self, batch: SecondPassBatch) -> list[str]:
         best = self.logits(batch.on(self.rereader.conv.weight.device)).argmax(-1).tolist()
         ends = (batch.lengths // self.stride).tolist()
         return [self.units.decode(collapsed(row[:n])) for row, n in zip(best, ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SecondPassClip:
     """One clip of a batch: what is said, frames [T, 384], maybe the adapter's features [n, F], the units of the text."""
 
     text: str
@@ -122,27 +122,27 @@ class Part:
 
 
 @dataclass(slots=True)
-class RereadStage:
+class SecondPassStage:
     """See the module."""
 
-    module: RereadLearner
-    clips: Sequence[Framed]
-    valid: Sequence[tuple[str, Sequence[Whole]]]
+    module: SecondPassLearner
+    clips: Sequence[FeatureClip]
+    valid: Sequence[tuple[str, Sequence[SecondPassBatch]]]
     about: dict[str, Any]
-    even: Even
-    faults: Faults
+    even: UniformAlignmentWeight
+    faults: SkippedSamples
     seed: int = 0
     name: str = "reread"
 
-    def batches(self, loop: Loop) -> Batches:
-        return Batches([clip.frames / FRAMES_HZ for clip in self.clips], loop.batch_s, loop.batch_most, loop.seed)
+    def batches(self, loop: LoopConfig) -> BatchSampler:
+        return BatchSampler([clip.frames / FRAMES_HZ for clip in self.clips], loop.batch_s, loop.batch_most, loop.seed)
 
-    def load(self, indices: Sequence[int], epoch: int) -> Whole | None:
+    def load(self, indices: Sequence[int], epoch: int) -> SecondPassBatch | None:
         rng = np.random.default_rng([self.seed, epoch, indices[0]])
         found = [one for i in indices if (one := self._clip(self.clips[i], rng)) is not None]
         return collate(found, self.module.units) if found else None
 
-    def _clip(self, clip: Framed, rng: np.random.Generator) -> Part | None:
+    def _clip(self, clip: FeatureClip, rng: np.random.Generator) -> SecondPassClip | None:
         """With some frames not shown."""
         units, room = self.module.units.encode(clip.text), clip.frames // self.module.stride
         if not units or needed(units) > room:
@@ -153,12 +153,12 @@ class RereadStage:
         for _ in range(MASKS):
             begin, length = int(rng.integers(0, len(frames))), int(rng.integers(0, MASK))
             frames[begin : begin + length] = 0.0
-        return Part(clip.text, frames, heard, units)
+        return SecondPassClip(clip.text, frames, heard, units)
 
     def at(self, step: int) -> None:
         self.module.evenness = self.even.at(step)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:
@@ -170,52 +170,57 @@ class RereadStage:
         return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}
 
 
-def collate(clips: Sequence[Part], units: Units) -> Whole:
+def collate(clips: Sequence[SecondPassClip], units: BPEUnits) -> SecondPassBatch:
     """Clips, filled up to the longest."""
     spans = [(AROUND[0], max(AROUND[0] + 1, FEATURES * len(one.frames) - AROUND[1])) for one in clips]
     frames = nn.utils.rnn.pad_sequence([one.frames for one in clips], batch_first=True)
     own = [one.heard for one in clips if one.heard is not None]
     heard = nn.utils.rnn.pad_sequence(own, batch_first=True) if own else None
     lengths, texts = torch.tensor([len(one.frames) for one in clips]), tuple(one.text for one in clips)
-    return Whole(frames, lengths, heard, texts, Targets.of([one.units for one in clips], spans, units))
+    return SecondPassBatch(frames, lengths, heard, texts, CTCTargets.of([one.units for one in clips], spans, units))
 
 
 def validation(
-    ears: Ears, units: Units, data: Sequence[Path], manifests: Sequence[Path], most: int
-) -> list[tuple[str, list[Whole]]]:
+    ears: FeatureExtractor, units: BPEUnits, data: Sequence[Path], manifests: Sequence[Path], most: int
+) -> list[tuple[str, list[SecondPassBatch]]]:
     """The sets' clips as they are: (name, batches)."""
     front, chunk = ears.whisper.front, ears.whisper.chunk
-    listening = Listening(Corpus([], RATE_HZ), Sounds(RATE_HZ), PLAIN, front, chunk, clean=False)
+    listening = AsrBatcher(Corpus([], RATE_HZ), Sounds(RATE_HZ), PLAIN, front, chunk, clean=False)
     found = []
     for name, batches in valid_sets(data, manifests, listening, most):
-        parts = [[Part(t, *one, []) for t, one in zip(b.texts, ears.hear(b), strict=True)] for b in batches]
+        parts = [[SecondPassClip(t, *one, []) for t, one in zip(b.texts, ears.hear(b), strict=True)] for b in batches]
         found.append((name, [collate(some, units) for some in parts]))
     return found
 
 
 def from_frames(
-    ears: Ears,
-    spelling: SpellingAdapter,
-    rereader: Rereader,
+    ears: FeatureExtractor,
+    spelling: CTCAdapter,
+    rereader: SecondPass,
     folders: Sequence[Path],
-    sources: Sources,
-    order: Order,
-    even: Even,
-) -> RereadStage:
+    sources: DataSources,
+    order: StageRun,
+    even: UniformAlignmentWeight,
+) -> SecondPassStage:
     """Of clips as `train.frames` keeps them."""
-    learner, about = RereadLearner(rereader, spelling), _about(rereader, spelling.units)
+    learner, about = SecondPassLearner(rereader, spelling), _about(rereader, spelling.units)
     clips = [clip for one in folders for clip in kept.read(one)]
-    hears = ears if rereader.config.features else Ears(ears.whisper)
+    hears = ears if rereader.config.features else FeatureExtractor(ears.whisper)
     sets = validation(hears, spelling.units, sources.data, sources.valid, sources.most)
     click.echo(f"{len(clips):,} clips, {sum(c.frames for c in clips) / FRAMES_HZ / 3600:.1f} h", err=True)
-    return RereadStage(learner, clips, sets, about, even, Faults(), order.loop.seed)
+    return SecondPassStage(learner, clips, sets, about, even, SkippedSamples(), order.loop.seed)
 
 
 def from_clips(
-    whisper: WhisperStreamingEncoder, units: Units, rereader: Rereader, sources: Sources, order: Order, even: Even
+    whisper: WhisperStreamingEncoder,
+    units: BPEUnits,
+    rereader: SecondPass,
+    sources: DataSources,
+    order: StageRun,
+    even: UniformAlignmentWeight,
 ) -> CTCStage:
     """Of clips heard anew each epoch."""
-    corpus, learner = sources.corpus(RATE_HZ), WholeLearner(whisper, rereader, units)
+    corpus, learner = sources.corpus(RATE_HZ), OnlineSecondPassLearner(whisper, rereader, units)
     made = {"writing": units, "dropout": 0.0, "spacing": learner.spacing, "clean": False}
     listening = sources.listening(corpus, whisper, order.loop.seed, False, **made)
     click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h", err=True)
@@ -223,13 +228,13 @@ def from_clips(
     return CTCStage(learner, placed, sources.valid_sets(listening), _about(rereader, units), even, name="reread")
 
 
-def begun(config: RereaderConfig, spelling: SpellingAdapter, *, correct: bool, kept: bool) -> Rereader:
+def begun(config: SecondPassConfig, spelling: CTCAdapter, *, correct: bool, kept: bool) -> SecondPass:
     """A new second pass, which writes with the adapter's units. Frames that were `kept` are those of an unchanged encoder."""
     features = spelling.config.hidden if correct else 0
     return replace(config, units=len(spelling.units), features=features, rank=0 if kept else config.rank).build()
 
 
-def go_on(rereader: Rereader, earlier: Earlier) -> None:
+def go_on(rereader: SecondPass, earlier: PretrainedWeights) -> None:
     """Fills it from an earlier training; changes that this did not have yet begin at nothing."""
     if rereader.config.rank and not (earlier.about("rereader") or {}).get("rank"):
         bare = replace(rereader.config, rank=0).build()
@@ -239,39 +244,41 @@ def go_on(rereader: Rereader, earlier: Earlier) -> None:
         earlier.fill(rereader, "rereader")
 
 
-def _about(rereader: Rereader, units: Units) -> dict[str, Any]:
+def _about(rereader: SecondPass, units: BPEUnits) -> dict[str, Any]:
     return {"rereader": asdict(rereader.config), "writing": units.merges}
 
 
-def sample_reread(case: Case) -> Sample:
+def sample_reread(case: DryRunCase) -> DryRunBatch:
     """A dry run's batch: kept frames (--frames), or clips. FobenchError for a configuration without a second pass."""
     config = case.config.rereader
     if config is None:
         raise FobenchError(f"Configuration {case.config.name} has no second pass, no [rereader].")
-    units = Blank(case).units(Path())
+    units = NoData(case).units(Path())
     return (_reread_of_frames if case.options.get("folders") else _reread_of_clips)(case, config, units)
 
 
-def _reread_of_clips(case: Case, config: RereaderConfig, units: Units) -> Sample:
+def _reread_of_clips(case: DryRunCase, config: SecondPassConfig, units: BPEUnits) -> DryRunBatch:
     """Clips that Whisper's encoder hears anew."""
     with case.device:
         whisper = WhisperConfig(size=config.encoder_size, layers=config.encoder_layers).build()
-        learner = WholeLearner(whisper, replace(config, units=len(units)).build(), units)
-    stage = CTCStage(learner, NO_DATA, (), {}, Even(), name="reread")
-    return Sample(stage, case.heard(whisper, clean=False), case.said())
+        learner = OnlineSecondPassLearner(whisper, replace(config, units=len(units)).build(), units)
+    stage = CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight(), name="reread")
+    return DryRunBatch(stage, case.heard(whisper, clean=False), case.said())
 
 
-def _reread_of_frames(case: Case, config: RereaderConfig, units: Units) -> Sample:
+def _reread_of_frames(case: DryRunCase, config: SecondPassConfig, units: BPEUnits) -> DryRunBatch:
     """Frames that were kept of an unchanged encoder."""
-    features = SpellingConfig(0).hidden if case.options.get("correct") else 0
+    features = CTCAdapterConfig(0).hidden if case.options.get("correct") else 0
     config = replace(config, units=len(units), features=features, rank=0)
     with case.device:
-        adapter = SpellingConfig(config.encoder_size, units.merges).build()
-        learner = RereadLearner(config.build(), adapter)
+        adapter = CTCAdapterConfig(config.encoder_size, units.merges).build()
+        learner = SecondPassLearner(config.build(), adapter)
     frames = torch.zeros(round(CLIP_S * FRAMES_HZ), config.encoder_size)
     heard = torch.zeros(len(frames) // config.stride, config.features) if config.features else None
-    batch = collate([Part(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
-    return Sample(RereadStage(learner, (), (), {}, Even(), Faults()), batch, case.said())
+    batch = collate([SecondPassClip(case.text, frames, heard, units.encode(case.text))] * case.clips(), units)
+    return DryRunBatch(
+        SecondPassStage(learner, (), (), {}, UniformAlignmentWeight(), SkippedSamples()), batch, case.said()
+    )
 
 
 @stage_command(
@@ -292,8 +299,8 @@ def _reread_of_frames(case: Case, config: RereaderConfig, units: Units) -> Sampl
 @click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
 @click.option("--even-steps", default=300, show_default=True, help="Steps over which it falls to 0.")
 def main(
-    order: Order,
-    sources: Sources,
+    order: StageRun,
+    sources: DataSources,
     folders: Sequence[Path],
     adapter: Path,
     init: Path | None,
@@ -310,21 +317,21 @@ def main(
         raise FobenchError(
             "--correct learns from what the adapter heard: give --frames, made with fobench train frames --init."
         )
-    config, ears = order.config.rereader, Ears.of(Earlier.read(adapter))
+    config, ears = order.config.rereader, FeatureExtractor.of(PretrainedWeights.read(adapter))
     spelling = ears.adapter
-    if config is None or not isinstance(order.config.adapter, SpellingConfig):
+    if config is None or not isinstance(order.config.adapter, CTCAdapterConfig):
         raise FobenchError(
             f"Configuration {order.config.name} has no second pass: it needs a [rereader], and an adapter that spells."
         )
     assert spelling is not None
     rereader = begun(config, spelling, correct=correct, kept=bool(folders))
     if init:
-        go_on(rereader, Earlier.read(init))
+        go_on(rereader, PretrainedWeights.read(init))
     elif correct:
         nn.init.zeros_(rereader.spell.weight)  # it begins with what the adapter spells
         nn.init.zeros_(rereader.spell.bias)
     click.echo(f"{sum(p.numel() for p in rereader.parameters()) / 1e6:.2f} M parameters", err=True)
-    slowly = Even(even, even_steps)
+    slowly = UniformAlignmentWeight(even, even_steps)
     if folders:
         order.train(from_frames(ears, spelling, rereader, folders, sources, order, slowly))
     else:

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
-from reference_model.speech_input.ctc_adapter import SpellingAdapter, SpellingConfig
+from reference_model.speech_input.ctc_adapter import CTCAdapter, CTCAdapterConfig
 from reference_model.speech_input.log_mel import RATE_HZ
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, ranged
-from reference_model.train.data.asr_batches import Heard, Listening
-from reference_model.train.data.data_options import PATH, Sources, with_sources
+from reference_model.train.data.asr_batches import AsrBatch, AsrBatcher
+from reference_model.train.data.data_options import PATH, DataSources, with_sources
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.pretrained import PretrainedWeights
 
 FILE = 320  # clips
 BATCH = 16
@@ -38,7 +38,7 @@ Clip = tuple[str, Tensor, Tensor | None]  # text, frames, the adapter's features
 
 
 @dataclass(frozen=True, slots=True)
-class Framed:
+class FeatureClip:
     """A clip: what is said, and the file and name that it is kept under; `frames` of Whisper's encoder."""
 
     text: str
@@ -57,26 +57,26 @@ class Framed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ears:
+class FeatureExtractor:
     """What hears the clips: Whisper's encoder in full context; maybe encoder and adapter of input stage 1, chunk by chunk."""
 
     whisper: WhisperStreamingEncoder
     encoder: WhisperStreamingEncoder | None = None
-    adapter: SpellingAdapter | None = None
+    adapter: CTCAdapter | None = None
 
     @classmethod
-    def of(cls, earlier: Earlier) -> Ears:
+    def of(cls, earlier: PretrainedWeights) -> FeatureExtractor:
         """FobenchError where the earlier training was of another kind."""
         encoder, adapter = earlier.about("encoder"), earlier.about("adapter")
         if not encoder or not adapter or "units" not in adapter or "mels" not in encoder:
             raise FobenchError(f"{earlier.path} holds no encoder of Whisper's kind with an adapter that spells.")
-        streaming, spelling = WhisperConfig(**encoder).build().eval(), SpellingConfig(**adapter).build().eval()
+        streaming, spelling = WhisperConfig(**encoder).build().eval(), CTCAdapterConfig(**adapter).build().eval()
         earlier.give(streaming, "encoder", streaming.config)
         earlier.give(spelling, "adapter", spelling.config)
         return cls(full_context(), streaming, spelling)
 
     @torch.inference_mode()
-    def hear(self, batch: Heard) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def hear(self, batch: AsrBatch) -> Iterator[tuple[Tensor, Tensor | None]]:
         """(frames [T, 384], the adapter's features [n, F] or None) of each clip."""
         frames, mask = self.whisper(ranged(batch.features), batch.lengths)
         if self.encoder is None or self.adapter is None:
@@ -89,7 +89,7 @@ class Ears:
             yield one[inside].half(), own[known].half()
 
 
-def read(folder: Path) -> list[Framed]:
+def read(folder: Path) -> list[FeatureClip]:
     """Every clip in the folder. FobenchError where there is none."""
     found = [clip for path in sorted(folder.glob("frames-*.safetensors")) for clip in _told(path)]
     if not found:
@@ -97,13 +97,13 @@ def read(folder: Path) -> list[Framed]:
     return found
 
 
-def _told(path: Path) -> Iterator[Framed]:
+def _told(path: Path) -> Iterator[FeatureClip]:
     with safe_open(path, "pt") as file:
         clips = json.loads(file.metadata()["config"])["clips"]
-    return (Framed(text, path, str(i), frames) for i, (text, frames) in enumerate(clips))
+    return (FeatureClip(text, path, str(i), frames) for i, (text, frames) in enumerate(clips))
 
 
-def framed(listening: Listening, indices: Sequence[int], epoch: int, ears: Ears) -> list[Clip]:
+def framed(listening: AsrBatcher, indices: Sequence[int], epoch: int, ears: FeatureExtractor) -> list[Clip]:
     """Of clips, as they are in an epoch."""
     found: list[Clip] = []
     order = sorted(indices, key=lambda i: listening.corpus.entries[i].seconds)
@@ -127,10 +127,13 @@ def write(clips: Sequence[Clip], path: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(sources: Sources, init: Path | None, out: Path, seed: int, threads: int) -> None:
+def main(sources: DataSources, init: Path | None, out: Path, seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    ears, corpus = Ears.of(Earlier.read(init)) if init else Ears(full_context()), sources.corpus(RATE_HZ)
+    ears, corpus = (
+        FeatureExtractor.of(PretrainedWeights.read(init)) if init else FeatureExtractor(full_context()),
+        sources.corpus(RATE_HZ),
+    )
     listening = sources.listening(corpus, ears.whisper, seed, False, clean=False)
     order = torch.randperm(len(corpus), generator=torch.Generator().manual_seed(seed)).tolist()
     for number, begin in enumerate(range(0, len(order), FILE)):

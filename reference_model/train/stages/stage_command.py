@@ -26,21 +26,21 @@ from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 from reference_model.train.engine import cost_estimate
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.engine.loop_config import Loop, loop_of, settings
+from reference_model.train.engine.loop_config import LoopConfig, loop_of, settings
 from reference_model.train.engine.meta_device import META
 from reference_model.train.engine.progress import watching
-from reference_model.train.engine.trainer import Stage, Trainer, checkpoints
-from reference_model.train.stages.dry_run import Case
+from reference_model.train.engine.trainer import Trainer, TrainingStage, checkpoints
+from reference_model.train.stages.dry_run import DryRunCase
 
-MakeSample = Callable[[Case], cost_estimate.Sample]
+MakeSample = Callable[[DryRunCase], cost_estimate.DryRunBatch]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StageRun:
     """What every stage is told: for which model, how long, and where to."""
 
     config: ModelConfig
-    loop: Loop
+    loop: LoopConfig
     out: Path  # None in a dry run where none was given
 
     @property
@@ -48,11 +48,11 @@ class Order:
         """Where this process trains."""
         return torch.device(PartialState().device)
 
-    def in_process(self) -> Order:
+    def in_process(self) -> StageRun:
         """The same, with batches made by the training process itself."""
         return replace(self, loop=replace(self.loop, workers=0))
 
-    def train(self, stage: Stage) -> None:
+    def train(self, stage: TrainingStage) -> None:
         """Trains to the end, or until SIGINT or SIGTERM: then it saves, and the same command goes on."""
         trainer = Trainer(stage, self.loop, self.out)
         first = trainer.accelerator.is_main_process
@@ -74,13 +74,13 @@ class DryRun:
     devices: int
     tflops: float | None
 
-    def tell(self, make_sample: MakeSample, order: Order, options: Mapping[str, Any]) -> None:
+    def tell(self, make_sample: MakeSample, order: StageRun, options: Mapping[str, Any]) -> None:
         """Prints what the training of the stage and batch that `make_sample` returns would cost."""
         device = META if self.tflops else PartialState().device
         kept = checkpoints(order.out) if order.out else []
         done = int(kept[-1].name.removeprefix("step-")) if kept else 0
         with cost_estimate.shapes_of(device):
-            sample = make_sample(Case(order.config, order.loop, device, self.devices, options))
+            sample = make_sample(DryRunCase(order.config, order.loop, device, self.devices, options))
             found = cost_estimate.measure(sample, order.loop, device)
         click.echo("\n".join(cost_estimate.report(sample, found, order.loop, done, self.devices, self.tflops)))
 
@@ -103,7 +103,7 @@ def stage_command(config: str, sample: MakeSample, **defaults: Any) -> Callable[
             tflops: float | None,
             **rest: Any,
         ) -> None:
-            order = Order(ModelConfig.load(config), loop_of(defaults, pairs), out)
+            order = StageRun(ModelConfig.load(config), loop_of(defaults, pairs), out)
             if dry_run:
                 DryRun(devices, tflops).tell(sample, order, rest)
                 return

@@ -73,7 +73,7 @@ def renamed(key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class VoicedText:
     """A text as the voice says it: audio int16 [T], or None, and latents float16 [192, F].
 
     `phonemes`: what is said, a character each; `durations` [P]: how many latents each lasts, F together.
@@ -86,7 +86,7 @@ class Spoken:
     durations: Tensor | None = None
 
 
-class Speaker:
+class LatentSpeaker:
     """The voice with its graph cut open. `silent`: the generator is not run; `noise`: how much it varies, not at all with 0."""
 
     def __init__(self, threads: int, silent: bool, noise: float = NOISE) -> None:
@@ -109,7 +109,7 @@ class Speaker:
         self._voice = piper.PiperVoice.load(_model_file())
         self._scales = np.array([noise, 1.0, NOISE_W], np.float32)
 
-    def say(self, text: str) -> Spoken | None:
+    def say(self, text: str) -> VoicedText | None:
         """The text's sentences one after the other; None where there is nothing to say."""
         known = self._voice.config.phoneme_id_map
         sentences = [[p for p in phonemes if p in known] for phonemes in self._voice.phonemize(text)]
@@ -124,7 +124,7 @@ class Speaker:
         if OUTPUT in self._outputs:
             samples = np.concatenate([one[2].reshape(-1) for one in found]).clip(-1, 1)
             audio = torch.from_numpy((samples * 32767).astype(np.int16))
-        return Spoken(text, audio, latents, phonemes, durations)
+        return VoicedText(text, audio, latents, phonemes, durations)
 
     def _durations(self, phonemes: Sequence[str], frames: np.ndarray) -> Tensor:
         """Latents of each phoneme, int16 [P]: the pads after it are its own, what begins and ends the sentence the outermost's."""
@@ -144,7 +144,7 @@ class Speaker:
         return found
 
 
-def write(path: Path, spoken: Sequence[Spoken]) -> None:
+def write(path: Path, spoken: Sequence[VoicedText]) -> None:
     """A file of pairs, whole or not at all."""
     held = {f"{i}.latents": one.latents for i, one in enumerate(spoken)}
     held |= {f"{i}.audio": one.audio for i, one in enumerate(spoken) if one.audio is not None}
@@ -155,7 +155,7 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
     temporary.replace(path)
 
 
-def read(folder: Path) -> Iterator[Spoken]:
+def read(folder: Path) -> Iterator[VoicedText]:
     """Every pair in the folder. FobenchError where there is none."""
     paths = sorted(folder.glob("pairs-*.safetensors"))
     if not paths:
@@ -171,7 +171,7 @@ def read(folder: Path) -> Iterator[Spoken]:
                 audio, durations = (
                     file.get_tensor(key) if key in names else None for key in (f"{i}.audio", f"{i}.durations")
                 )
-                yield Spoken(text, audio, file.get_tensor(f"{i}.latents"), said, durations)
+                yield VoicedText(text, audio, file.get_tensor(f"{i}.latents"), said, durations)
 
 
 def fragments(texts: Iterable[str], seed: int) -> Iterator[str]:
@@ -215,7 +215,7 @@ def main(
     plan: Path, replies: Path | None, split: str, out: Path, hours: float, silent: bool, noise: float, threads: int
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    speaker = Speaker(threads, silent, noise)
+    speaker = LatentSpeaker(threads, silent, noise)
     seconds = 0.0
     texts = texts_of(plan, replies, split)
     for number in range(0, len(texts), FILE):

@@ -32,9 +32,9 @@ from fobench import audio
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError
 from reference_model.train.data import shards
-from reference_model.train.data.shards import AUDIO, INFO, Packed
+from reference_model.train.data.shards import AUDIO, INFO, PackedClip
 from reference_model.train.synthesis import render_plan, speakers
-from reference_model.train.synthesis.render_plan import Item
+from reference_model.train.synthesis.render_plan import RenderItem
 from reference_model.train.texts import sentence_set
 
 log = logging.getLogger("render")
@@ -46,7 +46,7 @@ WORK, FAILED = "work", ".failed.jsonl"
 
 
 @dataclass(slots=True)
-class Tally:
+class RenderTally:
     """What a run has done so far. `seconds`: of work, by voice."""
 
     stopped: bool = False
@@ -62,7 +62,7 @@ class Tally:
 Notice = Callable[[int], None]  # told how many items are behind us
 
 
-def render(folder: Path, items: Sequence[Item], *, threads: int, tally: Tally, notice: Notice) -> None:
+def render(folder: Path, items: Sequence[RenderItem], *, threads: int, tally: RenderTally, notice: Notice) -> None:
     """Renders what is missing of `items`, shard by shard, until `tally.stopped`.
 
     Raises PrerequisiteError for a voice that is not installed, FobenchError where most clips fail, OSError for a disk that is full.
@@ -85,7 +85,7 @@ def _later(notice: Notice, behind: int, done: int) -> None:
     notice(behind + done)
 
 
-def speak(item: Item, threads: int) -> tuple[AudioChunk, tuple[int, int]]:
+def speak(item: RenderItem, threads: int) -> tuple[AudioChunk, tuple[int, int]]:
     """The clip at its rate, and (start, end) of the speech in ns. Raises ValueError if it cannot be right."""
     voice = _voice(item, threads)
     said = voice.speak(item.text, item.seed, item.manner.speaker)
@@ -99,11 +99,11 @@ def speak(item: Item, threads: int) -> tuple[AudioChunk, tuple[int, int]]:
     return chunk, audio.speech_bounds(chunk)
 
 
-def _voice(item: Item, threads: int) -> Any:
+def _voice(item: RenderItem, threads: int) -> Any:
     return speakers.load(item.manner.voice, tuple(sorted(item.manner.options(threads).items())))
 
 
-def _shard(folder: Path, items: Sequence[Item], threads: int, tally: Tally, notice: Notice) -> None:
+def _shard(folder: Path, items: Sequence[RenderItem], threads: int, tally: RenderTally, notice: Notice) -> None:
     """Renders the missing clips of one shard, ordered by voice, and packs it when none is left."""
     shard = items[0].shard
     work = folder / WORK / shard
@@ -126,7 +126,7 @@ def _shard(folder: Path, items: Sequence[Item], threads: int, tally: Tally, noti
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _clip(work: Path, item: Item, threads: int, tally: Tally) -> str:
+def _clip(work: Path, item: RenderItem, threads: int, tally: RenderTally) -> str:
     """Renders one clip into `work`; the reason if it cannot be done, else nothing."""
     _voice(item, threads)  # a voice that is missing stops the run: it is no fault of the clip
     start = time.perf_counter()
@@ -144,7 +144,7 @@ def _clip(work: Path, item: Item, threads: int, tally: Tally) -> str:
     return ""
 
 
-def _pack(folder: Path, items: Sequence[Item], failures: list[dict[str, Any]]) -> None:
+def _pack(folder: Path, items: Sequence[RenderItem], failures: list[dict[str, Any]]) -> None:
     """Writes the list of failures, if any, and then the shard, whose presence says that both are complete."""
     shard = items[0].shard
     work = folder / WORK / shard
@@ -165,9 +165,9 @@ def _whole(work: Path, name: str) -> bool:
         return False
 
 
-def _finished(work: Path, name: str) -> Packed:
+def _finished(work: Path, name: str) -> PackedClip:
     info = json.loads((work / (name + INFO)).read_text(encoding="utf-8"))
-    return Packed(name, (work / (name + AUDIO)).read_bytes(), info)
+    return PackedClip(name, (work / (name + AUDIO)).read_bytes(), info)
 
 
 @contextlib.contextmanager
@@ -197,7 +197,7 @@ def planned(
     items: int | None,
     seed: int,
     books: Path | None = None,
-) -> list[Item]:
+) -> list[RenderItem]:
     """The plan in `folder`; if there is none yet, made of the texts in `source`, `written` and `books`.
 
     Raises FobenchError for a plan of another set or seed, and where texts are missing.
@@ -227,9 +227,9 @@ def step(asked: str) -> tuple[str, int | None]:
     return name, int(number) if number else None
 
 
-def upto(items: Sequence[Item], count: int | None) -> list[Item]:
+def upto(items: Sequence[RenderItem], count: int | None) -> list[RenderItem]:
     """Whole shards, until there are `count` items."""
-    chosen: list[Item] = []
+    chosen: list[RenderItem] = []
     for members in render_plan.by_shard(items).values():
         if count is not None and len(chosen) >= count:
             break
@@ -238,7 +238,7 @@ def upto(items: Sequence[Item], count: int | None) -> list[Item]:
 
 
 @contextlib.contextmanager
-def _watching(total: int, name: str, tally: Tally) -> Iterator[Notice]:
+def _watching(total: int, name: str, tally: RenderTally) -> Iterator[Notice]:
     """A bar with an ETA on a terminal; else a line a minute in the log."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -260,7 +260,7 @@ def _watching(total: int, name: str, tally: Tally) -> Iterator[Notice]:
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(tally: Tally) -> Iterator[None]:
+def _stopping_on_signals(tally: RenderTally) -> Iterator[None]:
     """SIGTERM and SIGINT end the run after the clip in hand."""
 
     def stop(number: int, frame: object) -> None:
@@ -304,7 +304,7 @@ def main(
     threads: int,
 ) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
-    tally = Tally()
+    tally = RenderTally()
     try:
         with _stopping_on_signals(tally):
             for name, count in map(step, steps):
@@ -320,7 +320,7 @@ def main(
     log.info("%s: %s", "stopped; the same command goes on" if tally.stopped else "complete", tally)
 
 
-def _run(name: str, folder: Path, items: Sequence[Item], threads: int, tally: Tally) -> None:
+def _run(name: str, folder: Path, items: Sequence[RenderItem], threads: int, tally: RenderTally) -> None:
     with _watching(len(items), name, tally) as notice:
         render(folder, items, threads=threads, tally=tally, notice=notice)
 

@@ -13,15 +13,15 @@ from typing import Any
 
 from fobench.errors import FobenchError, unknown
 from reference_model.train.synthesis import speakers
-from reference_model.train.synthesis.speakers import Manner
-from reference_model.train.texts.sentence_set import SHORT, WRITTEN, Text
+from reference_model.train.synthesis.speakers import SpeakingStyle
+from reference_model.train.texts.sentence_set import SHORT, WRITTEN, Sentence
 
 SHARD = 500  # items
 PLAN, ABOUT = "plan.jsonl", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RenderRecipe:
     """What a set is made of.
 
     `weights`: how likely a text of a kind is taken, "made", "sum" and "llm" where it is such a one. `beside`: a set whose texts
@@ -38,13 +38,13 @@ class Recipe:
 
 
 RECIPES = {
-    "input": Recipe(
+    "input": RenderRecipe(
         24000, 16000, {"question": 1, "command": 1, "talk": 1, "statement": 0.35, "made": 0.6, "sum": 0.5}, 8
     ),
-    "output": Recipe(
+    "output": RenderRecipe(
         8000, 22050, {"question": 0.3, "command": 0.1, "talk": 0.6, "statement": 1, "made": 1, "sum": 0.4}, 0
     ),
-    "more": Recipe(
+    "more": RenderRecipe(
         40000,
         16000,
         {"question": 1, "command": 1, "talk": 1, "statement": 1, "made": 0, "sum": 0.3, "llm": 4},
@@ -52,7 +52,7 @@ RECIPES = {
         speakers.FAST_SHARES,
         beside="input",
     ),
-    "natural": Recipe(
+    "natural": RenderRecipe(
         20000,
         16000,
         {"question": 1, "command": 1, "talk": 1, "statement": 1, "made": 1, "sum": 1, "llm": 0, "prose": 1},
@@ -64,7 +64,7 @@ RECIPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RenderItem:
     """One clip to render. `shard`: the name of its file without .tar; `rate_hz`: of the clip."""
 
     id: str
@@ -73,12 +73,12 @@ class Item:
     kind: str
     source: str
     split: str
-    manner: Manner
+    manner: SpeakingStyle
     rate_hz: int
     seed: int
 
 
-def make(name: str, texts: Sequence[Text], *, items: int | None = None, seed: int = 0) -> list[Item]:
+def make(name: str, texts: Sequence[Sentence], *, items: int | None = None, seed: int = 0) -> list[RenderItem]:
     """The plan of the set `name`, at most `items` (default: the recipe's), in the order of rendering."""
     if name not in RECIPES:
         raise unknown("set", name, RECIPES)
@@ -88,7 +88,7 @@ def make(name: str, texts: Sequence[Text], *, items: int | None = None, seed: in
     return _sharded([_item(name, recipe, text, take, seed, voices) for text, take in takes])
 
 
-def _takes(recipe: Recipe, texts: Iterable[Text], items: int | None, seed: int) -> list[tuple[Text, int]]:
+def _takes(recipe: RenderRecipe, texts: Iterable[Sentence], items: int | None, seed: int) -> list[tuple[Sentence, int]]:
     """The texts drawn for a set, each with the number of its take."""
     takes = [(text, take) for text in texts for take in range(recipe.takes if text.kind in SHORT else 1)]
     ranks = {(text.id, take): _rank(recipe, text, take, seed) for text, take in takes}
@@ -96,14 +96,14 @@ def _takes(recipe: Recipe, texts: Iterable[Text], items: int | None, seed: int) 
     return sorted(takes, key=lambda pair: ranks[pair[0].id, pair[1]])[: items or recipe.items]
 
 
-def write(folder: Path, items: Iterable[Item], about: dict[str, Any]) -> None:
+def write(folder: Path, items: Iterable[RenderItem], about: dict[str, Any]) -> None:
     """Puts the plan into `folder`: its lines, then what it was made with (that file marks a complete plan)."""
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / PLAN, "".join(json.dumps(asdict(item)) + "\n" for item in items))
     _replace(folder / ABOUT, json.dumps(about, indent=1) + "\n")
 
 
-def read(folder: Path) -> tuple[list[Item], dict[str, Any]] | None:
+def read(folder: Path) -> tuple[list[RenderItem], dict[str, Any]] | None:
     """The plan in `folder` and what it was made with; None if there is none. FobenchError if it is damaged."""
     if not (folder / ABOUT).is_file():
         return None
@@ -120,7 +120,7 @@ def read(folder: Path) -> tuple[list[Item], dict[str, Any]] | None:
         ) from error
 
 
-def about(name: str, items: Sequence[Item], seed: int) -> dict[str, Any]:
+def about(name: str, items: Sequence[RenderItem], seed: int) -> dict[str, Any]:
     """What a plan was made with, and its counts; plain data."""
     voices = Counter(f"{item.manner.voice}{' held out' if item.manner.held_out else ''}" for item in items)
     held_out = sorted({f"{item.manner.voice} {item.manner.speaker}" for item in items if item.manner.held_out})
@@ -128,15 +128,15 @@ def about(name: str, items: Sequence[Item], seed: int) -> dict[str, Any]:
     return {"set": name, "seed": seed, "items": len(items), "speakers_held_out": held_out, **counts}
 
 
-def by_shard(items: Iterable[Item]) -> dict[str, list[Item]]:
+def by_shard(items: Iterable[RenderItem]) -> dict[str, list[RenderItem]]:
     """{shard: its items}, in the plan's order."""
-    shards: defaultdict[str, list[Item]] = defaultdict(list)
+    shards: defaultdict[str, list[RenderItem]] = defaultdict(list)
     for item in items:
         shards[item.shard].append(item)
     return dict(shards)
 
 
-def _rank(recipe: Recipe, text: Text, take: int, seed: int) -> float:
+def _rank(recipe: RenderRecipe, text: Sentence, take: int, seed: int) -> float:
     """Sorting by it draws without replacement, by weight (Efraimidis and Spirakis 2006); above 0: never to be drawn."""
     weight = recipe.weights.get(text.kind, 1.0 if recipe.takes else 0.0)
     weight *= recipe.weights["made"] if text.source == "made" and text.kind not in SHORT else 1
@@ -146,7 +146,9 @@ def _rank(recipe: Recipe, text: Text, take: int, seed: int) -> float:
     return -(chance ** (1 / weight)) if weight else 1.0
 
 
-def _item(name: str, recipe: Recipe, text: Text, take: int, seed: int, voices: Mapping[str, float]) -> Item:
+def _item(
+    name: str, recipe: RenderRecipe, text: Sentence, take: int, seed: int, voices: Mapping[str, float]
+) -> RenderItem:
     rng = random.Random(f"{seed} {name} {text.id} {take}")
     if name == "output":
         manner = speakers.OUTPUT
@@ -155,15 +157,17 @@ def _item(name: str, recipe: Recipe, text: Text, take: int, seed: int, voices: M
     else:
         manner = speakers.draw(rng, voices, RECIPES[name].freely)
     label = f"{name}-{text.id}-{take}"
-    return Item(label, "", text.text, text.kind, text.source, text.split, manner, recipe.rate_hz, rng.randrange(2**31))
+    return RenderItem(
+        label, "", text.text, text.kind, text.source, text.split, manner, recipe.rate_hz, rng.randrange(2**31)
+    )
 
 
-def _sharded(items: Sequence[Item]) -> list[Item]:
+def _sharded(items: Sequence[RenderItem]) -> list[RenderItem]:
     """The items with their shards' names: a split a shard, the shards of the splits evenly mixed."""
-    splits: defaultdict[str, list[Item]] = defaultdict(list)
+    splits: defaultdict[str, list[RenderItem]] = defaultdict(list)
     for item in items:
         splits[item.split].append(item)
-    placed: list[tuple[float, Item]] = []
+    placed: list[tuple[float, RenderItem]] = []
     for split, members in splits.items():
         shards = -(-len(members) // SHARD)
         for i, item in enumerate(members):
@@ -172,13 +176,15 @@ def _sharded(items: Sequence[Item]) -> list[Item]:
     return [item for _, item in sorted(placed, key=lambda pair: (pair[0], pair[1].shard))]
 
 
-def _with_shard(item: Item, shard: str) -> Item:
-    return Item(item.id, shard, item.text, item.kind, item.source, item.split, item.manner, item.rate_hz, item.seed)
+def _with_shard(item: RenderItem, shard: str) -> RenderItem:
+    return RenderItem(
+        item.id, shard, item.text, item.kind, item.source, item.split, item.manner, item.rate_hz, item.seed
+    )
 
 
-def _restored(record: dict[str, Any]) -> Item:
+def _restored(record: dict[str, Any]) -> RenderItem:
     manner = record.pop("manner")
-    return Item(**record, manner=Manner(**{**manner, "noise": tuple(manner["noise"])}))
+    return RenderItem(**record, manner=SpeakingStyle(**{**manner, "noise": tuple(manner["noise"])}))
 
 
 def _replace(path: Path, text: str) -> None:

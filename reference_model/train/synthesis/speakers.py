@@ -40,7 +40,7 @@ WORDS_PER_MINUTE = 165  # of espeak at speed 1
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SpeakingStyle:
     """How a text is spoken. `speed` is asked of the voice; `pitch` is then a change of playing rate; `noise`: Piper's."""
 
     voice: str
@@ -63,7 +63,7 @@ class Manner:
         return {"length_scale": rate, "noise_scale": noise_scale, "noise_w": noise_w, "threads": threads}
 
 
-OUTPUT = Manner("piper", "joe", noise=OUTPUT_NOISE)  # the reply's voice: always the same
+OUTPUT = SpeakingStyle("piper", "joe", noise=OUTPUT_NOISE)  # the reply's voice: always the same
 
 
 def available(shares: Mapping[str, float]) -> dict[str, float]:
@@ -71,7 +71,7 @@ def available(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: share for name, share in shares.items() if name not in PROGRAMS or any(map(which, PROGRAMS[name]))}
 
 
-def draw(rng: random.Random, voices: Mapping[str, float], freely: bool = False) -> Manner:
+def draw(rng: random.Random, voices: Mapping[str, float], freely: bool = False) -> SpeakingStyle:
     """A manner for training. `voices`: {name: share}; `freely`: Kokoro's speakers mixed in every way (`free_speaker`)."""
     voice = rng.choices(list(voices), list(voices.values()))[0]
     pitch = 1.0 if rng.random() < UNCHANGED else round(rng.uniform(*PITCHES[voice]), 3)
@@ -79,16 +79,16 @@ def draw(rng: random.Random, voices: Mapping[str, float], freely: bool = False) 
     speed = min(SPEEDS, key=lambda known: abs(known - wanted))
     noise = rng.choice(NOISES) if voice == "piper" else (0.0, 0.0)
     speaker = free_speaker(rng) if freely and voice == "kokoro" else _speaker(rng, voice)
-    return Manner(voice, speaker, speed, pitch, noise)
+    return SpeakingStyle(voice, speaker, speed, pitch, noise)
 
 
-def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> Manner:
+def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> SpeakingStyle:
     """A manner of a speaker that training never hears, at its own pitch; any manner where no voice has such a speaker."""
     if not {"kokoro", "espeak"} & voices.keys():
         return draw(rng, voices)
     if "kokoro" not in voices or ("espeak" in voices and rng.random() < 0.2):
-        return Manner("espeak", ESPEAK_HELD_OUT, held_out=True)
-    return Manner("kokoro", KOKORO_HELD_OUT, rng.choice((0.95, 1.0, 1.1)), held_out=True)
+        return SpeakingStyle("espeak", ESPEAK_HELD_OUT, held_out=True)
+    return SpeakingStyle("kokoro", KOKORO_HELD_OUT, rng.choice((0.95, 1.0, 1.1)), held_out=True)
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fobench.errors import FobenchError
-from reference_model.train.texts.question_sets import Found
+from reference_model.train.texts.question_sets import FoundSentence
 from reference_model.train.texts.sentence_casing import sentence, spelt
 
 SOURCE, KIND = "book", "prose"
@@ -16,12 +16,12 @@ TITLES = {r"\bMr\.": "Mister", r"\bMrs\.": "Missus", r"\bDr\.": "Doctor", r"\bSt
 DROPPED = str.maketrans("", "", '_"“”();:[]*')
 
 
-def read(folder: Path) -> list[Found]:
+def read(folder: Path) -> list[FoundSentence]:
     """The sentences of every .txt in the folder, long ones cut at their marks. FobenchError where there is no such file."""
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise FobenchError(f"{folder} holds no books: put some there as plain text, .txt.")
-    return [Found(said, KIND, SOURCE) for file in files for said in sentences(_text(file))]
+    return [FoundSentence(said, KIND, SOURCE) for file in files for said in sentences(_text(file))]
 
 
 def sentences(text: str) -> Iterator[str]:

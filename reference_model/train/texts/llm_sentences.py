@@ -27,7 +27,7 @@ from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.train.texts import question_sets, sentence_set
 from reference_model.train.texts.prompt_patterns import PATTERNS
-from reference_model.train.texts.question_sets import Found
+from reference_model.train.texts.question_sets import FoundSentence
 from reference_model.train.texts.sentence_casing import is_speakable, spelt
 
 log = logging.getLogger("llm_texts")
@@ -53,7 +53,7 @@ LOOSE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenLine:
     """A line of the file. `batch`: the number of the batch it is of, from 0."""
 
     text: str
@@ -62,7 +62,7 @@ class Written:
     batch: int
 
 
-class Author(Protocol):
+class SentenceAuthor(Protocol):
     """Writes sentences. `pools`: topics and how often one of them is taken; those of a pool can be written about at once."""
 
     pools: Sequence[tuple[Sequence[str], float]]
@@ -71,7 +71,7 @@ class Author(Protocol):
         """How each row, set after the prompt, goes on to the end of its line; empty where it does not end."""
 
 
-class Backbone:
+class LLMAuthor:
     """The frozen LLM as an author. Its topics: whole words of its own vocabulary, and names given to it."""
 
     def __init__(self, backbone: Any, names: Iterable[str]) -> None:
@@ -156,7 +156,7 @@ def _sampled(scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectedSentences:
     """What was taken so far: normal forms; how many sentences begin alike, and are the same but for their topic."""
 
     seen: set[str] = field(default_factory=set)
@@ -181,11 +181,13 @@ def _opening(text: str) -> str:
     return " ".join(re.findall(r"[a-z']+", text.lower())[:OPENING])
 
 
-def sentence(raw: str, topic: str, kind: str) -> Found | None:
+def sentence(raw: str, topic: str, kind: str) -> FoundSentence | None:
     """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or lacks the name that is its topic."""
     text = spelt(raw.replace('"', ""))
     text = text[:1].upper() + text[1:]
-    found = Found(text, "question" if text.endswith("?") and kind == "statement" else kind, sentence_set.WRITTEN)
+    found = FoundSentence(
+        text, "question" if text.endswith("?") and kind == "statement" else kind, sentence_set.WRITTEN
+    )
     asks = text.endswith("?") or kind != "question"
     plain = text.endswith((".", "?", "!")) and not any(rule.search(text) for rule in (META, CRUDE, REPEATED, LOOSE))
     fits = sentence_set.fits(found) and len(text.split()) in WORDS
@@ -198,7 +200,7 @@ def mentions(text: str, topic: str) -> bool:
     return any(re.search(rf"\b{re.escape(stem)}", text.lower()) for stem in stems)
 
 
-def batch(author: Author, number: int, seed: int) -> Iterator[Written]:
+def batch(author: SentenceAuthor, number: int, seed: int) -> Iterator[WrittenLine]:
     """The good sentences of the batch `number`: the same ones whenever it is written."""
     rng = random.Random(f"{seed} {number}")
     pattern = rng.choices(PATTERNS, [pattern.share for pattern in PATTERNS])[0]
@@ -210,13 +212,13 @@ def batch(author: Author, number: int, seed: int) -> Iterator[Written]:
     written = author.write(pattern.prompt(rng), rows, rng.randrange(2**31))
     for topic, opener, raw in zip(topics, openers, written, strict=True):
         if raw and (found := sentence(opener + raw, topic, pattern.kind)):
-            yield Written(found.text, found.kind, topic, number)
+            yield WrittenLine(found.text, found.kind, topic, number)
 
 
-def fill(path: Path, author: Callable[[], Author], count: int, seed: int) -> int:
+def fill(path: Path, author: Callable[[], SentenceAuthor], count: int, seed: int) -> int:
     """Writes batches after those in the file until it holds `count` sentences; how many there are then."""
     known = read(path) if path.exists() else []
-    collected = Collected()
+    collected = CollectedSentences()
     for line in known:
         collected.take(line.text, line.topic)
     number = max((line.batch for line in known), default=-1) + 1
@@ -231,15 +233,15 @@ def fill(path: Path, author: Callable[[], Author], count: int, seed: int) -> int
     return len(known)
 
 
-def _append(path: Path, lines: list[Written]) -> list[Written]:
+def _append(path: Path, lines: list[WrittenLine]) -> list[WrittenLine]:
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(asdict(line)) + "\n" for line in lines))
     return lines
 
 
-def read(path: Path) -> list[Written]:
+def read(path: Path) -> list[WrittenLine]:
     """The sentences in the file."""
-    return [Written(**line) for line in read_lines(path)]
+    return [WrittenLine(**line) for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -270,8 +272,8 @@ def names(folder: Path) -> list[str]:
 def main(out: Path, folder: Path | None, count: int, backbone: str, dtype: str, seed: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
 
-    def author() -> Author:
-        return Backbone(registry.create("backbones", backbone, {"dtype": dtype}), names(folder) if folder else ())
+    def author() -> SentenceAuthor:
+        return LLMAuthor(registry.create("backbones", backbone, {"dtype": dtype}), names(folder) if folder else ())
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

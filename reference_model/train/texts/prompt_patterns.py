@@ -9,7 +9,7 @@ EXAMPLES = 3  # shown to the LLM
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class PromptPattern:
     """A kind of sentence, as the LLM is asked for it. `openers`: its first words; `examples`: a line each, "topic: sentence"."""
 
     kind: str
@@ -27,7 +27,7 @@ class Pattern:
 
 
 PATTERNS = (
-    Pattern(
+    PromptPattern(
         "question",
         "Question",
         0.38,
@@ -55,7 +55,7 @@ PATTERNS = (
         Venus: Is it true that a day on Venus is longer than its year?
         """,
     ),
-    Pattern(
+    PromptPattern(
         "statement",
         "Fact",
         0.24,
@@ -81,7 +81,7 @@ PATTERNS = (
         Friday: The shop is closed on Friday and on Sunday.
         """,
     ),
-    Pattern(
+    PromptPattern(
         "command",
         "Request",
         0.16,
@@ -107,7 +107,7 @@ PATTERNS = (
         compare: Let's compare the prices of the two phones.
         """,
     ),
-    Pattern(
+    PromptPattern(
         "talk",
         "Remark",
         0.22,

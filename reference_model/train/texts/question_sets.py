@@ -61,7 +61,7 @@ TURNED = (  # question -> statement; {a} is the answer
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSentence:
     """A sentence and where it is from. `kind`: question, command or statement."""
 
     text: str
@@ -69,11 +69,11 @@ class Found:
     source: str
 
 
-def read(folder: Path, seed: int) -> list[Found]:
+def read(folder: Path, seed: int) -> list[FoundSentence]:
     """All sentences of the sets in `folder`, spelt out, with capitals. Raises FobenchError if it holds no set."""
     names = {word: form for word, form in _names(folder).items() if word not in word_lists.COMMON}
     found = [
-        Found(sentence(spelt(f.text), names, "?" if f.kind == "question" else "."), f.kind, f.source)
+        FoundSentence(sentence(spelt(f.text), names, "?" if f.kind == "question" else "."), f.kind, f.source)
         for name, reader in READERS.items()
         for f in reader(_records(folder / name), name, random.Random(f"{seed} {name}"))
     ]
@@ -132,15 +132,15 @@ def _cased_texts(folder: Path) -> Iterator[str]:
             yield f"x {answer}"  # its first word counts too
 
 
-def _open(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _open(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         question = record["question"]
-        yield Found(question, "question", source)
+        yield FoundSentence(question, "question", source)
         answers = [a for a in map(str, record.get("answers", [])) if 0 < len(a.split()) <= 6 and "/" not in a]
         if answers:
-            yield Found(rng.choice(REPLIES).format(a=answers[0]), "statement", source)
+            yield FoundSentence(rng.choice(REPLIES).format(a=answers[0]), "statement", source)
             if turned := _turned(question, answers[0]):
-                yield Found(turned, "statement", source)
+                yield FoundSentence(turned, "statement", source)
 
 
 def _turned(question: str, answer: str) -> str:
@@ -152,18 +152,18 @@ def _turned(question: str, answer: str) -> str:
     return ""
 
 
-def _disfluent(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _disfluent(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
-        yield Found(record["original"], "question", source)
-        yield Found(record["disfluent"], "question", source)
+        yield FoundSentence(record["original"], "question", source)
+        yield FoundSentence(record["disfluent"], "question", source)
 
 
-def _sums(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _sums(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         yield from _sentences(record["question"], source)
         answer = re.sub(r"<<.*?>>", "", record["answer"].split("####")[0])
         for line in answer.splitlines():
-            yield Found(re.sub(r"(?<=\d)\s*[*x]\s*(?=[\d$])", " times ", _minus(line)), "statement", source)
+            yield FoundSentence(re.sub(r"(?<=\d)\s*[*x]\s*(?=[\d$])", " times ", _minus(line)), "statement", source)
 
 
 def _minus(line: str) -> str:
@@ -171,7 +171,7 @@ def _minus(line: str) -> str:
     return re.sub(r"(?<=\d)\s*-\s*(?=[\d$])", " minus ", line)
 
 
-def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         asked, _, rest = record["instruction"].partition("\n\n")
         asked = asked.removeprefix("Please choose the correct answer to the question:").strip()
@@ -180,32 +180,32 @@ def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random)
             yield from _sentences(asked, source)
         else:
             right = int(record["answer"].removeprefix("answer")) - 1
-            yield Found(f"{asked} {options[right]}" if right < len(options) else asked, "statement", source)
+            yield FoundSentence(f"{asked} {options[right]}" if right < len(options) else asked, "statement", source)
         for option in options:
             if len(option.split()) >= 4:
-                yield Found(option, "statement", source)
+                yield FoundSentence(option, "statement", source)
 
 
-def _sentences(text: str, source: str) -> Iterator[Found]:
+def _sentences(text: str, source: str) -> Iterator[FoundSentence]:
     for part in re.split(r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bMs\.)(?<=[.?!])\s+", " ".join(text.split())):
-        yield Found(part, "question" if part.endswith("?") else "statement", source)
+        yield FoundSentence(part, "question" if part.endswith("?") else "statement", source)
 
 
-def _commands(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _commands(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         text = record["sentence"]
         asks = text.lower().split(" ")[0] in ASKING
-        yield Found(text, "question" if asks else "command", source)
+        yield FoundSentence(text, "question" if asks else "command", source)
 
 
-def _instructions(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[Found]:
+def _instructions(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         if "\n" not in record["prompt"] and '"' not in record["prompt"]:
             first = re.split(r"(?<=[.?!])\s+", record["prompt"])[0]
-            yield Found(first, "question" if first.endswith("?") else "command", source)
+            yield FoundSentence(first, "question" if first.endswith("?") else "command", source)
 
 
-Reader = Callable[[Iterable[dict[str, Any]], str, random.Random], Iterator[Found]]
+Reader = Callable[[Iterable[dict[str, Any]], str, random.Random], Iterator[FoundSentence]]
 READERS: dict[str, Reader] = {
     "web_questions": _open,
     "nq_open": _open,

@@ -15,7 +15,7 @@ from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from reference_model.train.texts import books as prose
 from reference_model.train.texts import question_sets, templates
-from reference_model.train.texts.question_sets import Found
+from reference_model.train.texts.question_sets import FoundSentence
 from reference_model.train.texts.sentence_casing import is_speakable, spelt
 
 Split = Literal["train", "valid"]
@@ -27,7 +27,7 @@ WRITTEN = "llm"  # source of the sentences that the LLM wrote
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Sentence:
     """A sentence. `id`: 12 hex digits of its normal form, the same in every run; `kind`: question, command, talk, ..."""
 
     id: str
@@ -39,7 +39,7 @@ class Text:
 
 def collect(
     folder: Path, *, seed: int = 0, made: int = MADE, file: Path | None = None, books: Path | None = None
-) -> list[Text]:
+) -> list[Sentence]:
     """All texts of the question sets in `folder`, `made` made ones, those written in `file` and those of `books`, in a fixed order.
 
     Raises FobenchError where there is no set, no such file, or no book.
@@ -49,11 +49,11 @@ def collect(
     return distinct([*found, *(written(file) if file else ()), *(prose.read(books) if books else ())])
 
 
-def written(file: Path) -> list[Found]:
+def written(file: Path) -> list[FoundSentence]:
     """The sentences of a file that `llm_sentences` has made. FobenchError if it cannot be read."""
     try:
         records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        found = [Found(record["text"], record["kind"], WRITTEN) for record in records]
+        found = [FoundSentence(record["text"], record["kind"], WRITTEN) for record in records]
         if odd := [one for one in found if not (isinstance(one.text, str) and isinstance(one.kind, str))]:
             raise ValueError(f"text and kind must be strings: {odd[0]}")
         return found
@@ -63,18 +63,18 @@ def written(file: Path) -> list[Found]:
         ) from error
 
 
-def distinct(found: Iterable[Found]) -> list[Text]:
+def distinct(found: Iterable[FoundSentence]) -> list[Sentence]:
     """The speakable ones of fitting length, the first of each normal form, none that the benchmark asks."""
-    texts: dict[str, Text] = {}
+    texts: dict[str, Sentence] = {}
     for one in found:
         normal = one.text.lower() if one.kind in SHORT else normalise(one.text)  # the normaliser drops "mm-hmm"
         if fits(one) and normal and normal not in benchmark():
             name = text_id(normal)
-            texts.setdefault(name, Text(name, one.text, one.kind, one.source, split_of(name)))
+            texts.setdefault(name, Sentence(name, one.text, one.kind, one.source, split_of(name)))
     return list(texts.values())
 
 
-def fits(found: Found) -> bool:
+def fits(found: FoundSentence) -> bool:
     """Whether a sentence can be spoken, and is of 2 to 20 words unless of a short kind."""
     says = is_speakable(found.text) and any(map(str.isalpha, found.text))
     return says and (found.kind in SHORT or len(found.text.split()) in WORDS)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from reference_model.train.texts import word_lists
-from reference_model.train.texts.question_sets import MENTIONS, REPLIES, Found
+from reference_model.train.texts.question_sets import MENTIONS, REPLIES, FoundSentence
 from reference_model.train.texts.sentence_casing import cardinal, ordinal, sentence, year
 
 SOURCE = "made"
@@ -115,30 +115,30 @@ SHARES = {"question": 0.3, "command": 0.2, "talk": 0.15, "statement": 0.2, "ment
 SLOT = re.compile(r"\{(article )?([a-z]+)2?\}")
 
 
-def make(count: int, names: Sequence[str], seed: int) -> Iterator[Found]:
+def make(count: int, names: Sequence[str], seed: int) -> Iterator[FoundSentence]:
     """`count` made sentences (they may repeat) and every short phrase; `names`: of people, places and things to ask about."""
     rng = random.Random(f"{seed} made")
     for kind, phrases in (("backchannel", word_lists.BACKCHANNELS), ("interruption", word_lists.INTERRUPTIONS)):
         for phrase in phrases:
-            yield Found(sentence(phrase, {}), kind, SOURCE)
+            yield FoundSentence(sentence(phrase, {}), kind, SOURCE)
     templates = {kind: [t.strip() for t in re.split(r"[|\n]", text) if t.strip()] for kind, text in KINDS.items()}
     kinds = [kind for kind in SHARES if kind != "mention" or names]
     for kind in rng.choices(kinds, [SHARES[kind] for kind in kinds], k=count):
         yield _mention(rng, names) if kind == "mention" else _filled(rng, rng.choice(templates[kind]), kind)
 
 
-def _mention(rng: random.Random, names: Sequence[str]) -> Found:
+def _mention(rng: random.Random, names: Sequence[str]) -> FoundSentence:
     template = rng.choice(MENTIONS if rng.random() < 0.6 else REPLIES)
     kind = "question" if template.endswith("?") else "command" if template in MENTIONS else "statement"
-    return Found(sentence(template.format(a=rng.choice(names)), {}), kind, SOURCE)
+    return FoundSentence(sentence(template.format(a=rng.choice(names)), {}), kind, SOURCE)
 
 
-def _filled(rng: random.Random, template: str, kind: str) -> Found:
+def _filled(rng: random.Random, template: str, kind: str) -> FoundSentence:
     text = SLOT.sub(lambda slot: _word(rng, slot[2], bool(slot[1])), template)
     text = re.sub(
         r"\b(mouse|goose|wolf|sheep|fish|fox|walrus|hippopotamus|rhinoceros|ostrich|octopus)s\b", _plural, text
     )
-    return Found(sentence(text, {}), kind, SOURCE)
+    return FoundSentence(sentence(text, {}), kind, SOURCE)
 
 
 def _word(rng: random.Random, slot: str, article: bool) -> str:

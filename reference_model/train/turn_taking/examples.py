@@ -28,8 +28,8 @@ import soxr
 from fobench.errors import FobenchError
 from reference_model.train.data.augmentation import Augmentation, Samples, Sounds, coloured, spoken
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.manifests import Entry
-from reference_model.turn_taking.state_head import State
+from reference_model.train.data.manifests import ClipEntry
+from reference_model.turn_taking.state_head import TurnState
 
 KINDS = {
     "question": 0.24,
@@ -42,7 +42,7 @@ KINDS = {
     "afar": 0.06,
     "noise": 0.05,
 }
-STATES = {"unfinished": State.KEEP_LISTENING} | dict.fromkeys(("backchannel", "afar", "noise"), State.IGNORE)
+STATES = {"unfinished": TurnState.KEEP_LISTENING} | dict.fromkeys(("backchannel", "afar", "noise"), TurnState.IGNORE)
 ASKS = ("question", "command", "talk")  # kinds of text that want an answer
 TELLS = 4  # one of so many statements is taken for a turn, too
 BEFORE_S, AFTER_S = (0.1, 1.6), 1.6  # of quiet before the first word and after the last
@@ -63,7 +63,7 @@ HELD_OUT = 6  # one of so many speakers of real recordings is kept for validatio
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class TurnTakingExample:
     """Audio [T] at 16 kHz. From `end_s` on the state is `state` (State.KEEP_LISTENING: it never changes).
 
     `begin_s`: where the first sound that matters begins; `pauses`: (begin, end) of the silences inside the turn, in seconds;
@@ -72,7 +72,7 @@ class Situation:
 
     kind: str
     samples: Samples
-    state: State
+    state: TurnState
     begin_s: float
     end_s: float
     pauses: tuple[tuple[float, float], ...] = ()
@@ -80,7 +80,7 @@ class Situation:
 
 
 @dataclass(slots=True)
-class Track:
+class ExampleTrack:
     """A situation in the making: sound after sound, all without the room and its noise."""
 
     rate_hz: int
@@ -104,7 +104,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Pools:
+class ClipPools:
     """The clips of each kind of situation; a kind without any does not come up."""
 
     corpus: Corpus
@@ -112,7 +112,7 @@ class Pools:
     clips: dict[str, Sequence[int]]
 
     @classmethod
-    def of(cls, corpus: Corpus, sounds: Sounds, real: Sequence[Entry] = ()) -> Pools:
+    def of(cls, corpus: Corpus, sounds: Sounds, real: Sequence[ClipEntry] = ()) -> ClipPools:
         """`real`: recordings of people, whole sentences; long ones are left out."""
         real = [entry for entry in real if entry.seconds <= LONGEST_S]
         both = Corpus([*corpus.entries, *real], corpus.rate_hz, corpus.faults)
@@ -126,7 +126,7 @@ class Pools:
         clips = {"question": turns, "real": recorded, "joined": asks, "afar": turns + recorded, "noise": [0], **short}
         return cls(both, sounds, {**clips, "paused": long, "unfinished": long})
 
-    def asking(self, known: Callable[[str], bool]) -> Pools:
+    def asking(self, known: Callable[[str], bool]) -> ClipPools:
         """Only what is asked, in one go or with a pause, in words that are `known`. FobenchError where there is no such clip."""
         whole = ("question", "paused")
         kept = {
@@ -143,11 +143,11 @@ class Pools:
         found = {kind: share for kind, share in KINDS.items() if self.clips[kind]}
         return {kind: share / sum(found.values()) for kind, share in found.items()}
 
-    def situation(self, rng: np.random.Generator) -> Situation:
+    def situation(self, rng: np.random.Generator) -> TurnTakingExample:
         """One, drawn; clips that cannot be read are passed over, and listed in the corpus's faults."""
         chances = self.chances
         kind = str(rng.choice(list(chances), p=list(chances.values())))
-        track = Track(self.sounds.rate_hz, rng)
+        track = ExampleTrack(self.sounds.rate_hz, rng)
         if kind == "noise":
             self._noise(track, rng.uniform(*NOISE_S))
             begin, end = track.spans[0]
@@ -163,9 +163,9 @@ class Pools:
             self._say(track, samples, text, kind)
         track.quiet(AFTER_S, clips[-1][0])
         made = self._recorded(kind, track, track.spans[-1][1], rng)
-        return replace(made, text=clips[0][1]) if made.state is State.ANSWER and len(clips) == 1 else made
+        return replace(made, text=clips[0][1]) if made.state is TurnState.ANSWER and len(clips) == 1 else made
 
-    def _say(self, track: Track, samples: Samples, text: str, kind: str) -> None:
+    def _say(self, track: ExampleTrack, samples: Samples, text: str, kind: str) -> None:
         """A clip, or the part of it that is said, or its two parts."""
         begin, end = speech(samples, track.rate_hz)
         edge = int(EDGE_S * track.rate_hz)
@@ -188,36 +188,36 @@ class Pools:
             samples = soxr.resample(samples, self.sounds.rate_hz, self.sounds.rate_hz / rng.uniform(*RULES.speed), "MQ")
         return samples, self.corpus.entries[index].text
 
-    def _before(self, track: Track, like: Samples, rng: np.random.Generator) -> None:
+    def _before(self, track: ExampleTrack, like: Samples, rng: np.random.Generator) -> None:
         seconds = rng.uniform(*BEFORE_S)
         if seconds > 0.5 and rng.random() < LEADING:
             self._burst(track, rng.uniform(0.1, seconds - 0.3), like, rng)
             seconds = rng.uniform(0.1, 0.3)
         track.quiet(seconds, like)
 
-    def _burst(self, track: Track, seconds: float, like: Samples, rng: np.random.Generator) -> None:
+    def _burst(self, track: ExampleTrack, seconds: float, like: Samples, rng: np.random.Generator) -> None:
         """A noise that is not to be heard."""
         noise = self.sounds.noise(int(seconds * track.rate_hz), rng)
         loudness = like.std() * 10 ** (rng.uniform(-20.0, 0.0) / 20) / (noise.std() + 1e-9)
         track.parts.append(faded((noise * loudness).astype(np.float32), int(FADE_S * track.rate_hz)))
 
-    def _noise(self, track: Track, seconds: float) -> None:
+    def _noise(self, track: ExampleTrack, seconds: float) -> None:
         noise = self.sounds.noise(int(seconds * track.rate_hz), track.rng)
         noise = (noise / (np.abs(noise).max() + 1e-9)).astype(np.float32)
         track.parts.append(np.zeros(int(track.rng.uniform(*BEFORE_S) * track.rate_hz), np.float32))
         track.sound(noise, (0, len(noise)))
         track.parts.append(np.zeros(int(AFTER_S * track.rate_hz), np.float32))
 
-    def _recorded(self, kind: str, track: Track, end_s: float, rng: np.random.Generator) -> Situation:
+    def _recorded(self, kind: str, track: ExampleTrack, end_s: float, rng: np.random.Generator) -> TurnTakingExample:
         """As it would be recorded."""
         heard, _ = spoken(np.concatenate(track.parts), RULES, self.sounds, rng)
         if kind == "afar":
             heard = scipy.signal.fftconvolve(heard, self.sounds.room(rng))[: len(heard)].astype(np.float32)
             heard = heard * np.float32(10 ** (rng.uniform(*AFAR_DB) / 20))
         floor = coloured(len(heard), rng.uniform(-2.0, 0.0), rng) * np.float32(10 ** (rng.uniform(*FLOOR_DB) / 20))
-        state, spans = STATES.get(kind, State.ANSWER), track.spans
+        state, spans = STATES.get(kind, TurnState.ANSWER), track.spans
         pauses = tuple((before[1], after[0]) for before, after in itertools.pairwise(spans))
-        return Situation(kind, np.clip(heard + floor, -1.0, 1.0), state, spans[0][0], end_s, pauses)
+        return TurnTakingExample(kind, np.clip(heard + floor, -1.0, 1.0), state, spans[0][0], end_s, pauses)
 
 
 def speech(samples: Samples, rate_hz: int) -> tuple[int, int]:
@@ -267,12 +267,12 @@ def faded(samples: Samples, length: int) -> Samples:
     return samples
 
 
-def by_speaker(entries: Sequence[Entry], held_out: bool) -> list[Entry]:
+def by_speaker(entries: Sequence[ClipEntry], held_out: bool) -> list[ClipEntry]:
     """Of recordings of people: those of the speakers kept for validation, or the others."""
     return [e for e in entries if (zlib.crc32(_speaker(e).encode()) % HELD_OUT == 0) == held_out]
 
 
-def _speaker(entry: Entry) -> str:
+def _speaker(entry: ClipEntry) -> str:
     return str(entry.info.get("speaker", entry.id))
 
 

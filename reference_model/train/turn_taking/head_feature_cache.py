@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Subset
 from reference_model.checkpoint import safetensors_io
 from reference_model.model import FreezeOmni
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.turn_taking.head_features import Impression, Observer
-from reference_model.train.turn_taking.vad_turns import NAMES, Opened, Openings
+from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, HeadFeatures
+from reference_model.train.turn_taking.vad_turns import NAMES, VadTurn, VadTurnDataset
 
 FILE = 256  # situations in a file
 LOT = 64  # of them that are listened to together: each holds files of the process that made its sound
@@ -26,15 +26,20 @@ Notice = Callable[[int], None]  # told how many situations there are so far
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class HeadFeatureCache:
     """Files of impressions in a folder. `made_of`: plain data that says what they are of; files of anything else are made anew."""
 
     folder: Path
     made_of: Mapping[str, Any]
 
     def filled(
-        self, observer: Observer, openings: Openings, count: int, workers: int, notice: Notice = lambda done: None
-    ) -> list[Impression]:
+        self,
+        observer: HeadFeatureExtractor,
+        openings: VadTurnDataset,
+        count: int,
+        workers: int,
+        notice: Notice = lambda done: None,
+    ) -> list[HeadFeatures]:
         """The first `count` situations; `workers` processes make their sound. What is missing is made and written."""
         ranges = [range(begin, min(begin + FILE, count)) for begin in range(0, count, FILE)]
         found = {numbers.start: self.read(numbers) for numbers in ranges}
@@ -47,7 +52,7 @@ class Store:
             notice(sum(len(some) for some in found.values() if some))
         return [one for some in found.values() for one in some or ()]
 
-    def write(self, numbers: range, impressions: Sequence[Impression]) -> None:
+    def write(self, numbers: range, impressions: Sequence[HeadFeatures]) -> None:
         tensors = {
             "vectors": torch.cat([one.vectors for one in impressions]).half(),
             "labels": torch.cat([one.labels for one in impressions]),
@@ -58,7 +63,7 @@ class Store:
         }
         safetensors_io.save_tensors(tensors, self._about(numbers), self._path(numbers))
 
-    def read(self, numbers: range) -> list[Impression] | None:
+    def read(self, numbers: range) -> list[HeadFeatures] | None:
         """None if there is no such file, or it is of something else."""
         if not self._path(numbers).is_file():
             return None
@@ -68,7 +73,7 @@ class Store:
         lengths = tensors["lengths"].tolist()
         parts = zip(*(tensors[name].split(lengths) for name in ("vectors", "labels", "since")), strict=True)
         named = zip(tensors["kinds"].tolist(), tensors["states"].tolist(), parts, strict=True)
-        return [Impression(NAMES[kind], state, *part) for kind, state, part in named]
+        return [HeadFeatures(NAMES[kind], state, *part) for kind, state, part in named]
 
     def _about(self, numbers: range) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(json.dumps({**self.made_of, "numbers": [numbers.start, numbers.stop]}))
@@ -78,9 +83,9 @@ class Store:
         return self.folder / f"situations-{numbers.start:06d}.safetensors"
 
 
-def _made(openings: Openings, numbers: Sequence[int], workers: int) -> Iterator[Opened]:
+def _made(openings: VadTurnDataset, numbers: Sequence[int], workers: int) -> Iterator[VadTurn]:
     """The situations of these numbers, in their order."""
-    wanted: Subset[Opened] = Subset(openings, numbers)
+    wanted: Subset[VadTurn] = Subset(openings, numbers)
     return iter(DataLoader(wanted, batch_size=None, num_workers=workers, generator=torch.Generator()))
 
 

@@ -11,16 +11,16 @@ from torch import Tensor
 from fobench.api.components import Backbone
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.adapter import Flow, Reader
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.llm.prefix_tree import Readings, Tree
-from reference_model.train.turn_taking.vad_turns import Opened
+from reference_model.speech_input.adapter import AdapterReader, EmbeddingReader
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.llm.prefix_tree import PrefixTree, PrefixTreeForward
+from reference_model.train.turn_taking.vad_turns import VadTurn
 
 FRAMES, ROWS = 16_384, 4096  # of features in a batch for the encoder, and of rows in one for the LLM, at most
 
 
 @dataclass(frozen=True, slots=True)
-class Impression:
+class HeadFeatures:
     """A turn as the head sees it: for each of its M heeded chunks a vector [M, D + E], label [M] and time since the end [M]."""
 
     kind: str
@@ -34,23 +34,23 @@ class Impression:
 class _Read:
     """A turn on its way: what was understood of it, and what the sound told [M, E]."""
 
-    turn: Opened
-    tree: Tree
+    turn: VadTurn
+    tree: PrefixTree
     rows: Tensor  # [N, D]
     evidence: Tensor
 
 
-class Observer:
+class HeadFeatureExtractor:
     """A model whose encoder and adapter are trained, and its frozen LLM.
 
     `pasts`: (what the user said, the reply) of conversations that turns go on with; number 0 is the one that only begins.
     """
 
-    def __init__(self, model: FreezeOmni, frozen: Frozen, pasts: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, model: FreezeOmni, frozen: FrozenLLM, pasts: Sequence[tuple[str, str]] = ()) -> None:
         self.model, self.frozen = model, frozen
         self.layout = TurnLayout.of(frozen.backbone.chat, model.config.settings.system_prompt)
         self._as_ids = _Ids(frozen.backbone)
-        self._readings = [Readings(frozen, self.opening(past)[None]) for past in (None, *pasts)]
+        self._readings = [PrefixTreeForward(frozen, self.opening(past)[None]) for past in (None, *pasts)]
 
     @torch.no_grad()
     def opening(self, past: tuple[str, str] | None = None) -> Tensor:
@@ -61,11 +61,11 @@ class Observer:
         return torch.cat([self.frozen.embed(ids), self.model.prompt.detach().to(self.frozen.device)])
 
     @torch.no_grad()
-    def impressions(self, turns: Sequence[Opened]) -> list[Impression]:
+    def impressions(self, turns: Sequence[VadTurn]) -> list[HeadFeatures]:
         """Of every turn, in order."""
         heard = self.heard(turns)
         read = [self._read(turn, one) for turn, one in zip(turns, heard, strict=True)]
-        found: dict[int, Impression] = {}
+        found: dict[int, HeadFeatures] = {}
         for past, readings in enumerate(self._readings):
             chosen = [i for i, turn in enumerate(turns) if turn.past == past]
             for batch in alike(chosen, lambda i: len(read[i].tree), ROWS):
@@ -73,7 +73,7 @@ class Observer:
                 found |= {i: _impression(read[i], state.cpu()) for i, state in zip(batch, hidden, strict=True)}
         return [found[i] for i in range(len(turns))]
 
-    def heard(self, turns: Sequence[Opened]) -> list[Tensor]:
+    def heard(self, turns: Sequence[VadTurn]) -> list[Tensor]:
         """The adapter's output [n, ...] of each turn. Turns with something before them and turns without go apart."""
         found: dict[int, Tensor] = {}
         for bare in (True, False):
@@ -85,9 +85,9 @@ class Observer:
     @property
     def flows(self) -> bool:
         """Whether the LLM is given rows of the adapter, chunk by chunk, and not what is read in its output."""
-        return isinstance(self.model.adapter.reader(), Flow)
+        return isinstance(self.model.adapter.reader(), EmbeddingReader)
 
-    def given(self, turns: Sequence[Opened]) -> list[Tensor]:
+    def given(self, turns: Sequence[VadTurn]) -> list[Tensor]:
         """The rows [n, D] that the LLM is given of each turn, once all of it has been heard."""
         return [one if self.flows else self._spelt_out(one) for one in self.heard(turns)]
 
@@ -97,7 +97,7 @@ class Observer:
         _, ids = reader.rows(self._as_ids, False)
         return self.frozen.embed(ids[0])
 
-    def _adapted(self, turns: Sequence[Opened]) -> Iterator[Tensor]:
+    def _adapted(self, turns: Sequence[VadTurn]) -> Iterator[Tensor]:
         encoder, adapter, device = self.model.encoder, self.model.adapter, self.model.encoder.device
         features = torch.nn.utils.rnn.pad_sequence([turn.features for turn in turns], batch_first=True).to(device)
         lengths = torch.tensor([len(turn.features) for turn in turns], device=device)
@@ -109,14 +109,14 @@ class Observer:
         heard = torch.cat(outputs, -1)  # of an adapter that spells: logits and features, as `step` has them
         return (one[inside] for one, inside in zip(heard, valid, strict=True))
 
-    def _read(self, turn: Opened, heard: Tensor) -> _Read:
+    def _read(self, turn: VadTurn, heard: Tensor) -> _Read:
         """What a session's reader makes of the adapter's output [n, ...], chunk by chunk."""
         reader = self.model.adapter.reader()
         chunks = heard.cpu().split(len(heard) // len(turn.since))
-        reading = _flowing if isinstance(reader, Flow) else self._spelt
+        reading = _flowing if isinstance(reader, EmbeddingReader) else self._spelt
         return reading(turn, reader, chunks)
 
-    def _spelt(self, turn: Opened, reader: Reader, chunks: Sequence[Tensor]) -> _Read:
+    def _spelt(self, turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _Read:
         given: list[int] = []
         readings, evidence = [], []
         for number, chunk in enumerate(chunks):
@@ -126,7 +126,7 @@ class Observer:
                 given = [*given[: len(given) - back], *ids[0].tolist()]
                 readings.append(given)
                 evidence.append(reader.evidence())
-        tree = Tree.of(readings)
+        tree = PrefixTree.of(readings)
         return _Read(turn, tree, self.frozen.embed(tree.tokens), torch.stack(evidence))
 
 
@@ -143,18 +143,18 @@ class _Ids:
         return ids
 
 
-def _flowing(turn: Opened, reader: Reader, chunks: Sequence[Tensor]) -> _Read:
+def _flowing(turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _Read:
     """All rows are given, in order, and stay."""
     rows = torch.cat(list(chunks))
     size = len(chunks[0])
-    tree = Tree.chain(len(rows), [size * (n + 1) - 1 for n in range(turn.rehearsed, len(chunks))])
+    tree = PrefixTree.chain(len(rows), [size * (n + 1) - 1 for n in range(turn.rehearsed, len(chunks))])
     return _Read(turn, tree, rows, torch.zeros(len(tree.ends), 0))
 
 
-def _impression(read: _Read, hidden: Tensor) -> Impression:
+def _impression(read: _Read, hidden: Tensor) -> HeadFeatures:
     turn, heeded = read.turn, slice(read.turn.rehearsed, None)
     vectors = torch.cat([hidden, read.evidence], -1)
-    return Impression(turn.kind, int(turn.state), vectors, turn.labels[heeded], turn.since[heeded].clone())
+    return HeadFeatures(turn.kind, int(turn.state), vectors, turn.labels[heeded], turn.since[heeded].clone())
 
 
 def alike(indices: Sequence[int], length: Callable[[int], int], most: int) -> Iterator[list[int]]:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.engine.trainer import to_device
 from reference_model.train.turn_taking import head_metrics
-from reference_model.train.turn_taking.head_features import Impression
-from reference_model.train.turn_taking.head_metrics import Verdict
+from reference_model.train.turn_taking.head_features import HeadFeatures
+from reference_model.train.turn_taking.head_metrics import HeadDecision
 from reference_model.train.turn_taking.vad_turns import UNLABELLED
 from reference_model.turn_taking.state_head import StateHead
 
@@ -23,14 +23,14 @@ WEIGHTS = (1.0, 1.0, 1.0, 0.0)  # of the classes
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeadBatch:
     """Situations as the head sees them: vectors [B, N, D + E], labels [B, N], `UNLABELLED` beyond their ends."""
 
     vectors: Tensor
     labels: Tensor
 
 
-class StateLearner(nn.Module):
+class StateHeadLearner(nn.Module):
     """The head alone. The `prompt` that what it judges by was made with stays as it is, and beside it in the checkpoint."""
 
     def __init__(self, head: StateHead, prompt: Tensor | None = None) -> None:
@@ -38,7 +38,7 @@ class StateLearner(nn.Module):
         self.state_head = head
         self.prompt = nn.Parameter(prompt.detach(), requires_grad=False) if prompt is not None and len(prompt) else None
 
-    def forward(self, batch: Judged) -> dict[str, Tensor]:
+    def forward(self, batch: HeadBatch) -> dict[str, Tensor]:
         vectors, labels = to_device(batch.vectors, self).float(), to_device(batch.labels, self)
         return judged(self.state_head(vectors), labels)
 
@@ -53,34 +53,36 @@ def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {"loss": loss, "right": right, "count": (labels >= 0).sum().float()}
 
 
-def verdicts_of(head: StateHead, impressions: Sequence[Impression]) -> list[Verdict]:
+def verdicts_of(head: StateHead, impressions: Sequence[HeadFeatures]) -> list[HeadDecision]:
     device = next(head.parameters()).device
     return [
-        Verdict.of(one.kind, one.state, head.probabilities(one.vectors.to(device).float()).cpu(), one.since)
+        HeadDecision.of(one.kind, one.state, head.probabilities(one.vectors.to(device).float()).cpu(), one.since)
         for one in impressions
     ]
 
 
 @dataclass(slots=True)
-class StateStage:
+class StateHeadStage:
     """See the module."""
 
-    module: StateLearner
-    train: Sequence[Impression]
-    valid: Sequence[Impression]
+    module: StateHeadLearner
+    train: Sequence[HeadFeatures]
+    valid: Sequence[HeadFeatures]
     chunk_s: float
     about: dict[str, Any] = field(default_factory=dict)
     name: str = "input-3"
 
-    def batches(self, loop: Loop) -> Batches:
-        return Batches([len(one.labels) * self.chunk_s for one in self.train], loop.batch_s, loop.batch_most, loop.seed)
+    def batches(self, loop: LoopConfig) -> BatchSampler:
+        return BatchSampler(
+            [len(one.labels) * self.chunk_s for one in self.train], loop.batch_s, loop.batch_most, loop.seed
+        )
 
-    def load(self, indices: Sequence[int], epoch: int) -> Judged:
+    def load(self, indices: Sequence[int], epoch: int) -> HeadBatch:
         pad, chosen = nn.utils.rnn.pad_sequence, [self.train[i] for i in indices]
         labels = pad([one.labels for one in chosen], batch_first=True, padding_value=UNLABELLED)
-        return Judged(pad([one.vectors for one in chosen], batch_first=True), labels)
+        return HeadBatch(pad([one.vectors for one in chosen], batch_first=True), labels)
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": list(self.module.state_head.parameters()), "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from torch.nn import functional
 
 from fobench.api.types import Message
 from reference_model.model import FreezeOmni
-from reference_model.train.engine.batch_sampler import Batches
-from reference_model.train.engine.loop_config import Loop
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.llm.frozen_llm import Frozen, padded
+from reference_model.train.engine.batch_sampler import BatchSampler
+from reference_model.train.engine.loop_config import LoopConfig
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.llm.frozen_llm import FrozenLLM, padded
 from reference_model.train.turn_taking import head_metrics
-from reference_model.train.turn_taking.head_features import Observer
+from reference_model.train.turn_taking.head_features import HeadFeatureExtractor
 from reference_model.train.turn_taking.head_training import judged, summary, verdicts_of
-from reference_model.train.turn_taking.vad_turns import Opened, Openings
-from reference_model.turn_taking.state_head import State
+from reference_model.train.turn_taking.vad_turns import VadTurn, VadTurnDataset
+from reference_model.turn_taking.state_head import TurnState
 
 LATER = 3  # chunks after the turn's end within which the reply begins
 TURN_S = 6.0  # that a situation lasts, about
@@ -35,27 +35,29 @@ TURN_S = 6.0  # that a situation lasts, about
 class Exchange:
     """A turn, and the tokens of the reply to it, the end of turn included; none where no reply is known or wanted."""
 
-    turn: Opened
+    turn: VadTurn
     reply: tuple[int, ...] = ()
 
 
-class ConversingLearner(nn.Module):
+class PromptTuningLearner(nn.Module):
     """`prompt` and `state_head` learn; encoder, adapter and LLM are frozen, and no part of it.
 
     Of an adapter that spells only the prompt learns: a turn is given to the LLM as it is read once it is over, and not chunk by
     chunk. What the head has to judge by depends on the prompt; it learns after it.
     """
 
-    def __init__(self, model: FreezeOmni, frozen: Frozen, distil: bool = False, state_weight: float = 1.0) -> None:
+    def __init__(self, model: FreezeOmni, frozen: FrozenLLM, distil: bool = False, state_weight: float = 1.0) -> None:
         super().__init__()
         self.prompt, self.state_head = model.prompt, model.state_head
         self.distil, self.state_weight = distil, state_weight
-        self._apart = [Observer(model.requires_grad_(False), frozen)]  # in a list, so that it is no part of this module
+        self._apart = [
+            HeadFeatureExtractor(model.requires_grad_(False), frozen)
+        ]  # in a list, so that it is no part of this module
         self.prompt.requires_grad_(True)
         self.state_head.requires_grad_(self.observer.flows)
 
     @property
-    def observer(self) -> Observer:
+    def observer(self) -> HeadFeatureExtractor:
         return self._apart[0]
 
     @property
@@ -87,7 +89,7 @@ class ConversingLearner(nn.Module):
         """What follows the turn: the reply but for its last token, which nothing follows."""
         return [*self.observer.layout.reply_open, *one.reply[:-1]] if one.reply else []
 
-    def _judge(self, turn: Opened, states: Tensor, sums: dict[str, Tensor]) -> None:
+    def _judge(self, turn: VadTurn, states: Tensor, sums: dict[str, Tensor]) -> None:
         """The state head's loss; `states` [n, D] of the turn's rows."""
         size = len(states) // len(turn.since)
         labels = turn.labels.to(states.device)
@@ -117,33 +119,33 @@ class ConversingLearner(nn.Module):
 
 
 @dataclass(slots=True)
-class ConversingStage:
+class PromptTuningStage:
     """`count` situations an epoch, other ones in each. `replies`: by the text of the question."""
 
-    module: ConversingLearner
-    openings: Openings
-    valid: Sequence[Opened]
+    module: PromptTuningLearner
+    openings: VadTurnDataset
+    valid: Sequence[VadTurn]
     replies: Mapping[str, str]
     count: int
     about: dict[str, Any] = field(default_factory=dict)
     name: str = "input-3"
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> SkippedSamples:
         return self.openings.pools.corpus.faults
 
-    def batches(self, loop: Loop) -> Batches:
-        return Batches([TURN_S] * self.count, loop.batch_s, loop.batch_most, loop.seed)
+    def batches(self, loop: LoopConfig) -> BatchSampler:
+        return BatchSampler([TURN_S] * self.count, loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices: Sequence[int], epoch: int) -> list[Exchange]:
         return [
             self._exchange(self.openings[epoch * self.count + index], epoch * self.count + index) for index in indices
         ]
 
-    def _exchange(self, turn: Opened, number: int) -> Exchange:
+    def _exchange(self, turn: VadTurn, number: int) -> Exchange:
         """The reply begins some chunks after the turn's end: later than that is silence that nobody waits for."""
         reply = self._reply(turn.text) if turn.text in self.replies else ()
-        ended = (turn.labels == int(State.ANSWER)).nonzero()[:, 0].tolist()
+        ended = (turn.labels == int(TurnState.ANSWER)).nonzero()[:, 0].tolist()
         if reply and ended:
             turn = turn.until(ended[0] + 1 + int(np.random.default_rng(number).integers(LATER)))
         return Exchange(turn, reply if ended else ())
@@ -154,7 +156,7 @@ class ConversingStage:
         whole = len(ids) < observer.model.config.settings.max_tokens  # else it was cut, and never ended
         return (*ids, *observer.layout.user_open[: int(whole)])
 
-    def groups(self, loop: Loop) -> list[dict[str, Any]]:
+    def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": [one for one in self.module.parameters() if one.requires_grad], "lr": loop.lr}]
 
     def config(self) -> dict[str, Any]:
@@ -164,7 +166,9 @@ class ConversingStage:
     def validate(self) -> dict[str, float]:
         """The head's figures; of a reply token by ear its loss and how far it is from the one in writing, both also without the
         prompt; and the loss of that in writing."""
-        observer = Observer(self.module.observer.model, self.module.observer.frozen)  # of the prompt as it is now
+        observer = HeadFeatureExtractor(
+            self.module.observer.model, self.module.observer.frozen
+        )  # of the prompt as it is now
         if not observer.flows:
             return self._by_ear()
         found = verdicts_of(self.module.state_head, observer.impressions(self.valid))

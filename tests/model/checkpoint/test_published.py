@@ -13,12 +13,12 @@ from reference_model.checkpoint.published import audiollm_keys, decoder_keys
 from reference_model.checkpoint.published.key_mapping import rename
 from reference_model.checkpoint.published.loader import load, renamed
 from reference_model.codec.hifigan import GeneratorConfig
-from reference_model.codec.ticodec import PublishedCodecConfig
+from reference_model.codec.ticodec import TiCodecConfig
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.speech_output.packets import Speech
+from reference_model.speech_output.packets import SegmentSynthesizer
 from reference_model.speech_output.sampling import Sampling
-from reference_model.speech_output.silence_splitter import QuietCut, QuietCutter
+from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter
 from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
 from tests.support.golden_data import FOLDER, golden, meta, weights
 
@@ -123,7 +123,7 @@ TINY = replace(
     encoder=replace(PAPER.encoder, size=32, layers=2, heads=4, feed_forward=64),
     adapter=replace(PAPER.adapter, encoder_size=32, llm_size=64),
     decoder=SpeechDecoderConfig(32, 4, 64, layers=2, pre_layers=1, codes=60, allow_special=True),
-    codec=PublishedCodecConfig(
+    codec=TiCodecConfig(
         cardinality=64,
         generator=GeneratorConfig(
             inputs=64,
@@ -163,9 +163,9 @@ def test_three_files_make_a_model_that_speaks_as_published(folder):
     assert meta("tts_run")["top_k"] == 1
     with torch.no_grad():
         text, prefix = (model.decoder.text_rows(data[f"in/{name}"]) for name in ("text_embeddings", "llm_hidden"))
-        state, cutter = model.decoder.prefill(text, prefix), QuietCutter(QuietCut(2401, 0.25))
+        state, cutter = model.decoder.prefill(text, prefix), SilenceSplitter(SilenceSplitConfig(2401, 0.25))
         draw = lambda saying: model.decoder.step(*saying)  # noqa: E731
-        speech = Speech(state, draw, model.codec, Sampling(top_k=1), torch.Generator(), cutter)
+        speech = SegmentSynthesizer(state, draw, model.codec, Sampling(top_k=1), torch.Generator(), cutter)
         pieces = []
         while not speech.done:
             pieces.append(speech.packet(20))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from reference_model.codec.exact_streaming import Layer, Windowed, rate, reads, receptive_field, same, settled
+from reference_model.codec.exact_streaming import ConvSpec, Windowed, rate, reads, receptive_field, same, settled
 
 SPLITS = st.lists(st.integers(0, 8), min_size=1, max_size=12)
 
@@ -31,13 +31,13 @@ def streamed(windowed, x, sizes):
 
 
 STACKS = {
-    "one convolution": [Layer(7, padding=3)],
-    "causal": [Layer(7, padding=6)],
-    "dilated": [Layer(3, dilation=4, padding=4), same(2)],
-    "up": [Layer(16, 8, padding=4, transposed=True), same(3), Layer(11, 5, padding=3, transposed=True)],
-    "down": [Layer(8, 2, padding=3), Layer(5, 3, padding=1), same(1)],
-    "down and up": [Layer(4, 2, padding=1), same(2), Layer(9, 3, padding=3, transposed=True)],
-    "up and down": [Layer(4, 4, transposed=True), Layer(6, 2, padding=2)],
+    "one convolution": [ConvSpec(7, padding=3)],
+    "causal": [ConvSpec(7, padding=6)],
+    "dilated": [ConvSpec(3, dilation=4, padding=4), same(2)],
+    "up": [ConvSpec(16, 8, padding=4, transposed=True), same(3), ConvSpec(11, 5, padding=3, transposed=True)],
+    "down": [ConvSpec(8, 2, padding=3), ConvSpec(5, 3, padding=1), same(1)],
+    "down and up": [ConvSpec(4, 2, padding=1), same(2), ConvSpec(9, 3, padding=3, transposed=True)],
+    "up and down": [ConvSpec(4, 4, transposed=True), ConvSpec(6, 2, padding=2)],
 }
 
 
@@ -84,14 +84,14 @@ def test_what_is_settled_and_read_is_what_gradients_say(layers):
 
 def test_receptive_fields():
     assert receptive_field([same(3)]) == (3, 3)
-    assert receptive_field([Layer(7, padding=6)]) == (6, 0)
-    assert receptive_field([same(3), Layer(2, 2, transposed=True)]) == (3, 3)
-    assert receptive_field([Layer(16, 8, padding=4, transposed=True)]) == (1, 1)
-    assert receptive_field([Layer(1024, 256, padding=384)]) == (384, 639)
+    assert receptive_field([ConvSpec(7, padding=6)]) == (6, 0)
+    assert receptive_field([same(3), ConvSpec(2, 2, transposed=True)]) == (3, 3)
+    assert receptive_field([ConvSpec(16, 8, padding=4, transposed=True)]) == (1, 1)
+    assert receptive_field([ConvSpec(1024, 256, padding=384)]) == (384, 639)
 
 
 def test_the_window_kept_does_not_grow():
-    layers = [same(3), Layer(16, 8, padding=4, transposed=True), same(20)]
+    layers = [same(3), ConvSpec(16, 8, padding=4, transposed=True), same(20)]
     windowed, state = Windowed(Stack([same(3)]), layers, lambda x: x[..., :0]), None
     windowed.function = lambda x: x.repeat_interleave(8, -1)
     widths = []

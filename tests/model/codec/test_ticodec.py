@@ -14,8 +14,8 @@ from reference_model.checkpoint.published.codec_keys import RENAMES, UNUSED, WIT
 from reference_model.checkpoint.published.key_mapping import rename
 from reference_model.checkpoint.safetensors_io import fill
 from reference_model.codec.exact_streaming import Windowed, receptive_field
-from reference_model.codec.ticodec import GENERATOR, PublishedCodec, PublishedCodecConfig
-from reference_model.speech_output.silence_splitter import QuietCut, QuietCutter
+from reference_model.codec.ticodec import GENERATOR, TiCodec, TiCodecConfig
+from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter
 from tests.support.golden_data import FOLDER, golden, meta, weights
 from tests.support.published_weights import formula_weights
 
@@ -25,7 +25,7 @@ RUNS = json.loads((FOLDER / "codec.json").read_text())["runs"]
 
 
 def loaded(config, tensors, unused):
-    codec = PublishedCodec(config).eval().requires_grad_(False)
+    codec = TiCodec(config).eval().requires_grad_(False)
     plain = fuse_weight_norm(tensors)
     names = rename(plain, RENAMES, unused)
     fill(codec, {ours: plain[theirs] for theirs, ours in names.items()}, "the published weights")
@@ -44,14 +44,14 @@ def codec():
     generator = replace(
         GENERATOR, inputs=widths["local"], channels=h["upsample_initial_channel"], global_size=widths["global"]
     )
-    config = PublishedCodecConfig(cardinality=h["n_codes"], generator=generator, voice=tuple(h["global_tokens"]))
+    config = TiCodecConfig(cardinality=h["n_codes"], generator=generator, voice=tuple(h["global_tokens"]))
     return loaded(config, weights("codec", ""), WITHOUT_ENCODER)
 
 
 @pytest.fixture(scope="module")
 def full():
     """The published sizes, with weights computed by a formula."""
-    return loaded(PublishedCodecConfig(with_encoder=True), formula_weights("codec."), UNUSED)
+    return loaded(TiCodecConfig(with_encoder=True), formula_weights("codec."), UNUSED)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +104,14 @@ def test_every_step_of_the_generator(codec, codes, numbers):
 @pytest.mark.parametrize("pushed", [1, 7, 133])
 def test_streamed_in_chunks_and_cut_at_quiet_places(codec, codes, numbers, run, pushed):
     args = RUNS[run]["args"]
-    size, rule = args["codec_chunk_size"], QuietCut(args["N"], args["seg_threshold"])
+    size, rule = args["codec_chunk_size"], SilenceSplitConfig(args["N"], args["seg_threshold"])
     state, chunks = None, []
     for piece in codes.split(pushed, -1):
         wave, state = codec.decode_step(piece, state, chunk=size)
         chunks += [chunk for chunk in wave[0].split(size * 600) if len(chunk)]
     wave, _ = codec.decode_step(codes[..., :0], state, last=True, chunk=size)
     assert [rule.place(chunk) for chunk in chunks] == [log["cut_index"] for log in RUNS[run]["find_min_log"]]
-    cutter = QuietCutter(rule)
+    cutter = SilenceSplitter(rule)
     pieces = [cutter.push(chunk) for chunk in chunks] + [cutter.push(wave[0], last=True)]
     assert [len(piece) for piece in pieces if len(piece)] == numbers[f"out/run{run}_segment_lengths"].tolist()
     torch.testing.assert_close(torch.cat(pieces), numbers[f"out/run{run}_segments_concat"], **CLOSE)
@@ -145,7 +145,7 @@ def test_with_all_of_its_context_streamed_is_as_offline(codec, codes, sizes):
 
 def test_more_context_is_needed_than_is_published(codec):
     left, right = receptive_field(codec.layers)
-    assert min(left, right) > PublishedCodecConfig().context
+    assert min(left, right) > TiCodecConfig().context
 
 
 def test_published_sizes_and_the_published_voice(full):
@@ -173,7 +173,7 @@ def test_a_codec_without_its_encoder_says_so(codec):
 
 def test_parameters_and_keys_are_the_published_ones():
     with torch.device("meta"):
-        codec = PublishedCodec(PublishedCodecConfig(with_encoder=True))
+        codec = TiCodec(TiCodecConfig(with_encoder=True))
     listed = json.loads((FOLDER / "keys_codec.json").read_text())
     tensors = {
         f"{entry}.{key}": torch.ones(value["shape"], dtype=getattr(torch, value["dtype"]), device="meta")

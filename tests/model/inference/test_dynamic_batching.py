@@ -6,12 +6,12 @@ import time
 import pytest
 import torch
 
-from reference_model.inference.dynamic_batching import SharedBackbone, Together
+from reference_model.inference.dynamic_batching import BatchedBackbone, DynamicBatcher
 from tests.support.tiny_models import backbone
 
 
 def test_a_lone_caller_is_answered_at_once():
-    assert Together(lambda xs: [x + 1 for x in xs])(1) == 2
+    assert DynamicBatcher(lambda xs: [x + 1 for x in xs])(1) == 2
 
 
 def test_those_who_come_meanwhile_are_computed_as_one():
@@ -22,7 +22,7 @@ def test_those_who_come_meanwhile_are_computed_as_one():
         time.sleep(0.05)
         return [x * x for x in xs]
 
-    square, results = Together(slow), {}
+    square, results = DynamicBatcher(slow), {}
     threads = [threading.Thread(target=lambda i=i: results.update({i: square(i)})) for i in range(8)]
     for thread in threads:
         thread.start()
@@ -41,7 +41,7 @@ def test_one_callers_error_is_not_anothers():
         go.wait()
         return [10 // x for x in xs]
 
-    divide, results = Together(slow), {}
+    divide, results = DynamicBatcher(slow), {}
 
     def call(x):
         try:
@@ -69,7 +69,7 @@ def test_steps_of_several_conversations_are_each_as_alone(shape):
     states = [llm.step(x)[2] for x in xs]
     alone = [llm.step(x[:, :n], llm.fork(s), logits=1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
     calls = [(x[:, :n], llm.fork(s), 1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
-    many = SharedBackbone(llm)._many(calls)
+    many = BatchedBackbone(llm)._many(calls)
     for one, all_ in zip(alone, many, strict=True):
         assert torch.allclose(one[0], all_[0], atol=1e-4)
         assert torch.allclose(one[1], all_[1], atol=1e-4)

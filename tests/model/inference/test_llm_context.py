@@ -5,7 +5,7 @@ import torch
 
 from fobench.errors import FobenchError
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.inference.llm_context import Context, Role
+from reference_model.inference.llm_context import LLMContext, Role
 from tests.support.tiny_models import SHAPES, backbone
 
 CLOSE = {"atol": 2e-4, "rtol": 1e-3}
@@ -21,7 +21,7 @@ def audio(seed, length=6):
 
 
 def begun(llm):
-    return Context(llm, TurnLayout.of(llm.chat, "Be brief."))
+    return LLMContext(llm, TurnLayout.of(llm.chat, "Be brief."))
 
 
 def probe(context):

@@ -13,16 +13,16 @@ from fobench_plugins.backbones.transformers_backbone import CausalBackbone
 from reference_model.checkpoint.published.audiollm_keys import RENAMES, UNUSED
 from reference_model.checkpoint.published.key_mapping import rename
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.inference.llm_context import Context, Role
+from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.speech_input.adapter import Adapter, AdapterConfig
 from reference_model.speech_input.conv_transformer import ConvTransformerConfig, ConvTransformerEncoder
 from reference_model.speech_input.log_mel import KaldiFbank
-from reference_model.turn_taking.state_head import State, StateHead
+from reference_model.turn_taking.state_head import StateHead, TurnState
 from tests.support.golden_data import FOLDER, golden, meta, weights
 from tests.support.tiny_models import CHATML
 
 CLOSE = {"atol": 5e-5, "rtol": 0}
-NAMES = {State.KEEP_LISTENING: "cl", State.ANSWER: "ss", State.IGNORE: "el"}
+NAMES = {TurnState.KEEP_LISTENING: "cl", TurnState.ANSWER: "ss", TurnState.IGNORE: "el"}
 
 
 def byte_tokenizer():
@@ -81,7 +81,7 @@ def dialogue(rounded=False):
     """Both turns as we live them: {call: (hidden states [n, D], state logits, LM logits)}, and "given", a `Noting`."""
     llm, _ = parts()
     given = Noting(llm, rounded)
-    context, heard = Context(given, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {"given": given}
+    context, heard = LLMContext(given, TurnLayout.of(llm.chat, meta("dialogue")["role"])), {"given": given}
     for turn in (1, 2):
         hear(context, turn, heard)
         speak(context, turn, heard)

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from fobench.api.components import Pieces
-from reference_model.inference.reply import TOKENS_PER_S, Reply, Said
+from fobench.api.components import Detokenizer
+from reference_model.inference.reply import TOKENS_PER_S, GeneratedReply, SpokenSegment
 from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter
 
 RATE = 1000
 
 
-class Words(Pieces):
+class Words(Detokenizer):
     """Token i is the word number i; the last is held back."""
 
     held = ""
@@ -25,10 +25,10 @@ class Words(Pieces):
 
 def reply(*said):
     """A reply of which `said` segments (tokens, samples made, whether whole) have been given to the speech decoder."""
-    made = Reply(0, 0, torch.Generator(), Words(), Segmenter(Segmentation()), RATE)
+    made = GeneratedReply(0, 0, torch.Generator(), Words(), Segmenter(Segmentation()), RATE)
     begin = 0
     for tokens, samples, whole in said:
-        made.said.append(Said(Segment("", range(begin, begin + tokens)), samples, whole))
+        made.said.append(SpokenSegment(Segment("", range(begin, begin + tokens)), samples, whole))
         begin += tokens
     return made
 

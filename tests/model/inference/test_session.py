@@ -13,9 +13,9 @@ import torch
 from fobench.api.types import Action, AudioChunk, EventKind
 from reference_model.checkpoint.loading import untrained
 from reference_model.inference.llm_context import Role
-from reference_model.inference.reply import Reply
-from reference_model.turn_taking.state_head import State
-from reference_model.turn_taking.state_machine import Act, Phase
+from reference_model.inference.reply import GeneratedReply
+from reference_model.turn_taking.state_head import TurnState
+from reference_model.turn_taking.state_machine import Phase, TurnAction
 from tests.support.live_talk import RATE, WINDOW, Talk, live, model, silence, sound
 from tests.support.tiny_models import SHAPES
 
@@ -231,7 +231,7 @@ def test_a_verdict_in_silence_stands_until_it_is_heeded_unless_more_is_said(monk
     talk = Talk(system)
 
     def decide(p):
-        return State.ANSWER if 0 < talk.session._state.activity.silence < 6 else State.KEEP_LISTENING
+        return TurnState.ANSWER if 0 < talk.session._state.activity.silence < 6 else TurnState.KEEP_LISTENING
 
     monkeypatch.setattr(system.model.state_head, "decide", decide, raising=False)
     talk.hear(sound(1.0)).hear(silence(0.3)).hear(sound(0.5, 1))
@@ -242,18 +242,18 @@ def test_a_verdict_in_silence_stands_until_it_is_heeded_unless_more_is_said(monk
     assert talk.actions() == [Action.SPEAK]
 
 
-@pytest.mark.parametrize("waiting", [(), (Act.STOP, Act.REPLY)])
+@pytest.mark.parametrize("waiting", [(), (TurnAction.STOP, TurnAction.REPLY)])
 def test_a_reply_that_is_to_be_stopped_is_not_also_closed(waiting, monkeypatch):
     """Its end, heard while the stop waits to be done, would otherwise end the reply that follows."""
     talk = Talk(verdict(1)).hear(sound(1.0)).hear(silence(1.0))
     session = talk.session
     assert session._state.reply is not None and session._state.phase is Phase.REPLYING
-    monkeypatch.setattr(Reply, "over", property(lambda reply: True))
+    monkeypatch.setattr(GeneratedReply, "over", property(lambda reply: True))
     session._acts.extend((act, None) for act in waiting)
     session._listen(AudioChunk(silence(0.032), RATE))
     acts = [act for act, _ in session._acts]
     assert (acts, session._state.phase) == (
-        (list(waiting), Phase.REPLYING) if waiting else ([Act.CLOSE], Phase.WAITING)
+        (list(waiting), Phase.REPLYING) if waiting else ([TurnAction.CLOSE], Phase.WAITING)
     )
 
 

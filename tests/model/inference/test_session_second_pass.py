@@ -11,13 +11,13 @@ from fobench.api.types import EventKind
 from reference_model.config import ModelConfig
 from reference_model.inference.llm_context import Role
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig
-from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
+from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from tests.support.live_talk import Talk, live, model, silence, sound
 
-UNITS = Units.letters_only()
+UNITS = BPEUnits.letters_only()
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def twice():
         replace(
             ModelConfig.load("tiny"),
             encoder=encoder,
-            adapter=SpellingConfig(32, UNITS.merges, hidden=32),
-            rereader=RereaderConfig(len(UNITS), 32, 32, size=32, heads=2, layers=1),
+            adapter=CTCAdapterConfig(32, UNITS.merges, hidden=32),
+            rereader=SecondPassConfig(len(UNITS), 32, 32, size=32, heads=2, layers=1),
             prompts=0,
             state_middle=0,
         )

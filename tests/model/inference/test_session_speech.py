@@ -9,7 +9,7 @@ import torch
 
 from fobench.api.types import EventKind
 from reference_model.checkpoint.loading import untrained
-from reference_model.speech_output.packets import Packets
+from reference_model.speech_output.packets import PacketSizes
 from reference_model.speech_output.segmenter import Segment
 from tests.support.live_talk import Talk, live, silence, sound
 
@@ -22,7 +22,7 @@ def said(system, text, number=0, seed=0, start=0):
 
 def test_the_first_packet_is_short_and_later_ones_are_longer():
     system = live()
-    system.settings = replace(system.settings, packets=Packets(first=5, later=15))
+    system.settings = replace(system.settings, packets=PacketSizes(first=5, later=15))
     talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
     hop = system.model.codec.config.hop
     sizes = [len(event.data["audio"].samples) // hop for event in talk.of(EventKind.AUDIO)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fobench.errors import FobenchError
-from reference_model.speech_input.bpe_units import BLANK, Units, collapsed
+from reference_model.speech_input.bpe_units import BLANK, BPEUnits, collapsed
 
 TEXTS = [
     "What is the capital of France?",
@@ -15,7 +15,7 @@ TEXTS = [
     "Who wrote the book, and when?",
     "It's Mary's.",
 ]
-UNITS = Units.learn(TEXTS * 20, 60)
+UNITS = BPEUnits.learn(TEXTS * 20, 60)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -53,15 +53,15 @@ def test_what_cannot_be_written_is_left_out():
 
 
 def test_without_any_learnt_there_are_letters():
-    letters = Units.letters_only()
+    letters = BPEUnits.letters_only()
     assert letters.decode(letters.encode("Is it 7 %?")) == "Is it 7 %?"
     assert set(letters.letters(range(1, len(letters)))) == {1}
 
 
 def test_they_are_read_from_what_they_write():
-    assert Units(UNITS.merges).encode(TEXTS[1]) == UNITS.encode(TEXTS[1])
+    assert BPEUnits(UNITS.merges).encode(TEXTS[1]) == UNITS.encode(TEXTS[1])
     with pytest.raises(FobenchError, match="cannot be read"):
-        Units("{}")
+        BPEUnits("{}")
 
 
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(1, 3), min_size=30, max_size=30))

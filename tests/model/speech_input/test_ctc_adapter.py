@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import BLANK, Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig, Spelt
+from reference_model.speech_input.bpe_units import BLANK, BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig, CTCReader
 from reference_model.speech_input.ctc_beam_search import BeamSearch
 from reference_model.train.speech_input.ngram_lm_training import learn
 from tests.support.tiny_models import backbone
 
-UNITS = Units.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
-CONFIG = SpellingConfig(encoder_size=16, units=UNITS.merges, hidden=12)
+UNITS = BPEUnits.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
+CONFIG = CTCAdapterConfig(encoder_size=16, units=UNITS.merges, hidden=12)
 TEXT = "the cat sat, hot hats"
 
 
@@ -70,7 +70,7 @@ def test_frames_must_fill_an_output():
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30))
 @settings(max_examples=25, deadline=None)
 def test_the_llm_has_exactly_the_tokens_of_the_text(following, steps):
-    llm, reader = backbone("smollm2"), Spelt(UNITS)
+    llm, reader = backbone("smollm2"), CTCReader(UNITS)
     heard, given_ids, begin = spoken(UNITS.encode(TEXT)), torch.zeros(1, 0, llm.hidden_size), 0
     for size in steps:
         part, begin = heard[:, begin : begin + size], begin + size
@@ -86,7 +86,7 @@ def test_the_llm_has_exactly_the_tokens_of_the_text(following, steps):
 
 
 def test_a_unit_held_over_two_chunks_is_one():
-    reader = Spelt(UNITS)
+    reader = CTCReader(UNITS)
     unit = UNITS.encode("the")[0]
     held = spoken([unit])[:, :1]
     reader.push(held)
@@ -95,7 +95,7 @@ def test_a_unit_held_over_two_chunks_is_one():
 
 
 def test_evidence_counts_the_silence():
-    reader = Spelt(UNITS)
+    reader = CTCReader(UNITS)
     reader.push(spoken(UNITS.encode("cat")))
     before = reader.evidence()
     reader.push(spoken([BLANK] * 10))

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_model.speech_input.bpe_units import BLANK, collapsed
-from reference_model.speech_input.ctc_beam_search import READINGS, Beam, BeamSearch, agreed, chances
-from reference_model.speech_input.ngram_lm import BEGINNING, UnitLM, after
+from reference_model.speech_input.ctc_beam_search import READINGS, BeamSearch, CTCPrefixBeam, chances, rescore_jointly
+from reference_model.speech_input.ngram_lm import BEGINNING, NGramLM, after
 from reference_model.train.speech_input.ngram_lm_training import learn
 
 SIZE = 4
-LM = UnitLM.of(*learn([[1, 2]] * 8 + [[3, 1]] * 4, SIZE, 100))
+LM = NGramLM.of(*learn([[1, 2]] * 8 + [[3, 1]] * 4, SIZE, 100))
 SOUND_ALONE = BeamSearch(lm_entries=len(LM), width=1000, units=SIZE, floor=-math.inf, lm_weight=0.0, unit_bonus=0.0)
 USUAL = BeamSearch(lm_entries=len(LM))
 
@@ -50,7 +50,7 @@ def worth(search, units):
 
 
 def searched(log_p, search, *sizes):
-    beam = Beam(search, LM)
+    beam = CTCPrefixBeam(search, LM)
     for part in log_p.split(list(sizes) or len(log_p)):
         beam.push(part)
     return beam
@@ -122,7 +122,7 @@ def test_the_same_unit_twice_needs_a_blank_between():
 
 
 def test_nothing_heard_is_nothing_read():
-    beam = Beam(USUAL, LM)
+    beam = CTCPrefixBeam(USUAL, LM)
     assert beam.best == []
     beam.push(torch.zeros(0, SIZE))
     assert beam.best == []
@@ -140,7 +140,7 @@ def test_how_likely_a_reading_is_is_the_sum_of_its_alignments(log_p, readings):
 @settings(max_examples=30, deadline=None)
 @given(LATTICES, LATTICES)
 def test_what_is_agreed_on_is_likeliest_by_all_hearings_of_what_either_heard(one, other):
-    found = agreed((one, other), (0.5, 0.5), SOUND_ALONE, LM)
+    found = rescore_jointly((one, other), (0.5, 0.5), SOUND_ALONE, LM)
     worths = {reading: sum(chances(log_p, [reading])[0] / 2 for log_p in (one, other)) for reading in product_of(3)}
     seen = {reading for log_p in (one, other) for reading in likely(log_p)}
     best = max(float(worths[reading]) for reading in seen if len(reading) <= 3 and reading in worths)
@@ -159,6 +159,6 @@ def likely(log_p):
 def test_a_second_hearing_decides_where_the_first_is_torn():
     torn = frames([[0, 9, 9, 0]])
     sure = [frames([[0, 9, 0, 0]]), frames([[0, 0, 9, 0]])]
-    assert [agreed((torn, one), (0.5, 0.5), SOUND_ALONE, LM) for one in sure] == [[1], [2]]
-    assert agreed((sure[0], sure[1]), (0.9, 0.1), SOUND_ALONE, LM) == [1]
-    assert agreed((sure[0], sure[1]), (0.0, 1.0), SOUND_ALONE, LM) == [2]
+    assert [rescore_jointly((torn, one), (0.5, 0.5), SOUND_ALONE, LM) for one in sure] == [[1], [2]]
+    assert rescore_jointly((sure[0], sure[1]), (0.9, 0.1), SOUND_ALONE, LM) == [1]
+    assert rescore_jointly((sure[0], sure[1]), (0.0, 1.0), SOUND_ALONE, LM) == [2]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fobench.errors import FobenchError
-from reference_model.speech_input.lora import LowRank
-from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.lora import LoRA
+from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 
 SIZE, LAYERS, RANK = 12, 2, 3
@@ -18,7 +18,7 @@ def encoder():
 
 def learnt():
     torch.manual_seed(1)
-    change = LowRank(SIZE, LAYERS, RANK)
+    change = LoRA(SIZE, LAYERS, RANK)
     for one in change.parameters():
         torch.nn.init.normal_(one, std=0.3)
     return change
@@ -26,7 +26,7 @@ def learnt():
 
 def test_at_first_nothing_is_changed():
     features, plain, changed = torch.randn(1, 32, 80), encoder(), encoder()
-    LowRank(SIZE, LAYERS, RANK).attach(changed)
+    LoRA(SIZE, LAYERS, RANK).attach(changed)
     assert torch.equal(plain(features)[0], changed(features)[0])
 
 
@@ -49,7 +49,7 @@ def test_the_changes_learn_and_the_encoder_does_not():
 
 
 def test_six_maps_of_every_layer_are_changed_each_by_few_numbers():
-    change = LowRank(SIZE, LAYERS, RANK)
+    change = LoRA(SIZE, LAYERS, RANK)
     assert [sorted(layer) for layer in change.layers] == [
         ["attn_key", "attn_out", "attn_query", "attn_value", "mlp_0", "mlp_2"]
     ] * LAYERS
@@ -59,7 +59,7 @@ def test_six_maps_of_every_layer_are_changed_each_by_few_numbers():
 def test_a_second_pass_hears_with_the_changes_that_are_among_its_weights(monkeypatch):
     plain = encoder()
     monkeypatch.setattr("reference_model.speech_input.second_pass.full_context", encoder)
-    config = RereaderConfig(units=20, encoder_size=SIZE, encoder_layers=LAYERS, rank=RANK, size=16, heads=2, layers=1)
+    config = SecondPassConfig(units=20, encoder_size=SIZE, encoder_layers=LAYERS, rank=RANK, size=16, heads=2, layers=1)
     made = config.build()
     made.change.load_state_dict(learnt().state_dict())
     assert any(name.startswith("change.") for name in made.state_dict())
@@ -69,4 +69,4 @@ def test_a_second_pass_hears_with_the_changes_that_are_among_its_weights(monkeyp
 
 def test_a_rank_is_no_negative_number():
     with pytest.raises(FobenchError, match="rank is 0"):
-        RereaderConfig(rank=-1)
+        SecondPassConfig(rank=-1)

@@ -15,7 +15,7 @@ from reference_model.speech_input.ngram_lm import (
     LARGEST,
     ORDER,
     PAD,
-    UnitLM,
+    NGramLM,
     after,
     packed,
     shorter,
@@ -43,7 +43,7 @@ def total(lm, before):
 @given(TEXTS, st.lists(st.integers(1, 7), max_size=6), st.integers(SIZE, 60))
 def test_chances_sum_to_1(texts, before, entries):
     """In contexts that were seen and others, however much of the table was pruned."""
-    lm = UnitLM.of(*learn(texts, SIZE, entries))
+    lm = NGramLM.of(*learn(texts, SIZE, entries))
     seen = [context(*texts[0][:n]) for n in range(len(texts[0]) + 1)]
     for one in (*seen, context(*before), 0):
         assert total(lm, one) == pytest.approx(1, abs=5e-3)  # scores are stored as float16
@@ -60,7 +60,7 @@ def test_a_table_has_no_more_than_its_entries_and_none_twice(texts, entries):
 
 def test_chances_by_hand():
     """Texts "1 2" three times and "1 3" once. No count is 2, so 3/4 is taken of each."""
-    lm = UnitLM.of(*learn([[1, 2]] * 3 + [[1, 3]], 4, 1000))
+    lm = NGramLM.of(*learn([[1, 2]] * 3 + [[1, 3]], 4, 1000))
     one = {1: (4 - 0.75) / 8 + 0.75 * 3 / 8 / 3, 2: (3 - 0.75) / 8 + 0.75 / 8, 3: (1 - 0.75) / 8 + 0.75 / 8}
     after_1 = {2: (3 - 0.75) / 4 + 0.75 * 2 / 4 * one[2], 3: (1 - 0.75) / 4 + 0.75 * 2 / 4 * one[3]}
     assert math.exp(lm.score(0, 2)) == pytest.approx(one[2], rel=2e-3)
@@ -70,7 +70,7 @@ def test_chances_by_hand():
 
 
 def test_what_was_seen_is_likelier_and_a_beginning_is_a_context():
-    lm = UnitLM.of(*learn([[1, 2, 3, 4, 5]] * 5 + [[5, 3, 1]] * 5, SIZE, 1000))
+    lm = NGramLM.of(*learn([[1, 2, 3, 4, 5]] * 5 + [[5, 3, 1]] * 5, SIZE, 1000))
     assert lm.score(context(1, 2, 3), 4) > lm.score(context(5, 3), 4)
     assert lm.score(BEGINNING, 1) > lm.score(BEGINNING, 4)
 
@@ -78,7 +78,7 @@ def test_what_was_seen_is_likelier_and_a_beginning_is_a_context():
 def test_pruning_keeps_what_tells_most():
     """Of 2 n-grams, the frequent one whose end is no surprise after it, but is without it."""
     texts = [[1, 2]] * 50 + [[3, 4]] + [[4], [2], [5], [6]] * 30
-    whole, small = (UnitLM.of(*learn(texts, SIZE, entries)) for entries in (1000, SIZE + 2))
+    whole, small = (NGramLM.of(*learn(texts, SIZE, entries)) for entries in (1000, SIZE + 2))
     assert len(small) == SIZE + 2 < len(whole)
     assert small.score(after(0, 1), 2) > small.score(0, 2)
     assert small.score(after(0, 3), 4) == small.score(0, 4)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 from torch.nn.functional import pad
 
-from reference_model.speech_input.bpe_units import Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig, Spelt
-from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig, CTCReader
+from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.speech_input.whisper_weights import ranged
 
-CONFIG = RereaderConfig(units=20, features=6, encoder_size=12, size=16, heads=2, layers=2, dropout=0.0)
+CONFIG = SecondPassConfig(units=20, features=6, encoder_size=12, size=16, heads=2, layers=2, dropout=0.0)
 
 
 def rereader():
@@ -74,9 +74,9 @@ def test_features_have_whisper_s_range_each_recording_its_own():
 
 
 def test_what_was_read_again_counts_until_it_is_taken_back():
-    adapter = SpellingConfig(12).build()
-    units: Units = adapter.units
-    reader: Spelt = adapter.reader()
+    adapter = CTCAdapterConfig(12).build()
+    units: BPEUnits = adapter.units
+    reader: CTCReader = adapter.reader()
     reader.greedy = units.encode("cat")
     assert reader.text == "cat"
     reader.again = units.encode("cart")
@@ -86,8 +86,8 @@ def test_what_was_read_again_counts_until_it_is_taken_back():
 
 
 def test_the_mark_at_the_end_is_heard_once_silence_follows_and_so_by_the_adapter():
-    adapter = SpellingConfig(12).build()
-    reader: Spelt = adapter.reader()
+    adapter = CTCAdapterConfig(12).build()
+    reader: CTCReader = adapter.reader()
     reader.greedy, reader.again = adapter.units.encode("a cat?"), adapter.units.encode("a cart")
     assert reader.text == "a cart?"
     reader.again = adapter.units.encode("a cart.")
@@ -98,7 +98,7 @@ def test_the_mark_at_the_end_is_heard_once_silence_follows_and_so_by_the_adapter
 
 
 def test_a_whole_turn_is_read_greedily_without_a_language_model():
-    adapter = SpellingConfig(12).build()
+    adapter = CTCAdapterConfig(12).build()
     ids = adapter.units.encode("on")
     heard = [unit for i in ids for unit in (0, i, i)]  # each for two frames, after a blank
     log_p = torch.full((len(heard), len(adapter.units)), -9.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reference_model.speech_output.duration_predictor import Pace
+from reference_model.speech_output.duration_predictor import DurationPredictor
 from reference_model.speech_output.phonemizer import phonemes, pieces, sounding
 from reference_model.speech_output.sampling import Sampling, generator
 from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
@@ -28,7 +28,7 @@ def rows(decoder):
 
 
 def test_a_row_is_read_while_it_lasts_and_rows_that_are_not_said_never():
-    pace = Pace(2)
+    pace = DurationPredictor(2)
     torch.nn.init.eye_(pace.now.weight)
     for part in (pace.now.bias, pace.when.weight, pace.when.bias):
         torch.nn.init.zeros_(part)
@@ -38,7 +38,7 @@ def test_a_row_is_read_while_it_lasts_and_rows_that_are_not_said_never():
 
 
 def test_how_long_a_row_lasted_and_will_last_is_told():
-    pace = Pace(2)
+    pace = DurationPredictor(2)
     for part in (pace.now.weight, pace.now.bias, pace.when.bias):
         torch.nn.init.zeros_(part)
     torch.nn.init.eye_(pace.when.weight)
@@ -49,7 +49,7 @@ def test_how_long_a_row_lasted_and_will_last_is_told():
 
 def test_durations_are_learnt():
     torch.manual_seed(0)
-    pace, said = Pace(8), torch.randn(1, 6, 8)
+    pace, said = DurationPredictor(8), torch.randn(1, 6, 8)
     wanted = torch.tensor([[0.0, 0.0, 2.0, 5.0, 1.0, 3.5]])
     seen = torch.ones(1, 6, dtype=torch.bool)
     optimiser = torch.optim.Adam(pace.parameters(), lr=0.02)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from reference_model.speech_output.silence_splitter import QuietCut, QuietCutter, from_first_sound, pcm16
+from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter, from_first_sound, pcm16
 
-RULE = QuietCut(window=5, threshold=0.1)
+RULE = SilenceSplitConfig(window=5, threshold=0.1)
 
 
 def sound(length, *quiet):
@@ -39,7 +39,7 @@ def test_the_softest_sample_is_also_sought_behind_the_window():
 
 
 def test_pieces_are_held_back_until_a_quiet_place():
-    cutter = QuietCutter(RULE)
+    cutter = SilenceSplitter(RULE)
     loud, quiet, end = sound(40), sound(40, *range(25, 30)), sound(3)
     assert len(cutter.push(loud)) == 0
     assert len(cutter.push(quiet)) == 40 + 25

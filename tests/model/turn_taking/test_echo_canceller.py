@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fobench.api.types import AudioChunk
-from reference_model.turn_taking.echo_canceller import OwnVoice
+from reference_model.turn_taking.echo_canceller import EchoCanceller
 
 RATE, OUT, CHUNK = 16_000, 24_000, 512
 
@@ -15,7 +15,7 @@ def noise(seconds, rate=RATE, seed=0):
 
 def playing(wave, begun=1600, upto=2 * RATE, late=()):
     """The own voice after `wave` was played from `begun` on, told chunk by chunk, `late` ones later."""
-    own = OwnVoice(RATE)
+    own = EchoCanceller(RATE)
     own.play(0, AudioChunk(wave, RATE))
     for position in range(CHUNK, upto, CHUNK):
         now = position + (2000 if position // CHUNK in late else 0)
@@ -55,7 +55,7 @@ def test_late_news_and_news_of_the_end_do_not_move_the_beginning():
 
 
 def test_nothing_is_the_own_voice_in_silence():
-    own = OwnVoice(RATE)
+    own = EchoCanceller(RATE)
     assert not own.recognise(noise(0.4), RATE)
     own.play(0, AudioChunk(noise(1), RATE))
     assert not own.recognise(noise(0.4), RATE)  # made, and not yet played

@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from fobench.api.types import AudioChunk
-from reference_model.inference.conversation import Hearing
-from reference_model.turn_taking.echo_canceller import OwnVoice
-from reference_model.turn_taking.policy import Floor
-from reference_model.turn_taking.settings import Duplex
+from reference_model.inference.conversation import UserTurnState
+from reference_model.turn_taking.echo_canceller import EchoCanceller
+from reference_model.turn_taking.policy import TurnTakingPolicy
+from reference_model.turn_taking.settings import TurnTakingSettings
 from reference_model.turn_taking.state_machine import Signal
 
 RATE, WINDOW = 16_000, 512
-DUPLEX = Duplex()
+DUPLEX = TurnTakingSettings()
 SURE = 0.0
 
 
 def floor(**duplex):
-    return Floor(replace(DUPLEX, **duplex), OwnVoice(RATE))
+    return TurnTakingPolicy(replace(DUPLEX, **duplex), EchoCanceller(RATE))
 
 
 def speak(floor, level=0.2, windows=12, seed=0):
@@ -152,7 +152,7 @@ def test_without_manners_every_sound_that_lasts_stops_a_reply_and_every_verdict_
 
 def test_how_complete_a_turn_is_to_the_llm_is_the_chance_of_any_end():
     def hearing(following):
-        return Hearing(None, None, None, torch.zeros(1), following, deque(), 0)
+        return UserTurnState(None, None, None, torch.zeros(1), following, deque(), 0)
 
     chances = torch.tensor([0.5, 0.2, 0.05, 0.25])
     assert hearing(chances.log()).ends({1, 2, 99}) == pytest.approx(

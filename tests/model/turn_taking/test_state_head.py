@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from reference_model.turn_taking.state_head import State, StateHead
+from reference_model.turn_taking.state_head import StateHead, TurnState
 from tests.support.golden_data import FOLDER, golden, weights
 
 
@@ -27,11 +27,11 @@ def test_the_published_probabilities():
 @pytest.mark.parametrize(
     ("p", "state"),
     [
-        ((0.6, 0.3, 0.1), State.KEEP_LISTENING),
-        ((0.2, 0.7, 0.1), State.ANSWER),
-        ((0.2, 0.1, 0.7), State.IGNORE),
-        ((0.4, 0.3, 0.3), State.KEEP_LISTENING),
-        ((0.0, 0.5, 0.5), State.KEEP_LISTENING),
+        ((0.6, 0.3, 0.1), TurnState.KEEP_LISTENING),
+        ((0.2, 0.7, 0.1), TurnState.ANSWER),
+        ((0.2, 0.1, 0.7), TurnState.IGNORE),
+        ((0.4, 0.3, 0.3), TurnState.KEEP_LISTENING),
+        ((0.0, 0.5, 0.5), TurnState.KEEP_LISTENING),
     ],
 )
 def test_decisions(p, state):
@@ -39,7 +39,7 @@ def test_decisions(p, state):
 
 
 def test_to_ignore_is_checked_first():
-    assert StateHead.decide(torch.tensor([0.1, 0.5, 0.4]), threshold=0.3) is State.IGNORE
+    assert StateHead.decide(torch.tensor([0.1, 0.5, 0.4]), threshold=0.3) is TurnState.IGNORE
 
 
 def test_the_fourth_class_has_no_say():

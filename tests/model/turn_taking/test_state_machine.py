@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_model.turn_taking.state_machine import TRANSITIONS, Act, Phase, Signal, transition
+from reference_model.turn_taking.state_machine import TRANSITIONS, Phase, Signal, TurnAction, transition
 
 
 def walk(*signals):
@@ -16,45 +16,51 @@ def walk(*signals):
 
 
 def test_a_question_is_heard_and_answered():
-    assert walk(Signal.ONSET, Signal.ANSWER, Signal.DONE) == (Phase.WAITING, [Act.OPEN, Act.REPLY, Act.CLOSE])
+    assert walk(Signal.ONSET, Signal.ANSWER, Signal.DONE) == (
+        Phase.WAITING,
+        [TurnAction.OPEN, TurnAction.REPLY, TurnAction.CLOSE],
+    )
 
 
 def test_what_needs_no_answer_is_forgotten():
-    assert walk(Signal.ONSET, Signal.IGNORE) == (Phase.WAITING, [Act.OPEN, Act.DROP])
+    assert walk(Signal.ONSET, Signal.IGNORE) == (Phase.WAITING, [TurnAction.OPEN, TurnAction.DROP])
 
 
 def test_a_backchannel_leaves_the_reply_alone():
     phase, acts = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, Signal.IGNORE)
     assert phase is Phase.REPLYING
-    assert Act.STOP not in acts
+    assert TurnAction.STOP not in acts
 
 
 @pytest.mark.parametrize(
     ("signals", "acts"),
     [
-        ((Signal.INTERRUPT, Signal.ANSWER), [Act.STOP, Act.REPLY]),  # stopped at the onset, answered at the end
-        ((Signal.ANSWER,), [Act.STOP, Act.REPLY]),  # stopped and answered at the end
+        (
+            (Signal.INTERRUPT, Signal.ANSWER),
+            [TurnAction.STOP, TurnAction.REPLY],
+        ),  # stopped at the onset, answered at the end
+        ((Signal.ANSWER,), [TurnAction.STOP, TurnAction.REPLY]),  # stopped and answered at the end
     ],
 )
 def test_an_interruption_stops_the_reply_and_is_answered(signals, acts):
     phase, done = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, *signals)
     assert phase is Phase.REPLYING
-    assert done == [Act.OPEN, Act.REPLY, Act.OPEN, *acts]
+    assert done == [TurnAction.OPEN, TurnAction.REPLY, TurnAction.OPEN, *acts]
 
 
 def test_a_reply_that_ends_under_the_users_words_leaves_them_the_turn():
     phase, acts = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, Signal.DONE)
-    assert (phase, acts[-1]) == (Phase.LISTENING, Act.CLOSE)
+    assert (phase, acts[-1]) == (Phase.LISTENING, TurnAction.CLOSE)
 
 
 @pytest.mark.parametrize("nothing", [Signal.IGNORE, Signal.LOST])
 def test_what_comes_to_nothing_is_forgotten_and_a_reply_goes_on_under_it(nothing):
-    assert transition(Phase.LISTENING, nothing) == (Phase.WAITING, (Act.DROP,))
-    assert transition(Phase.OVERHEARING, nothing) == (Phase.REPLYING, (Act.DROP,))
+    assert transition(Phase.LISTENING, nothing) == (Phase.WAITING, (TurnAction.DROP,))
+    assert transition(Phase.OVERHEARING, nothing) == (Phase.REPLYING, (TurnAction.DROP,))
 
 
 def test_an_interrupted_reply_stops_at_once_and_the_user_is_listened_to():
-    assert transition(Phase.OVERHEARING, Signal.INTERRUPT) == (Phase.LISTENING, (Act.STOP,))
+    assert transition(Phase.OVERHEARING, Signal.INTERRUPT) == (Phase.LISTENING, (TurnAction.STOP,))
 
 
 MEANINGS = {
@@ -77,13 +83,13 @@ def test_whatever_happens_turns_and_replies_are_balanced(signals):
     for signal in signals:
         phase, acts = transition(phase, signal)
         for act in acts:
-            if act is Act.OPEN:
+            if act is TurnAction.OPEN:
                 assert not turn
                 turn = True
-            elif act is Act.DROP:
+            elif act is TurnAction.DROP:
                 assert turn
                 turn = False
-            elif act is Act.REPLY:
+            elif act is TurnAction.REPLY:
                 assert turn and not reply
                 turn, reply = False, True
             else:

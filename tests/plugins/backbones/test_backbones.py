@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from fobench_plugins.backbones import catalog, loading
-from fobench_plugins.backbones.chat_template import Pieces, _sample
-from fobench_plugins.backbones.cpu.quantized_linear import Dense, Int4
+from fobench_plugins.backbones.chat_template import IncrementalDetokenizer, _sample
+from fobench_plugins.backbones.cpu.quantized_linear import DenseMatrix, Int4Matrix
 from tests.support.saved_backbones import SHAPES, save, tiny_tokenizer
 
 QUESTION = [{"role": "user", "content": "Who is there? 🎉"}]
@@ -204,7 +204,7 @@ def test_chat_says_what_is_wrong(llama):
 def test_pieces_never_hold_a_part_of_a_character():
     tokenizer = tiny_tokenizer()
     text = "naïve 🎉中"
-    pieces = Pieces(tokenizer)
+    pieces = IncrementalDetokenizer(tokenizer)
     given = [pieces.add(token) for token in tokenizer(text)["input_ids"]]
     assert "".join(given) == text
     assert not any("\ufffd" in piece for piece in given)
@@ -237,9 +237,9 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
 
 @pytest.mark.slow
 def test_smollm2_is_held_in_four_bits_without_loss(smollm2):
-    kinds = {type(Int4.of(Dense(layer.qkv.weight))) for layer in smollm2.packed.layers}
-    kinds |= {type(Int4.of(Dense(layer.down.weight))) for layer in smollm2.packed.layers}
-    assert kinds == {Int4}
+    kinds = {type(Int4Matrix.of(DenseMatrix(layer.qkv.weight))) for layer in smollm2.packed.layers}
+    kinds |= {type(Int4Matrix.of(DenseMatrix(layer.down.weight))) for layer in smollm2.packed.layers}
+    assert kinds == {Int4Matrix}
 
 
 @pytest.mark.slow

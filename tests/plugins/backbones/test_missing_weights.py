@@ -72,7 +72,7 @@ def test_incomplete_weights_in_the_cache_do_not_count(empty_cache):
         (snapshot / name).write_text("{}")
     index = {"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
-    cached = lambda: places.cached(places.Weights("a/b"), str(empty_cache))  # noqa: E731
+    cached = lambda: places.cached(places.HubModel("a/b"), str(empty_cache))  # noqa: E731
     assert cached() is None
     (snapshot / "two.safetensors").write_text("")
     assert cached() == snapshot

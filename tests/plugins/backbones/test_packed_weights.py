@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 from fobench_plugins.backbones import catalog, loading
 from fobench_plugins.backbones.cpu.fp16_matmul import halves, multiply
 from fobench_plugins.backbones.cpu.packed_decoder import PackedDecoder
-from fobench_plugins.backbones.cpu.quantized_linear import GROUP, Dense, Int4, Int8, Mixed
+from fobench_plugins.backbones.cpu.quantized_linear import GROUP, DenseMatrix, Int4Matrix, Int8Matrix, MixedMatrix
 from tests.support.saved_backbones import save, tiny_tokenizer
 
 
@@ -40,34 +40,34 @@ def four_bit_weights(out=64, inputs_=64):
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 9, 40])
 def test_four_bits_hold_four_bit_weights(rows):
-    dense = Dense(four_bit_weights().bfloat16(), torch.randn(64).bfloat16())
+    dense = DenseMatrix(four_bit_weights().bfloat16(), torch.randn(64).bfloat16())
     x = torch.randn(2, rows, 64)
     expected = dense(x).float()
-    assert (Int4.of(dense)(x).float() - expected).norm() < 0.02 * expected.norm()
+    assert (Int4Matrix.of(dense)(x).float() - expected).norm() < 0.02 * expected.norm()
 
 
 def test_weights_that_four_bits_do_not_hold_are_left_alone():
-    assert Int4.of(Dense(torch.randn(64, 64).bfloat16())) is None
-    assert Int4.of(Dense(four_bit_weights(out=60).bfloat16())) is None
+    assert Int4Matrix.of(DenseMatrix(torch.randn(64, 64).bfloat16())) is None
+    assert Int4Matrix.of(DenseMatrix(four_bit_weights(out=60).bfloat16())) is None
 
 
 def test_eight_bits_are_near():
-    dense = Dense(torch.randn(64, 96).bfloat16())
+    dense = DenseMatrix(torch.randn(64, 96).bfloat16())
     x = torch.randn(1, 2, 96)
-    assert (Int8.of(dense)(x).float() - dense(x).float()).norm() < 0.02 * dense(x).float().norm()
+    assert (Int8Matrix.of(dense)(x).float() - dense(x).float()).norm() < 0.02 * dense(x).float().norm()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 3, 8, 9, 40])
 def test_halves_multiply_as_their_rounded_weights_do(rows, threads):
     torch.manual_seed(0)
-    dense, x = Dense(torch.randn(70, 96), torch.randn(70)), torch.randn(2, rows, 96)
+    dense, x = DenseMatrix(torch.randn(70, 96), torch.randn(70)), torch.randn(2, rows, 96)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    got = Mixed.of(dense)(x)
+    got = MixedMatrix.of(dense)(x)
     torch.set_num_threads(before)
     few = 2 * rows <= 8
-    rounded = Dense(dense.weight.half().float() if few else dense.weight, dense.bias)
+    rounded = DenseMatrix(dense.weight.half().float() if few else dense.weight, dense.bias)
     torch.testing.assert_close(got, rounded(x), atol=1e-4, rtol=1e-5)
     assert torch.equal(got, dense(x)) is not few  # many rows: the weights themselves
 
@@ -82,8 +82,13 @@ def test_halves_are_exact_down_to_the_smallest():
 
 
 def test_what_few_rows_read_of_a_matrix_is_told():
-    dense = Dense(four_bit_weights())
-    forms = {"float32": dense, "mixed": Mixed.of(dense), "int8": Int8.of(dense), "int4": Int4.of(dense)}
+    dense = DenseMatrix(four_bit_weights())
+    forms = {
+        "float32": dense,
+        "mixed": MixedMatrix.of(dense),
+        "int8": Int8Matrix.of(dense),
+        "int4": Int4Matrix.of(dense),
+    }
     read = {name: matrix.few_bytes for name, matrix in forms.items()}
     assert read == {
         "float32": 64 * 64 * 4,
@@ -94,8 +99,8 @@ def test_what_few_rows_read_of_a_matrix_is_told():
 
 
 def test_a_strided_row_is_read_as_it_is():
-    dense, x = Dense(torch.randn(8, 16).bfloat16().float()), torch.randn(1, 5, 16)
-    torch.testing.assert_close(Mixed.of(dense)(x[:, -1:]), dense(x)[:, -1:], atol=1e-5, rtol=1e-5)
+    dense, x = DenseMatrix(torch.randn(8, 16).bfloat16().float()), torch.randn(1, 5, 16)
+    torch.testing.assert_close(MixedMatrix.of(dense)(x[:, -1:]), dense(x)[:, -1:], atol=1e-5, rtol=1e-5)
 
 
 def test_fusing_leaves_the_parameters_as_they_were(folders):

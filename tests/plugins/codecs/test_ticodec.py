@@ -11,16 +11,16 @@ import torch
 from fobench.api import registry
 from fobench.conformance.codecs import codec_probes
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench_plugins.codecs.ticodec import PublishedWhole
-from fobench_plugins.codecs.windowed_streaming import Overlapping
+from fobench_plugins.codecs.ticodec import OfflineTiCodec
+from fobench_plugins.codecs.windowed_streaming import WindowedCodec
 from reference_model.checkpoint.published.codec_keys import ENTRIES
 from reference_model.checkpoint.published.codec_loader import load
 from reference_model.codec.hifigan import GeneratorConfig
-from reference_model.codec.ticodec import GENERATOR, PublishedCodec, PublishedCodecConfig
+from reference_model.codec.ticodec import GENERATOR, TiCodec, TiCodecConfig
 from tests.support.golden_data import golden, meta, weights
 from tests.support.published_weights import formula_weights
 
-SMALL = PublishedCodecConfig(
+SMALL = TiCodecConfig(
     cardinality=64,
     voice=tuple(range(8)),
     generator=GeneratorConfig(8, 32, (8, 5, 5, 3), (16, 11, 11, 5), (3,), ((1,),), global_size=16),
@@ -31,7 +31,7 @@ SMALL = PublishedCodecConfig(
 @pytest.fixture(scope="module")
 def probes():
     torch.manual_seed(0)
-    return dict(codec_probes(Overlapping(PublishedWhole(PublishedCodec(SMALL), "random weights"))))
+    return dict(codec_probes(WindowedCodec(OfflineTiCodec(TiCodec(SMALL), "random weights"))))
 
 
 @pytest.mark.parametrize("name", [name for name, _ in codec_probes(None)])
@@ -55,8 +55,8 @@ def test_the_authors_file_alone_speaks_as_theirs_does(tmp_path):
     generator = replace(
         GENERATOR, inputs=widths["local"], channels=h["upsample_initial_channel"], global_size=widths["global"]
     )
-    config = PublishedCodecConfig(cardinality=h["n_codes"], generator=generator, voice=tuple(h["global_tokens"]))
-    whole = PublishedWhole(load(written(tmp_path, weights("codec", "")), config), "theirs")
+    config = TiCodecConfig(cardinality=h["n_codes"], generator=generator, voice=tuple(h["global_tokens"]))
+    whole = OfflineTiCodec(load(written(tmp_path, weights("codec", "")), config), "theirs")
     wave = whole.decode(numbers["in/tokens"][None].numpy())
     np.testing.assert_allclose(wave, numbers["out/wave_whole"].numpy(), atol=2e-5)
 

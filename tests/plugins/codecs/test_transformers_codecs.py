@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 
 from fobench_plugins.codecs.codec2 import MODES
 from fobench_plugins.codecs.transformers_codecs import _drawn
-from fobench_plugins.codecs.windowed_streaming import Overlapping
+from fobench_plugins.codecs.windowed_streaming import WindowedCodec
 from tests.support.saved_codecs import SHAPES, save
 
 CLIP = AudioChunk(synthetic().samples[:13_000], synthetic().rate_hz)
@@ -141,7 +141,7 @@ class Levels:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 400), st.lists(st.integers(0, 120), max_size=8), st.integers(1, 7), st.integers(1, 4))
 def test_windows_that_overlap_by_what_is_read_are_as_the_whole(length, cuts, window, overlap):
-    codec = Overlapping(Levels(), window / 10, overlap / 10)
+    codec = WindowedCodec(Levels(), window / 10, overlap / 10)
     sound = np.random.default_rng(length).integers(0, 3, length).astype(np.float32)
     codes = streamed(codec.encode, sound, cuts)
     assert np.array_equal(codes, Levels().encode(np.pad(sound, (0, -length % 10))))
@@ -160,7 +160,7 @@ def streamed(step, whole, cuts):
 
 
 def test_a_window_that_is_not_full_waits():
-    codec = Overlapping(Levels(), 0.5, 0.2)
+    codec = WindowedCodec(Levels(), 0.5, 0.2)
     assert codec.encode(np.ones(69, np.float32))[0].shape == (1, 0)
     assert codec.encode(np.ones(70, np.float32))[0].shape == (1, 5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fobench.api import registry
-from fobench.api.components import Measuring
+from fobench.api.components import AudioMetric
 from fobench.api.types import AudioChunk
 from tests.support.traces import qa_trace
 
@@ -49,7 +49,7 @@ def test_the_total_is_a_mean(metric):
 
 
 def test_it_measures(metric):
-    assert isinstance(metric, Measuring)
+    assert isinstance(metric, AudioMetric)
     assert metric.measure(noise(0.49)) == {}
     assert metric.measure(noise(0)) == {}
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from fobench.api import registry
 from fobench.comparison import Comparison, compare
 from fobench.comparison.gates import Gate
-from fobench.comparison.snapshot import Item, Snapshot
+from fobench.comparison.snapshot import Snapshot, SnapshotItem
 from fobench.comparison.trend import Trend, trend
 from fobench_plugins.reporters.comparison import view
 from fobench_plugins.reporters.comparison.scenarios import changed_items
@@ -39,7 +39,7 @@ def talk(name: str, worse: bool = False, **settings) -> Snapshot:
         response_ms=latency(np.linspace(900, 1500, 60)),
         **settings,
     )
-    harmful = Item("q-0", "speaker-0", "abc", {"asked": HOSTILE, "wrote": f"{name} {HOSTILE}"})
+    harmful = SnapshotItem("q-0", "speaker-0", "abc", {"asked": HOSTILE, "wrote": f"{name} {HOSTILE}"})
     return replace(made, items=(harmful, *made.items[1:]))
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from fobench.api import registry
-from fobench.api.components import SideBySide
+from fobench.api.components import MultiRunReporter
 from fobench.api.results import Results
 from fobench.api.types import Score
 from fobench.cli.main import main
@@ -49,7 +49,7 @@ def with_total(results: Results, metric: str, **changes: Any) -> Results:
     return replace(results, totals=totals)
 
 
-def lines(runs: list[Results]) -> dict[str, run_table.Line]:
+def lines(runs: list[Results]) -> dict[str, run_table.RunTableRow]:
     return {line.name: line for group in run_table.groups(runs) for line in group.lines}
 
 
@@ -311,7 +311,9 @@ def test_one_folder_is_reported_as_before(folders):
 
 def test_only_some_reporters_take_several(folders, tmp_path):
     able = {
-        name for name in registry.factories("reporters") if isinstance(registry.create("reporters", name), SideBySide)
+        name
+        for name in registry.factories("reporters")
+        if isinstance(registry.create("reporters", name), MultiRunReporter)
     }
     assert able == {"terminal", "markdown", "html"}
     code, output = report(*folders, "-r", "junit", "-o", tmp_path / "table")

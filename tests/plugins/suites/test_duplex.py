@@ -105,14 +105,14 @@ def rms(turn):
 
 def test_noise_lies_under_the_speech_at_its_level():
     from fobench_plugins.suites.scenario_builder import sounding
-    from fobench_plugins.suites.scenario_spec import Spoken
+    from fobench_plugins.suites.scenario_spec import TurnSpec
 
     line = {"say": "Uh-huh.", "speaker": "jf_alpha"}
-    clean, noisy = (sounding(Spoken(**line, snr_db=snr), 1) for snr in (None, 10.0))
+    clean, noisy = (sounding(TurnSpec(**line, snr_db=snr), 1) for snr in (None, 10.0))
     difference = audio.load(noisy.audio).samples - audio.load(clean.audio).samples
     assert 20 * np.log10(rms(clean) / np.sqrt(np.mean(difference**2))) == pytest.approx(10, abs=0.1)
     assert (noisy.start_ns, noisy.end_ns) == (clean.start_ns, clean.end_ns)
-    softer = sounding(Spoken(**line, level_db=-6.0), 1)
+    softer = sounding(TurnSpec(**line, level_db=-6.0), 1)
     assert 20 * np.log10(rms(softer) / rms(clean)) == pytest.approx(-6, abs=0.1)
 
 

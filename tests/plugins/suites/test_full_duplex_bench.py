@@ -14,7 +14,7 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS as MS
 from fobench.api.types import Event, EventKind
 from fobench.errors import FobenchError
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -57,7 +57,7 @@ def test_an_interruption_comes_at_its_second_whatever_the_system_does(sample):
     assert found.turns[1].text == "two?"
     pieces = np.concatenate([audio.load(turn.audio).samples for turn in found.turns])
     assert np.allclose(pieces, wave, atol=1e-4)  # every sample is played
-    trace = replay.replay(found, Driver("scripted:late", {"reply_ms": 4000}), VirtualClock(CostTable())).trace
+    trace = replay.replay(found, LocalDriver("scripted:late", {"reply_ms": 4000}), VirtualClock(CostTable())).trace
     assert [(u.start_ns // MS, u.end_ns // MS) for u in trace.user] == [(500, 1500), (4000, 5500)]
 
 
@@ -77,7 +77,7 @@ def test_pauses_lie_inside_one_turn(sample):
     (found,) = scenarios(sample("candor_pause_handling", channel((500, 1500), (2700, 4000)), pause=told))
     assert [turn.role for turn in found.turns] == ["fragment", "question"]
     for delay, taken in ((700, 1.0), (2000, 0.0)):
-        driver = Driver("scripted:late", {"delay_ms": delay, "reply_ms": 1500})
+        driver = LocalDriver("scripted:late", {"delay_ms": delay, "reply_ms": 1500})
         trace = replay.replay(found, driver, VirtualClock(CostTable())).trace
         assert [(u.start_ns // MS, u.end_ns // MS) for u in trace.user] == [(500, 1500), (2700, 4000)]
         assert registry.create("metrics", "pause_takeover_rate").score(trace, found).value == taken

@@ -150,7 +150,7 @@ def test_a_changed_text_is_spoken_again(toy, fresh_home, monkeypatch, tmp_path):
     clips = {}
     for question in (one, two):
         clip_archive.encode(tmp_path / f"{question.id}.ogg", toy.speak(question.text, 0, "high"))
-        clips[question.id] = clip_archive.Clip(f"{question.id}.ogg", question.text_sha256, "high", 0, 1)
+        clips[question.id] = clip_archive.ArchivedClip(f"{question.id}.ogg", question.text_sha256, "high", 0, 1)
     clip_archive.pack(tmp_path / "audio.zip", "toy", RATE, clips, tmp_path)
     monkeypatch.setattr(suite, "unpacked", lambda: clip_archive.unpacked(tmp_path / "audio.zip"))
     toy.said.clear()

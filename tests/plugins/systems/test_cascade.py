@@ -9,9 +9,9 @@ import pytest
 from fobench.api.types import Action, AudioChunk, EventKind, Transcript
 from fobench_plugins.systems.cascade.components import Components
 from fobench_plugins.systems.cascade.system import Cascade
-from fobench_plugins.systems.cascade.turn_state import Timing
+from fobench_plugins.systems.cascade.turn_state import CascadeTiming
 from reference_model.turn_taking import lexical_rules
-from reference_model.turn_taking.energy_vad import LoudnessDetector
+from reference_model.turn_taking.energy_vad import EnergyVAD
 
 RATE, WINDOW = 16_000, 512
 MS = RATE // 1000
@@ -25,7 +25,7 @@ LINES = {
     800: "",
 }
 PITCH = {line: hz for hz, line in LINES.items()}
-TIMING = Timing(onset=3, eager=6, end=19, unfinished=62, looks=(8, 16, 24), barge_in=40, near_db=5.0)
+TIMING = CascadeTiming(onset=3, eager=6, end=19, unfinished=62, looks=(8, 16, 24), barge_in=40, near_db=5.0)
 
 
 class Ears:
@@ -78,7 +78,7 @@ class Listener:
         self.echo, self.line = echo, np.zeros(80 * MS, np.float32)  # what is on its way to the microphone
         self.waiting = np.zeros(0, np.float32)
         components = Components(self.mind, Ears(), Drone(), "", 48)
-        self.system = Cascade(components, LoudnessDetector, TIMING, {})
+        self.system = Cascade(components, EnergyVAD, TIMING, {})
         self.session = self.system.open(0)
         self.events, self.now, self.queue, self.played, self.reply = [], 0, 0, 0, -1
 

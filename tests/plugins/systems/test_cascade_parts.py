@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fobench_plugins.systems.cascade.clause_splitter import ClauseCutter, SpokenText, speakable
+from fobench_plugins.systems.cascade.clause_splitter import ClauseSplitter, SpokenClauses, speakable
 
 
 def cut(*tokens):
-    cutter = ClauseCutter()
+    cutter = ClauseSplitter()
     clauses = [clause for token in tokens if (clause := cutter.push(token))]
     return [*clauses, *([rest] if (rest := cutter.rest()) else [])]
 
@@ -42,7 +42,7 @@ def test_cutting_loses_nothing(tokens):
 
 
 def test_history_keeps_what_was_heard():
-    spoken = SpokenText([("One two three. ", 300), ("Four five six seven.", 400)])
+    spoken = SpokenClauses([("One two three. ", 300), ("Four five six seven.", 400)])
     assert spoken.heard(0) == ""
     assert spoken.heard(100) == "One"
     assert spoken.heard(300) == "One two three."

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fobench.api.types import AudioChunk, Transcript
 from fobench.execution import system_driver
 from fobench.execution.worker_pool import paired
-from fobench_plugins.systems.result_cache import Replays, Shared
+from fobench_plugins.systems.result_cache import ResultCache, SharedIterator
 from tests.plugins.systems.test_cascade import Counter, Drone, Ears, Listener, quiet, say
 
 QUESTION = "Which city is the capital of France?"
@@ -23,7 +23,7 @@ QUESTION = "Which city is the capital of France?"
 def test_every_reader_has_all_values_and_each_is_made_once(turns, length):
     made: list[int] = []
     source = (made.append(i) or i for i in range(length))
-    shared = Shared(source)
+    shared = SharedIterator(source)
     readers = [iter(shared) for _ in range(3)]
     read: list[list[int]] = [[], [], []]
     for turn in turns:
@@ -35,7 +35,7 @@ def test_every_reader_has_all_values_and_each_is_made_once(turns, length):
 
 
 def test_what_goes_wrong_does_so_for_every_reader():
-    shared = Shared(1 // n for n in (1, 0, 1))
+    shared = SharedIterator(1 // n for n in (1, 0, 1))
     for _ in range(2):
         reader = iter(shared)
         assert next(reader) == 1
@@ -44,7 +44,7 @@ def test_what_goes_wrong_does_so_for_every_reader():
 
 
 def test_what_was_not_asked_for_longest_is_forgotten():
-    numbers, replays = count(), Replays(most=2)
+    numbers, replays = count(), ResultCache(most=2)
     assert [replays.get(key, lambda: next(numbers)) for key in "abacab"] == [0, 1, 0, 2, 0, 3]
 
 
@@ -85,9 +85,9 @@ def test_only_a_system_that_is_not_timed_may_give_again_what_it_has_computed(mon
         return SimpleNamespace(input_rate_hz=1, output_rate_hz=1, chunk=1, open=lambda seed: None, **options)
 
     monkeypatch.setattr(system_driver.registry, "create", made)
-    assert not system_driver.Driver("mine", {"replays": False})._system.replays
-    assert system_driver.Driver("mine", {"replays": False}, timed=False)._system.replays
-    assert not hasattr(system_driver.Driver("mine", {}, timed=False)._system, "replays")
+    assert not system_driver.LocalDriver("mine", {"replays": False})._system.replays
+    assert system_driver.LocalDriver("mine", {"replays": False}, timed=False)._system.replays
+    assert not hasattr(system_driver.LocalDriver("mine", {}, timed=False)._system, "replays")
 
 
 @given(st.lists(st.integers(0, 3), max_size=8), st.booleans())

@@ -7,7 +7,7 @@ from fobench.api import registry
 from fobench.api.components import TextRoute
 from fobench.api.types import NS_PER_MS, Action, AudioChunk, EventKind
 from fobench.errors import FobenchError
-from fobench.execution.system_driver import Driver
+from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -282,7 +282,7 @@ def home(tmp_path_factory, monkeypatch):
 def traces(name, families, count=3, **options):
     suite = registry.create("suites", "controls", {"families": families, "count": count})
     for scenario in suite.scenarios(0):
-        driver = Driver(f"scripted:{name}", options)
+        driver = LocalDriver(f"scripted:{name}", options)
         yield replay.replay(scenario, driver, VirtualClock(CostTable())).trace
 
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from reference_model.speech_input.bpe_units import Units
+from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.log_mel import KaldiFbank
 from reference_model.speech_input.whisper_encoder import WhisperConfig
-from reference_model.train.data.asr_batches import PLAIN, Chunks, Heard, Listening
+from reference_model.train.data.asr_batches import PLAIN, AsrBatch, AsrBatcher, ChunkSampler
 from reference_model.train.data.augmentation import Augmentation, Sounds
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.ctc_targets import Targets, needed
+from reference_model.train.data.ctc_targets import CTCTargets, needed
 from tests.support import beep_voice
 
 WORDS = ["bad cab", "go high", "hide a bed", "deaf egg and jack"]
 WRITTEN = "Bad cab. Go high. Hide a bed. Deaf egg and jack."
-UNITS = Units.learn([WRITTEN], len({*WRITTEN}) + 1)  # letters, the space, the blank
+UNITS = BPEUnits.learn([WRITTEN], len({*WRITTEN}) + 1)  # letters, the space, the blank
 HARD = Augmentation(speed_chance=1, room_chance=1, noise_chance=1, band_chance=1)
 
 
@@ -29,10 +29,10 @@ def corpus(tmp_path):
 def listening(corpus, rules=PLAIN, **more):
     front = KaldiFbank()
     given = {"joined": 0.0, "writing": UNITS, "spacing": 4} | more
-    return Listening(corpus, Sounds(front.rate_hz), rules, front, chunk=16, **given)
+    return AsrBatcher(corpus, Sounds(front.rate_hz), rules, front, chunk=16, **given)
 
 
-def equal(one: Heard, other: Heard) -> bool:
+def equal(one: AsrBatch, other: AsrBatch) -> bool:
     pairs = [(one.features, other.features), (one.lengths, other.lengths), (one.targets.units, other.targets.units)]
     return all(torch.equal(a, b) for a, b in pairs) and one.texts == other.texts
 
@@ -81,7 +81,7 @@ def test_units_lie_in_order_within_the_speech(corpus):
 def test_every_letter_takes_the_same_time():
     units = [UNITS.encode("Go high")]
     assert UNITS.letters(units[0]) == [1] * 8  # there is a space before it
-    found = Targets.of(units, [(100, 180)], UNITS)
+    found = CTCTargets.of(units, [(100, 180)], UNITS)
     np.testing.assert_allclose(found.places, 105 + 10 * np.arange(8))
 
 
@@ -106,7 +106,7 @@ def test_a_text_that_does_not_fit_into_its_clip_is_left_out_and_listed(corpus):
 
 
 def test_a_text_that_fits_without_dropout_is_used_without(corpus):
-    learnt = Units.learn([WRITTEN] * 9, 60)
+    learnt = BPEUnits.learn([WRITTEN] * 9, 60)
     clip = listening(corpus, writing=learnt, dropout=1.0, spacing=16)  # 6 outputs a second
     assert clip.load([3], 0).targets.units.tolist() == learnt.encode(corpus.entries[3].text)
 
@@ -128,7 +128,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_listed(corpus):
 
 
 def test_an_encoder_of_whisper_s_kind_sees_whole_chunks_of_its_own():
-    chunks = Chunks.of(WhisperConfig(size=32, layers=1, heads=2).build())
+    chunks = ChunkSampler.of(WhisperConfig(size=32, layers=1, heads=2).build())
     drawn = [chunks.draw(np.random.default_rng(seed)) for seed in range(400)]
     sizes = {chunk for chunk, _ in drawn if chunk}
     assert sizes == {8, 16, 24, 32, 40, 48}

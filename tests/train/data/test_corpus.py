@@ -11,8 +11,8 @@ from fobench.errors import FobenchError
 from reference_model.train.data import shards
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.manifests import written
-from reference_model.train.data.shards import Packed, encoded
-from reference_model.train.engine.skipped_samples import Faults
+from reference_model.train.data.shards import PackedClip, encoded
+from reference_model.train.engine.skipped_samples import SkippedSamples
 
 
 def tone(seconds=0.5, rate=16_000, hz=300.0):
@@ -21,7 +21,7 @@ def tone(seconds=0.5, rate=16_000, hz=300.0):
 
 def packed(name, samples, text="Hello there.", rate=16_000):
     info = {"text": text, "samples": len(samples), "rate_hz": rate, "split": "train"}
-    return Packed(name, encoded(samples, rate), info)
+    return PackedClip(name, encoded(samples, rate), info)
 
 
 def folder(tmp_path, clips, split="train"):
@@ -88,7 +88,7 @@ def test_no_cut_of_a_shard_goes_unnoticed(tmp_path, kept, within):
     """Between two clips, within a header, within a clip: tarfile itself takes some of them for the end."""
     path = folder(tmp_path, [packed(f"c{i}", tone()) for i in range(4)]) / "train-00000.tar"
     path.write_bytes(path.read_bytes()[: members(path)[kept] + within])
-    whole, faults = [], Faults()
+    whole, faults = [], SkippedSamples()
     try:
         corpus = Corpus.open([tmp_path], 16_000)
         whole, faults = [entry.id for entry in corpus.entries], corpus.faults
@@ -128,7 +128,7 @@ def test_what_is_told_of_a_clip_must_be_there_and_true(tmp_path):
     odd += [{**about, "rate_hz": 0}, {**about, "samples": "many"}, {"text": "Hi."}, [], 3]
     false = [{**about, "samples": 80_000}, {**about, "rate_hz": 8_000}]
     path = tmp_path / "train-00000.tar"
-    shards.write(path, [good, *(Packed(f"o{i:02}", other, info) for i, info in enumerate([*odd, *false]))])
+    shards.write(path, [good, *(PackedClip(f"o{i:02}", other, info) for i, info in enumerate([*odd, *false]))])
     with tarfile.open(path, "a") as tar:
         shards._add(tar, "alone.flac", other)
         shards._add(tar, "mute.json", json.dumps(about).encode())

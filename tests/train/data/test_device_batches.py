@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from reference_model.speech_input.bpe_units import Units
+from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.log_mel import WhisperMel
 from reference_model.train.data.asr_batches import PLAIN as BARE
-from reference_model.train.data.asr_batches import Listening
+from reference_model.train.data.asr_batches import AsrBatcher
 from reference_model.train.data.augmentation import Augmentation, Sounds
-from reference_model.train.data.corpus import Corpus, Entry
-from reference_model.train.data.device_batches import SIZES, DeviceListening
+from reference_model.train.data.corpus import ClipEntry, Corpus
+from reference_model.train.data.device_batches import SIZES, DeviceAsrBatcher
 
 CHUNK = 16
 PLAIN = replace(BARE, before_s=(0.25, 0.25), after_s=(0.5, 0.5))
@@ -29,14 +29,14 @@ class Held(Corpus):
 
 def corpus(tmp_path, lengths):
     rng = np.random.default_rng(0)
-    made = Held([Entry(f"c{i}", f"Text {i}.", n / 16_000, tmp_path) for i, n in enumerate(lengths)], 16_000)
+    made = Held([ClipEntry(f"c{i}", f"Text {i}.", n / 16_000, tmp_path) for i, n in enumerate(lengths)], 16_000)
     made.sounds = [None if n == 0 else (0.1 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
     return made
 
 
 def listening(found, rules=PLAIN, joined=0.0, device="cpu", **more):
-    told = Listening(found, Sounds(16_000), rules, WhisperMel(), CHUNK, joined=joined, **more)
-    return DeviceListening(told, torch.device(device))
+    told = AsrBatcher(found, Sounds(16_000), rules, WhisperMel(), CHUNK, joined=joined, **more)
+    return DeviceAsrBatcher(told, torch.device(device))
 
 
 def test_a_clip_without_rules_is_itself_between_its_silences(tmp_path):
@@ -118,7 +118,7 @@ def test_on_a_gpu_a_batch_is_made_there(tmp_path):
 def test_a_text_that_ctc_has_no_room_for_is_left_out_and_listed(tmp_path):
     found = corpus(tmp_path, [16_000, 16_000])
     found.entries[1] = replace(found.entries[1], text="word " * 60)
-    units = Units.learn([entry.text for entry in found.entries], 40)
+    units = BPEUnits.learn([entry.text for entry in found.entries], 40)
     batch = listening(found, writing=units, spacing=4, dropout=0.0).load([0, 1], 0)
     assert batch.texts == ("Text 0.",) and batch.targets.sizes.tolist() == [len(units.encode("Text 0."))]
     assert "needs" in str(found.faults)

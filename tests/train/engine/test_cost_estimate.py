@@ -17,11 +17,11 @@ from fobench.cli.main import main
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 from reference_model.train.engine import cost_estimate
-from reference_model.train.engine.cost_estimate import Estimate, measure, report
-from reference_model.train.engine.loop_config import Loop
+from reference_model.train.engine.cost_estimate import CostEstimate, measure, report
+from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.engine.meta_device import META
 from reference_model.train.llm import shape_stub
-from reference_model.train.stages.dry_run import Case
+from reference_model.train.stages.dry_run import DryRunCase
 from reference_model.train.stages.input_1 import sample_input_1
 from reference_model.train.stages.input_2 import sample_input_2
 from reference_model.train.stages.input_3 import sample_input_3
@@ -32,7 +32,7 @@ from reference_model.train.stages.second_pass import sample_reread
 
 ROOT = Path(__file__).parents[3]
 RUNS = ROOT / "reference_model" / "runs"
-LOOP = Loop(batch_s=8.0)
+LOOP = LoopConfig(batch_s=8.0)
 SAMPLES = {
     "input_1": sample_input_1,
     "reread": sample_reread,
@@ -47,7 +47,7 @@ PUBLISHED_M = {"input-2": 375.9, "output-2": 99.6, "output-3": 50.5}  # that lea
 
 def measured(stage, device, loop=LOOP, config="tiny", devices=1, **options):
     with cost_estimate.shapes_of(device):
-        case = Case(ModelConfig.load(config), loop, device, devices, options)
+        case = DryRunCase(ModelConfig.load(config), loop, device, devices, options)
         return measure(SAMPLES[stage](case), loop, device)
 
 
@@ -85,14 +85,16 @@ def test_a_batch_is_dealt_out():
 
 def test_the_llm_counts_though_it_is_no_part_of_what_learns():
     found = measured("input_2", META)
-    llm = shape_stub.Likeness("tiny", META, torch.float32).model
+    llm = shape_stub.ShapeOnlyLLM("tiny", META, torch.float32).model
     assert found.frozen == sum(p.numel() for p in llm.parameters())
 
 
 def test_time_is_that_of_the_steps_left():
-    found = Estimate(trained=10**6, frozen=0, weight_bytes=4 * 10**6, activation_bytes=10**7, flops=10**12, step_s=None)
+    found = CostEstimate(
+        trained=10**6, frozen=0, weight_bytes=4 * 10**6, activation_bytes=10**7, flops=10**12, step_s=None
+    )
     sample = type("Sample", (), {"stage": type("Stage", (), {"name": "toy"}), "said": "8 clips, 64 s"})
-    lines = report(sample, found, Loop(steps=1000, accumulate=2), done=400, devices=8, tflops=100.0)
+    lines = report(sample, found, LoopConfig(steps=1000, accumulate=2), done=400, devices=8, tflops=100.0)
     assert lines[0] == "toy: a batch of 8 clips, 64 s on each device"
     assert "26.0 MB on each device: weights 4.0 MB, gradients 4.0 MB, optimiser 8.0 MB, activations 10.0 MB" in lines[2]
     assert "0.02 s a step (at 100 TFLOP/s), 0:00:12 for 600 steps" in lines[4]

@@ -3,11 +3,11 @@
 import pytest
 
 from fobench.errors import FobenchError
-from reference_model.train.engine.loop_config import Loop, loop_of, settings
+from reference_model.train.engine.loop_config import LoopConfig, loop_of, settings
 
 
 def test_the_command_line_wins_over_the_stage_over_the_usual():
-    assert loop_of({"lr": 1e-3, "steps": 50}, ["steps=7", "precision=bf16", "betas=[0.8, 0.9]"]) == Loop(
+    assert loop_of({"lr": 1e-3, "steps": 50}, ["steps=7", "precision=bf16", "betas=[0.8, 0.9]"]) == LoopConfig(
         lr=1e-3, steps=7, precision="bf16", betas=(0.8, 0.9)
     )
 
@@ -33,7 +33,7 @@ def test_a_setting_that_cannot_be_is_refused(pair, message):
 
 
 def test_whole_numbers_may_be_written_with_a_power_of_ten():
-    assert loop_of({}, ["steps=2e3", "lr=1"]) == Loop(steps=2000, lr=1.0)
+    assert loop_of({}, ["steps=2e3", "lr=1"]) == LoopConfig(steps=2000, lr=1.0)
 
 
 def test_help_shows_the_stages_own_settings():

@@ -14,7 +14,7 @@ import torch
 from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.train.engine import trainer as engine
-from reference_model.train.engine.trainer import Loop, Trainer
+from reference_model.train.engine.trainer import LoopConfig, Trainer
 from tests.support.toy_stage import LOOP, InOrder, Net, Toy
 
 ROOT = Path(__file__).parents[3]
@@ -207,8 +207,8 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path):
 
 
 def test_the_rate_rises_stays_and_falls():
-    loop = Loop(steps=100, warmup=10, decay=0.2)
+    loop = LoopConfig(steps=100, warmup=10, decay=0.2)
     assert [loop.rate(step) for step in (0, 9, 50, 80, 90, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
     assert all(
-        loop.rate(s) == Loop(steps=200, warmup=10, decay=0.1).rate(s) for s in range(80)
+        loop.rate(s) == LoopConfig(steps=200, warmup=10, decay=0.1).rate(s) for s in range(80)
     )  # so it can be prolonged

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from fobench.errors import FobenchError
-from reference_model.train.llm.frozen_llm import Frozen, padded
+from reference_model.train.llm.frozen_llm import FrozenLLM, padded
 from tests.support.tiny_models import SHAPES, backbone
 
 
 @pytest.fixture(scope="module", params=SHAPES)
 def frozen(request):
-    return Frozen(backbone(request.param))
+    return FrozenLLM(backbone(request.param))
 
 
 def rows(frozen, *ids):
@@ -58,7 +58,7 @@ def test_gradients_reach_what_it_is_given_and_no_parameter(frozen):
 
 
 def test_one_changed_weight_is_seen():
-    frozen = Frozen(backbone("qwen2"))
+    frozen = FrozenLLM(backbone("qwen2"))
     weight = next(frozen.backbone.model.parameters())
     weight.data[0, 0] += 1
     try:
@@ -74,7 +74,7 @@ def test_one_changed_weight_is_seen():
 def test_a_capped_head_gives_capped_logits():
     llm = backbone("gemma3")
     llm.model.config.final_logit_softcapping = 2.0
-    frozen = Frozen(llm)
+    frozen = FrozenLLM(llm)
     x = frozen.embed([[5, 6, 7]])
     found = frozen.logits(frozen.hidden(x))
     assert found.abs().max() <= 2.0
@@ -86,9 +86,9 @@ def test_unknown_ways_to_the_logits_are_refused():
     own = llm.model.forward
     llm.model.forward = lambda **given: SimpleNamespace(logits=3 * own(**given).logits)
     with pytest.raises(FobenchError, match="changes its logits"):
-        Frozen(llm)
+        FrozenLLM(llm)
 
 
 def test_a_backbone_of_another_kind_is_refused():
     with pytest.raises(FobenchError, match="'toy' cannot be learnt through"):
-        Frozen(SimpleNamespace(name="toy", hidden_size=4))
+        FrozenLLM(SimpleNamespace(name="toy", hidden_size=4))

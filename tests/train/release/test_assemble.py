@@ -16,11 +16,11 @@ from reference_model.codec.hifigan import weight_normed
 from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.ctc_beam_search import BeamSearch
 from reference_model.train.engine import checkpoints as saved
-from reference_model.train.engine.pretrained import Earlier
+from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.release import assemble
 from reference_model.train.speech_input import ngram_lm_training
 
@@ -69,8 +69,10 @@ def folders(model, tmp_path_factory) -> dict[str, Path]:
 
 def made(folders, **others) -> FreezeOmni:
     at = {**folders, **others}
-    states = Earlier.read(at["states"]) if at["states"] else None
-    return assemble.assemble(ModelConfig.load("tiny"), Earlier.read(at["input"]), states, at["codec"], at["speech"])
+    states = PretrainedWeights.read(at["states"]) if at["states"] else None
+    return assemble.assemble(
+        ModelConfig.load("tiny"), PretrainedWeights.read(at["input"]), states, at["codec"], at["speech"]
+    )
 
 
 def test_every_part_is_the_trained_one(model, folders):
@@ -138,8 +140,8 @@ def test_a_folder_without_a_training_is_told(folders, tmp_path):
 
 # ---- read by beam search -----------------------------------------------------------------------------------------------
 
-UNITS = Units.learn(["bad cab", "go high"] * 5, 30)
-SPELLS = SpellingConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
+UNITS = BPEUnits.learn(["bad cab", "go high"] * 5, 30)
+SPELLS = CTCAdapterConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_with_a_language_model_a_checkpoint_is_read_by_beam(folders, lm, tmp_pat
     heard = stage(tmp_path / "input-1", spelling, about, "encoder", "adapter")
     tiny = ModelConfig.load("tiny").to_json() | {"adapter": {"kind": "spelling", **asdict(SPELLS)}}
     found = assemble.assemble(
-        ModelConfig.from_json(tiny), Earlier.read(heard), None, folders["codec"], folders["speech"]
+        ModelConfig.from_json(tiny), PretrainedWeights.read(heard), None, folders["codec"], folders["speech"]
     )
     assert found.adapter.reader().beam is None
     assemble.read_by_beam(found, lm)

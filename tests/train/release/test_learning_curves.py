@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from fobench.errors import FobenchError
-from reference_model.train.engine.training_log import Journal
+from reference_model.train.engine.training_log import TrainingLog
 from reference_model.train.release.learning_curves import main, panels, smooth, thinned, title
 from reference_model.train.release.svg_plot import WIDTH, Curve, Panel, fitting, linear, short, svg
 
@@ -19,7 +19,7 @@ def log(**values):
 
 
 def trained(folder, steps=400, start=8.0):
-    kept = Journal(folder)
+    kept = TrainingLog(folder)
     for step in range(1, steps + 1):
         row = {"step": step, "loss": start / step, "lr": 0.001}
         kept.add(row | ({"valid_wer": 1 / step} if step % 100 == 0 else {}))

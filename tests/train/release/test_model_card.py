@@ -152,7 +152,7 @@ def test_the_backbone_is_unchanged_where_every_run_tells_its_hash(results):
 def test_recordings_are_the_first_in_order_with_all_that_was_said(results):
     found = sample_transcripts.first(run(results, "freeze-omni", PEOPLE))
     assert [clip.id for clip in found] == [trace.id for trace in results.traces[:10]]
-    assert found[3] == sample_transcripts.Heard(
+    assert found[3] == sample_transcripts.SampleTranscript(
         *("history-02", "In which year did the Berlin Wall fall?", "In which year did the Berlin Ball fall?"),
         *("The Berlin Wall fell in 1961.", "The Berlin Wall fell in 1961."),
     )
@@ -229,14 +229,14 @@ def log(folder: Path) -> Path:
 
 
 def test_a_training_is_told_by_its_log(tmp_path):
-    found = model_card.Training.read(log(tmp_path / "input-1"))
-    assert found == model_card.Training("input-1", 300, 1.0, (4.0, 1.0), {"wer": 0.1}, (1, 2))
+    found = model_card.StageSummary.read(log(tmp_path / "input-1"))
+    assert found == model_card.StageSummary("input-1", 300, 1.0, (4.0, 1.0), {"wer": 0.1}, (1, 2))
 
 
 def test_a_log_without_a_loss_is_told(tmp_path):
     (tmp_path / "log.csv").write_text("1,lr,0.1\n")
     with pytest.raises(FobenchError, match="has no loss and no seconds"):
-        model_card.Training.read(tmp_path)
+        model_card.StageSummary.read(tmp_path)
 
 
 def kept(results: Results, folder: Path, **config: Any) -> Path:

@@ -11,9 +11,18 @@ from fobench.api import registry
 from fobench.scoring.text_normalization import normalise
 from reference_model.config import ModelConfig
 from reference_model.train.llm import tiny_llm
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.release import smoke_test
-from reference_model.train.release.smoke_test import ANSWERS, CONFIG, STAGES, Check, Material, Row, main, report
+from reference_model.train.release.smoke_test import (
+    ANSWERS,
+    CONFIG,
+    STAGES,
+    SmokeCheck,
+    SmokePaths,
+    StageResult,
+    main,
+    report,
+)
 from reference_model.train.texts.sentence_set import split_of, text_id
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.label)
 def test_every_stage_has_options_that_there_are(stage, tmp_path):
-    args = [option.format(**Material(tmp_path).places) for option in stage.options]
+    args = [option.format(**SmokePaths(tmp_path).places) for option in stage.options]
     registry.create("trainers", stage.name).make_context(stage.name, args, resilient_parsing=True)
 
 
@@ -36,8 +45,8 @@ def test_no_question_is_kept_aside():
 
 
 def test_the_table_says_what_fell_short():
-    rows = [Row("input-1", 300, 20.0, 2.0, 5.0, 30.0), Row("input-2", 120, 4.0, 3.0, 5.0, 20.0)]
-    told = report(rows, [Check("answers said", False, "WER 12.5%")], 50.0).splitlines()
+    rows = [StageResult("input-1", 300, 20.0, 2.0, 5.0, 30.0), StageResult("input-2", 120, 4.0, 3.0, 5.0, 20.0)]
+    told = report(rows, [SmokeCheck("answers said", False, "WER 12.5%")], 50.0).splitlines()
     assert [row.fine for row in rows] == [True, False]
     assert "10.0" in told[1]
     assert not told[1].endswith("TOO LITTLE")
@@ -56,7 +65,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 def test_its_llm_learns_and_can_be_learnt_through(tmp_path):
     losses = [tiny_llm.make(tmp_path / str(steps), ANSWERS, "Answer.", "Copy.", steps) for steps in (1, 30)]
     assert losses[1] < 0.85 * losses[0]
-    frozen = Frozen.load(f"hf:{tmp_path / '30'}", "cpu")
+    frozen = FrozenLLM.load(f"hf:{tmp_path / '30'}", "cpu")
     assert frozen.size == ModelConfig.load(CONFIG).llm_size
     ids = frozen.backbone.encode("The sky is blue.")
     assert len(ids) <= 6  # its words are tokens

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reference_model.train.speech_input.llm_space_ctc import Tokens, TokenSpace
+from reference_model.train.speech_input.llm_space_ctc import LLMTokenVocabulary, TokenSpace
 from tests.support.tiny_models import backbone
 
 TEXTS = ["Go high.", "Deaf egg, naïve 🎉"]
@@ -16,25 +16,25 @@ def llm():
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_there_and_back(llm, text):
-    tokens = Tokens.of(llm, TEXTS)
+    tokens = LLMTokenVocabulary.of(llm, TEXTS)
     units = tokens.encode(text)
     assert tokens.decode(units) == text
     assert 1 <= min(units) <= max(units) < len(tokens)
 
 
 def test_tokens_that_do_not_occur_are_left_out(llm):
-    tokens = Tokens.of(llm, ["abc"])
+    tokens = LLMTokenVocabulary.of(llm, ["abc"])
     assert len(tokens) == 4
     assert tokens.decode(tokens.encode("a x b")) == "ab"
 
 
 def test_how_long_they_are(llm):
-    tokens = Tokens.of(llm, ["ab"])
+    tokens = LLMTokenVocabulary.of(llm, ["ab"])
     assert tokens.letters(tokens.encode("ab")) == [1, 1]
 
 
 def test_a_token_s_own_embedding_is_read_as_that_token(llm):
-    tokens, space = Tokens.of(llm, TEXTS), TokenSpace(llm.hidden_size)
+    tokens, space = LLMTokenVocabulary.of(llm, TEXTS), TokenSpace(llm.hidden_size)
     embeddings = llm.embed(torch.tensor([tokens.ids]))[0]
     logits = space(3.0 * embeddings[None], embeddings)
     assert logits.shape == (1, len(embeddings), len(tokens))

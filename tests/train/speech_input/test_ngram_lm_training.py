@@ -12,29 +12,29 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import BLANK, Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.bpe_units import BLANK, BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.ctc_beam_search import BeamSearch
-from reference_model.speech_input.ngram_lm import UnitLM
-from reference_model.speech_input.second_pass import RereaderConfig
+from reference_model.speech_input.ngram_lm import NGramLM
+from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.release.assemble import read_by_beam
 from reference_model.train.speech_input import decoding_eval, ngram_lm_training
-from reference_model.train.speech_input.decoding_eval import Clip, Reading, tuned
+from reference_model.train.speech_input.decoding_eval import DecodingMethod, ScoredClip, tuned
 from reference_model.train.synthesis import render_plan
-from reference_model.train.synthesis.render_plan import Item
+from reference_model.train.synthesis.render_plan import RenderItem
 from reference_model.train.synthesis.speakers import OUTPUT
 from tests.support import beep_voice
 
 TEXTS = ("bad cab", "go high", "deaf egg", "hide a bed")
-UNITS = Units.learn(TEXTS * 5, 30)
-ADAPTER = SpellingConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
+UNITS = BPEUnits.learn(TEXTS * 5, 30)
+ADAPTER = CTCAdapterConfig(encoder_size=32, units=UNITS.merges, kernel=3, stride=1, hidden=8)
 ASKED = "Which city serves as the capital of France?"  # by the benchmark
 
 
 def item(number, text, split):
-    return Item(f"input-{number}", f"{split}-00000", text, "talk", "made", split, OUTPUT, 16000, number)
+    return RenderItem(f"input-{number}", f"{split}-00000", text, "talk", "made", split, OUTPUT, 16000, number)
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +87,14 @@ def test_without_texts_it_is_refused(tmp_path):
 def test_the_command_writes_a_table_of_the_checkpoints_units(lm):
     search, grams, scores = ngram_lm_training.load(lm, UNITS)
     assert search == BeamSearch(len(grams)) and len(grams) == len(scores) <= 300
-    found = UnitLM.of(grams, scores)
+    found = NGramLM.of(grams, scores)
     first, second = UNITS.encode("bad cab")[:2]
     assert found.score(1 << 12 | first + 1, second) > found.score(0, second)  # after "START first"
 
 
 def test_a_table_of_other_units_is_refused(lm):
     with pytest.raises(FobenchError, match="of other units than the adapter"):
-        ngram_lm_training.load(lm, Units.letters_only())
+        ngram_lm_training.load(lm, BPEUnits.letters_only())
 
 
 def test_another_file_is_refused(checkpoint):
@@ -109,14 +109,14 @@ def clip(text, said=0.6):
     log_p[1::2, BLANK] = 1.0
     for row, unit in zip(log_p[::2], units, strict=True):
         row[unit], row[unit % (len(UNITS) - 1) + 1] = said, 1.0 - said
-    return Clip(text, log_p.log(), 4)
+    return ScoredClip(text, log_p.log(), 4)
 
 
 def test_by_beam_fewer_words_are_wrong_where_sound_is_doubtful():
     grams, scores = ngram_lm_training.learn(map(UNITS.encode, TEXTS), len(UNITS), 300)
     clips = [clip(text, said=0.45) for text in TEXTS]
-    beam = Reading(UNITS, BeamSearch(len(grams)), UnitLM.of(grams, scores))
-    assert Reading(UNITS).wer(clips) == 1.0
+    beam = DecodingMethod(UNITS, BeamSearch(len(grams)), NGramLM.of(grams, scores))
+    assert DecodingMethod(UNITS).wer(clips) == 1.0
     assert replace(beam, search=tuned(beam, clips)).wer(clips) == 0.0
 
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_has_a_language_model_is_judged_with_its_own(model, ch
 @pytest.mark.parametrize("corrects", [False, True])
 def test_of_a_second_pass_both_hearings_are_read_unless_it_has_heard_the_first(corrects, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    second = RereaderConfig(len(UNITS), 8 if corrects else 0, 32, size=16, heads=2, layers=1)
+    second = SecondPassConfig(len(UNITS), 8 if corrects else 0, 32, size=16, heads=2, layers=1)
     sizes = replace(ModelConfig.load("tiny"), encoder=WhisperConfig(32, 1, 2), rereader=second)
     made = FreezeOmni(replace(sizes, adapter=replace(ADAPTER, kernel=6, stride=2))).eval()
     made.rereader._encoder.append(WhisperConfig(32, 1, 2).build().eval())

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from reference_model.checkpoint import loading
-from reference_model.inference.engine import Live
+from reference_model.inference.engine import InferenceEngine
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.speech_decoder import EOS
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import batch_synthesis
-from reference_model.train.speech_output.batch_synthesis import Line
+from reference_model.train.speech_output.batch_synthesis import SynthesisLine
 from reference_model.train.speech_output.reply_segments import thoughts
 from tests.support.tiny_models import backbone
 
 LINES = [
-    Line("It is a fox, a quick one. It runs.", "What is it?"),
-    Line("Plain text. More of it."),
-    Line("...! ", "Who?"),
-    Line("One."),
+    SynthesisLine("It is a fox, a quick one. It runs.", "What is it?"),
+    SynthesisLine("Plain text. More of it."),
+    SynthesisLine("...! ", "Who?"),
+    SynthesisLine("One."),
 ]
 
 
@@ -31,12 +31,12 @@ def live():
     model.decoder.config = replace(model.decoder.config, max_frames=9)
     with torch.no_grad():
         model.decoder.out.bias[model.decoder.special(EOS)] -= 99
-    return Live(model, backbone("qwen2"), replace(model.config.settings, speech=Sampling(top_k=5)), None)
+    return InferenceEngine(model, backbone("qwen2"), replace(model.config.settings, speech=Sampling(top_k=5)), None)
 
 
 def as_live(number, line, seed):
     """The audio of each segment of a reply that can be said, as a session makes it."""
-    system, frozen = live(), Frozen(live().backbone)
+    system, frozen = live(), FrozenLLM(live().backbone)
     tokens = system.backbone.encode(line.text)
     reply = system.reply(number, seed)
     rows = frozen.embed(system.backbone.encode(line.question or "Who?"))
@@ -56,13 +56,15 @@ def as_live(number, line, seed):
 def parts(lines, **options):
     system = live()
     options = {"thinking": True, **options}
-    return batch_synthesis.parts(system.model.decoder, Frozen(system.backbone), system.model.config, lines, **options)
+    return batch_synthesis.parts(
+        system.model.decoder, FrozenLLM(system.backbone), system.model.config, lines, **options
+    )
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 32])
 def test_each_segment_is_as_a_live_reply_says_it(monkeypatch, at_once):
     monkeypatch.setattr(batch_synthesis, "AT_ONCE", at_once)
-    asked = [LINES[0], LINES[2], Line("It runs.", "What does it do?")]
+    asked = [LINES[0], LINES[2], SynthesisLine("It runs.", "What does it do?")]
     found = batch_synthesis.say(live().model.decoder, parts(asked, seed=7), Sampling(top_k=5))
     wanted = [one for number, line in enumerate(asked) for one in as_live(number, line, seed=7)]
     assert len(found) == len(wanted) == 4

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from reference_model.train.speech_output.discriminators import Adversary, AdversaryConfig, mel_distance
+from reference_model.train.speech_output.discriminators import DiscriminatorConfig, Discriminators, mel_distance
 from tests.support.beep_voice import Beeps
 
-SMALL = AdversaryConfig(width=2, periods=(2, 3), windows=(256,))
+SMALL = DiscriminatorConfig(width=2, periods=(2, 3), windows=(256,))
 RATE = 16_000
 
 
 def adversary(config=SMALL):
     torch.manual_seed(0)
-    return Adversary(config)
+    return Discriminators(config)
 
 
 def sounds(count=4, samples=4000):
@@ -64,7 +64,7 @@ def test_real_against_itself_has_nothing_to_match():
 
 
 @pytest.mark.parametrize(
-    "config", [AdversaryConfig(4, (3,), ()), AdversaryConfig(8, (), (256,))], ids=["period", "spectrum"]
+    "config", [DiscriminatorConfig(4, (3,), ()), DiscriminatorConfig(8, (), (256,))], ids=["period", "spectrum"]
 )
 def test_it_learns_to_tell_noise_from_speech(config):
     judges, (real, noise) = adversary(config), sounds(samples=2000)
@@ -96,5 +96,5 @@ def test_half_the_amplitude_is_ln_2_away_on_the_mel_scale():
 
 
 def test_the_full_size_is_that_of_hifigan():
-    sizes = [p.numel() for judge in AdversaryConfig().build().judges for p in judge.parameters()]
+    sizes = [p.numel() for judge in DiscriminatorConfig().build().judges for p in judge.parameters()]
     assert sum(sizes) == pytest.approx(41.4e6, rel=0.01)  # 8.2 M each of 5 periods, 0.1 M each of 3 resolutions

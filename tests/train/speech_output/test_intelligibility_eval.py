@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.train.speech_output import intelligibility_eval
-from reference_model.train.speech_output.batch_synthesis import Line
+from reference_model.train.speech_output.batch_synthesis import SynthesisLine
 from tests.support.beep_voice import Beeps, Reader
 from tests.support.tiny_models import folder
 
@@ -29,7 +29,7 @@ def test_texts_replies_and_plain_lines_are_read(tmp_path):
         "Five.",
     ]
     found = intelligibility_eval.read(write(tmp_path / "texts", *rows), "valid", 4)
-    assert found == [Line("One."), Line("Two.", "Who?"), Line("Three."), Line("4")]
+    assert found == [SynthesisLine("One."), SynthesisLine("Two.", "Who?"), SynthesisLine("Three."), SynthesisLine("4")]
 
 
 def test_a_file_without_texts_is_refused(tmp_path):

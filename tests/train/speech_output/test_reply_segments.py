@@ -11,18 +11,18 @@ from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.codec.reference_codec import CodecConfig
-from reference_model.inference.engine import Live
+from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
 from reference_model.inference.session import FreezeOmniSession
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import reply_segments
-from reference_model.train.speech_output.reply_segments import Answered, Maker, by_latents, by_sound
+from reference_model.train.speech_output.reply_segments import AnsweredQuestion, SegmentMaker, by_latents, by_sound
 from reference_model.train.speech_output.stage_checkpoints import codes_of, latents_reader
 from reference_model.train.synthesis import piper_latents
-from reference_model.turn_taking.energy_vad import LoudnessDetector
+from reference_model.turn_taking.energy_vad import EnergyVAD
 from tests.support.beep_voice import Beeps
 from tests.support.tiny_models import SHAPES, backbone
 
@@ -36,8 +36,8 @@ def replied(request):
     model = loading.untrained("tiny").eval()
     duplex = replace(model.config.settings.duplex, turn_end="vad")
     saying = {"text": Sampling(temperature=99.0), "segmentation": RULES, "ahead_s": 1e9}  # any token, seldom the end
-    live = Live(
-        model, backbone(request.param), replace(model.config.settings, duplex=duplex, **saying), LoudnessDetector
+    live = InferenceEngine(
+        model, backbone(request.param), replace(model.config.settings, duplex=duplex, **saying), EnergyVAD
     )
     wave = np.random.default_rng(0).normal(0, 0.2, RATE).astype(np.float32)
     heard = np.concatenate([wave, np.zeros(RATE, np.float32)])
@@ -54,13 +54,13 @@ def test_thoughts_are_those_of_a_live_reply(replied):
     user, reply = state.context.turns
     assert (user.role, reply.role) == (Role.USER, Role.REPLY)
     tokens = state.reply.tokens
-    found = reply_segments.thoughts(Frozen(live.backbone), live.layout, [(torch.cat(user.rows, 1)[0], tokens)] * 2)
+    found = reply_segments.thoughts(FrozenLLM(live.backbone), live.layout, [(torch.cat(user.rows, 1)[0], tokens)] * 2)
     torch.testing.assert_close(found[1], torch.stack(state.reply.hidden), atol=1e-4, rtol=1e-4)
 
 
 def test_replies_of_unlike_length_do_not_disturb_each_other(replied):
     live, state = replied
-    frozen, tokens = Frozen(live.backbone), state.reply.tokens
+    frozen, tokens = FrozenLLM(live.backbone), state.reply.tokens
     rows = torch.cat(state.context.turns[0].rows, 1)[0]
     talks = [(rows, tokens), (rows[:3], tokens[:5]), (rows[:5], tokens[:1])]
     together = reply_segments.thoughts(frozen, live.layout, talks)
@@ -78,20 +78,20 @@ def test_segments_are_those_of_a_live_reply(replied):
 # ---- made and kept ---------------------------------------------------------------------------------------------------
 
 ANSWERS = [
-    Answered("a", "What is it?", "It is a fox, a quick one. It runs."),
-    Answered("b", "Who?", "...!"),
-    Answered("c", "Why?", "because"),
+    AnsweredQuestion("a", "What is it?", "It is a fox, a quick one. It runs."),
+    AnsweredQuestion("b", "Who?", "...!"),
+    AnsweredQuestion("c", "Why?", "because"),
 ]
 
 
 def maker(voice=None, **settings):
     model = loading.untrained("tiny")
     config = replace(model.config, settings=replace(model.config.settings, **settings))
-    return Maker(Frozen(backbone("qwen2")), by_sound(model.codec, voice or Beeps()), config, "a codec")
+    return SegmentMaker(FrozenLLM(backbone("qwen2")), by_sound(model.codec, voice or Beeps()), config, "a codec")
 
 
 def test_a_segment_has_its_text_its_codes_and_its_own_tokens_thoughts():
-    made, faults = maker(), Faults()
+    made, faults = maker(), SkippedSamples()
     found = dict(made.make(ANSWERS[:1], faults))
     texts = [one.text for one in found.values()]
     assert texts == ["It is a fox,", " a quick one.", " It runs."]
@@ -117,13 +117,13 @@ class Silent:
 
     def say(self, text):
         frames = torch.linspace(-1, 1, 3 * len(text) // 2)
-        return piper_latents.Spoken(text, None, frames.expand(192, -1).half()) if text != "because" else None
+        return piper_latents.VoicedText(text, None, frames.expand(192, -1).half()) if text != "because" else None
 
 
 def test_codes_may_be_those_of_latents():
     codec = CodecConfig(width=16, code_size=8, encoder_blocks=1, decoder_blocks=1).build()
     reads = latents_reader(codec.config)
-    made, faults = replace(maker(), speak=by_latents(codec, reads, Silent())), Faults()
+    made, faults = replace(maker(), speak=by_latents(codec, reads, Silent())), SkippedSamples()
     found = dict(made.make([ANSWERS[0], ANSWERS[2]], faults))
     one = found["a.0"]
     said = Silent().say("It is a fox,").latents.float()[None]
@@ -141,9 +141,9 @@ def test_an_odd_number_of_latents_is_filled_up():
 
 
 def test_what_has_no_sound_or_too_much_is_listed():
-    made, faults = maker(), Faults()
+    made, faults = maker(), SkippedSamples()
     made = replace(made, config=replace(made.config, decoder=replace(made.config.decoder, max_frames=30)))
-    long = Answered("d", "Who?", "abcdefghijklmnopqrstuvwxyz")
+    long = AnsweredQuestion("d", "Who?", "abcdefghijklmnopqrstuvwxyz")
     found = [name for name, _ in made.make([*ANSWERS[1:], long], faults)]
     assert found == ["c.0"]
     assert [where for where, _ in faults.found] == ["b.0", "d.0"]
@@ -161,11 +161,11 @@ class Counting(Beeps):
 
 def test_what_is_made_once_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(reply_segments, "FILE", 2)
-    voice, faults = Counting(), Faults()
+    voice, faults = Counting(), SkippedSamples()
     first = reply_segments.prepared(maker(voice), ANSWERS, tmp_path, faults)
     assert (voice.said, len(first), len(faults)) == (4, 4, 1)
     (tmp_path / "segments-0001.safetensors").unlink()  # as if it had been killed there
-    again = Faults()
+    again = SkippedSamples()
     second = reply_segments.prepared(maker(voice), ANSWERS, tmp_path, again)
     assert voice.said == 5
     assert again.found == faults.found
@@ -173,21 +173,21 @@ def test_what_is_made_once_is_kept(tmp_path, monkeypatch):
     assert all(
         torch.equal(a.codes, b.codes) and torch.equal(a.hidden, b.hidden) for a, b in zip(first, second, strict=True)
     )
-    reply_segments.prepared(maker(voice), [*ANSWERS, Answered("d", "Who?", "me")], tmp_path, Faults())
+    reply_segments.prepared(maker(voice), [*ANSWERS, AnsweredQuestion("d", "Who?", "me")], tmp_path, SkippedSamples())
     assert voice.said == 7  # only the file that has grown is made anew
 
 
 def test_segments_of_another_making_are_refused(tmp_path):
-    reply_segments.prepared(maker(), ANSWERS, tmp_path, Faults())
+    reply_segments.prepared(maker(), ANSWERS, tmp_path, SkippedSamples())
     with pytest.raises(FobenchError, match="made with another prompt"):
-        reply_segments.prepared(maker(system_prompt="Shout."), ANSWERS, tmp_path, Faults())
+        reply_segments.prepared(maker(system_prompt="Shout."), ANSWERS, tmp_path, SkippedSamples())
     with pytest.raises(FobenchError, match="made with another codec"):
-        reply_segments.prepared(replace(maker(), codec="other"), ANSWERS, tmp_path, Faults())
+        reply_segments.prepared(replace(maker(), codec="other"), ANSWERS, tmp_path, SkippedSamples())
 
 
 def test_where_nothing_can_be_said_it_stops(tmp_path):
     with pytest.raises(FobenchError, match=r"None of 1 replies has a segment.*\nb.0: nothing to say"):
-        reply_segments.prepared(maker(), ANSWERS[1:2], tmp_path, Faults())
+        reply_segments.prepared(maker(), ANSWERS[1:2], tmp_path, SkippedSamples())
 
 
 # ---- the file of replies ---------------------------------------------------------------------------------------------
@@ -198,14 +198,17 @@ def test_lines_that_are_no_replies_are_listed(tmp_path):
     lines = [json.dumps({"id": "x", "question": "Who?", "reply": "Me."}), "{", '{"question": "Who?"}', "[]"]
     empty = json.dumps({"question": "Who?", "reply": " "})
     path.write_text("\n".join([*lines, empty, json.dumps({"question": "Why?", "reply": "So."})]))
-    faults = Faults()
-    assert reply_segments.read(path, faults) == [Answered("x", "Who?", "Me."), Answered("6", "Why?", "So.")]
+    faults = SkippedSamples()
+    assert reply_segments.read(path, faults) == [
+        AnsweredQuestion("x", "Who?", "Me."),
+        AnsweredQuestion("6", "Why?", "So."),
+    ]
     assert [where for where, _ in faults.found] == [f"replies.jsonl:{n}" for n in (2, 3, 4, 5)]
 
 
 def test_no_file_and_an_empty_one_say_what_to_do(tmp_path):
     with pytest.raises(FobenchError, match=r"Make it: python -m reference_model.train.synthesis.llm_replies"):
-        reply_segments.read(tmp_path / "none.jsonl", Faults())
+        reply_segments.read(tmp_path / "none.jsonl", SkippedSamples())
     (tmp_path / "empty.jsonl").write_text("{}\n")
     with pytest.raises(FobenchError, match=r"holds no reply. 1 lines were skipped"):
-        reply_segments.read(tmp_path / "empty.jsonl", Faults())
+        reply_segments.read(tmp_path / "empty.jsonl", SkippedSamples())

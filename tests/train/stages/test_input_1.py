@@ -14,13 +14,13 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.config import FOLDER, ModelConfig
 from reference_model.speech_input.bpe_units import collapsed
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
-from reference_model.train.data.asr_batches import Chunks
+from reference_model.train.data.asr_batches import ChunkSampler
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.speech_input.ctc import Even, SpellingLearner
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.speech_input.ctc import CTCAdapterLearner, UniformAlignmentWeight
 from reference_model.train.speech_input.initialization import fits_whisper, teacher_of
 from reference_model.train.stages import input_1
 from tests.support import asr_samples as samples
@@ -84,17 +84,19 @@ def test_what_it_began_with_is_what_it_is_trained_on(learnt, data, slow, tmp_pat
     """A training of another's last checkpoint knows the words at once."""
     kind, _, _, folder = learnt
     corpus = Corpus.open([slow if kind == "tokens" else data], RATE)
-    made = samples.stage(kind, corpus.entries[0].path.parent / "manifest.jsonl", tmp_path, earlier=Earlier.read(folder))
+    made = samples.stage(
+        kind, corpus.entries[0].path.parent / "manifest.jsonl", tmp_path, earlier=PretrainedWeights.read(folder)
+    )
     assert made.validate() == {"wer_train": 0.0}
 
 
 def test_evenness_fades():
-    even = Even(2.0, 100)
+    even = UniformAlignmentWeight(2.0, 100)
     assert [even.at(step) for step in (0, 50, 100, 1000)] == [2.0, 1.0, 0.0, 0.0]
 
 
 def test_the_stage_is_told_the_step(data, tmp_path):
-    made = replace(samples.stage("spelling", data, tmp_path), even=Even(1.0, 2))
+    made = replace(samples.stage("spelling", data, tmp_path), even=UniformAlignmentWeight(1.0, 2))
     rows = samples.trained(made, tmp_path, steps=3)
     assert ["even" in row for row in rows] == [True, True, False]
 
@@ -106,9 +108,9 @@ def whisper_learner(data, tmp_path):
     torch.manual_seed(0)
     small = WhisperConfig(size=32, layers=1, heads=2)
     teacher = small.build().requires_grad_(False).eval()
-    config = replace(samples.TINY, encoder=small, adapter=SpellingConfig(encoder_size=32))
+    config = replace(samples.TINY, encoder=small, adapter=CTCAdapterConfig(encoder_size=32))
     corpus = Corpus.open([data], RATE)
-    start = input_1.Start(config, corpus)
+    start = input_1.Initializer(config, corpus)
     module, _ = input_1.unit_learner(start, teacher, tmp_path / "units.json")
     listening = samples.sources(data).listening(
         corpus, module.encoder, 0, False, writing=module.writing, spacing=module.spacing
@@ -161,7 +163,7 @@ def test_which_encoders_can_begin_with_whisper_s_weights(config, fits):
 def test_small_is_what_is_shipped():
     config = ModelConfig.load("small")
     assert fits_whisper(config.encoder)
-    assert isinstance(config.adapter, SpellingConfig)
+    assert isinstance(config.adapter, CTCAdapterConfig)
 
 
 def test_no_teacher_for_frames_unlike_whisper_s():
@@ -174,7 +176,7 @@ def test_no_teacher_for_frames_unlike_whisper_s():
 
 def test_chunks_are_drawn_for_every_batch_and_learnt_with(data, tmp_path):
     made = samples.stage("spelling", data, tmp_path)
-    drawn = replace(made.listening, chunks=Chunks.of(made.module.encoder))
+    drawn = replace(made.listening, chunks=ChunkSampler.of(made.module.encoder))
     seen = [drawn.load(range(4), epoch).seen for epoch in range(60)]
     assert seen == [drawn.load(range(4), epoch).seen for epoch in range(60)]
     assert 15 < seen.count((None, None)) < 45
@@ -298,7 +300,7 @@ def test_what_does_not_go_together_is_said(data, tmp_path, args, message):
 
 
 def test_an_adapter_that_spells_has_no_rows_to_learn(data, tmp_path):
-    start = input_1.Start(samples.SPELLING, Corpus.open([data], RATE))
+    start = input_1.Initializer(samples.SPELLING, Corpus.open([data], RATE))
     with pytest.raises(FobenchError, match="--space llm is for adapters of kind rows"):
         input_1.token_learner(start, None, None)
 
@@ -317,4 +319,4 @@ def test_a_gpu_gives_the_losses_of_the_cpu(data, tmp_path):
     assert all(float(value) == pytest.approx(before[name], rel=1e-2) for name, value in found.items())
     with torch.autocast("cuda", torch.bfloat16):
         made.module(batch)["loss"].backward()
-    assert isinstance(made.module, SpellingLearner)
+    assert isinstance(made.module, CTCAdapterLearner)

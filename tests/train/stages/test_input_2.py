@@ -9,14 +9,14 @@ from click.testing import CliRunner
 from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.inference.llm_context import Context, Role
+from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.train.data.asr_validation import batches
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
-from reference_model.train.engine.pretrained import Earlier
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.speech_input.initialization import Start
-from reference_model.train.speech_input.llm_transcription import INSTRUCTION, TranscribingStage
+from reference_model.train.engine.pretrained import PretrainedWeights
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.speech_input.initialization import Initializer
+from reference_model.train.speech_input.llm_transcription import INSTRUCTION, TranscriptionStage
 from reference_model.train.stages import input_1, input_2
 from tests.support import asr_samples as samples
 from tests.support import steerable_llm, tiny_models
@@ -34,9 +34,9 @@ def data(tmp_path_factory):
 def stage(data, earlier=None, config=samples.TINY):
     torch.manual_seed(0)
     corpus, frozen = Corpus.open([data], RATE), steerable_llm.frozen()
-    module = input_2.learner(Start(config, corpus, earlier), frozen)
+    module = input_2.learner(Initializer(config, corpus, earlier), frozen)
     listening = samples.sources(data).listening(corpus, module.encoder, 0, False, clean=False)
-    made = TranscribingStage(module, listening, [("train", batches(corpus.entries, listening, 100))], {})
+    made = TranscriptionStage(module, listening, [("train", batches(corpus.entries, listening, 100))], {})
     return made, frozen
 
 
@@ -77,7 +77,7 @@ def test_the_loss_is_that_of_live_use(learnt):
     layout, total = TurnLayout.of(frozen.backbone.chat, INSTRUCTION), 0.0
     with torch.no_grad():
         for rows, text in zip(module.rows(batch), batch.texts, strict=True):
-            context = Context(frozen.backbone, layout)
+            context = LLMContext(frozen.backbone, layout)
             context.open(Role.USER, torch.cat([module.prompt, rows])[None])
             _, logits = context.open(Role.REPLY, context.embed(()))
             for token in [*frozen.backbone.encode(text), layout.user_open[0]]:
@@ -112,7 +112,7 @@ def streamed(module, batch, index):
 def test_it_begins_with_what_input_1_has_learnt(data, tmp_path, kind, parts):
     first = samples.stage(kind, data, tmp_path)
     samples.trained(first, tmp_path, steps=1)
-    made, _ = stage(data, Earlier.read(tmp_path))
+    made, _ = stage(data, PretrainedWeights.read(tmp_path))
     for name in parts:
         own, given = getattr(made.module, name).state_dict(), getattr(first.module, name).state_dict()
         assert all(torch.equal(own[key], given[key]) for key in given)
@@ -122,10 +122,10 @@ def test_it_begins_with_an_earlier_prompt_if_there_is_one(data, tmp_path):
     config = {"encoder": asdict(samples.TINY.encoder), "adapter": asdict(samples.TINY.adapter)}
     first, _ = stage(data)
     safetensors_io.save(first.module, config, tmp_path / "model.safetensors")
-    made, _ = stage(data, Earlier.read(tmp_path / "model.safetensors"))
+    made, _ = stage(data, PretrainedWeights.read(tmp_path / "model.safetensors"))
     assert torch.equal(made.module.prompt, first.module.prompt)
     with pytest.raises(FobenchError, match=r"has a prompt of shape \[4, 64\], not \[5, 64\]"):
-        stage(data, Earlier.read(tmp_path / "model.safetensors"), replace(samples.TINY, prompts=5))
+        stage(data, PretrainedWeights.read(tmp_path / "model.safetensors"), replace(samples.TINY, prompts=5))
 
 
 def test_an_adapter_that_spells_has_nothing_to_learn_here(data):
@@ -136,7 +136,7 @@ def test_an_adapter_that_spells_has_nothing_to_learn_here(data):
 def test_an_llm_of_another_size_is_refused_by_name(data):
     other = f"hf:{tiny_models.folder('qwen2', 32)}"
     with pytest.raises(FobenchError, match=r"tiny is for an LLM of hidden size 64; hf:.* has 32"):
-        Frozen.of_model(samples.TINY, other, {}, "cpu")
+        FrozenLLM.of_model(samples.TINY, other, {}, "cpu")
 
 
 # ---- the command -------------------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ from reference_model.checkpoint import loading, safetensors_io
 from reference_model.model import FreezeOmni
 from reference_model.train.engine import checkpoints as saved
 from reference_model.train.engine import training_log
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.stages import input_3
 from reference_model.train.turn_taking import head_feature_cache, head_metrics
-from reference_model.train.turn_taking.head_metrics import Verdict
-from reference_model.train.turn_taking.prompt_tuning import ConversingLearner, Exchange
-from reference_model.train.turn_taking.vad_turns import Opened
-from reference_model.turn_taking.state_head import State
+from reference_model.train.turn_taking.head_metrics import HeadDecision
+from reference_model.train.turn_taking.prompt_tuning import Exchange, PromptTuningLearner
+from reference_model.train.turn_taking.vad_turns import VadTurn
+from reference_model.turn_taking.state_head import TurnState
 from tests.support.tiny_models import backbone, folder
 from tests.train.turn_taking.test_examples import RATE, TEXTS, words
 from tests.train.turn_taking.test_head_features import rows, spelling
@@ -98,7 +98,9 @@ def test_the_model_it_writes_differs_in_the_head_alone_and_is_judged_the_same(mo
 def test_impressions_are_made_once(models, data, tmp_path, monkeypatch):
     run(models / "spelling.safetensors", data, tmp_path, steps=2)
     made = []
-    monkeypatch.setattr(head_feature_cache.Observer, "impressions", lambda self, turns: made.append(len(turns)))
+    monkeypatch.setattr(
+        head_feature_cache.HeadFeatureExtractor, "impressions", lambda self, turns: made.append(len(turns))
+    )
     run(models / "spelling.safetensors", data, tmp_path, steps=4)
     assert not made
 
@@ -110,9 +112,9 @@ def test_what_was_made_before_it_was_stopped_is_kept(models, data, tmp_path, mon
     whole = [file.read_bytes() for file in files]
     assert len(files) == 3
     files[1].unlink()
-    made, impressions = [], head_feature_cache.Observer.impressions
+    made, impressions = [], head_feature_cache.HeadFeatureExtractor.impressions
     monkeypatch.setattr(
-        head_feature_cache.Observer,
+        head_feature_cache.HeadFeatureExtractor,
         "impressions",
         lambda self, turns: made.append(len(turns)) or impressions(self, turns),
     )
@@ -173,8 +175,10 @@ def test_before_what_is_spelt_prompts_learn_first_and_then_the_head(models, data
 
 @pytest.mark.parametrize("distil", [False, True])
 def test_a_prompt_can_bring_the_reply_nearer(distil):
-    learner = ConversingLearner(prompted(), Frozen(backbone("llama3")), distil, state_weight=0.0)
-    turn = Opened("question", State.ANSWER, torch.randn(48, 80), None, 0, torch.tensor([-0.2, -0.04, 0.12]), "Hello?")
+    learner = PromptTuningLearner(prompted(), FrozenLLM(backbone("llama3")), distil, state_weight=0.0)
+    turn = VadTurn(
+        "question", TurnState.ANSWER, torch.randn(48, 80), None, 0, torch.tensor([-0.2, -0.04, 0.12]), "Hello?"
+    )
     exchange = Exchange(turn, tuple(learner.observer.frozen.backbone.encode("Hi.")))
     optimiser, losses = torch.optim.Adam([learner.prompt], 0.03), []
     for _ in range(40):
@@ -199,14 +203,14 @@ def test_a_model_without_prompts_has_nothing_to_distil(models, data, tmp_path):
 # ---- verdicts ----------------------------------------------------------------------------------------------------------
 
 
-def verdict(p, since, kind="question", wanted=State.ANSWER):
+def verdict(p, since, kind="question", wanted=TurnState.ANSWER):
     rows = torch.tensor([[1 - a - i, a, i] for a, i in p])
-    return Verdict.of(kind, int(wanted), rows, torch.tensor(since))
+    return HeadDecision.of(kind, int(wanted), rows, torch.tensor(since))
 
 
 def test_the_first_chunk_that_calls_for_something_decides():
     one = verdict([(0.1, 0.2), (0.2, 0.7), (0.9, 0.0)], [-0.2, 0.1, 0.3])
-    assert (one.made, one.right) == (State.IGNORE, False)
+    assert (one.made, one.right) == (TurnState.IGNORE, False)
     assert one.delay_s == pytest.approx(0.1)
 
 
@@ -214,11 +218,11 @@ def test_an_answer_before_the_end_is_early_and_wrong():
     assert verdict([(0.9, 0)], [-0.5]).outcome == "early answer"
     assert not verdict([(0.9, 0)], [-0.5]).right
     assert verdict([(0.9, 0)], [-0.05]).right  # within the last sound
-    assert verdict([(0.9, 0)], [-0.5], wanted=State.KEEP_LISTENING).outcome == "answer"
+    assert verdict([(0.9, 0)], [-0.5], wanted=TurnState.KEEP_LISTENING).outcome == "answer"
 
 
 def test_to_listen_on_is_the_right_thing_for_what_does_not_end():
-    assert verdict([(0.4, 0.4)] * 9, [-0.1] * 9, "unfinished", State.KEEP_LISTENING).right
+    assert verdict([(0.4, 0.4)] * 9, [-0.1] * 9, "unfinished", TurnState.KEEP_LISTENING).right
     assert not verdict([(0.4, 0.4)] * 9, [0.2] * 9).right
 
 
@@ -226,8 +230,8 @@ def test_a_report_of_known_verdicts():
     right = verdict([(0.1, 0), (0.9, 0)], [0.1, 0.26])
     late = verdict([(0.1, 0), (0.9, 0)], [0.1, 0.42])
     early = verdict([(0.9, 0)], [-1.0], "paused")
-    waits = verdict([(0.0, 0.0)], [0.5], "unfinished", State.KEEP_LISTENING)
-    ignores = verdict([(0.0, 0.9)], [0.2], "backchannel", State.IGNORE)
+    waits = verdict([(0.0, 0.0)], [0.5], "unfinished", TurnState.KEEP_LISTENING)
+    ignores = verdict([(0.0, 0.9)], [0.2], "backchannel", TurnState.IGNORE)
     found = head_metrics.report([right, late, early, waits, ignores])
     assert found["answer_delay_ms"] == {"p50": 340.0, "p90": 404.0, "n": 2}
     assert found["takeovers_in_pauses"]["share"] == 1.0
@@ -238,18 +242,20 @@ def test_a_report_of_known_verdicts():
 
 
 def test_macro_f1_is_one_for_all_right_and_low_for_always_listening():
-    wanted = [State.ANSWER] * 5 + [State.IGNORE] * 5 + [State.KEEP_LISTENING] * 5
-    right = [Verdict("question", state, state, 0.2) for state in wanted]
+    wanted = [TurnState.ANSWER] * 5 + [TurnState.IGNORE] * 5 + [TurnState.KEEP_LISTENING] * 5
+    right = [HeadDecision("question", state, state, 0.2) for state in wanted]
     assert head_metrics.macro_f1(right) == 1.0
-    deaf = [replace(one, made=State.KEEP_LISTENING, delay_s=None) for one in right]
+    deaf = [replace(one, made=TurnState.KEEP_LISTENING, delay_s=None) for one in right]
     assert head_metrics.macro_f1(deaf) == pytest.approx((2 * 5 / 20) / 3)
 
 
 def test_the_reply_is_learnt_from_where_it_begins():
     """By hand, of one exchange: the loss of the reply is that of the whole conversation's tokens at its place."""
-    model, frozen = rows(), Frozen(backbone("smollm2"))
-    learner = ConversingLearner(model, frozen).eval()
-    turn = Opened("question", State.ANSWER, torch.randn(48, 80), None, 0, torch.tensor([-0.2, -0.04, 0.12]), "Hello?")
+    model, frozen = rows(), FrozenLLM(backbone("smollm2"))
+    learner = PromptTuningLearner(model, frozen).eval()
+    turn = VadTurn(
+        "question", TurnState.ANSWER, torch.randn(48, 80), None, 0, torch.tensor([-0.2, -0.04, 0.12]), "Hello?"
+    )
     reply = tuple(frozen.backbone.encode("Hi."))
     with torch.no_grad():
         heard = learner.observer.heard([turn])[0]

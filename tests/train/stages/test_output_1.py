@@ -15,18 +15,18 @@ from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
-from reference_model.train.engine.trainer import Loop, Trainer
-from reference_model.train.speech_output.codec_training import WaveLearner, WaveStage, trainable
-from reference_model.train.speech_output.discriminators import AdversaryConfig, mel_distance
+from reference_model.train.engine.trainer import LoopConfig, Trainer
+from reference_model.train.speech_output.codec_training import WaveformCodecLearner, WaveformCodecStage, trainable
+from reference_model.train.speech_output.discriminators import DiscriminatorConfig, mel_distance
 from reference_model.train.speech_output.stage_checkpoints import load_codec, load_reader
 from reference_model.train.stages import output_1
 from reference_model.train.synthesis import piper_latents
 from tests.support.beep_voice import Beeps, manifest
 
 CODEC = ModelConfig.load("tiny").codec
-ADVERSARY = AdversaryConfig(width=2, periods=(3,), windows=(256,))
+ADVERSARY = DiscriminatorConfig(width=2, periods=(3,), windows=(256,))
 TEXTS = ("hello big world", "the quick brown fox", "jumps over", "a lazy dog sleeps", "pack my box", "with five dozen")
-LOOP = Loop(steps=80, lr=5e-3, warmup=5, batch_s=100.0, batch_most=6, validate_every=80, save_every_s=1e9)
+LOOP = LoopConfig(steps=80, lr=5e-3, warmup=5, batch_s=100.0, batch_most=6, validate_every=80, save_every_s=1e9)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def clips(tmp_path_factory):
 def stage(clips, adversary=None, frames=12):
     torch.manual_seed(0)
     corpus = Corpus.open([clips], CODEC.sample_rate_hz)
-    return WaveStage(WaveLearner(ReferenceCodec(CODEC), adversary), corpus, corpus, CODEC, adversary, frames)
+    return WaveformCodecStage(
+        WaveformCodecLearner(ReferenceCodec(CODEC), adversary), corpus, corpus, CODEC, adversary, frames
+    )
 
 
 def final(folder):
@@ -167,7 +169,7 @@ def pairs(folder, count=4, frames=130):
     for number in range(count):
         found = torch.randn(192, frames, generator=draws).cumsum(1) / 4
         audio = (torch.randn(frames * 256, generator=draws) * 3000).short()
-        made.append(piper_latents.Spoken(f"Text {number}.", audio, found.half()))
+        made.append(piper_latents.VoicedText(f"Text {number}.", audio, found.half()))
     folder.mkdir(exist_ok=True)
     piper_latents.write(folder / "pairs-0000.safetensors", made)
     return folder
@@ -187,7 +189,8 @@ def test_latents_are_learnt_and_read_alike(tmp_path):
 def test_latents_without_sound_teach_no_codec(tmp_path):
     (tmp_path / "silent").mkdir()
     piper_latents.write(
-        tmp_path / "silent" / "pairs-0000.safetensors", [piper_latents.Spoken("x", None, torch.zeros(192, 8).half())]
+        tmp_path / "silent" / "pairs-0000.safetensors",
+        [piper_latents.VoicedText("x", None, torch.zeros(192, 8).half())],
     )
     with pytest.raises(FobenchError, match=r"holds 0 pairs of sound and latents\. Make them without --silent"):
         output_1.from_latents(CodecConfig(), tmp_path / "silent")

@@ -17,17 +17,17 @@ from reference_model.speech_output.segmenter import normalise
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop, Trainer
-from reference_model.train.llm.frozen_llm import Frozen
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig, Trainer
+from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import batch_synthesis
-from reference_model.train.speech_output.batch_synthesis import Line
-from reference_model.train.speech_output.codec_training import WaveLearner
+from reference_model.train.speech_output.batch_synthesis import SynthesisLine
+from reference_model.train.speech_output.codec_training import WaveformCodecLearner
 from reference_model.train.speech_output.decoder_training import (
-    Reader,
-    SpeakingLearner,
-    SpeakingStage,
-    Utterance,
+    DecoderExample,
+    SpeechDecoderLearner,
+    SpeechDecoderStage,
+    TextReader,
     collate,
     embeddings_of,
     joined,
@@ -46,26 +46,26 @@ TEXTS = (
     "Pack my box.",
     "With jugs.",
 )
-LOOP = Loop(steps=60, lr=1e-2, warmup=5, validate_every=60, save_every_s=1e9)
+LOOP = LoopConfig(steps=60, lr=1e-2, warmup=5, validate_every=60, save_every_s=1e9)
 LETTERS = replace(CONFIG.decoder, thoughts=False, characters=128)
 
 
 @cache
 def frozen():
-    return Frozen(backbone("qwen2"))
+    return FrozenLLM(backbone("qwen2"))
 
 
 @cache
 def items():
     draws = torch.Generator().manual_seed(0)
-    return [Utterance(text, torch.randint(32, (2, 9 + n), generator=draws)) for n, text in enumerate(TEXTS)]
+    return [DecoderExample(text, torch.randint(32, (2, 9 + n), generator=draws)) for n, text in enumerate(TEXTS)]
 
 
 def stage(config=LETTERS, **options):
     torch.manual_seed(0)
-    module = SpeakingLearner(SpeechDecoder(config), embeddings_of(frozen()))
-    reader = Reader(frozen().backbone, CONFIG)
-    return SpeakingStage(module, reader, items(), items(), 40.0, about={"decoder": asdict(config)}, **options)
+    module = SpeechDecoderLearner(SpeechDecoder(config), embeddings_of(frozen()))
+    reader = TextReader(frozen().backbone, CONFIG)
+    return SpeechDecoderStage(module, reader, items(), items(), 40.0, about={"decoder": asdict(config)}, **options)
 
 
 @pytest.fixture(scope="module", params=[0, 128], ids=["tokens", "letters"])
@@ -85,18 +85,18 @@ def test_the_loss_falls_until_every_code_is_right(learnt):
 def test_live_it_says_exactly_what_it_was_taught(learnt, top_k):
     decoder = load_decoder(learnt[1])
     config = replace(CONFIG, decoder=decoder.config)
-    parts = batch_synthesis.parts(decoder, frozen(), config, [Line(text) for text in TEXTS], thinking=False)
+    parts = batch_synthesis.parts(decoder, frozen(), config, [SynthesisLine(text) for text in TEXTS], thinking=False)
     found = batch_synthesis.say(decoder, parts, Sampling(top_k=top_k))
     assert all(torch.equal(codes, one.codes) and ended for (codes, ended), one in zip(found, items(), strict=True))
 
 
 def test_steps_have_the_logits_of_teacher_forcing(learnt):
     decoder, one = load_decoder(learnt[1]), items()[0]
-    learner = SpeakingLearner(decoder, embeddings_of(frozen()))
-    batch = collate(Reader(frozen().backbone, CONFIG), [one, items()[3]])  # the other fills up the batch
+    learner = SpeechDecoderLearner(decoder, embeddings_of(frozen()))
+    batch = collate(TextReader(frozen().backbone, CONFIG), [one, items()[3]])  # the other fills up the batch
     with torch.no_grad():
         forced, _ = decoder(*learner.rows(batch), batch.codes, batch.lengths)
-    [part] = batch_synthesis.parts(decoder, frozen(), CONFIG, [Line(one.text)], thinking=False)
+    [part] = batch_synthesis.parts(decoder, frozen(), CONFIG, [SynthesisLine(one.text)], thinking=False)
     state = decoder.prefill(part.rows)
     inputs, _ = decoder.delayed(one.codes[None], batch.lengths[:1])
     for step in range(inputs.shape[2]):
@@ -126,20 +126,20 @@ def timed():
         said = phonemes(normalise(text))
         durations = torch.tensor([1 + ord(p) % 3 for p in said])
         codes = torch.tensor([[ord(p) * factor % 32 for p in said] for factor in (7, 11)])
-        found.append(Utterance(text, codes.repeat_interleave(durations, 1), None, said, durations))
+        found.append(DecoderExample(text, codes.repeat_interleave(durations, 1), None, said, durations))
     return found
 
 
 def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_path):
     torch.manual_seed(0)
-    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
-    module = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
-    made = SpeakingStage(module, reader, items, items, 40.0, about={"decoder": asdict(PACED)})
+    items, reader = timed(), TextReader(frozen().backbone, CONFIG, phonetic=True)
+    module = SpeechDecoderLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    made = SpeechDecoderStage(module, reader, items, items, 40.0, about={"decoder": asdict(PACED)})
     rows = list(Trainer(made, replace(LOOP, steps=150), tmp_path).run())
     assert rows[-1]["valid_right"] == 1.0
     decoder = load_decoder(tmp_path)
     parts = batch_synthesis.parts(
-        decoder, frozen(), replace(CONFIG, decoder=PACED), [Line(t) for t in TEXTS], thinking=False
+        decoder, frozen(), replace(CONFIG, decoder=PACED), [SynthesisLine(t) for t in TEXTS], thinking=False
     )
     found = batch_synthesis.say(decoder, parts, Sampling(top_k=1))
     for (codes, ended), one in zip(found, items, strict=True):
@@ -149,8 +149,8 @@ def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_pa
 
 
 def test_durations_are_those_of_the_phonemes_which_are_a_text_s_last_rows():
-    items, reader = timed(), Reader(frozen().backbone, CONFIG, phonetic=True)
-    learner = SpeakingLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
+    items, reader = timed(), TextReader(frozen().backbone, CONFIG, phonetic=True)
+    learner = SpeechDecoderLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
     batch = collate(reader, [items[0], joined(items[1], items[2])])
     text, lengths = learner.rows(batch)
     lasting = learner.lasting(batch, text, lengths)
@@ -192,7 +192,7 @@ def test_the_chance_of_joining_is_that_of_a_batch_and_the_same_in_every_run():
 def codec_folder(path, seed):
     """A codec as output stage 1 leaves it, not trained."""
     torch.manual_seed(seed)
-    checkpoints.write(WaveLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
+    checkpoints.write(WaveformCodecLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
     return path
 
 
@@ -256,8 +256,8 @@ def test_the_command_says_what_it_needs(tmp_path, codec):
 
 
 def test_a_text_without_sound_and_too_long_a_clip_are_listed():
-    faults = Faults()
-    items = [Utterance(text, torch.zeros(2, n)) for text, n in (("One.", 5), ("Two.", 6), ("***", 5), ("", 0))]
+    faults = SkippedSamples()
+    items = [DecoderExample(text, torch.zeros(2, n)) for text, n in (("One.", 5), ("Two.", 6), ("***", 5), ("", 0))]
     assert [one.text for one in output_2.fit(items, stage().reader, 5, faults)] == ["One."]
     assert str(faults).splitlines() == [
         "text 1: 6 frames, not 1 to 5: 'Two.'",

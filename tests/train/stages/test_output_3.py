@@ -15,18 +15,18 @@ from reference_model.config import ModelConfig
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.train.engine import checkpoints, training_log
-from reference_model.train.engine.skipped_samples import Faults
-from reference_model.train.engine.trainer import Loop, Trainer
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.speech_output.codec_training import WaveLearner
+from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer import LoopConfig, Trainer
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.speech_output.codec_training import WaveformCodecLearner
 from reference_model.train.speech_output.decoder_training import (
-    Reader,
-    SpeakingLearner,
-    SpeakingStage,
-    Utterance,
+    DecoderExample,
+    SpeechDecoderLearner,
+    SpeechDecoderStage,
+    TextReader,
     embeddings_of,
 )
-from reference_model.train.speech_output.reply_segments import Answered
+from reference_model.train.speech_output.reply_segments import AnsweredQuestion
 from reference_model.train.speech_output.stage_checkpoints import load_decoder, thoughtful
 from reference_model.train.stages import output_3
 from reference_model.train.stages.output_3 import PrefixStage, shared
@@ -35,12 +35,12 @@ from tests.support.tiny_models import backbone, folder
 
 CONFIG = ModelConfig.load("tiny")
 TEXTS = ("Hello big world.", "The quick brown fox.", "It jumps over.", "A lazy dog sleeps.")
-LOOP = Loop(steps=60, lr=1e-2, warmup=5, validate_every=60, save_every_s=1e9)
+LOOP = LoopConfig(steps=60, lr=1e-2, warmup=5, validate_every=60, save_every_s=1e9)
 
 
 @cache
 def frozen():
-    return Frozen(backbone("qwen2"))
+    return FrozenLLM(backbone("qwen2"))
 
 
 @cache
@@ -52,16 +52,16 @@ def moods():
         for mood in (-3.0, 3.0):
             hidden = torch.randn(len(text), CONFIG.llm_size, generator=draws) / 2
             hidden[:, 0] = mood
-            made.append(Utterance(text, torch.randint(32, (2, 10 + number), generator=draws), hidden))
+            made.append(DecoderExample(text, torch.randint(32, (2, 10 + number), generator=draws), hidden))
     return made
 
 
 def learner(decoder):
-    return SpeakingLearner(decoder, embeddings_of(frozen()))
+    return SpeechDecoderLearner(decoder, embeddings_of(frozen()))
 
 
 def reader():
-    return Reader(frozen().backbone, CONFIG)
+    return TextReader(frozen().backbone, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def stage_2(tmp_path_factory):
     items = [replace(one, hidden=None) for one in moods()]
     about = {"decoder": asdict(module.decoder.config)}
     path = tmp_path_factory.mktemp("output-2")
-    list(Trainer(SpeakingStage(module, reader(), items, items, 40.0, about=about), LOOP, path).run())
+    list(Trainer(SpeechDecoderStage(module, reader(), items, items, 40.0, about=about), LOOP, path).run())
     return path
 
 
@@ -85,7 +85,7 @@ def tuned(stage_2, tmp_path_factory):
 
 def prefix_stage(stage_2):
     torch.manual_seed(1)
-    return PrefixStage(learner(thoughtful(load_decoder(stage_2))), reader(), moods(), moods(), 40.0, Faults())
+    return PrefixStage(learner(thoughtful(load_decoder(stage_2))), reader(), moods(), moods(), 40.0, SkippedSamples())
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def test_resumed_is_as_if_never_stopped(stage_2, tmp_path):
 
 
 def test_replies_are_shared_by_their_questions():
-    answers = [Answered(str(n), f"Question number {n}?", "Yes.") for n in range(200)]
+    answers = [AnsweredQuestion(str(n), f"Question number {n}?", "Yes.") for n in range(200)]
     train, valid = shared(answers)
     assert len(train) + len(valid) == 200
     assert 0 < len(valid) < 30
@@ -162,7 +162,9 @@ def test_replies_are_shared_by_their_questions():
 
 
 def test_a_few_replies_are_shared_somehow_and_one_is_too_few():
-    few = [one for one in (Answered(str(n), f"What is {n}?", "It is.") for n in range(60)) if one.split == "train"][:8]
+    few = [
+        one for one in (AnsweredQuestion(str(n), f"What is {n}?", "It is.") for n in range(60)) if one.split == "train"
+    ][:8]
     assert shared(few) == (few[:7], few[7:])
     with pytest.raises(FobenchError, match="1 replies are too few"):
         shared(few[:1])
@@ -179,7 +181,7 @@ def codec(tmp_path_factory):
     """A codec as output stage 1 leaves it, not trained."""
     path = tmp_path_factory.mktemp("codec")
     torch.manual_seed(0)
-    checkpoints.write(WaveLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
+    checkpoints.write(WaveformCodecLearner(ReferenceCodec(CONFIG.codec)), {"codec": asdict(CONFIG.codec)}, {}, path, 1)
     return path
 
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from reference_model.config import Settings
 from reference_model.train.synthesis import llm_replies, render_plan
-from reference_model.train.synthesis.render_plan import Item
+from reference_model.train.synthesis.render_plan import RenderItem
 from reference_model.train.synthesis.speakers import OUTPUT
 from tests.support.steerable_llm import frozen
 
@@ -41,7 +41,7 @@ def test_only_texts_that_want_an_answer_are_asked_and_each_once(tmp_path):
     kinds = ("question", "statement", "command", "question")
     texts = ("Who?", "It rains.", "Go on.", "Who?")
     items = [
-        Item(f"i{n}", "train-00000", text, kind, "made", "train", OUTPUT, 16_000, 0)
+        RenderItem(f"i{n}", "train-00000", text, kind, "made", "train", OUTPUT, 16_000, 0)
         for n, (text, kind) in enumerate(zip(texts, kinds, strict=True))
     ]
     render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
@@ -51,7 +51,7 @@ def test_only_texts_that_want_an_answer_are_asked_and_each_once(tmp_path):
 
 def test_the_command_goes_on_where_it_was(backbone, tmp_path, monkeypatch):
     items = [
-        Item(f"i{n}", "train-00000", text, "question", "made", "train", OUTPUT, 16_000, 0)
+        RenderItem(f"i{n}", "train-00000", text, "question", "made", "train", OUTPUT, 16_000, 0)
         for n, text in enumerate(TEXTS)
     ]
     render_plan.write(tmp_path, items, render_plan.about("input", items, 0))

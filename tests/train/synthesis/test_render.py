@@ -18,9 +18,9 @@ from reference_model.train.data import shards
 from reference_model.train.data.shards import AUDIO, INFO
 from reference_model.train.engine import skipped_samples
 from reference_model.train.synthesis import render, render_plan, speakers
-from reference_model.train.synthesis.render import Tally
-from reference_model.train.synthesis.render_plan import Item
-from reference_model.train.synthesis.speakers import Manner
+from reference_model.train.synthesis.render import RenderTally
+from reference_model.train.synthesis.render_plan import RenderItem
+from reference_model.train.synthesis.speakers import SpeakingStyle
 
 
 class Hum:
@@ -48,23 +48,23 @@ def hum(monkeypatch: pytest.MonkeyPatch) -> Hum:
     return voice
 
 
-def items(count: int, a_shard: int = 4) -> list[Item]:
-    manner = Manner("piper", "joe")
+def items(count: int, a_shard: int = 4) -> list[RenderItem]:
+    manner = SpeakingStyle("piper", "joe")
     names = [f"clip number {i}" for i in range(count)]
     return [
-        Item(f"i{i}", f"train-{i // a_shard:05d}", name, "talk", "made", "train", manner, 16000, i)
+        RenderItem(f"i{i}", f"train-{i // a_shard:05d}", name, "talk", "made", "train", manner, 16000, i)
         for i, name in enumerate(names)
     ]
 
 
-def run(folder: Path, wanted: list[Item], tally: Tally | None = None) -> Tally:
-    tally = tally or Tally()
+def run(folder: Path, wanted: list[RenderItem], tally: RenderTally | None = None) -> RenderTally:
+    tally = tally or RenderTally()
     render.render(folder, wanted, threads=1, tally=tally, notice=lambda done: None)
     return tally
 
 
 def ids(folder: Path) -> list[str]:
-    faults = skipped_samples.Faults()
+    faults = skipped_samples.SkippedSamples()
     found = [clip.id for clip in shards.clips(shards.paths(folder), faults)]
     assert not len(faults)
     return found
@@ -99,7 +99,7 @@ def test_a_kill_between_packing_and_tidying_costs_nothing(hum: Hum, tmp_path: Pa
 
 
 def test_a_stopped_render_finishes_its_clip_and_packs_no_half_shard(hum: Hum, tmp_path: Path) -> None:
-    tally = Tally()
+    tally = RenderTally()
     render.render(tmp_path, items(8), threads=1, tally=tally, notice=lambda done: setattr(tally, "stopped", done >= 5))
     assert ids(tmp_path) == ["i0", "i1", "i2", "i3"] and len(hum.said) == 6
     run(tmp_path, items(8))
@@ -132,7 +132,7 @@ def test_a_missing_voice_stops_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_pitch_changes_length_and_rate_is_the_items(hum: Hum) -> None:
-    plain, high = (replace(items(1)[0], manner=Manner("piper", "joe", pitch=pitch)) for pitch in (1.0, 1.25))
+    plain, high = (replace(items(1)[0], manner=SpeakingStyle("piper", "joe", pitch=pitch)) for pitch in (1.0, 1.25))
     (chunk, (start, end)), (short, _) = render.speak(plain, 1), render.speak(high, 1)
     assert chunk.rate_hz == 16000 and len(short.samples) == pytest.approx(len(chunk.samples) / 1.25, abs=2)
     assert 0 <= start < end <= chunk.duration_ns

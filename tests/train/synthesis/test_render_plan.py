@@ -11,32 +11,32 @@ from fobench.errors import FobenchError
 from fobench_plugins.voices import FACTORIES
 from reference_model.train.synthesis import render_plan, speakers
 from reference_model.train.texts import sentence_set, templates
-from reference_model.train.texts.question_sets import Found
+from reference_model.train.texts.question_sets import FoundSentence
 
 
 @pytest.fixture(scope="module")
-def sentences() -> list[sentence_set.Text]:
+def sentences() -> list[sentence_set.Sentence]:
     return sentence_set.distinct(templates.make(3000, ["Ann Lee", "Lake Bled"], 0))
 
 
-def test_a_plan_is_the_same_at_every_call(sentences: list[sentence_set.Text]) -> None:
+def test_a_plan_is_the_same_at_every_call(sentences: list[sentence_set.Sentence]) -> None:
     assert render_plan.make("input", sentences, items=700) == render_plan.make("input", sentences, items=700)
     assert render_plan.make("input", sentences, items=700) != render_plan.make("input", sentences, items=700, seed=1)
 
 
-def test_a_longer_plan_speaks_the_same_items_in_the_same_manner(sentences: list[sentence_set.Text]) -> None:
+def test_a_longer_plan_speaks_the_same_items_in_the_same_manner(sentences: list[sentence_set.Sentence]) -> None:
     short, long = ({i.id: i.manner for i in render_plan.make("input", sentences, items=n)} for n in (300, 900))
     assert short.items() <= long.items()
 
 
-def test_a_shard_is_of_one_split_and_limited(sentences: list[sentence_set.Text]) -> None:
+def test_a_shard_is_of_one_split_and_limited(sentences: list[sentence_set.Sentence]) -> None:
     items = render_plan.make("input", sentences, items=2000)
     assert len({item.id for item in items}) == 2000
     for members in render_plan.by_shard(items).values():
         assert len(members) <= render_plan.SHARD and len({item.split for item in members}) == 1
 
 
-def test_held_out_speakers_are_never_trained_on(sentences: list[sentence_set.Text]) -> None:
+def test_held_out_speakers_are_never_trained_on(sentences: list[sentence_set.Sentence]) -> None:
     items = render_plan.make("input", sentences)
     trained = " ".join(item.manner.speaker for item in items if item.split == "train")
     assert speakers.KOKORO_HELD_OUT not in trained and speakers.ESPEAK_HELD_OUT not in trained
@@ -44,31 +44,31 @@ def test_held_out_speakers_are_never_trained_on(sentences: list[sentence_set.Tex
     assert render_plan.about("input", items, 0)["speakers_held_out"][0].endswith((speakers.KOKORO_HELD_OUT, "scotland"))
 
 
-def test_backchannels_are_said_by_several_speakers(sentences: list[sentence_set.Text]) -> None:
+def test_backchannels_are_said_by_several_speakers(sentences: list[sentence_set.Sentence]) -> None:
     said = [item.manner for item in render_plan.make("input", sentences) if item.text == "Got it."]
     assert len(said) == render_plan.RECIPES["input"].takes and len({(m.voice, m.speaker, m.pitch) for m in said}) > 4
 
 
-def test_the_output_set_is_one_voice_without_short_phrases(sentences: list[sentence_set.Text]) -> None:
+def test_the_output_set_is_one_voice_without_short_phrases(sentences: list[sentence_set.Sentence]) -> None:
     items = render_plan.make("output", sentences)
     assert {item.manner for item in items} == {speakers.OUTPUT} and {item.rate_hz for item in items} == {22050}
     assert not {item.kind for item in items} & set(sentence_set.SHORT)
 
 
-def test_tempo_stays_natural(sentences: list[sentence_set.Text]) -> None:
+def test_tempo_stays_natural(sentences: list[sentence_set.Sentence]) -> None:
     tempos = [item.manner.speed * item.manner.pitch for item in render_plan.make("input", sentences)]
     assert min(tempos) >= 0.8 and max(tempos) <= 1.3
 
 
 @pytest.fixture(scope="module")
-def written(sentences: list[sentence_set.Text]) -> list[sentence_set.Text]:
+def written(sentences: list[sentence_set.Sentence]) -> list[sentence_set.Sentence]:
     """The sentences, every second one as if from a question set, and as many that an LLM wrote."""
     asked = [replace(text, source="nq_open") if n % 2 else text for n, text in enumerate(sentences)]
-    found = (Found(text.text.replace(" ", " now ", 1), "talk", sentence_set.WRITTEN) for text in sentences)
+    found = (FoundSentence(text.text.replace(" ", " now ", 1), "talk", sentence_set.WRITTEN) for text in sentences)
     return [*asked, *sentence_set.distinct(found)]
 
 
-def test_the_set_more_takes_no_text_of_the_set_input(written: list[sentence_set.Text]) -> None:
+def test_the_set_more_takes_no_text_of_the_set_input(written: list[sentence_set.Sentence]) -> None:
     used, more = ({item.text for item in render_plan.make(name, written)} for name in ("input", "more"))
     assert more == {text.text for text in written if text.source == sentence_set.WRITTEN} and not used & more
     few = [text for text in written if text.source != sentence_set.WRITTEN]
@@ -76,7 +76,7 @@ def test_the_set_more_takes_no_text_of_the_set_input(written: list[sentence_set.
 
 
 def test_the_set_more_takes_what_is_left_of_the_question_sets(
-    written: list[sentence_set.Text], monkeypatch: Any
+    written: list[sentence_set.Sentence], monkeypatch: Any
 ) -> None:
     monkeypatch.setitem(render_plan.RECIPES, "input", replace(render_plan.RECIPES["input"], items=500))
     items = render_plan.make("more", written)
@@ -85,7 +85,7 @@ def test_the_set_more_takes_what_is_left_of_the_question_sets(
 
 
 def test_the_set_more_is_of_fast_voices_and_holds_out_espeaks(
-    written: list[sentence_set.Text], monkeypatch: Any
+    written: list[sentence_set.Sentence], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(speakers, "which", lambda program: program)
     items = render_plan.make("more", written)
@@ -107,10 +107,10 @@ def test_every_manner_makes_a_voice(monkeypatch: Any) -> None:
         manner = speakers.draw(rng, {voice: 1.0})
         assert manner.voice == voice and speakers.PITCHES[voice][0] <= manner.pitch <= speakers.PITCHES[voice][1]
         assert set(manner.options(1)) <= set(inspect.signature(FACTORIES[voice]).parameters)
-    assert speakers.Manner("flite", "slt", speed=1.25).options(1) == {"duration_stretch": 0.8}
+    assert speakers.SpeakingStyle("flite", "slt", speed=1.25).options(1) == {"duration_stretch": 0.8}
 
 
-def test_a_plan_is_read_as_it_was_written(sentences: list[sentence_set.Text], tmp_path: Path) -> None:
+def test_a_plan_is_read_as_it_was_written(sentences: list[sentence_set.Sentence], tmp_path: Path) -> None:
     items = render_plan.make("input", sentences, items=50)
     assert render_plan.read(tmp_path) is None
     render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
@@ -127,7 +127,7 @@ def test_a_plan_is_read_as_it_was_written(sentences: list[sentence_set.Text], tm
     ],
 )
 def test_a_damaged_plan_is_told_with_the_way_out(
-    sentences: list[sentence_set.Text], tmp_path: Path, name: str, content: str | None
+    sentences: list[sentence_set.Sentence], tmp_path: Path, name: str, content: str | None
 ) -> None:
     items = render_plan.make("input", sentences, items=50)
     render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
@@ -137,7 +137,7 @@ def test_a_damaged_plan_is_told_with_the_way_out(
         render_plan.read(tmp_path)
 
 
-def test_an_unknown_set_is_refused(sentences: list[sentence_set.Text]) -> None:
+def test_an_unknown_set_is_refused(sentences: list[sentence_set.Sentence]) -> None:
     with pytest.raises(FobenchError, match="inptu"):
         render_plan.make("inptu", sentences)
 

@@ -9,7 +9,7 @@ import torch
 from fobench.api import registry
 from fobench_plugins.suites.spoken_qa.questions import read as benchmark
 from reference_model.train.texts import llm_sentences, sentence_set
-from reference_model.train.texts.llm_sentences import Backbone, Collected
+from reference_model.train.texts.llm_sentences import CollectedSentences, LLMAuthor
 from reference_model.train.texts.prompt_patterns import EXAMPLES, PATTERNS
 from tests.support import tiny_models
 
@@ -98,7 +98,7 @@ def test_only_plain_sentences_are_taken_and_a_name_must_be_in_them(
 
 
 def test_repeats_and_the_benchmarks_questions_are_not_taken() -> None:
-    collected = Collected()
+    collected = CollectedSentences()
     asked = next(iter(benchmark())).text
     assert not collected.take(asked, "x")
     assert [collected.take(text, "x") for text in ("It is late.", "It's late!", "They sleep.")] == [True, False, True]
@@ -106,7 +106,7 @@ def test_repeats_and_the_benchmarks_questions_are_not_taken() -> None:
 
 
 def test_few_sentences_begin_alike_or_differ_in_their_topic_only() -> None:
-    collected = Collected()
+    collected = CollectedSentences()
     assert sum(collected.take(f"The gulls of this town eat {name}.", "gulls") for name in TOPICS) == 4
     assert sum(collected.take(f"We saw {name}.", name) for name in TOPICS) == 4
 
@@ -130,7 +130,7 @@ def test_the_examples_would_be_taken_themselves() -> None:
 def test_rows_are_continued_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm_sentences, "TOP_K", 1)
     made = registry.create("backbones", f"hf:{tiny_models.folder('smollm2')}", {"device": "cpu", "dtype": "float32"})
-    author = Backbone(made, ())
+    author = LLMAuthor(made, ())
     author._ends = torch.arange(0, made.vocab_size, 9)
     rows = [f" row {n:03d}" for n in range(40)]
     together = author.write("We talked about", [*rows, " of another length"], 0)

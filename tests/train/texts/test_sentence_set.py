@@ -7,7 +7,7 @@ from fobench.errors import FobenchError
 from fobench.scoring.text_normalization import normalise
 from fobench_plugins.suites.spoken_qa.questions import read
 from reference_model.train.texts import question_sets, sentence_set, templates
-from reference_model.train.texts.question_sets import Found
+from reference_model.train.texts.question_sets import FoundSentence
 
 SETS = {
     "web_questions": [{"question": "who wrote the night wind?", "answers": ["Ann Lee"]}],
@@ -64,13 +64,13 @@ def test_no_slot_is_left_open() -> None:
 
 
 def test_the_benchmarks_questions_are_never_used() -> None:
-    asked = [Found(question.text.upper().rstrip("?"), "question", "x") for question in read()]
+    asked = [FoundSentence(question.text.upper().rstrip("?"), "question", "x") for question in read()]
     assert sentence_set.distinct(asked) == []
 
 
 def test_repeats_and_texts_of_wrong_length_are_dropped() -> None:
     said = ["It is late.", "It's late!", "Late.", "very " * 21 + "late."]
-    found = [*(Found(text, "statement", "x") for text in said), Found("Mm-hmm.", "backchannel", "x")]
+    found = [*(FoundSentence(text, "statement", "x") for text in said), FoundSentence("Mm-hmm.", "backchannel", "x")]
     assert [text.text for text in sentence_set.distinct(found)] == ["It is late.", "Mm-hmm."]
     assert normalise("It's late!") == normalise("It is late.")
 
@@ -96,9 +96,9 @@ def test_a_file_without_written_sentences_is_refused(tmp_path: Path, content: st
 
 def test_texts_without_a_word_are_left_out() -> None:
     odd = ["? !", "... ...", "- -", "", " ", "100 %", "a\x00b c", "😀 😀", "word"]
-    assert sentence_set.distinct([Found(text, "talk", "x") for text in [*odd, "Two words."]]) == sentence_set.distinct(
-        [Found("Two words.", "talk", "x")]
-    )
+    assert sentence_set.distinct(
+        [FoundSentence(text, "talk", "x") for text in [*odd, "Two words."]]
+    ) == sentence_set.distinct([FoundSentence("Two words.", "talk", "x")])
 
 
 def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:

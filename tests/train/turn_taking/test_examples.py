@@ -13,13 +13,13 @@ import torch
 from fobench.errors import FobenchError
 from reference_model.speech_input.log_mel import KaldiFbank
 from reference_model.train.data.augmentation import Sounds
-from reference_model.train.data.corpus import Corpus, Entry
+from reference_model.train.data.corpus import ClipEntry, Corpus
 from reference_model.train.turn_taking import examples
-from reference_model.train.turn_taking.examples import KINDS, Pools, Situation
-from reference_model.train.turn_taking.vad_turns import MARGIN_S, UNLABELLED, Opener, Openings
-from reference_model.turn_taking.energy_vad import LoudnessDetector
-from reference_model.turn_taking.settings import Duplex
-from reference_model.turn_taking.state_head import State
+from reference_model.train.turn_taking.examples import KINDS, ClipPools, TurnTakingExample
+from reference_model.train.turn_taking.vad_turns import MARGIN_S, UNLABELLED, VadSegmenter, VadTurnDataset
+from reference_model.turn_taking.energy_vad import EnergyVAD
+from reference_model.turn_taking.settings import TurnTakingSettings
+from reference_model.turn_taking.state_head import TurnState
 
 RATE = 16_000
 TEXTS = {
@@ -30,9 +30,9 @@ TEXTS = {
     "interruption": "Stop.",
 }
 STATES = {
-    **dict.fromkeys(("question", "real", "joined", "paused", "interruption"), State.ANSWER),
-    **dict.fromkeys(("backchannel", "afar", "noise"), State.IGNORE),
-    "unfinished": State.KEEP_LISTENING,
+    **dict.fromkeys(("question", "real", "joined", "paused", "interruption"), TurnState.ANSWER),
+    **dict.fromkeys(("backchannel", "afar", "noise"), TurnState.IGNORE),
+    "unfinished": TurnState.KEEP_LISTENING,
 }
 
 
@@ -59,7 +59,7 @@ def pools(tmp_path_factory):
     corpus = Corpus.open([path], RATE)
     noisy = np.random.default_rng(1).normal(0, 0.1, 2 * RATE).astype(np.float32)
     real = [replace(entry, info={"speaker": "s"}) for entry in corpus.entries if entry.id.startswith("statement")]
-    return Pools.of(corpus, Sounds(RATE, [noisy]), real)
+    return ClipPools.of(corpus, Sounds(RATE, [noisy]), real)
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +72,15 @@ def drawn(pools):
     return found
 
 
-def opened(situation, detectors=LoudnessDetector):
-    return Opener(KaldiFbank(), 16, 3, Duplex(), detectors).open(situation)
+def opened(situation, detectors=EnergyVAD):
+    return VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), detectors).open(situation)
 
 
-def spoken_after_silence(silence_s=2.0, speech_s=1.0, state=State.ANSWER, after_s=1.6):
+def spoken_after_silence(silence_s=2.0, speech_s=1.0, state=TurnState.ANSWER, after_s=1.6):
     """Speech that begins and ends at known times."""
     tone = 0.3 * np.sin(np.arange(int(speech_s * RATE)) * 0.1)
     samples = np.concatenate([np.zeros(int(silence_s * RATE)), tone, np.zeros(int(after_s * RATE))]).astype(np.float32)
-    return Situation("question", samples, state, silence_s, silence_s + speech_s)
+    return TurnTakingExample("question", samples, state, silence_s, silence_s + speech_s)
 
 
 def test_every_kind_comes_up_as_often_as_it_should(drawn):
@@ -182,14 +182,14 @@ def test_where_the_detector_hears_nothing_the_turn_opens_with_the_sound():
     assert turn.since[turn.rehearsed] == pytest.approx(11 * 0.16 - 2.6)
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", TurnState)
 def test_it_is_to_be_listened_to_until_the_end_and_then_decided(state):
     turn = opened(spoken_after_silence(2.0, state=state))
     for number, (label, time) in enumerate(zip(turn.labels.tolist(), turn.since.tolist(), strict=True)):
         if number < turn.rehearsed:
             assert label == UNLABELLED
-        elif time <= 0 or state is State.KEEP_LISTENING:
-            assert label == State.KEEP_LISTENING
+        elif time <= 0 or state is TurnState.KEEP_LISTENING:
+            assert label == TurnState.KEEP_LISTENING
         elif time < MARGIN_S:
             assert label == UNLABELLED
         else:
@@ -200,11 +200,11 @@ def test_in_a_pause_it_is_to_be_listened_on(drawn):
     for one in drawn["paused"]:
         turn = opened(one)
         in_pause = (turn.since + one.end_s > one.pauses[0][0]) & (turn.since + one.end_s < one.pauses[0][1])
-        assert set(turn.labels[in_pause].tolist()) <= {int(State.KEEP_LISTENING), UNLABELLED}
+        assert set(turn.labels[in_pause].tolist()) <= {int(TurnState.KEEP_LISTENING), UNLABELLED}
 
 
 def test_a_number_is_always_the_same_situation(pools):
-    openings = Openings(pools, Opener(KaldiFbank(), 16, 3, Duplex(), LoudnessDetector), 7, pasts=3)
+    openings = VadTurnDataset(pools, VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), EnergyVAD), 7, pasts=3)
     first, again = openings[3], openings[3]
     assert first.kind == again.kind
     torch.testing.assert_close(first.features, again.features)
@@ -214,7 +214,7 @@ def test_a_number_is_always_the_same_situation(pools):
 
 
 def test_speakers_noises_and_rooms_of_validation_are_not_trained_on():
-    entries = [Entry(f"{n}", "Yes.", 1.0, None, info={"speaker": f"s{n % 30}"}) for n in range(90)]
+    entries = [ClipEntry(f"{n}", "Yes.", 1.0, None, info={"speaker": f"s{n % 30}"}) for n in range(90)]
     held, kept = (examples.by_speaker(entries, held_out) for held_out in (True, False))
     assert len(held) + len(kept) == 90
     assert held
@@ -225,9 +225,9 @@ def test_speakers_noises_and_rooms_of_validation_are_not_trained_on():
 
 
 def test_a_clip_that_cannot_be_read_is_passed_over_and_listed(pools, tmp_path):
-    broken = Entry("broken", "Who is this man?", 1.0, tmp_path / "missing.wav", info={"kind": "question"})
+    broken = ClipEntry("broken", "Who is this man?", 1.0, tmp_path / "missing.wav", info={"kind": "question"})
     corpus = Corpus([broken, *pools.corpus.entries], RATE)
-    some = Pools.of(corpus, pools.sounds)
+    some = ClipPools.of(corpus, pools.sounds)
     for number in range(150):
         some.situation(np.random.default_rng(number))
     assert some.corpus.faults.found

@@ -12,24 +12,24 @@ import torch
 
 from reference_model.checkpoint.loading import untrained
 from reference_model.config import ModelConfig
-from reference_model.inference.conversation import Hearing
-from reference_model.inference.engine import Live
+from reference_model.inference.conversation import UserTurnState
+from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
 from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import Units
-from reference_model.speech_input.ctc_adapter import SpellingConfig
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
-from reference_model.train.llm.frozen_llm import Frozen
-from reference_model.train.llm.prefix_tree import NOTHING, Tree
-from reference_model.train.turn_taking.examples import Situation
-from reference_model.train.turn_taking.head_features import Observer, alike
-from reference_model.train.turn_taking.vad_turns import Opener
-from reference_model.turn_taking.settings import Duplex
-from reference_model.turn_taking.state_head import State
+from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.llm.prefix_tree import NOTHING, PrefixTree
+from reference_model.train.turn_taking.examples import TurnTakingExample
+from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, alike
+from reference_model.train.turn_taking.vad_turns import VadSegmenter
+from reference_model.turn_taking.settings import TurnTakingSettings
+from reference_model.turn_taking.state_head import TurnState
 from tests.support.tiny_models import SHAPES, backbone
 
 RATE = 16_000
-UNITS = Units.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
+UNITS = BPEUnits.learn(["the cat sat on the mat", "a cat, that sat", "hot hats"] * 20, 40)
 
 
 @cache
@@ -37,7 +37,7 @@ def spelling():
     """A tiny model that spells, in a voice of its own: random weights, scaled so that its units vary."""
     config = ModelConfig.load("tiny")
     encoder = WhisperConfig(size=32, layers=2, heads=4, left_chunks=2)
-    adapter = SpellingConfig(encoder_size=32, units=UNITS.merges, hidden=24)
+    adapter = CTCAdapterConfig(encoder_size=32, units=UNITS.merges, hidden=24)
     torch.manual_seed(3)
     made = FreezeOmni(replace(config, encoder=encoder, adapter=adapter, prompts=0)).eval()
     torch.nn.init.normal_(made.adapter.spell.weight, std=2.0)
@@ -63,7 +63,9 @@ def hash_of(letters):
 
 def opener(model, before=True):
     detectors = (lambda: Late(0.9)) if before else None
-    return Opener(model.encoder.front, model.encoder.chunk, model.encoder.context, Duplex(), detectors)
+    return VadSegmenter(
+        model.encoder.front, model.encoder.chunk, model.encoder.context, TurnTakingSettings(), detectors
+    )
 
 
 class Late:
@@ -78,11 +80,11 @@ class Late:
             yield samples[begin : begin + 512], float(self.heard > self.after)
 
 
-def situation(seconds, seed=0, state=State.ANSWER):
+def situation(seconds, seed=0, state=TurnState.ANSWER):
     rng = np.random.default_rng(seed)
     loud = np.repeat(rng.uniform(0.001, 0.3, int(seconds * 20) + 1), RATE // 20)[: int(seconds * RATE)]
     samples = (rng.normal(0, 1, len(loud)) * loud).clip(-1, 1).astype(np.float32)
-    return Situation("question", samples, state, 0.3, seconds - 0.7)
+    return TurnTakingExample("question", samples, state, 0.3, seconds - 0.7)
 
 
 PAST = ("Hello.", "Hi, how are you?")
@@ -90,11 +92,14 @@ PAST = ("Hello.", "Hi, how are you?")
 
 @torch.no_grad()
 def live(model, llm, turn):
-    """What a session's `Hearing` gives the head, chunk by chunk."""
-    system = Live(model, llm, model.config.settings, None)
+    """What a session's `UserTurnState` gives the head, chunk by chunk."""
+    system = InferenceEngine(model, llm, model.config.settings, None)
     before = None if turn.before is None else turn.before[None]
     chunks = deque(turn.features[None].split(model.encoder.chunk, 1))
-    context, hearing = system.opening(), Hearing.begin(model, [chunks.popleft() for _ in range(turn.rehearsed)], before)
+    context, hearing = (
+        system.opening(),
+        UserTurnState.begin(model, [chunks.popleft() for _ in range(turn.rehearsed)], before),
+    )
     if turn.past:
         context.open(Role.USER, context.embed(llm.encode(PAST[0])))
         context.open(Role.REPLY, context.embed(llm.encode(PAST[1])))
@@ -116,7 +121,7 @@ def test_they_are_what_a_session_gives_the_head(shape, make, before):
     model, llm = make(), tokenised(shape)
     turns = [opener(model, before).open(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
     turns.append(replace(turns[0], past=1))
-    found = Observer(model, Frozen(llm), [PAST]).impressions(turns)
+    found = HeadFeatureExtractor(model, FrozenLLM(llm), [PAST]).impressions(turns)
     for turn, impression in zip(turns, found, strict=True):
         wanted, _ = live(model, llm, turn)
         torch.testing.assert_close(impression.vectors, wanted, atol=2e-4, rtol=1e-3)
@@ -126,7 +131,7 @@ def test_they_are_what_a_session_gives_the_head(shape, make, before):
 def test_of_a_turn_heard_whole_the_llm_is_given_what_a_session_ends_with(make):
     model, llm = make(), tokenised("smollm2")
     turns = [opener(model).open(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
-    for turn, given in zip(turns, Observer(model, Frozen(llm)).given(turns), strict=True):
+    for turn, given in zip(turns, HeadFeatureExtractor(model, FrozenLLM(llm)).given(turns), strict=True):
         _, hearing = live(model, llm, turn)
         torch.testing.assert_close(given, hearing.rows[0], atol=2e-4, rtol=1e-3)
 
@@ -135,7 +140,7 @@ def test_some_of_what_is_spelt_is_taken_back_on_the_way():
     """Else the tests above would tell nothing of that."""
     model, llm = spelling(), tokenised("smollm2")
     turn = opener(model).open(situation(3.3, 1))
-    observer = Observer(model, Frozen(llm))
+    observer = HeadFeatureExtractor(model, FrozenLLM(llm))
     tree = observer._read(turn, observer.heard([turn])[0]).tree
     _, hearing = live(model, llm, turn)
     assert len(hearing.reader.given) > 10
@@ -143,7 +148,7 @@ def test_some_of_what_is_spelt_is_taken_back_on_the_way():
 
 
 def test_readings_share_their_beginnings():
-    tree = Tree.of([[], [5], [5], [5, 6], [7, 8, 9], [7, 8, 9, 5]])
+    tree = PrefixTree.of([[], [5], [5], [5, 6], [7, 8, 9], [7, 8, 9, 5]])
     assert tree.tokens == (5, 6, 7, 8, 9, 5)
     assert tree.parents == (NOTHING, 0, NOTHING, 2, 3, 4)
     assert tree.ends == (NOTHING, 0, 0, 1, 4, 5)
@@ -164,9 +169,9 @@ def test_a_wrong_reading_would_be_seen(broken, monkeypatch):
     """The comparison with a session is a close one."""
     model, llm = spelling(), tokenised("smollm2")
     turn = opener(model).open(situation(2.4, 2))
-    observer = Observer(model, Frozen(llm))
+    observer = HeadFeatureExtractor(model, FrozenLLM(llm))
     if broken == "weights":
-        monkeypatch.setattr(Tree, "seen", lambda self: torch.ones(len(self), len(self), dtype=torch.bool).tril())
+        monkeypatch.setattr(PrefixTree, "seen", lambda self: torch.ones(len(self), len(self), dtype=torch.bool).tril())
     else:
         turn = replace(turn, rehearsed=turn.rehearsed - 1)
     found = observer.impressions([turn])[0].vectors[-5:]
