@@ -1,4 +1,4 @@
-"""Audio in and out: any file and any rate in, explicit rates inside, level and speech bounds."""
+"""Audio files (read at any rate, written as FLAC), resampling, frame levels and speech bounds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fobench.api.types import NS_PER_MS, AudioChunk, Samples, ns_to_samples, samples_to_ns
+from fobench.atomic_files import write_bytes
 from fobench.errors import FobenchError
 
-AUDIBLE_DBFS = -45.0  # level from which a sound counts as audible
-AUDIBLE_RUN_NS = 30 * NS_PER_MS  # ... when it holds for this long
-FRAME_NS = 10 * NS_PER_MS  # level is measured over frames of this length
-FLAC_LEVEL = 0.25  # of 1: as small as the default within a tenth, in half the time
-MAX_DURATION_S = 600  # of one user turn: longer files are refused, a dialogue turn is never that long
+AUDIBLE_DBFS = -45.0  # level above which a sound counts as audible
+AUDIBLE_RUN_NS = 30 * NS_PER_MS  # minimum duration above that level
+FRAME_NS = 10 * NS_PER_MS  # length of the frames whose level is measured
+FLAC_LEVEL = 0.25  # compression level, 0 to 1: files within 10 % of the default size in half the time
+MAX_DURATION_S = 600  # of one user turn; longer files are refused
 
 
 def load(path: str | Path, rate_hz: int | None = None) -> AudioChunk:
-    """The file as mono float32 at `rate_hz` (its own rate if None); channels are averaged.
+    """The file as mono float32 [T] at `rate_hz` (the file's own rate if None); channels are averaged.
 
     Raises `FobenchError` for a file that is missing, unreadable, empty, not finite or longer than `MAX_DURATION_S`.
     """
@@ -40,7 +41,7 @@ def load(path: str | Path, rate_hz: int | None = None) -> AudioChunk:
         samples, rate = soundfile.read(name, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise FobenchError(
-            f"Audio file {name} cannot be read: {error}. WAV, FLAC, OGG (Vorbis, Opus) and MP3 can."
+            f"Audio file {name} cannot be read: {error}. Supported formats: WAV, FLAC, OGG (Vorbis, Opus) and MP3."
         ) from error
     if not len(samples):
         raise FobenchError(f"Audio file {name} is empty.")
@@ -58,13 +59,11 @@ def save(path: Path, samples: Samples, rate_hz: int) -> None:
     encoded = io.BytesIO()
     clipped = np.clip(samples, -1.0, 1.0)
     soundfile.write(encoded, clipped, rate_hz, format="FLAC", subtype="PCM_16", compression_level=FLAC_LEVEL)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(encoded.getvalue())
-    partial.replace(path)
+    write_bytes(path, encoded.getvalue())
 
 
 def resample(chunk: AudioChunk, rate_hz: int) -> AudioChunk:
-    """The whole chunk at another rate (soxr, high quality). `start` is rescaled."""
+    """The chunk resampled to `rate_hz` (soxr, high quality). `start` is rescaled."""
     if chunk.rate_hz == rate_hz:
         return chunk
     import soxr
@@ -74,7 +73,7 @@ def resample(chunk: AudioChunk, rate_hz: int) -> AudioChunk:
 
 
 def sha256(samples: Samples, rate_hz: int) -> str:
-    """A hash of the sound itself (samples as float32 and rate), whatever file it came from."""
+    """SHA-256 (hex) of the samples as float32 and the rate, independent of the file format."""
     digest = hashlib.sha256(f"{rate_hz}:".encode())
     digest.update(np.ascontiguousarray(samples, dtype="<f4").tobytes())
     return digest.hexdigest()
@@ -92,22 +91,22 @@ def frame_levels(samples: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
 
 
 def audible_bounds(samples: Samples, rate_hz: int, threshold_dbfs: float = AUDIBLE_DBFS) -> tuple[int, int] | None:
-    """(first, last + 1) audible sample to 10 ms, or None: over the threshold for at least 30 ms at a stretch."""
-    need = math.ceil(AUDIBLE_RUN_NS / FRAME_NS)
+    """(first, last + 1) audible sample at 10 ms resolution; None if no stretch of at least 30 ms exceeds the threshold."""
+    frames = math.ceil(AUDIBLE_RUN_NS / FRAME_NS)
     loud = frame_levels(samples, rate_hz) > threshold_dbfs
-    if len(loud) < need:
+    if len(loud) < frames:
         return None
-    runs = np.flatnonzero(np.convolve(loud, np.ones(need, dtype=int), mode="valid") == need)
+    runs = np.flatnonzero(np.convolve(loud, np.ones(frames, dtype=int), mode="valid") == frames)
     if not len(runs):
         return None
     size = ns_to_samples(FRAME_NS, rate_hz)
-    return int(runs[0]) * size, min(int(runs[-1] + need) * size, len(samples))
+    return int(runs[0]) * size, min(int(runs[-1] + frames) * size, len(samples))
 
 
 def speech_bounds(chunk: AudioChunk) -> tuple[int, int]:
-    """(start_ns, end_ns) of the speech in a clean clip: over -45 dBFS, or 40 dB below its peak level if that is higher.
+    """(start_ns, end_ns) of the speech in a clean clip: above -45 dBFS or 40 dB below its peak level, whichever is higher.
 
-    A clip with no such stretch counts as speech throughout, so that the turn still has a definite end.
+    A clip without such a stretch counts as speech throughout, so that its turn has a defined end.
     """
     peak = float(frame_levels(chunk.samples, chunk.rate_hz).max()) if len(chunk.samples) else -120.0
     bounds = audible_bounds(chunk.samples, chunk.rate_hz, max(AUDIBLE_DBFS, peak - 40.0)) or (0, len(chunk.samples))

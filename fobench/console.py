@@ -1,4 +1,4 @@
-"""The terminal: a console of a usable width, and text that cannot steer it."""
+"""Terminal output: rich consoles and tables, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-NARROWEST = 20  # columns; what claims fewer (COLUMNS=0) does not know its width
-USUAL = 80
-STEERING = re.compile(
+MIN_WIDTH = 20  # columns; a terminal that reports fewer (COLUMNS=0) has an unknown width
+DEFAULT_WIDTH = 80
+CONTROL_CHARACTERS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )  # controls, bidi controls, surrogates
 
 
 def console(**settings: Any) -> Console:
-    """A rich console that prints something however few columns it is told to have."""
+    """A rich console whose width is at least `MIN_WIDTH` columns, else `DEFAULT_WIDTH`. `settings`: as for rich's Console."""
     from rich.console import Console
 
-    made = Console(**settings)
-    if made.width < NARROWEST:
-        made.width = USUAL
-    return made
+    result = Console(**settings)
+    if result.width < MIN_WIDTH:
+        result.width = DEFAULT_WIDTH
+    return result
 
 
 def visible(text: object) -> str:
-    r"""`text` in one line, with everything that would act on a terminal escaped, e.g. `\x1b`."""
-    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    r"""`text` on one line with control characters escaped, e.g. `\x1b`, so that it cannot act on the terminal."""
+    return CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table of texts."""
+    """Prints a table; cells are escaped by `visible`."""
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(visible(cell)) for cell in row))
-    console().print(made, "")
+        grid.add_row(*(Text(visible(cell)) for cell in row))
+    console().print(grid, "")
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown."""
+    """The lines of a Markdown table."""
     safe = [[str(cell).replace("|", "\\|") for cell in row] for row in (columns, ["---"] * len(columns), *rows)]
     return [f"| {' | '.join(row)} |" for row in safe]
 
 
 def counted(n: int, noun: str) -> str:
-    """E.g. "1 scenario", "2,000 scenarios"."""
+    """A count with its noun, e.g. "1 scenario", "2,000 scenarios"."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -1,4 +1,4 @@
-"""What fobench tells a user when something is wrong: the thing, the choices and the fix."""
+"""Exceptions whose messages are meant for the user: what is wrong, the choices and the fix."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class FobenchError(Exception):
-    """An error whose message is meant for the user; shown without a traceback, exit code 2."""
+    """An error whose message is meant for the user; it is shown without a traceback, and the exit code is 2."""
 
 
 class PrerequisiteError(FobenchError):
-    """Something has to be installed, fetched or set up first; the message gives the command."""
+    """A missing prerequisite (package, model file, setup); the message gives the command that provides it."""
 
 
 class SystemFailure(FobenchError):
-    """The system under test failed; recorded as that scenario's failure, the run goes on.
+    """A failure of the system under test; it is recorded as that scenario's failure, and the run continues.
 
     `kind`: `raised`, `hung`, `died`, `bad_audio` or `bad_event`.
     """
@@ -26,9 +26,9 @@ class SystemFailure(FobenchError):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> FobenchError:
-    """The error for a name that nobody provides: nearest names first, then all the choices."""
+    """The error for an unknown name of `kind`, with the closest names first and then all choices."""
     known = sorted(choices)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    listed = ", ".join(known) if known else "none"
-    return FobenchError(f"Unknown {kind} {name!r}.{hint} Choices: {listed}.")
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(repr(n) for n in close)}?" if close else ""
+    text = ", ".join(known) if known else "none"
+    return FobenchError(f"Unknown {kind} {name!r}.{hint} Choices: {text}.")

@@ -1,4 +1,4 @@
-"""What plugins implement and exchange. The public import is `from fobench.api import hookimpl, create, AudioChunk, ...`."""
+"""The plugin API: protocols and data types. The public import is `from fobench.api import hookimpl, create, AudioChunk, ...`."""
 
 from fobench.api.components import (
     AudioMetric,
@@ -17,7 +17,7 @@ from fobench.api.components import (
     Voice,
 )
 from fobench.api.hookspecs import Factories, hookimpl
-from fobench.api.registry import KINDS, create, factories, find
+from fobench.api.registry import KINDS, ComponentSpec, create, factories, find, spec
 from fobench.api.results import Results
 from fobench.api.scenario import Anchor, Expect, Scenario, Turn
 from fobench.api.trace import Failure, Reply, Trace, Underrun, Utterance
@@ -48,6 +48,7 @@ __all__ = [
     "Backbone",
     "Cacheable",
     "Codec",
+    "ComponentSpec",
     "Detokenizer",
     "Event",
     "EventKind",
@@ -81,4 +82,5 @@ __all__ = [
     "hookimpl",
     "ns_to_samples",
     "samples_to_ns",
+    "spec",
 ]

@@ -1,4 +1,4 @@
-"""The contracts of the components: what a plugin's system, backbone, codec, voice, suite, metric or reporter implements."""
+"""Protocols of the components that a plugin implements: systems, backbones, codecs, voices, suites, metrics, reporters."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """One conversation. It owns all of its state and is given audio and what has been heard: nothing else.
+    """One conversation. It owns all of its state; its only inputs are audio and the playback position.
 
-    `push` takes the next chunk in when it is called (it is no generator itself) and returns an iterator over the work that
-    is now possible, one unit of work per step: each `next()` does one unit (a token, a clause of speech) and reports it.
-    The runner may drop the iterator as soon as new audio has arrived, and without a step where more has arrived already;
-    the session must then carry on with its pending work at the next `push`. So a unit of work is the time for which a
-    system is deaf.
+    `push` takes the next chunk in when it is called (it is not a generator function) and returns an iterator over the work
+    that is now possible: each `next()` does one unit of work (a token, a clause of speech) and returns its event. The
+    runner may drop the iterator when new audio has arrived, even before the first step; the session must then continue its
+    pending work at the next `push`. A system does not process audio during a unit of work.
     """
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]: ...
 
     def heard(self, reply: int, samples: int) -> None:
-        """Tells how many samples of reply number `reply` the listener has heard so far (called before a `push`)."""
+        """Receives the playback position: `samples` of reply number `reply` were played so far. Called before a `push`."""
 
     def finish(self) -> Iterator[Event]:
-        """The conversation is over: do what is left, if anything."""
+        """The remaining work at the end of the conversation, as by `push`."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,7 +41,7 @@ class Session(Protocol):
 
 
 class System(Protocol):
-    """Anything that hears audio and speaks audio, live."""
+    """A live speech-to-speech system. `open` begins a conversation, deterministic for equal seeds."""
 
     input_rate_hz: int
     output_rate_hz: int
@@ -56,24 +55,24 @@ class TextRoute(Protocol):
     """A system that also answers by text, with the same frozen LLM, prompt and decoding: routes t2t and a2t2t."""
 
     def answer(self, history: Sequence[Message], seed: int) -> str:
-        """The reply's text to `history`, whose last message is the user's question."""
+        """The text of the reply to `history`, whose last message is the user's question."""
 
 
 @runtime_checkable
 class Cacheable(Protocol):
-    """A system that gives again what it has computed before if `replays` is set: where costs are declared, and nothing is timed."""
+    """A system that can return cached results under a replayed latency profile, where nothing is timed."""
 
-    replays: bool
+    cache_results: bool
 
 
 class Recognizer(Protocol):
-    """Speech to text. `transcribe` takes mono audio at any rate and returns the words with their times."""
+    """A speech recognizer (ASR). `transcribe` takes mono audio at any rate and returns the text, with word times if known."""
 
     def transcribe(self, audio: AudioChunk) -> Transcript: ...
 
 
 class Voice(Protocol):
-    """Text to speech. `speakers` are the names that `speak` accepts; the first is the default."""
+    """A TTS voice. `speakers` are the names that `speak` accepts; the first is the default."""
 
     speakers: tuple[str, ...]
     rate_hz: int
@@ -82,9 +81,10 @@ class Voice(Protocol):
 
 
 class Codec(Protocol):
-    """Waveform <-> discrete tokens, streaming: `encode` [T] -> codes [K, F] and `decode` back, both with explicit state.
+    """A streaming codec: `encode` maps samples [T] to codes [K, F], `decode` codes to samples, both with explicit state.
 
-    Passing `state=None` begins a stream; the returned state goes into the next call. Streamed equals offline.
+    `state=None` begins a stream; the returned state goes into the next call; `last` ends the stream. Streaming output equals
+    offline output.
     """
 
     sample_rate_hz: int
@@ -98,20 +98,20 @@ class Codec(Protocol):
 
 
 class Detokenizer(Protocol):
-    """Token ids, one by one, into text."""
+    """Incremental detokenizer: token ids in, text out."""
 
-    def add(self, token: int) -> str:
+    def push(self, token: int) -> str:
         """The text that this token completes; empty while a character is incomplete."""
 
-    def rest(self) -> str:
-        """What was held back, when nothing more comes."""
+    def flush(self) -> str:
+        """The remaining text after the last token."""
 
 
 class Backbone(Protocol):
-    """A frozen text LLM. Tensors are the plugin's own kind (torch here); shapes in brackets.
+    """A frozen text LLM. Tensors are of the plugin's library (torch here); shapes in brackets.
 
-    `state` is the KV cache as one object: `step` returns the state that follows, `fork` copies one on purpose, `crop` cuts
-    one to its first `length` positions. Parameters are frozen: `parameter_hash()` is the same before and after any use.
+    `state` is the KV cache: `step` returns the new state, `fork` returns an independent copy, `crop` truncates it to its
+    first `length` positions. Parameters are frozen: `parameter_hash()` is the same before and after any use.
     """
 
     name: str
@@ -121,10 +121,10 @@ class Backbone(Protocol):
     end_ids: frozenset[int]  # tokens that end a reply
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text, without any special token."""
+        """Token ids of plain text, without special tokens."""
 
-    def pieces(self) -> Detokenizer:
-        """Turns the ids of one reply into text as they come."""
+    def detokenizer(self) -> Detokenizer:
+        """A detokenizer for the tokens of one reply."""
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation in the model's own chat template, ending where the reply begins."""
@@ -133,7 +133,7 @@ class Backbone(Protocol):
         """[B, T] ids -> [B, T, D] input embeddings."""
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
-        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many only."""
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: only of the last N positions."""
 
     def fork(self, state: Any) -> Any: ...
 
@@ -148,13 +148,13 @@ class Backbone(Protocol):
 
 
 class Suite(Protocol):
-    """Makes scenarios: the same ones for the same seed, in an order whose every prefix is a fair subset."""
+    """A test suite. `scenarios` is deterministic for a seed, in an order whose every prefix is a balanced subset."""
 
     def scenarios(self, seed: int) -> Iterator[Scenario]: ...
 
 
 class Metric(Protocol):
-    """A pure function of trace + scenario, and the aggregate of its scores over a run."""
+    """A metric: a score for each trace (a pure function of trace and scenario), and the aggregate over a run."""
 
     name: str
     version: int
@@ -168,20 +168,20 @@ class Metric(Protocol):
 
 @runtime_checkable
 class AudioMetric(Protocol):
-    """A metric that needs a model on the sound: the runner's judge calls `measure`, before any scoring."""
+    """A metric that runs a model on audio: `measure` is called during the run, before scoring."""
 
     def measure(self, audio: AudioChunk) -> dict[str, float]:
-        """Named values of a scenario's spoken reply (any rate), kept in `trace.measured[name]`; {} if it cannot be measured."""
+        """{name: value} of a spoken reply (any rate), stored in `trace.measured[metric]`; empty if it cannot be measured."""
 
 
 class Reporter(Protocol):
-    """Writes one view of a run's results; returns the file it wrote, or None if it only printed."""
+    """A reporter of one run; `write` returns the file it wrote in `folder`, or None if it only prints."""
 
     def write(self, results: Results, folder: Path) -> Path | None: ...
 
 
 @runtime_checkable
 class MultiRunReporter(Protocol):
-    """A reporter that also writes one view of several runs; returns the file it wrote in `folder`, or None."""
+    """A reporter that also writes a report of several runs; returns the file it wrote in `folder`, or None."""
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path | None: ...

@@ -1,7 +1,7 @@
-"""The hooks that a plugin implements: each returns {name: factory}.
+"""The pluggy hooks of a plugin; each returns {name: factory}.
 
-A factory's keyword arguments are that component's options, typed and documented by the function itself. A name that ends
-in ":" is a family: `hf:` serves `hf:some/model`, and its factory takes what follows the colon as its first argument.
+The keyword arguments of a factory are the component's options, with annotated types and a docstring. A name that ends
+in ":" is a family: `hf:` provides `hf:some/model`, and its factory takes the part after the colon as its first argument.
 Heavy imports belong inside the factories.
 """
 
@@ -32,7 +32,7 @@ def fobench_codecs() -> Factories: ...  # type: ignore[empty-body]
 
 @hookspec
 def fobench_checkpoints() -> Factories:  # type: ignore[empty-body]
-    """Trained weights by name, `<system>/<backbone>`: each factory takes no options and returns the path they lie at."""
+    """Trained weights by name, `<system>/<backbone>`: each factory takes no options and returns their path."""
 
 
 @hookspec

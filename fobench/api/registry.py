@@ -1,18 +1,18 @@
-"""The registry: finds plugins by entry points, and makes components by name with checked options."""
+"""The registry: finds plugins by entry points, and creates components by name with checked options."""
 
 from __future__ import annotations
 
 import inspect
-import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 import pluggy
 
-from fobench.api import hookspecs
+from fobench.api import hookspecs, typed
 from fobench.errors import FobenchError, unknown
 
 GROUP = "fobench"
@@ -30,9 +30,9 @@ def manager() -> pluggy.PluginManager:
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         try:
             found.register(point.load(), name=point.name)
-        except Exception as error:  # a third party's import may fail in any way; the user must learn which
+        except Exception as error:  # a plugin's import may raise anything; the message names the plugin
             raise FobenchError(
-                f"Plugin {point.name!r} ({point.value}) cannot be loaded: {error!r}. Mend or uninstall it."
+                f"Plugin {point.name!r} ({point.value}) cannot be loaded: {error!r}. Fix or uninstall it."
             ) from error
     try:
         found.check_pending()
@@ -43,7 +43,7 @@ def manager() -> pluggy.PluginManager:
 
 @cache
 def factories(kind: str) -> dict[str, Callable[..., Any]]:
-    """All factories of a kind (one of `KINDS`). Two plugins that claim one name are refused, both named."""
+    """All factories of a kind (one of `KINDS`). Raises `FobenchError` naming two plugins with the same name."""
     if kind not in KINDS:
         raise unknown("kind of component", kind, KINDS)
     hook = getattr(manager().hook, f"fobench_{kind}")
@@ -70,25 +70,38 @@ def find(kind: str, name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
     raise unknown(kind[:-1], name, [n + "..." if n.endswith(":") else n for n in known])
 
 
-def create(kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
-    """The component `name` of `kind`, made with `options`; text values are converted to the factory's annotated types."""
-    factory, leading = find(kind, name)
-    return factory(*leading, **checked(kind, name, options or {}))
+@dataclass(frozen=True, slots=True)
+class ComponentSpec:
+    """A component that can be created: its kind, its name and options that its factory takes. `spec` makes checked ones."""
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def checked(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` converted for the factory. Raises `FobenchError` for an unknown name or a value of the wrong type."""
+def spec(kind: str, name: str, options: Mapping[str, Any] | None = None) -> ComponentSpec:
+    """The component `name` of `kind` with `options`, whose text values are converted to the factory's annotated types.
+
+    Raises `FobenchError` for an unknown name or a value of the wrong type.
+    """
     factory, leading = find(kind, name)
     taken = option_types(factory, skip=len(leading))
     converted = {}
-    for key, value in options.items():
+    for key, value in (options or {}).items():
         if key not in taken:
             raise unknown(f"option of {kind[:-1]} {name!r}", key, taken)
         try:
-            converted[key] = convert(value, taken[key])
+            converted[key] = typed.convert(value, taken[key], text=True)
         except ValueError as error:
-            raise FobenchError(f"Option {key}={value!r} of {kind[:-1]} {name!r}: {error}") from error
-    return converted
+            raise FobenchError(f"Option {key}={typed.shown(value)} of {kind[:-1]} {name!r}: {error}.") from error
+    return ComponentSpec(kind, name, converted)
+
+
+def create(kind: str | ComponentSpec, name: str = "", options: Mapping[str, Any] | None = None) -> Any:
+    """The component of a checked spec, or of a kind, name and options that are checked here."""
+    checked = kind if isinstance(kind, ComponentSpec) else spec(kind, name, options)
+    factory, leading = find(checked.kind, checked.name)
+    return factory(*leading, **checked.options)
 
 
 def option_types(factory: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
@@ -98,19 +111,3 @@ def option_types(factory: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
     parameters = list(inspect.signature(factory).parameters.values())[skip:]
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return {p.name: hints.get(p.name, str) for p in named}
-
-
-def convert(value: Any, kind: Any) -> Any:
-    """`value` as `kind`: bool, int, float, str, a Literal, or one of those | None. Raises ValueError saying what is allowed."""
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        members = [m for m in typing.get_args(kind) if m is not type(None)]
-        return None if value is None or str(value).lower() == "none" else convert(value, members[0])
-    if typing.get_origin(kind) is typing.Literal:
-        if value not in typing.get_args(kind):
-            raise ValueError(f"must be one of {', '.join(map(str, typing.get_args(kind)))}")
-        return value
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
-            raise ValueError("must be true or false")
-        return value.lower() in ("true", "1", "yes")
-    return kind(value) if kind in (int, float, str) and isinstance(value, str) else value

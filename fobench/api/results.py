@@ -1,4 +1,4 @@
-"""A run's results: what the scorers computed and the reporters show."""
+"""The results of a scored run, the input of reporters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fobench.api.types import Score
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """`run` is run.json; `traces` are in suite order; `scores[i]` are those of `traces[i]`; `totals` the aggregates.
+    """A scored run. `run`: run.json; `traces`: in suite order; `scores[i]`: of `traces[i]`; `totals`: the aggregates.
 
-    `by_tag`: the accuracies apart by tag, {tag: {value: {metric: {"value", "n"}}}}. `by_family`: rates and latencies of each
-    duplex family, {family: {metric: {"value", "n", "ci"}}}; empty where there is but one.
+    `by_tag`: the accuracies by tag, {tag: {value: {metric: {"value", "n"}}}}. `by_family`: rates and latencies of each
+    duplex family, {family: {metric: {"value", "n", "ci"}}}; empty for a single family.
     """
 
     folder: Path
@@ -29,9 +29,9 @@ class Results:
 
     @property
     def planned(self) -> int:
-        """How many scenarios the run has, done or not."""
+        """The number of scenarios of the run, finished or not."""
         return max(len(self.run.get("scenarios") or ()), len(self.traces))
 
     def total(self, metric: str) -> Score | None:
-        """The aggregate named `metric`, or None if no metric gave one."""
+        """The aggregate of `metric`, or None without one."""
         return next((score for score in self.totals if score.metric == metric), None)

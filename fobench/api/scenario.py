@@ -1,4 +1,4 @@
-"""A scenario: a timeline of user audio, some of it reactive, with expectations that the system never sees."""
+"""Scenarios: user turns, some of them reactive, with expectations that are hidden from the system."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from fobench.errors import FobenchError
 
 AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_closing", "reply_end"]
 ROLES = ("question", "interrupt", "stop", "fragment", "backchannel", "side_talk", "background", "noise")
-CONTROL = "-control"  # ends the id and the family of a scenario that lacks what its pair tests
-ASKING_ROLES = ("question", "interrupt")  # turns that want an answer; an interrupt is a question over the reply
+CONTROL = "-control"  # suffix of the id and family of a paired control scenario
+ASKING_ROLES = ("question", "interrupt")  # turns that require a reply; an interrupt is a question during the reply
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """When a turn of the user begins: `delay_ns` after an event.
+    """The start of a user turn: `delay_ns` after an event.
 
-    `start`: the scenario's beginning. `turn_end`: the user's previous turn ended. `reply_audible`: after that the system
-    was audible. `reply_end`: it fell silent after the previous turn had begun, for `delay_ns` at a stretch.
-    `reply_closing`: `delay_ns` *before* its reply ends, or as soon after that as the reply is made to its end: listeners
-    foresee ends. `or_after_ns`: begin so long after the previous turn's end if the reply never came to the event.
+    `start`: the scenario's start. `turn_end`: the end of the user's previous turn. `reply_audible`: the first audible reply
+    after that. `reply_end`: the system has been silent for `delay_ns` after a reply since the previous turn began.
+    `reply_closing`: `delay_ns` *before* the end of the reply, or as soon after that as the reply is completely generated
+    (listeners predict turn ends). `or_after_ns`: the turn begins this long after the previous turn's end if the event never
+    occurs.
     """
 
     event: AnchorEvent = "start"
     delay_ns: int = NS_PER_S // 2
     or_after_ns: int | None = None
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The anchor in words, e.g. "1.2 s after reply_audible"."""
         side = "before" if self.event == "reply_closing" else "after"
         least = "" if self.or_after_ns is None else f" (or {self.or_after_ns / NS_PER_S:g} s after the last turn)"
@@ -38,11 +39,11 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One stretch of user audio. `audio` is a file's path; `text` its reference transcript, where there is one.
+    """One user turn. `audio`: path of the file; `text`: its reference transcript, if any.
 
-    `start_ns` and `end_ns` bound the speech inside the file, from the file's beginning; None means: found by level
-    (`fobench.audio.speech_bounds`). `role` says what the turn is to the dialogue: question, interrupt (a question over the
-    reply), stop, fragment (the beginning of what the next turn goes on with), backchannel, side_talk, background, noise.
+    `start_ns` and `end_ns` bound the speech inside the file, from the file's beginning; None: detected by level
+    (`fobench.audio.speech_bounds`). `role`: the turn's function in the dialogue: question, interrupt (a question during
+    the reply), stop, fragment (an utterance that the next turn continues), backchannel, side_talk, background, noise.
     """
 
     audio: str
@@ -54,18 +55,18 @@ class Turn:
     start_ns: int | None = None
     end_ns: int | None = None
 
-    def told(self) -> str:
-        """The turn in one line: when, as what, and what is said."""
+    def describe(self) -> str:
+        """The turn in one line: anchor, role and text."""
         words = f": {self.text!r}" if self.text else ""
-        return f"{self.anchor.told()}, {self.role}{words}"
+        return f"{self.anchor.describe()}, {self.role}{words}"
 
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What the scorers know and the system does not.
+    """The expectations for scoring, hidden from the system.
 
-    `answers`: accepted answers, the canonical one first; empty if there is nothing to answer. `choices`: of a multiple
-    choice question. `family`: of a duplex scenario; that of a paired control ends in `CONTROL`.
+    `answers`: accepted answers, the canonical one first; empty without a question. `choices`: of a multiple-choice question.
+    `family`: category of a duplex scenario; that of a paired control ends in `CONTROL`.
     """
 
     answers: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One conversation to replay. `id` is unique in its suite; `group` names what intervals are blocked by (the speaker)."""
+    """One conversation to replay. `id` is unique in its suite; `group`: resampling block of its scores (the speaker)."""
 
     id: str
     suite: str
@@ -83,11 +84,11 @@ class Scenario:
     turns: tuple[Turn, ...]
     expect: Expect = field(default_factory=Expect)
     tags: Mapping[str, str] = field(default_factory=dict)
-    patience_ns: int = 20 * NS_PER_S  # how long the user waits, after the last turn, for a reply to become audible
+    patience_ns: int = 20 * NS_PER_S  # maximum wait for an audible reply after the last turn
 
     @property
     def question(self) -> Turn | None:
-        """The turn that is to be answered: the last one that asks."""
+        """The turn to be answered: the last one with an asking role."""
         return next((turn for turn in reversed(self.turns) if turn.role in ASKING_ROLES), None)
 
     @property
@@ -99,7 +100,7 @@ class Scenario:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:
-        """The scenario that `to_json` wrote. Raises `FobenchError` naming what is missing or unknown."""
+        """The scenario that `to_json` wrote. Raises `FobenchError` naming a missing or unknown key."""
         try:
             turns = tuple(Turn(**{**turn, "anchor": Anchor(**turn["anchor"])}) for turn in data["turns"])
             expect = {

@@ -1,6 +1,6 @@
-"""A trace: everything that happened in one scenario. One JSON line; metrics are pure functions of it.
+"""Traces: the event log of one scenario, one JSON line each. Metrics are pure functions of traces.
 
-Times are integer nanoseconds from the scenario's start on the playback timeline of the user and the listener.
+Times are integer nanoseconds from the scenario's start, on the playback timeline of user and listener.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A turn of the user as it was played: `start_ns` and `end_ns` bound the true speech, not the file."""
+    """A user turn as it was played; `start_ns` and `end_ns` bound the speech, not the file."""
 
     turn: int  # index in scenario.turns
     start_ns: int
@@ -27,7 +27,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Underrun:
-    """A gap in playback inside a reply: the listener ran out of audio at `at_ns` for `gap_ns`."""
+    """A playback underrun inside a reply: a gap of `gap_ns` at `at_ns`."""
 
     at_ns: int
     gap_ns: int
@@ -35,9 +35,9 @@ class Underrun:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply as the listener heard it. Audible means over -45 dBFS for 30 ms; None: it never was.
+    """One reply as it was played. Audible: over -45 dBFS for at least 30 ms; None if it never was.
 
-    `text` is what the system wrote; `generated_ns` and `heard_ns` are durations of its audio made and played.
+    `text`: text written by the system; `generated_ns` and `heard_ns`: duration of its generated and of its played audio.
     """
 
     reply: int
@@ -53,7 +53,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a scenario has no result: what happened (`raised`, `hung`, `died`, `bad_audio`, ...) and the message."""
+    """The failure of a scenario: its kind (`raised`, `hung`, `died`, `bad_audio`, ...) and message."""
 
     kind: str
     message: str
@@ -61,12 +61,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One scenario's record. `scenario` is embedded, so that a line can be scored by itself.
+    """The trace of one scenario. `scenario` is embedded, so that a single line can be scored.
 
-    `routes`: reply text per route that was asked of the system by text: t2t (reference text), a2t2t (its own transcript).
-    `judge`: what the judging recogniser heard: `reply` (the spoken answer) and `floor` (the user's clean audio
-    of the question), None where there was nothing to hear. `measured`: what metrics with a model measured on the reply's
-    audio, by metric name. `compute`: ns spent by the system on its input path and its output path.
+    `routes`: reply text per text route: t2t (reference text), a2t2t (the system's own transcript). `judge`: transcripts of the
+    reference ASR: `reply` (the spoken reply) and `floor` (the clean prompt audio), None without audio. `measured`: values of
+    audio metrics on the reply, by metric name. `compute`: compute time of the system in ns by path.
     """
 
     scenario: Scenario
@@ -90,21 +89,21 @@ class Trace:
 
     @property
     def question(self) -> Utterance | None:
-        """The user's utterance of the scenario's question, if it was reached."""
+        """The utterance of the scenario's question; None if it was not reached."""
         turns, wanted = self.scenario.turns, self.scenario.question
         return next((u for u in reversed(self.user) if turns[u.turn] is wanted), None)
 
     @property
     def asked(self) -> Utterance | None:
-        """The last utterance that asks: the question, or what was asked before one that was not reached."""
+        """The last utterance with an asking role: the question, or an earlier one if it was not reached."""
         turns = self.scenario.turns
         return next((u for u in reversed(self.user) if turns[u.turn].role in ASKING_ROLES), None)
 
     @property
     def answer(self) -> Reply | None:
-        """The reply to the question: the first with sound that began after the question had begun, else with text.
+        """The reply to the question: the first one with audio that began after the question's start, else with text only.
 
-        One that was stopped before the question's end is none, unless there is no other.
+        A reply that was stopped before the question's end counts only if there is no other.
         """
         question = self.question
         after = [r for r in self.replies if question and (r.start_ns is None or r.start_ns >= question.start_ns)]
@@ -120,12 +119,12 @@ class Trace:
         return tuple(event for event in self.of(EventKind.DECISION) if event.data.get("action") == action)
 
     def transcript(self) -> str | None:
-        """The system's own transcript of all it heard, or None if it reports none."""
+        """The system's own transcript of all user audio; None if it reports none."""
         texts = [str(event.data["text"]) for event in self.of(EventKind.TRANSCRIPT)]
         return " ".join(texts) if texts else None
 
     def transcripts(self) -> tuple[str, ...]:
-        """`transcript` apart by the scenario's asking turns: what was reported since each began, "" if nothing was."""
+        """The transcript of each asking turn: the text reported since its start, empty without any."""
         asking = [i for i, turn in enumerate(self.scenario.turns) if turn.role in ASKING_ROLES]
         begun = {u.turn: u.start_ns for u in self.user}
         heard: list[list[str]] = [[] for _ in asking]
@@ -143,7 +142,7 @@ class Trace:
             "version": self.version,
             "scenario": self.scenario.to_json(),
             **plain,
-            "events": [_event(event) for event in self.events],  # there are hundreds: asdict would copy them deeply
+            "events": [_event(event) for event in self.events],  # not by asdict, which copies hundreds of events deeply
             **records,
             **mappings,
             "failure": asdict(self.failure) if self.failure else None,

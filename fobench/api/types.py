@@ -1,4 +1,4 @@
-"""The nouns that cross every boundary: audio chunks, events, scores, and the contracts of the components.
+"""Basic types that all components exchange: audio chunks, events, scores and transcripts.
 
 Time is integer nanoseconds or sample indices, never float seconds. The three clocks are defined in `fobench.simulation.clock`.
 """
@@ -6,7 +6,7 @@ Time is integer nanoseconds or sample indices, never float seconds. The three cl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -44,15 +44,15 @@ class AudioChunk:
 
 
 class EventKind(StrEnum):
-    """What a system can report. Only `AUDIO` and `DECISION` are needed; the others make more metrics possible."""
+    """The kinds of events of a system. Only `AUDIO` and `DECISION` are required; the others enable further metrics."""
 
-    SPEECH_START = "speech_start"  # the system hears the user begin
-    SPEECH_END = "speech_end"  # the system hears the user pause or end
-    TRANSCRIPT = "transcript"  # data.text: what the system understood the user to have said
+    SPEECH_START = "speech_start"  # the system detects the start of user speech
+    SPEECH_END = "speech_end"  # the system detects a pause or the end of user speech
+    TRANSCRIPT = "transcript"  # data.text: the system's transcript of the user
     DECISION = "decision"  # data.action: see Action
     TOKEN = "token"  # data.text: a piece of the reply's text
     AUDIO = "audio"  # data.audio: AudioChunk of the reply; data.reply: its number, from 0; data.text: words it voices
-    REPLY_END = "reply_end"  # data.reply: nothing more will come for this reply
+    REPLY_END = "reply_end"  # data.reply: the reply is complete
     STATE = "state"  # data.p0, p1, p2: duplex state probabilities of a chunk
     BUSY = (
         "busy"  # a step of work with nothing to report, e.g. prefill; data.work names it, data.path: "input" | "output"
@@ -62,19 +62,19 @@ class EventKind(StrEnum):
 class Action(StrEnum):
     """The action of a `DECISION`."""
 
-    SPEAK = "speak"  # the turn is mine: a reply follows
-    IGNORE = "ignore"  # the user's turn needs no answer
+    SPEAK = "speak"  # take the turn: a reply follows
+    IGNORE = "ignore"  # the user's turn needs no reply
     YIELD = "yield"  # stop talking: whatever is not yet played is dropped
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a system did, on the three clocks (integer ns from the scenario's start).
+    """An event of a system, with its three times (integer ns from the scenario's start).
 
-    `media_ns`: position in the audio it is about (user audio consumed, or reply audio generated so far).
-    `compute_ns`: when the computation that made it ended. `cost_ns`: how long that computation took.
-    `playback_ns`: when a listener begins to hear it (audio only).
-    Systems fill `kind`, `data` and, if they like, `media_ns`; the runner fills the rest.
+    `media_ns`: position in the audio (user audio consumed, or reply audio generated so far).
+    `compute_ns`: end of its computation. `cost_ns`: duration of its computation.
+    `playback_ns`: start of its playback (audio only).
+    Systems set `kind`, `data` and optionally `media_ns`; the runner sets the rest.
     """
 
     kind: EventKind
@@ -84,16 +84,13 @@ class Event:
     playback_ns: int | None = None
     cost_ns: int = 0
 
-    def stamped(self, **times: int | None) -> Event:
-        return replace(self, **times)  # type: ignore[arg-type]
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One metric's verdict on one scenario or, aggregated, on a run.
+    """The score of one metric for a scenario or, aggregated, for a run.
 
-    `value` is None, with a `reason`, where the score cannot be given: never 0, never dropped, never clamped.
-    `n` counts what the value rests on; `ci` is its 95 % interval; `detail` holds counts and named parts.
+    `value` is None, with a `reason`, if the score is undefined: never 0, never dropped, never clamped.
+    `n`: number of underlying observations; `ci`: 95 % interval; `detail`: counts and components.
     """
 
     metric: str
@@ -109,7 +106,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A recognised word and the sample-exact span of media time it was spoken in."""
+    """A recognized word and its span in media time."""
 
     text: str
     start_ns: int
@@ -118,7 +115,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a recogniser heard. `words` is empty where the recogniser gives no times."""
+    """The output of a recognizer. `words` is empty if it has no word times."""
 
     text: str
     words: tuple[Word, ...] = ()

@@ -1,4 +1,4 @@
-"""CTranslate2's `model.bin` read as data, and a Whisper model in it as a checkpoint of openai-whisper."""
+"""Reader of CTranslate2's `model.bin`, and conversion of a Whisper model in it to openai-whisper's state dict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fobench.errors import FobenchError
 
-VERSION = 6  # of the container
+VERSION = 6  # of the container format
 DTYPES = {
     0: "<f4",
     1: "i1",
@@ -22,16 +22,16 @@ DTYPES = {
     4: "<f2",
 }  # bfloat16 (5) has no numpy type; Whisper files do not use it
 LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
-HEAD = 64  # channels of an attention head in every Whisper
+HEAD = 64  # channels per attention head in every Whisper model
 Array = npt.NDArray[Any]
 
 
 def read(path: Path) -> dict[str, Array]:
-    """{name: array} of a CTranslate2 container, aliases resolved; the arrays are read-only views of the file's bytes.
+    """{name: array} of a CTranslate2 container with aliases resolved; the arrays are read-only views of the file's bytes.
 
     Layout: uint32 version; string specification; uint32 revision; uint32 count; then each variable: string name, uint8 rank, uint32
     dimensions, uint8 dtype, uint32 bytes, data; uint32 count of aliases, each two strings. A string is uint16 length, bytes, NUL.
-    Raises FobenchError for another version, a dtype not known, or a file that is cut short.
+    Raises FobenchError for another version, an unknown dtype or a truncated file.
     """
     reader = _Reader(path.read_bytes())
     try:
@@ -45,7 +45,7 @@ def read(path: Path) -> dict[str, Array]:
             alias, name = reader.string(), reader.string()
             arrays[alias] = arrays[name]
     except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise FobenchError(f"{path.name} is no readable CTranslate2 container: {error}") from error
+        raise FobenchError(f"{path.name} is not a readable CTranslate2 container: {error}") from error
     return arrays
 
 
@@ -68,13 +68,13 @@ class _Reader:
         shape = tuple(self.number("I") for _ in range(rank))
         dtype, size = np.dtype(DTYPES[self.number("B")]), self.number("I")
         if size != dtype.itemsize * int(np.prod(shape)) or self._at + size > len(self._data):
-            raise ValueError(f"variable {name} does not fit its place")
+            raise ValueError(f"variable {name} has the wrong size")
         self._at += size
         return name, np.frombuffer(self._data, dtype, size // dtype.itemsize, self._at - size).reshape(shape)
 
 
 def whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:
-    """A CTranslate2 Whisper as the state dict of openai-whisper's class."""
+    """The state dict of openai-whisper's `Whisper` class from the arrays of a CTranslate2 Whisper model."""
     state: dict[str, Array] = {
         "encoder.positional_embedding": arrays["encoder/position_encodings/encodings"],
         "decoder.positional_embedding": arrays["decoder/position_encodings/encodings"],
@@ -90,7 +90,7 @@ def whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def dimensions(state: dict[str, Array]) -> dict[str, int]:
-    """What openai-whisper's `ModelDimensions` takes, read off a state dict's shapes."""
+    """The arguments of openai-whisper's `ModelDimensions`, derived from the shapes of a state dict."""
     positions, width = state["encoder.positional_embedding"].shape
     return {
         "n_mels": state["encoder.conv1.weight"].shape[1],
@@ -107,12 +107,12 @@ def dimensions(state: dict[str, Array]) -> dict[str, int]:
 
 
 def alignment_heads(config: Path) -> list[tuple[int, int]]:
-    """(layer, head) of the cross-attention heads that give word times, from the folder's config.json."""
+    """(layer, head) of the cross-attention heads that align words with audio, read from config.json."""
     return [(layer, head) for layer, head in json.loads(config.read_text())["alignment_heads"]]
 
 
 def _block(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
-    """One transformer layer: CTranslate2 fuses query, key, value; the decoder has cross-attention besides."""
+    """The state of one transformer layer. CTranslate2 fuses query, key and value; decoder layers also have cross-attention."""
     state = {
         **_attention(arrays, f"{source}/self_attention", f"{target}.attn"),
         **_norm(arrays, f"{source}/self_attention/layer_norm", f"{target}.attn_ln"),
@@ -127,7 +127,7 @@ def _block(arrays: dict[str, Array], source: str, target: str) -> dict[str, Arra
 
 
 def _attention(arrays: dict[str, Array], source: str, target: str) -> dict[str, Array]:
-    """Self-attention is linear_0 (query, key, value) and linear_1 (out); cross-attention linear_0 (query), 1 (key, value), 2 (out)."""
+    """The state of one attention block. Self-attention is linear_0 (query, key, value) and linear_1 (out); cross-attention linear_0 (query), 1 (key, value), 2 (out)."""
     linears = [f"{source}/linear_{i}" for i in range(3) if f"{source}/linear_{i}/weight" in arrays]
     weight = np.concatenate([arrays[f"{name}/weight"] for name in linears])  # [query, key, value, out]
     bias = np.concatenate([arrays[f"{name}/bias"] for name in linears])

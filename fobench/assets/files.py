@@ -1,4 +1,4 @@
-"""Files on disk: checksums, locks, free space, and disk errors as messages."""
+"""Files on disk: checksums, locks, free space, and disk errors as user messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from fobench.errors import PrerequisiteError
 
-if TYPE_CHECKING:
-    pass
-SPARE_BYTES = 64 << 20  # left free on the disk
+SPARE_BYTES = 64 << 20  # kept free on the disk
 
 log = logging.getLogger("fobench.assets")
 
@@ -28,39 +25,47 @@ def sha256(path: Path) -> str:
 
 
 def safe_path(name: str) -> bool:
-    """True for a relative path that stays below where it starts, on any platform."""
+    """Whether `name` is a relative path that stays below its root on any platform."""
     parts = PurePosixPath(name).parts
     return bool(parts) and ".." not in parts and not name.startswith("/") and "\\" not in name and ":" not in name
 
 
 def check_space(folder: Path, need: int) -> None:
-    """PrerequisiteError unless `need` bytes and SPARE_BYTES fit on the folder's disk."""
+    """Raises PrerequisiteError unless `need` bytes plus SPARE_BYTES fit on the folder's disk."""
     free = shutil.disk_usage(folder).free
     if free < need + SPARE_BYTES:
-        problem = f"{(need + SPARE_BYTES) / 1e6:.0f} MB of disk are needed, {folder} has {free / 1e6:.0f} MB free."
-        raise PrerequisiteError(f"{problem} Free some, or set FOBENCH_HOME to a folder on a larger disk.")
+        problem = (
+            f"{(need + SPARE_BYTES) / 1e6:.0f} MB of disk space are needed; {folder} has {free / 1e6:.0f} MB free."
+        )
+        raise PrerequisiteError(f"{problem} Free some space, or set FOBENCH_HOME to a folder on a larger disk.")
 
 
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """A full or forbidden disk as a PrerequisiteError that names the way out."""
+    """Turns an OSError of a full or read-only disk into a PrerequisiteError that gives the fix."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         problem = f"{error.filename or folder}: {error.strerror}."
-        raise PrerequisiteError(f"{problem} Mend that, or set FOBENCH_HOME to another folder.") from error
+        raise PrerequisiteError(f"{problem} Fix this, or set FOBENCH_HOME to another folder.") from error
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the kernel frees the lock of a process that is killed."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock file `path`, one process at a time; the kernel releases the lock of a killed process.
+
+    Yields True once the lock is held; without `wait`, False at once if another process holds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
+        held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("waiting for another process: %s", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            held = wait
+            if wait:
+                log.info("waiting for another process: %s", path.name)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield held

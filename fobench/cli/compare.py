@@ -1,4 +1,4 @@
-"""`fobench compare` and `fobench baseline`: the commands around `fobench.comparison` and `fobench.comparison.baseline_store`."""
+"""`fobench compare`, and the gates of `fobench run`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 REPORTERS = ("markdown", "html", "junit")
 ALPHA = 0.05
-OPTIONS = ("baseline", "gates", "allow_mismatch")  # of `fobench run` that are none of its configuration
-EXITS = """Exit codes: 0 no gate tells a regression, 1 a regression, 2 wrong use or unlike runs, 3 no regression, but a gate is
-inconclusive: too few scenarios."""
+OPTIONS = ("baseline", "gates", "allow_mismatch")  # of `fobench run`, not part of its configuration
+EXITS = """Exit codes: 0 no gate has a regression, 1 a regression, 2 wrong usage or runs that are not comparable, 3 no regression,
+but a gate is inconclusive: too few scenarios."""
 
 
 class Fraction(click.types.FloatParamType):
@@ -38,11 +38,15 @@ fail_on = option(
     "--fail-on",
     "gates",
     multiple=True,
-    metavar="FIGURE:LIMIT",
+    metavar="METRIC:LIMIT",
     show_default=False,
-    help="A gate: fail if the figure became worse by more, e.g. response_ms.p90:10% or parity:-2pp; repeatable.",
+    help="A gate: fail if the metric is worse by more than this, e.g. response_ms.p90:10% or parity:-2pp; repeatable.",
 )
-allow_mismatch = option("--allow-mismatch", is_flag=True, help="Compare unlike runs, and say so.")
+allow_mismatch = option(
+    "--allow-mismatch",
+    is_flag=True,
+    help="Also compare runs that differ in what makes them comparable; the report lists it.",
+)
 
 
 @click.command(epilog=EXITS)
@@ -51,7 +55,11 @@ allow_mismatch = option("--allow-mismatch", is_flag=True, help="Compare unlike r
 @fail_on
 @allow_mismatch
 @click.option(
-    "--alpha", type=Fraction(), default=ALPHA, show_default=True, help="Level of the tests, over all gates together."
+    "--alpha",
+    type=Fraction(),
+    default=ALPHA,
+    show_default=True,
+    help="Significance level of the tests, over all gates together.",
 )
 @click.option("--output", "-o", type=NewFolder(), help="Folder for comparison.html, .md, .xml (JUnit) and .json.")
 @click.option(
@@ -60,65 +68,65 @@ allow_mismatch = option("--allow-mismatch", is_flag=True, help="Compare unlike r
     is_eager=True,
     expose_value=False,
     callback=lambda ctx, own, path: from_file(ctx, own, path, shared=_run(ctx)),
-    help="TOML file with these options, e.g. that of the run.",
+    help="TOML file of options, e.g. that of the run.",
 )
 def compare(
     base: str, new: tuple[str, ...], gates: tuple[str, ...], allow_mismatch: bool, alpha: float, output: Path | None
 ) -> None:
-    """Compare runs with a base, scenario by scenario, and refuse what became worse.
+    """Compare runs with a base, scenario by scenario, and fail on regressions.
 
     BASE and NEW are runs' folders or baselines: a file, FOLDER[#NUMBER | #NAME] or git:BRANCH[#NUMBER | #NAME].
     """
     from fobench.comparison import baseline_store
-    from fobench.comparison.snapshot import named
+    from fobench.comparison.snapshot import with_unique_names
 
-    first, *others = named([baseline_store.load(place) for place in (base, *new)])
+    first, *others = with_unique_names([baseline_store.load(place) for place in (base, *new)])
     codes = []
     for run in others:
         folder = output / _folder_name(run.name) if output and len(others) > 1 else output
-        codes.append(judged(first, run, gates, alpha=alpha, allow_mismatch=allow_mismatch, folder=folder))
-    sys.exit(worst(codes))
+        codes.append(compare_and_report(first, run, gates, alpha=alpha, allow_mismatch=allow_mismatch, folder=folder))
+    sys.exit(worst_code(codes))
 
 
-def base_of(place: str | None, gates: Sequence[str]) -> Snapshot | None:
-    """What a run is to be compared with, read before it begins; its gates must be on figures that the base has."""
+def load_base(place: str | None, gates: Sequence[str]) -> Snapshot | None:
+    """The base of a run's comparison, loaded before the run. Raises `FobenchError` for gates on metrics not in the base."""
     from fobench.comparison import baseline_store
     from fobench.comparison.gates import Gate
-    from fobench.comparison.metric_delta import figures
+    from fobench.comparison.metric_delta import metric_units
 
     parsed = [Gate.parse(gate) for gate in gates]
     if not place:
         if gates:
-            raise FobenchError("--fail-on compares with a base: name one with --baseline.")
+            raise FobenchError("--fail-on needs a base to compare with: add --baseline.")
         return None
     base = baseline_store.load(place)
     for gate in parsed:
-        gate.resolved(figures(base))
+        gate.resolve(metric_units(base))
     return base
 
 
-def gate(base: Snapshot, run: Path, gates: Iterable[str], allow_mismatch: bool) -> int:
-    """Compares a finished run, reports into its folder, and returns the exit code."""
-    from fobench.comparison.snapshot import Snapshot, named
+def apply_gates(base: Snapshot, run: Path, gates: Iterable[str], allow_mismatch: bool) -> int:
+    """Compares a finished run with `base`, writes the reports into its folder, and returns the exit code."""
+    from fobench.comparison.snapshot import Snapshot, with_unique_names
 
-    first, new = named([base, Snapshot.of_run(run)])
-    return judged(first, new, gates, alpha=ALPHA, allow_mismatch=allow_mismatch, folder=run)
+    first, new = with_unique_names([base, Snapshot.of_run(run)])
+    return compare_and_report(first, new, gates, alpha=ALPHA, allow_mismatch=allow_mismatch, folder=run)
 
 
-def judged(
+def compare_and_report(
     base: Snapshot, new: Snapshot, gates: Iterable[str], *, alpha: float, allow_mismatch: bool, folder: Path | None
 ) -> int:
-    """Compares, reports, and returns the exit code."""
-    from fobench.comparison import compare as compared
+    """Compares two runs, writes the reports, and returns the exit code."""
+    from fobench.comparison import compare as compare_snapshots
     from fobench.comparison.gates import Gate
 
-    made = compared(base, new, map(Gate.parse, gates), allow_mismatch=allow_mismatch, alpha=alpha)
-    _write(made, folder)
-    return made.exit_code
+    comparison = compare_snapshots(base, new, map(Gate.parse, gates), allow_mismatch=allow_mismatch, alpha=alpha)
+    _write(comparison, folder)
+    return comparison.exit_code
 
 
-def worst(codes: Sequence[int]) -> int:
-    """A regression outweighs an inconclusive gate, this a pass."""
+def worst_code(codes: Sequence[int]) -> int:
+    """The exit code of several comparisons: 1 (regression), else 3 (inconclusive), else 0."""
     return next((code for code in (1, 3) if code in codes), 0)
 
 
@@ -128,12 +136,12 @@ def _write(comparison: Comparison, folder: Path | None) -> None:
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "comparison.json").write_text(comparison.dumps(), encoding="utf-8")
-    for name in (*(REPORTERS if folder else ()), "terminal"):  # the terminal's last: it names what the others wrote
+    for name in (*(REPORTERS if folder else ()), "terminal"):  # the terminal last: it lists the files of the others
         registry.create("reporters", name).write_comparison(comparison, folder)
 
 
 def _folder_name(name: str) -> str:
-    """A run's name, which may be a path, as the name of one folder."""
+    """A folder name for a run's name, which may be a path."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
 
 

@@ -1,4 +1,4 @@
-"""`fobench ls`: the components, models and scenarios that there are."""
+"""`fobench ls`: lists of components and scenarios."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("kind", required=False)
 @click.option(
-    "--suite", "-s", "suites", multiple=True, default=["duplex"], help="Of `ls scenarios`: which suites' they are."
+    "--suite",
+    "-s",
+    "suites",
+    multiple=True,
+    default=["duplex"],
+    help="For `ls scenarios`: the suites to list; repeatable.",
 )
 @named_args("--suite-args", "suites")
-@click.option("--limit", "-L", type=click.IntRange(min=1), help="Of `ls scenarios`: at most this many of each suite.")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="For `ls scenarios`: at most this many of each suite.")
 def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None) -> None:
     """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ...
 
-    `fobench ls scenarios --suite NAME` lists a suite's scenarios: who says what when, and what is expected.
+    `fobench ls scenarios --suite NAME` lists the scenarios of a suite with their turns.
     """
     from fobench.api import registry
 
@@ -42,16 +47,16 @@ def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str],
 
 
 def _list_scenarios(config: RunConfig) -> None:
-    """A row a turn; a scenario's id and family stand in its first."""
+    """Prints a row per turn; the first row of a scenario has its id and category."""
     from fobench.execution.scenario_selection import select
 
     found = select(config)
     rows = [
-        (s.id if i == 0 else "", s.expect.family if i == 0 else "", turn.told())
+        (s.id if i == 0 else "", s.expect.family if i == 0 else "", turn.describe())
         for s in found
         for i, turn in enumerate(s.turns)
     ]
-    table(counted(len(found), "scenario"), ("id", "family", "turns"), rows)
+    table(counted(len(found), "scenario"), ("id", "category", "turns"), rows)
 
 
 def _summary(factory: Callable[..., Any]) -> str:

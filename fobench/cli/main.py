@@ -1,8 +1,8 @@
 """The command line: `fobench run | score | report | compare | baseline | codec | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
-over the environment, the environment over the file. Exit codes: 0 fine, 1 some scenario, check or gate failed, 2 wrong use or a
-missing prerequisite, 3 a gate is inconclusive, 130 interrupted, 141 the reader of the output has gone.
+over the environment, the environment over the file. Exit codes: 0 success, 1 a scenario, check or gate failed, 2 wrong usage or a
+missing prerequisite, 3 a gate is inconclusive, 130 interrupted, 141 broken pipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fobench.errors import FobenchError, unknown
 
 
 class CommandGroup(click.Group):
-    """The command group: an error meant for the user is one message, not a traceback."""
+    """The command group; it shows errors meant for the user as a message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,10 +37,13 @@ class CommandGroup(click.Group):
         except FobenchError as error:
             click.echo(f"fobench: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:  # click would exit with 1
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(130)
         except BrokenPipeError:
             _drop_output()
-            ctx.exit(141)  # as a shell says it: the reader of the output has gone
-        except OSError as error:  # a folder that cannot be made, a disk that is full: the system's words
+            ctx.exit(141)  # broken pipe: 128 + SIGPIPE, as in a shell
+        except OSError as error:  # e.g. a read-only folder or a full disk
             click.echo(f"fobench: {_advice(error)}", err=True)
             if error.filename is None:
                 _drop_output()
@@ -55,15 +58,15 @@ class CommandGroup(click.Group):
 
 
 def _drop_output() -> None:
-    """What could not be written still waits in a buffer; without this the interpreter tries once more as it exits."""
-    with contextlib.suppress(OSError, ValueError):  # no file behind it, as in a test
+    """Redirects standard output to the null device, so that the interpreter does not fail on the buffered rest at exit."""
+    with contextlib.suppress(OSError, ValueError):  # standard output without a file descriptor, as in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _advice(error: OSError) -> str:
-    """The error and the way out. A full disk without a file's name is where the output goes."""
+    """The error message with a fix. An error without a file name concerns standard output."""
     if error.filename is not None:
-        return f"{error}. Set FOBENCH_HOME or --output to a place that can be written."
+        return f"{error}. Set FOBENCH_HOME or --output to a writable folder."
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     return f"the output cannot be written: {error.strerror}." if full else f"{error}."
 

@@ -1,4 +1,4 @@
-"""Options of the command line: their types, and where else they can be set (a variable each, a TOML file)."""
+"""Command-line options: their types, and their values from environment variables and TOML files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fobench.api import typed
 from fobench.errors import FobenchError, unknown
-
-Scalar = (str, int, float, bool)
+from fobench.scoring.text_normalization import is_encodable
 
 
 class PositiveNumber(click.types.FloatParamType):
@@ -27,7 +27,7 @@ class PositiveNumber(click.types.FloatParamType):
 
 
 class NewFolder(click.Path):
-    """A folder's path, which need not exist."""
+    """The path of a folder, which need not exist."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, file_okay=False)
@@ -35,6 +35,8 @@ class NewFolder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty: name a folder.", param, ctx)
+        if not is_encodable(str(value)):  # reports name files in UTF-8
+            self.fail(f"{str(value)!a} is not UTF-8: choose another name.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -47,12 +49,12 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 def named_args(flag: str, what: str) -> Callable[[Any], Any]:
     """An option that takes NAME=VALUE, repeatedly."""
-    told = f"An option of the {what}."
-    return option(flag, multiple=True, callback=pairs, metavar="NAME=VALUE", show_default=False, help=told)
+    help_text = f"An option of the {what}."
+    return option(flag, multiple=True, callback=pairs, metavar="NAME=VALUE", show_default=False, help=help_text)
 
 
 def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """("k=v", ...) as a dict."""
+    """The dict of ("k=v", ...). Raises `FobenchError` for a value without "="."""
     broken = [value for value in values if "=" not in value]
     if broken:
         raise FobenchError(f"{option.opts[0]} {broken[0]!r}: write it as name=value.")
@@ -62,9 +64,9 @@ def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) ->
 def from_file(
     ctx: click.Context, own: click.Parameter, path: Path | None, shared: click.Command | None = None
 ) -> Path | None:
-    """Takes the options of a TOML file as defaults; its keys are the options' long names, with `-` or `_`.
+    """Sets the options of a TOML file as defaults; its keys are the options' long names, with `-` or `_`.
 
-    `shared`: a command whose options may stand in the same file; they are let be.
+    `shared`: a command whose options may stand in the same file; they are ignored.
     """
     if path is None:
         return None
@@ -77,13 +79,13 @@ def from_file(
             continue
         if name not in known:
             raise unknown(f"option in {path}", key, known)
-        defaults[str(known[name].name)] = _default(ctx, known[name], value, f"{path}: {key} = {value!r}")
+        defaults[str(known[name].name)] = _default(ctx, known[name], value, f"{path}: {key} = {typed.shown(value)}")
     ctx.default_map = defaults
     return path
 
 
-def given(ctx: click.Context) -> dict[str, Any]:
-    """The options that the command line, a variable or a file sets, by the command's names for them."""
+def explicit_options(ctx: click.Context) -> dict[str, Any]:
+    """The options set by the command line, an environment variable or a file, by parameter name."""
     default = (None, ParameterSource.DEFAULT)
     return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in default}
 
@@ -92,8 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise FobenchError(f"--config {path} is no TOML: not UTF-8 ({error.reason} at byte {error.start}).") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise FobenchError(f"--config {path} is not TOML: not UTF-8 ({error.reason} at byte {error.start}).") from error
+    except (OSError, ValueError) as error:  # invalid TOML, or a number with too many digits
         raise FobenchError(f"--config {path} cannot be read as TOML: {error}.") from error
 
 
@@ -102,35 +104,28 @@ def _long(param: click.Option) -> str:
 
 
 def _default(ctx: click.Context, param: click.Option, value: Any, where: str) -> Any:
-    """The value as a click default. Raises `FobenchError`, beginning with `where`, for what the option cannot take."""
-    expected, fits = _expected(param)
-    if not fits(value):
-        raise FobenchError(f"{where}: must be {expected}.")
-    if isinstance(value, dict):
-        return [f"{k}={v}" for k, v in value.items()]
-    if param.multiple:
-        return [value] if isinstance(value, str) else value
+    """The value as a click default. Raises `FobenchError`, beginning with `where`, for an invalid value."""
     try:
-        param.type.convert(value, param, ctx)
+        typed.convert(value, _kind(param))
+        if not isinstance(value, list | dict):
+            param.type.convert(value, param, ctx)
     except click.BadParameter as error:
         raise FobenchError(f"{where}: {error.message}") from error
-    return value
+    except ValueError as error:
+        raise FobenchError(f"{where}: {error}.") from error
+    if isinstance(value, dict):
+        return [f"{k}={v}" for k, v in value.items()]
+    return [value] if param.multiple and isinstance(value, str) else value
 
 
-def _expected(param: click.Option) -> tuple[str, Callable[[Any], bool]]:
-    """(what a file's value must be, in words, and whether one is)."""
+def _kind(param: click.Option) -> Any:
+    """The type of an option's value in a TOML file."""
     if param.callback is pairs:
-        return "a table of texts, numbers, true or false", lambda v: isinstance(v, dict) and _all(v.values(), Scalar)
+        return dict[str, str | float | bool]
     if param.multiple:
-        return "a text or a list of texts", lambda v: isinstance(v, str) or (isinstance(v, list) and _all(v, (str,)))
+        return str | list[str]
     if param.is_flag:
-        return "true or false", lambda v: isinstance(v, bool)
-    if isinstance(param.type, click.IntRange | click.types.IntParamType):
-        return "a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)
-    if isinstance(param.type, PositiveNumber):
-        return "a number above 0", lambda v: isinstance(v, int | float) and not isinstance(v, bool)
-    return "a text", lambda v: isinstance(v, str)
-
-
-def _all(values: Any, kinds: tuple[type, ...]) -> bool:
-    return all(isinstance(value, kinds) for value in values)
+        return bool
+    if isinstance(param.type, click.types.IntParamType):
+        return int
+    return float if isinstance(param.type, click.types.FloatParamType) else str

@@ -1,4 +1,4 @@
-"""`fobench score` and `fobench report`, and the writing of a run's reports that `fobench run` shares with them."""
+"""`fobench score` and `fobench report`, and the report functions shared with `fobench run`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from fobench.cli.options import NewFolder, PositiveNumber
 from fobench.errors import FobenchError
 
 REPORTERS = ("markdown", "html", "junit")
-SEVERAL = ("markdown", "html")  # those of them that take several runs
+SEVERAL = ("markdown", "html")  # reporters that take several runs
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--margin", type=PositiveNumber(), help="Non-inferiority margin, points of accuracy; default: the run's own."
+    "--margin",
+    type=PositiveNumber(),
+    help="Non-inferiority margin, percentage points of accuracy; default: the run's own.",
 )
-def score(folder: Path, margin: float | None) -> None:
-    """Score a run again from its traces alone (no model is needed) and write its reports anew."""
+@click.option(
+    "--compress-traces",
+    is_flag=True,
+    help="Compress the finished run's traces.jsonl to traces.jsonl.gz: a tenth of the size, read as before, but the run"
+    " cannot be resumed.",
+)
+def score(folder: Path, margin: float | None, compress_traces: bool) -> None:
+    """Score a run again from its traces alone (no model is needed) and write its reports again."""
     from fobench.storage.run_folder import RunFolder
 
-    configured = RunFolder(folder).read_run().get("config", {}).get("margin", 3.0)
-    scored(folder, configured if margin is None else margin)
+    run = RunFolder(folder)
+    configured = run.read_run().get("config", {}).get("margin", 3.0)
+    if compress_traces:
+        run.compress()
+    score_and_report(folder, configured if margin is None else margin)
 
 
 @click.command()
@@ -37,27 +48,27 @@ def score(folder: Path, margin: float | None) -> None:
     "--output", "-o", type=NewFolder(), help="Folder for the table of several runs; default: runs/<time>-table."
 )
 def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None) -> None:
-    """Write a scored run's reports again and show its tables. Of several runs: one table, a column a run."""
+    """Write a scored run's reports again and show its tables. For several runs: one table with a column per run."""
     from fobench.scoring.scorer import load_results
 
     if len(folders) > 1:
         write_several(folders, output or new_folder("table"), reporters or SEVERAL)
     elif output:
         raise FobenchError(
-            f"--output is for the table of several runs; the reports of one lie in its folder, {folders[0]}."
+            f"--output is for the table of several runs; the reports of a single run are in its folder, {folders[0]}."
         )
     else:
         _write(load_results(folders[0]), folders[0], reporters or REPORTERS)
 
 
 def new_folder(what: str) -> Path:
-    """Where a run or a table lies if nobody says where."""
+    """The default folder of a run or a table: runs/<time>-<what>."""
     from datetime import datetime
 
     return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{what.replace(':', '-')}"
 
 
-def scored(folder: Path, margin: float) -> None:
+def score_and_report(folder: Path, margin: float) -> None:
     """Scores a run and writes its reports."""
     from fobench.scoring.scorer import score_run
 
@@ -65,7 +76,7 @@ def scored(folder: Path, margin: float) -> None:
 
 
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:
-    """Writes one table of several scored runs. Raises `FobenchError` for a run given twice, and a reporter of one run."""
+    """Writes one table of several scored runs. Raises `FobenchError` for a duplicate run, or a reporter of single runs."""
     from fobench.api import registry
     from fobench.api.components import MultiRunReporter
     from fobench.scoring.scorer import load_results
@@ -73,20 +84,20 @@ def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise FobenchError(f"A run is given twice: {', '.join(map(str, folders))}.")
     if (output / "run.json").exists():
-        raise FobenchError(f"{output} holds a run, whose own report lies there: choose another --output.")
+        raise FobenchError(f"{output} holds a run with its own report: choose another --output.")
     runs = [load_results(folder) for folder in folders]
-    made = {name: registry.create("reporters", name) for name in (*reporters, "terminal")}
-    for name, reporter in made.items():
+    instances = {name: registry.create("reporters", name) for name in (*reporters, "terminal")}
+    for name, reporter in instances.items():
         if not isinstance(reporter, MultiRunReporter):
             raise FobenchError(
                 f"Reporter {name!r} shows one run at a time. Those that take several: {', '.join(SEVERAL)}."
             )
-    for reporter in made.values():
+    for reporter in instances.values():
         reporter.write_several(runs, output)
 
 
 def _write(results: Any, folder: Path, reporters: Sequence[str]) -> None:
     from fobench.api import registry
 
-    for name in (*reporters, "terminal"):  # the terminal's last: it names what the others wrote
+    for name in (*reporters, "terminal"):  # the terminal last: it lists the files of the others
         registry.create("reporters", name).write(results, folder)

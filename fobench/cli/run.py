@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fobench.cli import compare
-from fobench.cli.options import NewFolder, PositiveNumber, from_file, given, named_args, option
-from fobench.cli.report import new_folder, scored, write_several
+from fobench.cli.options import NewFolder, PositiveNumber, explicit_options, from_file, named_args, option
+from fobench.cli.report import new_folder, score_and_report, write_several
 from fobench.console import counted
 from fobench.errors import FobenchError
 
@@ -32,27 +32,33 @@ if TYPE_CHECKING:
 @named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
 @option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
 @option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
-@option("--judge", default="whisper", help="Recogniser that judges the spoken replies, or none.")
+@option("--judge", default="whisper", help="Reference ASR that transcribes the spoken replies, or none.")
 @named_args("--judge-args", "judge")
-@option("--margin", type=PositiveNumber(), default=3.0, help="Non-inferiority margin, points of accuracy.")
+@option("--margin", type=PositiveNumber(), default=3.0, help="Non-inferiority margin, percentage points of accuracy.")
 @option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
-@option("--costs", default="measured", help="measured | declared (free) | declared:FILE")
-@option("--device", help="cpu, cuda, cuda:1, ...; default: the best there is.")
+@option(
+    "--costs", default="measured", help="Latency profile: measured | declared (all free) | declared:FILE (replayed)."
+)
+@option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
 @option("--seed", type=int, default=0)
-@option("--workers", type=click.IntRange(min=1), default=1, help="Systems at work side by side, a process each.")
+@option("--workers", type=click.IntRange(min=1), default=1, help="Parallel systems, one process each.")
 @option(
     "--time-limit",
     "time_limit_s",
     type=PositiveNumber(),
     default=120.0,
-    help="Seconds one step of the system may take.",
+    help="Time limit of one step of the system, seconds.",
 )
 @option(
-    "--playback-delay", "playback_delay_ms", type=click.IntRange(min=0), default=0, help="The listener's buffer, ms."
+    "--playback-delay",
+    "playback_delay_ms",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Length of the listener's playback buffer, ms.",
 )
 @option("--echo", "echo_db", type=float, help="Leak the playback into the user's channel: level in dB, e.g. -30.")
-@option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="How late the echo comes, ms.")
+@option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="Delay of the echo, ms.")
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
 @option("--baseline", metavar="RUN|STORE[#NAME]", help="Compare with this run or baseline when done (fobench compare).")
 @compare.fail_on
@@ -78,30 +84,30 @@ def run(
     allow_mismatch: bool,
     **options: Any,
 ) -> None:
-    """Run a system on suites and report.
+    """Run a system on suites and write the reports.
 
-    The default asks the built-in questions of Freeze-Omni, as trained here around a small frozen LLM. `--system cascade` asks
-    them of the baseline around the same LLM, `--backbone qwen2-7b` of Freeze-Omni with that backbone.
+    The default is Freeze-Omni, trained with a small frozen LLM, on the built-in spoken questions. `--system cascade` selects
+    the baseline with the same LLM, `--backbone qwen2-7b` Freeze-Omni with that backbone.
     """
     from fobench.execution.run import Run
     from fobench.matrix import plan
     from fobench.storage.run_config import RunConfig, default_system
 
-    base = compare.base_of(baseline, gates)
+    base = compare.load_base(baseline, gates)
     if resume:
-        started = Run.resume(resume, {k: v for k, v in given(ctx).items() if k not in compare.OPTIONS})
+        started = Run.resume(resume, {k: v for k, v in explicit_options(ctx).items() if k not in compare.OPTIONS})
     else:
         options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
         if planned := plan.plan(RunConfig.from_json(options)):
             sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None, allow_mismatch))
         started = Run.begin(RunConfig.from_json(options), output or new_folder(options["system"]))
     try:
-        _watched(started, resume is not None)
+        _execute(started, resume is not None)
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. Nothing is lost: fobench run --resume {started.folder.path}", err=True)
         sys.exit(130)
-    scored(started.folder.path, started.config.margin)
-    code = compare.gate(base, started.folder.path, gates, allow_mismatch) if base else 0
+    score_and_report(started.folder.path, started.config.margin)
+    code = compare.apply_gates(base, started.folder.path, gates, allow_mismatch) if base else 0
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
         click.echo(
@@ -111,14 +117,16 @@ def run(
         sys.exit(1 if failed else code)
 
 
-def _watched(started: Run, resumed: bool) -> None:
-    """Executes a run behind a progress bar; a new run that never got anywhere leaves no folder behind."""
-    import shutil
+def _execute(started: Run, resumed: bool) -> None:
+    """Executes a run with a progress bar; a new run that fails before its first scenario leaves no files."""
     import signal
 
     from fobench.cli.progress_bar import watching
 
-    for stop in (signal.SIGINT, signal.SIGTERM):  # a scheduler's stop is an interruption, too, also in the background
+    for stop in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # SIGTERM (of a scheduler) also interrupts, as does SIGINT in the background
         signal.signal(stop, signal.default_int_handler)
     path = started.folder.path
     try:
@@ -126,58 +134,60 @@ def _watched(started: Run, resumed: bool) -> None:
             started.execute(watch)
     except FobenchError:
         if not resumed and not started.folder.traces_path.exists():
-            shutil.rmtree(path)
+            started.folder.discard()
         raise
 
 
-def _matrix(planned: MatrixPlan, output: Path, compared: bool, allow_mismatch: bool = False) -> int:
-    """Runs what is not done yet of a matrix, reports, and returns the exit code."""
+def _matrix(planned: MatrixPlan, output: Path, has_baseline: bool, allow_mismatch: bool = False) -> int:
+    """Executes the unfinished runs of a matrix, writes the reports, and returns the exit code."""
     from fobench.matrix import plan
 
-    if compared:
+    if has_baseline:
         raise FobenchError(
-            "--baseline compares one run: leave it out of a matrix, and compare its runs by fobench compare."
+            "--baseline compares one run: leave it out of a matrix, and compare the runs by fobench compare."
         )
     if (output / "run.json").exists():
         raise FobenchError(f"{output} holds a run: choose another --output for the matrix.")
-    begun = {cell.name: plan.begun(cell, output / cell.folder) for cell in planned.cells}
+    runs = {cell.name: plan.begin_or_resume(cell, output / cell.folder) for cell in planned.cells}
     missing: dict[str, str] = {}
     try:
-        for name, started in begun.items():
+        for name, started in runs.items():
             try:
-                _watched(started, resumed=True)
-                scored(started.folder.path, started.config.margin)
-            except FobenchError as error:  # the other runs are made all the same
+                _execute(started, resumed=True)
+                score_and_report(started.folder.path, started.config.margin)
+            except FobenchError as error:  # the other runs continue
                 missing[name] = str(error)
                 click.echo(f"fobench: {name}: {error}", err=True)
-        done = {name: started.folder.path for name, started in begun.items() if name not in missing}
-        return _contrasted(planned, done, missing, output, allow_mismatch)
+        done = {name: started.folder.path for name, started in runs.items() if name not in missing}
+        return _report_matrix(planned, done, missing, output, allow_mismatch)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted. Nothing is lost: give the same command with --output", err=True)
+        click.echo("\nInterrupted. Nothing is lost: repeat the command with --output", err=True)
         click.echo(str(output), err=True)
         return 130
 
 
-def _contrasted(
+def _report_matrix(
     planned: MatrixPlan, done: Mapping[str, Path], missing: Mapping[str, str], output: Path, allow_mismatch: bool
 ) -> int:
-    """Reports the runs that are done, then the codecs on their own. Returns the exit code."""
+    """Writes the reports of the finished runs and the codec controls, and returns the exit code."""
     from fobench.matrix import codec_report
     from fobench.matrix.pairwise_tests import PairwiseTests
 
     if not done:
-        raise FobenchError(f"No run of the matrix could be made; {output} keeps what there is of them.")
-    contrasts = PairwiseTests.of(done, missing, allow_mismatch=allow_mismatch)
-    written = contrasts.write(output)
+        raise FobenchError(f"No run of the matrix was completed; {output} keeps the finished scenarios.")
+    tests = PairwiseTests.of(done, missing, allow_mismatch=allow_mismatch)
+    written = tests.write(output)
     if len(done) > 1:
         write_several(list(done.values()), output)
-    for control in planned.controls(lambda name, error: contrasts.missing.update({f"codec {name}": str(error)})):
-        contrasts.controls.append(control)
-        contrasts.write(output)
-    contrasts.write(output)
-    if contrasts.controls:
-        codec_report.show(contrasts.controls)
+    for control in planned.controls(lambda name, error: tests.missing.update({f"codec {name}": str(error)})):
+        tests.controls.append(control)
+        tests.write(output)
+    tests.write(output)
+    if tests.controls:
+        codec_report.show(tests.controls)
     click.echo(f"Tests and controls: {', '.join(map(str, written))}")
-    for what, why in contrasts.missing.items():
+    if tests.no_plot:
+        click.echo(f"fobench: {tests.no_plot}", err=True)
+    for what, why in tests.missing.items():
         click.echo(f"fobench: missing: {what}: {why}", err=True)
-    return int(bool(contrasts.missing) or any(t.failure for run in contrasts.results.values() for t in run.traces))
+    return int(bool(tests.missing) or any(t.failure for run in tests.results.values() for t in run.traces))

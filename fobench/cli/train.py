@@ -1,4 +1,4 @@
-"""`fobench train STAGE`: the trainers that plugins bring, each a command of its own, none of them loaded before it is used."""
+"""`fobench train STAGE`: a command per trainer of the plugins, loaded on use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fobench.errors import FobenchError, unknown
 
 
 class TrainerGroup(click.Group):
-    """A group whose commands are the plugins' trainers, in their order."""
+    """The group of the plugins' trainers, in their order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(registry.factories("trainers"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Raises FobenchError naming the package where a trainer needs one that is not installed."""
+        """The command of a trainer, or None. Raises FobenchError naming a package that is not installed."""
         factory = registry.factories("trainers").get(cmd_name)
         if factory is None:
             return None
@@ -44,9 +44,9 @@ class TrainerGroup(click.Group):
             formatter.write_dl(rows)
 
 
-HELP = """Train the reference system: a stage at a time, from texts to one checkpoint.
+HELP = """Train the reference system stage by stage, from texts to one checkpoint.
 
-A stage goes on from the newest checkpoint in its --out folder, so it may be stopped at any time. On several GPUs: accelerate
+A stage resumes from the newest checkpoint in its --out folder, so it may be stopped at any time. On several GPUs: accelerate
 launch --module fobench train STAGE ..."""
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 80}

@@ -1,4 +1,4 @@
-"""`fobench validate`: whether a component keeps its contract."""
+"""`fobench validate`: the conformance checks of a component."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBE_LIMIT_S = 600.0
 
 @click.command()
 @click.argument("name")
-@click.option("--kind", help="Kind of component, where a name alone is ambiguous.")
+@click.option("--kind", help="Kind of component, if the name is ambiguous.")
 @click.option(
     "--args", "options", multiple=True, callback=pairs, metavar="NAME=VALUE", help="An option of the component."
 )
@@ -25,10 +25,10 @@ PROBE_LIMIT_S = 600.0
     type=PositiveNumber(),
     default=PROBE_LIMIT_S,
     show_default=True,
-    help="Seconds that making the component, or one check of it, may take.",
+    help="Seconds that creating the component, or one check of it, may take.",
 )
 def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit: float) -> None:
-    """Check that a component keeps its contract (the conformance suite); or a scenario file or manifest, by its path."""
+    """Run the conformance suite on a component, or on a scenario file or manifest by its path."""
     from fobench.conformance import suite
 
     if kind is None and Path(name).suffix in (".toml", ".jsonl") and Path(name).is_file():

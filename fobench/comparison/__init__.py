@@ -1,4 +1,4 @@
-"""Comparing two runs item by item: what changed, by how much, whether chance could do it, and what a gate says of it."""
+"""Comparison of two runs item by item: differences, intervals, significance tests and gate verdicts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Baselines: snapshots of runs kept under numbers, in a folder or on a branch of a git repository.
+"""Baselines: numbered snapshots of runs, in a folder or on a branch of a git repository.
 
-`0007-cascade-0a1b2c3.json` is number 7, named `cascade`, saved at that commit. A store is told by its place: a folder's path, or
-`git:BRANCH`, whose files no checkout ever shows. `STORE#7` is one of its baselines, `STORE#cascade` the newest of a name.
+`0007-cascade-0a1b2c3.json` is number 7, named `cascade`, saved at that commit. A store is identified by its place: a folder's
+path, or `git:BRANCH`, a branch that is never checked out. `STORE#7` is one of its baselines, `STORE#cascade` the newest of a name.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fobench.storage import environment
 
 FILE = re.compile(r"(?P<number>\d{4,})-(?P<name>[a-z0-9._-]+?)(?:-(?P<commit>[0-9a-f]{7}))?\.json")
 GIT = "git:"
-TRIES = 5  # of a number that another process takes at the same time
+TRIES = 5  # attempts, if another process takes the same number
 
 
 class BaselineFiles(Protocol):
-    """Where a store's files lie."""
+    """The files of a store."""
 
     @property
     def hint(self) -> str:
-        """How they come there, where it is not by saving them; the end of a sentence."""
+        """A further way to get the files, as the end of a sentence; empty without one."""
 
     def names(self) -> list[str]: ...
 
@@ -42,7 +42,7 @@ class BaselineFiles(Protocol):
 
 
 class FolderFiles:
-    """Files of a folder, which is made with the first of them."""
+    """The files of a folder, which is created with the first file."""
 
     hint = ""
 
@@ -71,7 +71,7 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Baseline:
-    """One entry of a store."""
+    """One baseline of a store: its number, name, commit (7 hex digits or empty) and file name."""
 
     number: int
     name: str
@@ -80,7 +80,7 @@ class Baseline:
 
 
 class BaselineStore:
-    """The baselines of one place."""
+    """The baselines at one place: a folder or `git:BRANCH`."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -89,16 +89,16 @@ class BaselineStore:
         )
 
     def ls(self) -> list[Baseline]:
-        """In the order of their numbers; files that are no baselines are let be."""
+        """The baselines in order of their numbers; other files are ignored."""
         found = ((name, FILE.fullmatch(name)) for name in self.files.names())
         return sorted(Baseline(int(f["number"]), f["name"], f["commit"] or "", name) for name, f in found if f)
 
     def save(self, snapshot: Snapshot, name: str | None = None) -> Baseline:
-        """Keeps a snapshot under the next number; `name`: default is the system's. Raises `FobenchError` for a bad name."""
-        called = name or _slug(str(snapshot.config.get("system") or snapshot.name))
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", called):
+        """Saves a snapshot under the next number; `name` defaults to the system's name. Raises `FobenchError` for a bad name."""
+        chosen_name = name or _slug(str(snapshot.config.get("system") or snapshot.name))
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", chosen_name):
             raise FobenchError(
-                f"A baseline cannot be named {called!r}: use small letters, digits, dots, dashes and underscores."
+                f"A baseline cannot be named {chosen_name!r}: use lower-case letters, digits, dots, dashes and underscores."
             )
         commit = environment.git(Path.cwd()) or dict(snapshot.run.get("git") or {})
         saved = {"commit": commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -106,40 +106,40 @@ class BaselineStore:
         short = f"-{str(commit['commit'])[:7]}" if commit.get("commit") else ""
         for _ in range(TRIES):
             number = max((baseline.number for baseline in self.ls()), default=0) + 1
-            file = f"{number:04d}-{called}{short}.json"
+            file = f"{number:04d}-{chosen_name}{short}.json"
             if self.files.add(file, text):
-                return Baseline(number, called, short[1:], file)
-        raise FobenchError(f"{self.place} is being written to by others: try again.")
+                return Baseline(number, chosen_name, short[1:], file)
+        raise FobenchError(f"Other processes are writing to {self.place}: try again.")
 
-    def filled(self) -> list[Baseline]:
-        """`ls`, where there is something to list. Raises `FobenchError` where there is not."""
+    def require(self) -> list[Baseline]:
+        """The baselines, at least one. Raises `FobenchError` if there is none."""
         if known := self.ls():
             return known
         save = f"fobench baseline save RUN --store {self.place}"
-        raise FobenchError(f"{self.place} holds no baseline. Save one: {save}{self.files.hint}")
+        raise FobenchError(f"{self.place} has no baseline. Save one: {save}{self.files.hint}")
 
-    def find(self, wanted: str = "") -> Baseline:
-        """The baseline of a number, or the newest of a name, or the newest. Raises `FobenchError` with what there is."""
-        known = self.filled()
-        matching = [b for b in known if wanted in ("", b.name) or (wanted.isdecimal() and int(wanted) == b.number)]
+    def find(self, key: str = "") -> Baseline:
+        """The baseline of a number, the newest of a name, or the newest. Raises `FobenchError` with the choices."""
+        known = self.require()
+        matching = [b for b in known if key in ("", b.name) or (key.isdecimal() and int(key) == b.number)]
         if not matching:
             raise unknown(
-                f"baseline of {self.place}", wanted, [*(f"{b.number:04d}" for b in known), *{b.name for b in known}]
+                f"baseline of {self.place}", key, [*(f"{b.number:04d}" for b in known), *{b.name for b in known}]
             )
         return matching[-1]
 
     def load(self, baseline: Baseline) -> Snapshot:
-        """Raises `FobenchError` if it cannot be read."""
+        """The snapshot of a baseline. Raises `FobenchError` if it cannot be read."""
         return Snapshot.from_json(
             baseline.file.removesuffix(".json"), _loads(self.files.read(baseline.file), baseline.file)
         )
 
     def prune(self, keep: int) -> list[Baseline]:
-        """Removes all but the newest `keep` of each name; returns what it removed."""
+        """Removes all but the newest `keep` baselines of each name; returns the removed ones."""
         by_name: dict[str, list[Baseline]] = {}
         for baseline in self.ls():
             by_name.setdefault(baseline.name, []).append(baseline)
-        removed = sorted(old for of_name in by_name.values() for old in of_name[: max(0, len(of_name) - keep)])
+        removed = sorted(old for versions in by_name.values() for old in versions[: max(0, len(versions) - keep)])
         if removed:
             self.files.remove([baseline.file for baseline in removed])
         return removed
@@ -148,35 +148,35 @@ class BaselineStore:
 def load(place: str) -> Snapshot:
     """The snapshot at a place: a run's folder, a baseline's file, or `STORE[#NUMBER | #NAME]`.
 
-    Raises `FobenchError` for what is none of them.
+    Raises `FobenchError` for anything else.
     """
     path = Path(place)
     if (path / "run.json").is_file():
         return Snapshot.of_run(path)
     if path.is_file():
         return Snapshot.from_json(path.name, _loads(_read(path), place))
-    where, _, wanted = place.partition("#")
+    where, _, key = place.partition("#")
     store = BaselineStore(where) if where.startswith(GIT) or Path(where).is_dir() else None
     if store and (where.startswith(GIT) or store.ls()):
-        return store.load(store.find(wanted))
+        return store.load(store.find(key))
     lacks = " (it has neither run.json nor a baseline)" if store else ""
     raise FobenchError(
         f"{place} is neither a run's folder nor a baseline{lacks}. Baselines: a file, FOLDER[#NUMBER | #NAME] or "
-        "git:BRANCH[#...]; fobench baseline save RUN makes them."
+        "git:BRANCH[#...]; fobench baseline save RUN creates them."
     )
 
 
-def facts(snapshots: Iterable[tuple[Baseline, Snapshot]]) -> list[tuple[str, ...]]:
-    """Lines of a table: number, name, commit, day, machine, clock and costs, scenarios."""
-    return [(f"{b.number:04d}", b.name, b.commit, *_facts(s.run), f"{len(s.items):,}") for b, s in snapshots]
+def table_rows(snapshots: Iterable[tuple[Baseline, Snapshot]]) -> list[tuple[str, ...]]:
+    """Rows of a table: number, name, commit, date, machine, clock and latency profile, scenarios."""
+    return [(f"{b.number:04d}", b.name, b.commit, *_run_columns(s.run), f"{len(s.items):,}") for b, s in snapshots]
 
 
-def _facts(run: Mapping[str, Any]) -> tuple[str, str, str]:
+def _run_columns(run: Mapping[str, Any]) -> tuple[str, str, str]:
     about, config = run.get("machine") or {}, run.get("config") or {}
     cores = f", {about['cores']} cores" if about.get("cores") else ""
     cpu = " ".join(str(about[key]) for key in ("cpu", "cpu_model") if about.get(key))
-    when, machine_told = str(run.get("started") or "")[:10], f"{about.get('gpu') or cpu}{cores}"
-    return when, machine_told, f"{config.get('clock') or ''}, {run.get('costs') or ''}"
+    date, machine = str(run.get("started") or "")[:10], f"{about.get('gpu') or cpu}{cores}"
+    return date, machine, f"{config.get('clock') or ''}, {run.get('costs') or ''}"
 
 
 def _slug(text: str) -> str:
@@ -184,7 +184,7 @@ def _slug(text: str) -> str:
 
 
 def _dumps(data: Mapping[str, Any]) -> str:
-    """JSON with a line for each item and each part of a column, so that a change of one makes a small difference."""
+    """JSON text with a line per item and per array of a column, which keeps diffs small."""
     parts = (f"{json.dumps(key)}: {_lines(value)}" for key, value in data.items())
     return "{" + ",\n".join(parts) + "}\n"
 
@@ -202,7 +202,7 @@ def _compact(value: Any) -> str:
 
 
 def _read(path: Path) -> str:
-    """Raises `FobenchError` for what cannot be read; what is no UTF-8 is no JSON, either."""
+    """The text of a file, with invalid UTF-8 replaced. Raises `FobenchError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

@@ -1,8 +1,8 @@
-"""What a gate says of a change: a regression, none, or that the items cannot tell.
+"""Gate verdicts: regression, ok or inconclusive.
 
-A *regression* exceeds the limit, and its p (one-sided, Holm-corrected over the gates) is under alpha: effect and significance.
-No regression (*ok*) is claimed where one of the limit's size would have been seen, with 80 % power, or lies outside of the
-one-sided 95 % interval. Everything else is *inconclusive*, and told with the number of items that would do.
+A *regression* exceeds the limit with a one-sided p, Holm-corrected over the gates, under alpha: effect and significance.
+*ok* means that a change of the limit's size would have been detected with 80 % power, or lies outside of the one-sided 95 %
+interval. Everything else is *inconclusive*, reported with the number of items that would be sufficient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POWER = 0.8
 
 
 class GateOutcome(StrEnum):
-    """In the order in which they decide an exit code."""
+    """The outcomes of a gate, in order of precedence for the exit code."""
 
     REGRESSION = "regression"
     INCONCLUSIVE = "inconclusive"
@@ -32,9 +32,9 @@ class GateOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """`harm`: by how much the figure became worse, in the gate's unit; `detectable`: the least that would be seen.
+    """The verdict of a gate. `harm`: how much worse the metric became, in the gate's unit; `detectable`: the least detectable harm.
 
-    `bound`: the end of the one-sided 95 % interval of `harm`. `needed`: pairs that would do, where these do not.
+    `bound`: upper end of the one-sided 95 % interval of `harm`. `needed`: the sufficient number of pairs, if inconclusive.
     """
 
     gate: Gate
@@ -54,59 +54,54 @@ class GateVerdict:
         return {**gate, **{name: getattr(self, name) for name in plain}, "n": self.change.n}
 
 
-def rulings(gated: Sequence[tuple[Gate, MetricDelta]], alpha: float = ALPHA) -> list[GateVerdict]:
-    """One a gate, in order. The gates are one family: none but 5 % of unchanged systems shall be refused by any of them."""
-    tests = [_p(gate, change) for gate, change in gated]
+def gate_verdicts(gated: Sequence[tuple[Gate, MetricDelta]], alpha: float = ALPHA) -> list[GateVerdict]:
+    """The verdicts of gates with their deltas, in order. The gates are one family with a family-wise error rate of `alpha`."""
+    tests = [change.p_rise if gate.sign > 0 else change.p_fall for gate, change in gated]
     family = zip(gated, tests, holm(tests), strict=True)
-    return [_ruling(gate, change, p, p_holm, alpha, len(gated)) for (gate, change), p, p_holm in family]
+    return [_gate_verdict(gate, change, p, p_holm, alpha, len(gated)) for (gate, change), p, p_holm in family]
 
 
-def _p(gate: Gate, change: MetricDelta) -> float:
-    return change.p_rise if gate.sign > 0 else change.p_fall
-
-
-def _ruling(gate: Gate, change: MetricDelta, p: float, p_holm: float, alpha: float, gates: int) -> GateVerdict:
+def _gate_verdict(gate: Gate, change: MetricDelta, p: float, p_holm: float, alpha: float, gates: int) -> GateVerdict:
     scale = gate.scale(change.unit)
     harm = gate.sign * change.effect(gate.relative) / scale
     bound = _bound(gate, change, scale)
-    seen = detectable(gate, change, alpha / gates)
-    verdict, why = _verdict(gate, change, harm, bound, p_holm < alpha, seen)
-    needed = _needed(gate, change, harm, seen) if verdict == GateOutcome.INCONCLUSIVE else None
-    return GateVerdict(gate, change, verdict, harm, bound, p, p_holm, seen, needed, why)
+    least_detectable = detectable(gate, change, alpha / gates)
+    verdict, why = _outcome(gate, change, harm, bound, p_holm < alpha, least_detectable)
+    needed = _sufficient_pairs(gate, change, harm, least_detectable) if verdict == GateOutcome.INCONCLUSIVE else None
+    return GateVerdict(gate, change, verdict, harm, bound, p, p_holm, least_detectable, needed, why)
 
 
-def _verdict(
-    gate: Gate, change: MetricDelta, harm: float, bound: float | None, significant: bool, seen: float | None
+def _outcome(
+    gate: Gate, change: MetricDelta, harm: float, bound: float | None, significant: bool, least_detectable: float | None
 ) -> tuple[GateOutcome, str]:
     limit = f"{gate.limit:g}{gate.unit}"
     if not change.shown:
         return GateOutcome.INCONCLUSIVE, f"{change.n} pairs are too few"
     if harm > gate.limit and significant:
-        return GateOutcome.REGRESSION, f"worse by more than {limit}, and not by chance"
-    if change.n < change.fewest:
+        return GateOutcome.REGRESSION, f"significantly worse by more than {limit}"
+    if change.n < change.min_pairs:
         return GateOutcome.INCONCLUSIVE, f"{change.n} pairs are too few"
     if harm > gate.limit:
-        return GateOutcome.INCONCLUSIVE, f"worse by more than {limit}, but it may be chance"
+        return GateOutcome.INCONCLUSIVE, f"worse by more than {limit}, but not significantly"
     if bound is not None and bound < gate.limit:
         return GateOutcome.OK, f"not worse by {limit}"
-    if seen is not None and seen <= gate.limit:
-        return GateOutcome.OK, f"{limit} would have been seen"
-    return GateOutcome.INCONCLUSIVE, f"{limit} could go unseen"
+    if least_detectable is not None and least_detectable <= gate.limit:
+        return GateOutcome.OK, f"a change of {limit} would have been detected"
+    return GateOutcome.INCONCLUSIVE, f"a change of {limit} could go undetected"
 
 
 def _bound(gate: Gate, change: MetricDelta, scale: float) -> float | None:
-    """The upper end of the harm's one-sided 95 % interval, in the gate's unit; of pairs none of which changed, by the rule of three."""
+    """Upper end of the harm's one-sided 95 % interval, in the gate's unit; by the rule of three if no pair changed."""
     if not change.changed:
-        return _unseen(gate, change, 0.05) / scale
-    found = change.ci(gate.relative, confidence=0.9)
-    return max(gate.sign * end / scale for end in found) if found else None
+        return _undetected_share(gate, change, 0.05) / scale
+    ends = change.ci(gate.relative, confidence=0.9)
+    return max(gate.sign * end / scale for end in ends) if ends else None
 
 
-def _unseen(gate: Gate, change: MetricDelta, chance: float) -> float:
-    """The share of all units (words of a WER, else pairs) that changes, though with this `chance` none of ours does.
+def _undetected_share(gate: Gate, change: MetricDelta, chance: float) -> float:
+    """The true share of changed units (words of a WER, else pairs) at which none is observed with probability `chance`.
 
-    With 5 % it is the rule of three. It is less than lies beyond a percentile where there are its `fewest` pairs: that does
-    not change at all.
+    At 5 % this is the rule of three. 0 for a percentile: with `min_pairs`, that share is too small to move it.
     """
     if change.percentile:
         return 0.0
@@ -115,30 +110,30 @@ def _unseen(gate: Gate, change: MetricDelta, chance: float) -> float:
 
 
 def detectable(gate: Gate, change: MetricDelta, alpha: float) -> float | None:
-    """The least harm, in the gate's unit, that a one-sided test at `alpha` finds in 80 % of the cases with so many pairs.
+    """The least harm, in the gate's unit, that a one-sided test at `alpha` detects with 80 % power; None if undefined.
 
-    From the effect's standard error. A loss of right-or-wrong items brings discordant pairs of its own: they are added.
-    Where no pair changed, what would have changed one.
+    Derived from the effect's standard error; for binary items, the discordant pairs of the loss itself are added.
+    If no pair changed, the harm that would have changed one.
     """
     error, scale = change.error(gate.relative), gate.scale(change.unit)
     if not change.changed:
-        return _unseen(gate, change, 1 - POWER) / scale
+        return _undetected_share(gate, change, 1 - POWER) / scale
     if not math.isfinite(error):
         return None
     if change.test == "mcnemar":
         base = abs(change.base) if gate.relative else 1.0
         share = min(0.5, gate.limit * scale * base)
         error = math.sqrt(error**2 + share * (1 - share) / change.n / base**2)
-    return (quantile(1 - alpha) + quantile(POWER)) * error / scale
+    return (normal_quantile(1 - alpha) + normal_quantile(POWER)) * error / scale
 
 
-def _needed(gate: Gate, change: MetricDelta, harm: float, seen: float | None) -> int | None:
-    """Pairs with which the limit, or what was found beyond it, would be seen."""
-    if seen is None:
+def _sufficient_pairs(gate: Gate, change: MetricDelta, harm: float, least_detectable: float | None) -> int | None:
+    """The number of pairs sufficient to detect the limit, or the harm found beyond it."""
+    if least_detectable is None:
         return None
-    times = seen / max(gate.limit, harm)
-    return max(change.fewest, change.n + 1, math.ceil(change.n * (times**2 if change.changed else times)))
+    times = least_detectable / max(gate.limit, harm)
+    return max(change.min_pairs, change.n + 1, math.ceil(change.n * (times**2 if change.changed else times)))
 
 
-def quantile(share: float) -> float:
+def normal_quantile(share: float) -> float:
     return NormalDist().inv_cdf(share)

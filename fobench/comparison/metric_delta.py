@@ -1,4 +1,4 @@
-"""What changed: one figure in two runs, over the items that have it in both."""
+"""Metric deltas: the change of one metric between two runs, over the items with a value in both."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from fobench.statistics.bootstrap import P90_MIN_N, P99_MIN_N, RESAMPLES, SEED, 
 from fobench.statistics.metric_resampling import Statistic, interval, p_above, quantile, quantiles, resample, sums
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-SHOWN_FROM = {"p90": P90_MIN_N, "p99": P99_MIN_N}  # pairs
-FEWEST = {"p50": 10, "p90": 30, "p99": 300}  # below, fewer than some three pairs lie beyond the percentile
-FEWEST_PAIRS = 10  # of any other figure
+MIN_PAIRS_SHOWN = {"p90": P90_MIN_N, "p99": P99_MIN_N}  # least number of pairs to show a percentile
+MIN_PAIRS_BY_PERCENTILE = {
+    "p50": 10,
+    "p90": 30,
+    "p99": 300,
+}  # for a conclusion: about three pairs beyond the percentile
+MIN_PAIRS = 10  # for a conclusion on any other metric
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDelta:
-    """A figure, e.g. `understanding_wer` or `response_ms.p90`, in two runs.
+    """The metric `figure`, e.g. `understanding_wer` or `response_ms.p90`, in two runs.
 
-    `n` pairs in `blocks` blocks, `changed` of them not the same in both; `size` is what the figure counts by: words of a
-    WER, right answers by text of a parity, else the pairs. `resampled` [resamples, 2] is the figure of both
-    runs over each resample. Of right-or-wrong items, `lost` counts those that were 1 before and are 0 now, `gained` the
-    reverse; None of other figures.
+    `n` pairs in `blocks` blocks, of which `changed` differ; `size`: the denominator (words of a WER, correct text answers of a
+    parity, else the pairs). `resampled` [resamples, 2]: the values of both runs over each resample. For binary items,
+    `lost` counts those with 1 in the base and 0 in the new run, `gained` the reverse; None for other metrics.
     """
 
     figure: str
@@ -52,25 +55,25 @@ class MetricDelta:
 
     @property
     def percentile(self) -> str:
-        """p50, p90 or p99; empty for a ratio of sums."""
+        """p50, p90 or p99 of a distribution; empty for a ratio of sums."""
         return self.figure.partition(".")[2]
 
     @property
     def shown(self) -> bool:
-        """Whether there are pairs enough to show it; a gate on it says so itself."""
-        return self.n >= SHOWN_FROM.get(self.percentile, 1)
+        """Whether there are enough pairs to show the delta; its gates are always shown."""
+        return self.n >= MIN_PAIRS_SHOWN.get(self.percentile, 1)
 
     @property
     def test(self) -> Literal["mcnemar", "bootstrap"]:
         return "bootstrap" if self.lost is None else "mcnemar"
 
     @property
-    def fewest(self) -> int:
-        """Pairs without which nothing is concluded."""
-        return FEWEST.get(self.percentile, FEWEST_PAIRS)
+    def min_pairs(self) -> int:
+        """The least number of pairs for a conclusion."""
+        return MIN_PAIRS_BY_PERCENTILE.get(self.percentile, MIN_PAIRS)
 
     def effect(self, relative: bool = False) -> float:
-        """new - base, or new / base - 1 (of a base of 0: infinite, or 0 if new is 0, too)."""
+        """new - base, or if `relative` new / base - 1 (for a base of 0: infinite, or 0 if new is 0, too)."""
         if not relative:
             return self.new - self.base
         if self.base:
@@ -78,7 +81,7 @@ class MetricDelta:
         return math.copysign(math.inf, self.new) if self.new else 0.0
 
     def effects(self, relative: bool = False) -> Floats:
-        """The effect over each resample, [resamples]; NaN where it has none."""
+        """The effects [resamples] over the resamples; NaN if undefined."""
         base, new = self.resampled.T
         if not relative:
             return np.asarray(new - base)
@@ -86,7 +89,7 @@ class MetricDelta:
             return np.asarray(np.where(base != 0, new / base - 1, np.nan))
 
     def ci(self, relative: bool = False, confidence: float = 0.95) -> Interval | None:
-        """The effect's interval: Bonett and Price's of right-or-wrong items, else the bootstrap's."""
+        """The effect's interval: Bonett and Price (2012) for binary items, else the bootstrap's."""
         if self.lost is None or self.gained is None:
             return self.bootstrap_ci(relative, confidence)
         scale = abs(self.base) if relative else 1.0
@@ -97,7 +100,7 @@ class MetricDelta:
         return interval(self.effects(relative), self.blocks, confidence)
 
     def error(self, relative: bool = False) -> float:
-        """The effect's standard error; NaN where it has none."""
+        """The effect's standard error; NaN if undefined."""
         if self.lost is not None and self.gained is not None:
             discordant, difference = (self.lost + self.gained) / self.n, (self.gained - self.lost) / self.n
             scale = abs(self.base) if relative else 1.0
@@ -108,21 +111,21 @@ class MetricDelta:
 
     @property
     def p_rise(self) -> float:
-        """One-sided p of "it rose": exact McNemar of right-or-wrong items, else the bootstrap's."""
+        """One-sided p of an increase: exact McNemar test for binary items, else the bootstrap."""
         if self.lost is None or self.gained is None:
             return p_above(self.effects(), self.blocks)
         return proportions.sign_test(self.gained, self.lost)
 
     @property
     def p_fall(self) -> float:
-        """One-sided p of "it fell"."""
+        """One-sided p of a decrease."""
         if self.lost is None or self.gained is None:
             return p_above(-self.effects(), self.blocks)
         return proportions.sign_test(self.lost, self.gained)
 
     @property
     def p(self) -> float:
-        """Two-sided p of "it changed"."""
+        """Two-sided p of a change."""
         return min(1.0, 2 * min(self.p_rise, self.p_fall))
 
     def to_json(self) -> dict[str, Any]:
@@ -133,46 +136,48 @@ class MetricDelta:
         return {**found, "bootstrap_ci": self.bootstrap_ci()}
 
 
-def figures(run: Snapshot) -> dict[str, tuple[str, str]]:
-    """{name: (unit, better)} of every figure that a run has."""
-    named = {m: [f"{m}.{share}" for share in SHARES] if c.spread else [m] for m, c in run.columns.items()}
+def metric_units(run: Snapshot) -> dict[str, tuple[str, str]]:
+    """{name: (unit, better)} of all metrics of a run, with the percentiles of distributions."""
+    named = {m: [f"{m}.{share}" for share in SHARES] if c.is_distribution else [m] for m, c in run.columns.items()}
     return {name: (run.columns[m].unit, run.columns[m].better) for m, names in named.items() for name in names}
 
 
-def changes(
-    found: Sequence[PairedScores], items: int, seed: int = SEED, resamples: int = RESAMPLES
+def metric_deltas(
+    pairs: Sequence[PairedScores], items: int, seed: int = SEED, resamples: int = RESAMPLES
 ) -> list[MetricDelta]:
-    """The changes of all figures of the paired metrics; `items` is the number of common items."""
-    drawn = _resampled(found, items, seed, resamples)
-    return [change for pairs in found for change in _changes(pairs, drawn[pairs.metric], items)]
+    """The deltas of all paired metrics; `items`: the number of common items."""
+    drawn = _resample(pairs, items, seed, resamples)
+    return [delta for each in pairs for delta in _deltas(each, drawn[each.metric], items)]
 
 
-def _resampled(found: Sequence[PairedScores], items: int, seed: int, resamples: int) -> dict[str, Floats]:
-    """By metric: the sums of `PairedScores.table` [resamples, 4], or the percentiles of base and new run [resamples, 2 k].
+def _resample(found: Sequence[PairedScores], items: int, seed: int, resamples: int) -> dict[str, Floats]:
+    """{metric: sums of `PairedScores.table` [resamples, 4], or percentiles of base and new run [resamples, 2 k]}.
 
-    All that is resampled by item shares one set of draws: of 10,000 items it takes longer to draw than to add up.
+    All metrics resampled by item share one set of draws: for 10,000 items, drawing takes longer than summing.
     """
     grouped, single = ([p for p in found if p.grouped is by_group] for by_group in (True, False))
     drawn = {p.metric: resample([sums(p.by_block(items))], p.blocks.count, seed, resamples)[0] for p in grouped}
-    ratios, spreads = ([p for p in single if p.spread is spread] for spread in (False, True))
-    statistics = [_percentiles(pairs) for pairs in spreads]
+    ratios, distributions = (
+        [p for p in single if p.is_distribution is is_distribution] for is_distribution in (False, True)
+    )
+    statistics = [_percentiles(pairs) for pairs in distributions]
     if ratios:
         statistics.append(sums(np.concatenate([pairs.table(items) for pairs in ratios], axis=1)))
     shared = resample(statistics, items, seed, resamples)
     if ratios:
         parts = np.split(shared.pop(), len(ratios), axis=1)
         drawn |= {pairs.metric: part for pairs, part in zip(ratios, parts, strict=True)}
-    return drawn | {pairs.metric: part for pairs, part in zip(spreads, shared, strict=True)}
+    return drawn | {pairs.metric: part for pairs, part in zip(distributions, shared, strict=True)}
 
 
 def _percentiles(pairs: PairedScores) -> Statistic:
     shares = list(SHARES.values())
-    both = [quantiles(column.tops, column.items, shares) for column in (pairs.base, pairs.new)]
+    both = [quantiles(column.numerators, column.items, shares) for column in (pairs.base, pairs.new)]
     return lambda drawn: np.concatenate([statistic(drawn) for statistic in both], axis=1)
 
 
-def _changes(pairs: PairedScores, drawn: Floats, items: int) -> Iterator[MetricDelta]:
-    made = partial(
+def _deltas(pairs: PairedScores, drawn: Floats, items: int) -> Iterator[MetricDelta]:
+    delta = partial(
         MetricDelta,
         unit=pairs.new.unit,
         better=pairs.new.better,
@@ -181,20 +186,20 @@ def _changes(pairs: PairedScores, drawn: Floats, items: int) -> Iterator[MetricD
         blocked_by=pairs.blocks.unit,
         changed=pairs.changed(items),
     )
-    if pairs.spread:
+    if pairs.is_distribution:
         for i, (name, share) in enumerate(SHARES.items()):
-            base, new = (quantile(column.tops, share) for column in (pairs.base, pairs.new))
+            base, new = (quantile(column.numerators, share) for column in (pairs.base, pairs.new))
             both = drawn[:, [i, i + drawn.shape[1] // 2]]
-            yield made(f"{pairs.metric}.{name}", base=base, new=new, size=pairs.n, resampled=both)
+            yield delta(f"{pairs.metric}.{name}", base=base, new=new, size=pairs.n, resampled=both)
         return
-    base, new = (_ratio(column.tops.sum(), column.bottoms.sum()) for column in (pairs.base, pairs.new))
+    base, new = (_ratio(column.numerators.sum(), column.denominators.sum()) for column in (pairs.base, pairs.new))
     with np.errstate(divide="ignore", invalid="ignore"):
         both = drawn[:, [0, 2]] / drawn[:, [1, 3]]
     if not pairs.changed(items):
-        both[:, 1] = both[:, 0]  # equal sums, added up in another order
+        both[:, 1] = both[:, 0]  # equal sums, summed in another order
     lost, gained = pairs.discordant(items) if pairs.binary else (None, None)
-    size = float(pairs.new.bottoms.sum())
-    yield made(pairs.metric, base=base, new=new, size=size, resampled=both, lost=lost, gained=gained)
+    size = float(pairs.new.denominators.sum())
+    yield delta(pairs.metric, base=base, new=new, size=size, resampled=both, lost=lost, gained=gained)
 
 
 def _ratio(top: float, bottom: float) -> float:

@@ -1,4 +1,4 @@
-"""The contracts of reporters that show a comparison of two runs or a trend over many."""
+"""Protocols of reporters for a comparison of two runs and for a trend over many runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ComparisonReporter(Protocol):
     """A reporter that also writes a comparison of two runs; returns the file it wrote in `folder`, or None.
 
-    `folder` is None where nothing is to be written: only those that print are asked then.
+    `folder` is None if nothing is to be written: then only reporters that print are called.
     """
 
     def write_comparison(self, comparison: Comparison, folder: Path) -> Path | None: ...
@@ -23,6 +23,6 @@ class ComparisonReporter(Protocol):
 
 @runtime_checkable
 class TrendReporter(Protocol):
-    """A reporter that also draws figures over many runs; returns the file it wrote in `folder`, or None."""
+    """A reporter that also plots metrics over many runs; returns the file it wrote in `folder`, or None."""
 
     def write_trend(self, trend: Trend, folder: Path) -> Path | None: ...

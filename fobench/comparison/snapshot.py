@@ -1,7 +1,6 @@
-"""A snapshot: what a comparison needs of a run. Its facts, and each metric's scores item by item; no trace, no sound.
+"""Snapshots: the data of a run that a comparison needs, i.e. run.json and each metric's scores by item, without audio.
 
-It is read from a run's folder (scores.json, run.json, and traces.jsonl for the texts) or from a baseline's file, which holds
-nothing else.
+A snapshot is read from a run folder (scores.json, run.json, and the texts in the traces) or from a baseline file.
 """
 
 from __future__ import annotations
@@ -17,28 +16,27 @@ import numpy as np
 
 from fobench.api.trace import Trace
 from fobench.api.types import EventKind
-from fobench.errors import FobenchError, PrerequisiteError
-from fobench.scoring.scorer import SCORES
-from fobench.scoring.scorer import VERSION as SCORES_VERSION
+from fobench.errors import FobenchError
+from fobench.scoring.scorer import read_scores, rescore_error
 from fobench.statistics.bootstrap import Floats, Ints
-from fobench.storage.run_folder import HALVES, RunFolder
+from fobench.storage.run_folder import SURROGATES, RunFolder
 
 VERSION = 1
-DIGITS = 12  # of a hash
+DIGITS = 12  # hexadecimal digits of a scenario hash
 EDITS = ("substitutions", "deletions", "insertions")
-DERIVED = {  # metrics of a run that have no score of one item: (tested, reference), whose items are paired
+DERIVED = {  # metrics without scores of single items: (tested, reference), paired by item
     "parity_a2t2t": ("accuracy_a2t2t", "accuracy_t2t"),
     "parity_s2t": ("accuracy_s2t", "accuracy_t2t"),
     "parity_s2s": ("accuracy_s2s", "accuracy_t2t"),
     "loss_understanding": ("accuracy_s2t", "accuracy_t2t"),
     "loss_speaking": ("accuracy_s2s", "accuracy_s2t"),
 }
-POINTS = 100.0
+PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotItem:
-    """A scenario as a run had it. `asked`: a hash of what was asked, empty where there is no trace. `texts`: what was said."""
+    """A scenario of a run. `asked`: a hash of the scenario, empty without a trace. `texts`: prompt, transcripts, reply."""
 
     id: str
     group: str
@@ -48,37 +46,43 @@ class SnapshotItem:
 
 @dataclass(frozen=True, slots=True)
 class ScoreColumn:
-    """One metric's scores. Row i is of item `items[i]` and has the value `tops[i] / bottoms[i]`; all arrays are [rows].
+    """One metric's scores. Row i of item `items[i]` has the value `numerators[i] / denominators[i]`; all arrays are [rows].
 
-    The run's figure is sum(tops) / sum(bottoms), or, of a `spread`, the percentiles of the values (an item may have several).
+    The run's value is sum(numerators) / sum(denominators), or percentiles of the values if `is_distribution` (an item may
+    then have several rows). In baseline files the keys are `tops`, `bottoms` and `spread`.
     """
 
     version: int
     unit: str
     better: str
-    spread: bool
+    is_distribution: bool
     items: Ints
-    tops: Floats
-    bottoms: Floats
+    numerators: Floats
+    denominators: Floats
 
     def to_json(self) -> dict[str, Any]:
-        facts = {"version": self.version, "unit": self.unit, "better": self.better, "spread": self.spread}
-        arrays = {"items": self.items, "tops": self.tops, "bottoms": self.bottoms}
-        return {**facts, **{name: [_short(value) for value in array.tolist()] for name, array in arrays.items()}}
+        facts = {"version": self.version, "unit": self.unit, "better": self.better, "spread": self.is_distribution}
+        arrays = {"items": self.items, "tops": self.numerators, "bottoms": self.denominators}
+        return {**facts, **{name: [_int_if_whole(value) for value in array.tolist()] for name, array in arrays.items()}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ScoreColumn:
-        """Raises `ValueError` where its rows are not whole."""
-        tops, bottoms = (np.asarray(data[name], dtype=float) for name in ("tops", "bottoms"))
+        """The column that `to_json` wrote. Raises `ValueError` for arrays of different lengths or values that are not finite."""
+        numerators, denominators = (np.asarray(data[name], dtype=float) for name in ("tops", "bottoms"))
         items = np.asarray(data["items"], dtype=np.int64)
-        if not tops.shape == bottoms.shape == (len(items),) or not np.isfinite([tops, bottoms]).all():
-            raise ValueError("a column has not as many finite tops and bottoms as items")
-        return cls(**{**data, "tops": tops, "bottoms": bottoms, "items": items})
+        if (
+            not numerators.shape == denominators.shape == (len(items),)
+            or not np.isfinite([numerators, denominators]).all()
+        ):
+            raise ValueError("a column needs a finite numerator and denominator for each item")
+        facts = {key: value for key, value in data.items() if key not in ("tops", "bottoms", "spread")}
+        arrays = {"items": items, "numerators": numerators, "denominators": denominators}
+        return cls(**{**facts, **arrays, "is_distribution": data["spread"]})
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`run`: run.json without its scenarios' names. `folder`: where the traces and the sound lie, None of a baseline."""
+    """A run for comparison. `run`: run.json without scenario names. `folder`: the run folder; None for a baseline."""
 
     name: str
     run: Mapping[str, Any]
@@ -92,8 +96,8 @@ class Snapshot:
 
     @classmethod
     def of_run(cls, folder: Path) -> Snapshot:
-        """Of a scored run. Raises `PrerequisiteError` if it has yet to be scored, by this version."""
-        run, data = RunFolder(folder).read_run(), _read_scores(folder)
+        """The snapshot of a scored run. Raises `PrerequisiteError` if this version has not scored the run yet."""
+        run, data = RunFolder(folder).read_run(), read_scores(folder)
         traces, costs = _traces(folder)
         facts = {**{key: value for key, value in run.items() if key != "scenarios"}, "costs": costs or run.get("costs")}
         try:
@@ -101,7 +105,7 @@ class Snapshot:
             items = tuple(traces.get(name) or SnapshotItem(name, _group(data["scenarios"][name], name)) for name in ids)
             return cls(folder.name, facts, items, _columns(data, ids), folder)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unscored(folder, f"is not what scoring writes ({error!r})") from error
+            raise rescore_error(folder, f"is not what scoring writes ({error!r})") from error
 
     def to_json(self) -> dict[str, Any]:
         items = [{"id": i.id, "group": i.group, "asked": i.asked, "texts": dict(i.texts)} for i in self.items]
@@ -110,7 +114,7 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, name: str, data: Any) -> Snapshot:
-        """Raises `FobenchError` for what is no snapshot, or one of another version."""
+        """The snapshot that `to_json` wrote. Raises `FobenchError` for other data or another version."""
         try:
             if data["version"] != VERSION:
                 raise FobenchError(
@@ -119,64 +123,49 @@ class Snapshot:
             items = tuple(SnapshotItem(**item) for item in data["items"])
             columns = {metric: ScoreColumn.from_json(column) for metric, column in data["columns"].items()}
             if any(len(c.items) and not 0 <= c.items.min() <= c.items.max() < len(items) for c in columns.values()):
-                raise ValueError("a column has rows of items that are not there")
+                raise ValueError("a column has rows of unknown items")
             return cls(name, dict(data["run"]), items, columns)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FobenchError(f"{name} is not a baseline: {error!r}. fobench baseline save writes one.") from error
 
 
-def named(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """The snapshots with names that tell them apart."""
+def with_unique_names(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """The snapshots with unique names: those that share one get the path of their folder."""
     names = [snapshot.name for snapshot in snapshots]
-    told = [s.name if names.count(s.name) == 1 else str(s.folder or s.name) for s in snapshots]
-    return [replace(s, name=name) for s, name in zip(snapshots, told, strict=True)]
-
-
-def _read_scores(folder: Path) -> dict[str, Any]:
-    try:
-        data = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PrerequisiteError(f"{folder} has no scores yet. Score it: fobench score {folder}") from error
-    except (OSError, ValueError) as error:
-        raise _unscored(folder, f"cannot be read ({error})") from error
-    found = data.get("version") if isinstance(data, dict) else None
-    if found != SCORES_VERSION:
-        raise _unscored(folder, f"has version {found!r}, not {SCORES_VERSION}")
-    return dict(data)
-
-
-def _unscored(folder: Path, why: str) -> PrerequisiteError:
-    return PrerequisiteError(f"{folder / SCORES} {why}. Score it again: fobench score {folder}")
+    distinct = [s.name if names.count(s.name) == 1 else str(s.folder or s.name) for s in snapshots]
+    return [replace(s, name=name) for s, name in zip(snapshots, distinct, strict=True)]
 
 
 def _traces(folder: Path) -> tuple[dict[str, SnapshotItem], str | None]:
-    """{id: item} of what the folder has traces of, one read at a time; and the costs as the traces tell them."""
+    """{id: item} of the traces in the folder, read one at a time; and the latency profile that the traces record."""
     items: dict[str, SnapshotItem] = {}
     costs = None
-    for record, trace in RunFolder(folder).records(EventKind.TRANSCRIPT):  # a tenth of the time that all events take
-        items[trace.id] = SnapshotItem(trace.id, trace.scenario.group, _asked(record["scenario"]), texts(trace))
+    for record, trace in RunFolder(folder).records(
+        EventKind.TRANSCRIPT
+    ):  # takes a tenth of the time of reading all events
+        items[trace.id] = SnapshotItem(trace.id, trace.scenario.group, _scenario_hash(record["scenario"]), texts(trace))
         costs = trace.costs
     return items, costs
 
 
-def _asked(scenario: Mapping[str, Any]) -> str:
-    """A hash of what was asked, wherever its audio lies and whatever the run's seed; options that are not used do not count."""
+def _scenario_hash(scenario: Mapping[str, Any]) -> str:
+    """A hash of the scenario, independent of its audio path and the run's seed; unused options do not count."""
     turns = [{**turn, "audio": ""} for turn in scenario["turns"]]
-    plain = json.dumps(_used({**scenario, "seed": 0, "turns": turns}), sort_keys=True)
-    return hashlib.sha256(plain.encode(errors=HALVES)).hexdigest()[:DIGITS]
+    plain = json.dumps(_drop_empty({**scenario, "seed": 0, "turns": turns}), sort_keys=True)
+    return hashlib.sha256(plain.encode(errors=SURROGATES)).hexdigest()[:DIGITS]
 
 
-def _used(value: Any) -> Any:
-    """Plain data without what is empty, 0, false or null."""
+def _drop_empty(value: Any) -> Any:
+    """Plain data without values that are empty, 0, false or null."""
     if isinstance(value, Mapping):
-        return {key: used for key, item in value.items() if (used := _used(item))}
-    return [_used(item) for item in value] if isinstance(value, list) else value
+        return {key: kept for key, item in value.items() if (kept := _drop_empty(item))}
+    return [_drop_empty(item) for item in value] if isinstance(value, list) else value
 
 
 def texts(trace: Trace) -> dict[str, str]:
-    """What was asked, understood, written and heard in a scenario; why it failed. Without what there is none of."""
+    """The texts of a scenario, where present: prompt, answers, ASR transcript, reply, its reference-ASR transcript, failure."""
     question = trace.scenario.question
-    told = {
+    found = {
         "asked": question.text if question else None,
         "accepted": " / ".join(trace.scenario.expect.answers),
         "understood": trace.transcript(),
@@ -184,7 +173,7 @@ def texts(trace: Trace) -> dict[str, str]:
         "spoke": trace.judge.get("reply"),
         "failure": f"{trace.failure.kind}: {trace.failure.message}" if trace.failure else None,
     }
-    return {name: text for name, text in told.items() if text}
+    return {name: text for name, text in found.items() if text}
 
 
 def _group(scores: Sequence[Mapping[str, Any]], default: str) -> str:
@@ -192,29 +181,33 @@ def _group(scores: Sequence[Mapping[str, Any]], default: str) -> str:
 
 
 def _columns(data: Mapping[str, Any], ids: Sequence[str]) -> dict[str, ScoreColumn]:
-    """A column for each metric that the run has a total of."""
+    """{metric: column} of the metrics with a total."""
     totals = {total["metric"]: total for total in data["totals"] if total["value"] is not None}
     rows: dict[str, list[tuple[int, float, float]]] = {}
-    spread = set()
+    distributions = set()
     for index, name in enumerate(ids):
         for score in data["scenarios"][name]:
             if score["metric"] not in totals or score["value"] is None:
                 continue
-            rows.setdefault(score["metric"], []).extend((index, top, bottom) for top, bottom in _parts(score))
+            rows.setdefault(score["metric"], []).extend(
+                (index, numerator, denominator) for numerator, denominator in _parts(score)
+            )
             if "values_ms" in score["detail"]:
-                spread.add(score["metric"])
-    found = {metric: _column(totals[metric], rows[metric], metric in spread) for metric in totals if metric in rows}
+                distributions.add(score["metric"])
+    found = {
+        metric: _column(totals[metric], rows[metric], metric in distributions) for metric in totals if metric in rows
+    }
     derived = [metric for metric in totals if metric in DERIVED and found.keys() >= {*DERIVED[metric]}]
     return {**found, **{metric: _derived(metric, found, totals[metric]) for metric in derived}}
 
 
 def _parts(score: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """What a scenario adds to the sums whose ratio is the run's figure; a plugin's metric may name them in detail `parts`."""
+    """A scenario's numerators and denominators of the run's ratio; a plugin's metric may give them in detail `parts`."""
     detail, value = score["detail"], score["value"]
     if "values_ms" in detail:
         yield from ((each, 1.0) for each in detail["values_ms"])
     elif "parts" in detail:
-        yield tuple(map(float, detail["parts"]))  # type: ignore[misc]
+        yield tuple(map(float, detail["parts"]))  # type: ignore[misc]  # two numbers
     elif "sounds" in detail:
         yield sum(bool(sound["yielded"]) for sound in detail["sounds"]), len(detail["sounds"])
     elif size := next((key for key in ("ref_words", "ref_chars") if key in detail), None):
@@ -225,21 +218,27 @@ def _parts(score: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
         yield value, detail.get("replies", 1)
 
 
-def _column(total: Mapping[str, Any], rows: Sequence[tuple[int, float, float]], spread: bool) -> ScoreColumn:
-    items, tops, bottoms = zip(*rows, strict=True)
-    arrays = np.asarray(items, dtype=np.int64), np.asarray(tops, dtype=float), np.asarray(bottoms, dtype=float)
-    return ScoreColumn(total["version"], total["unit"], total["better"], spread, *arrays)
+def _column(total: Mapping[str, Any], rows: Sequence[tuple[int, float, float]], is_distribution: bool) -> ScoreColumn:
+    items, numerators, denominators = zip(*rows, strict=True)
+    arrays = (
+        np.asarray(items, dtype=np.int64),
+        np.asarray(numerators, dtype=float),
+        np.asarray(denominators, dtype=float),
+    )
+    return ScoreColumn(total["version"], total["unit"], total["better"], is_distribution, *arrays)
 
 
 def _derived(metric: str, columns: Mapping[str, ScoreColumn], total: Mapping[str, Any]) -> ScoreColumn:
-    """A parity or a loss, over the items that both its routes are judged on."""
+    """The column of a parity or a loss, over the items with scores on both routes."""
     tested, reference = (columns[name] for name in DERIVED[metric])
     items, first, second = np.intersect1d(tested.items, reference.items, return_indices=True)
-    tops, bottoms = tested.tops[first], reference.tops[second]
+    numerators, denominators = tested.numerators[first], reference.numerators[second]
     if total["unit"] == "points":
-        tops, bottoms = POINTS * (bottoms - tops), np.ones(len(items))
-    return ScoreColumn(total["version"], total["unit"], total["better"], False, items.astype(np.int64), tops, bottoms)
+        numerators, denominators = PERCENT * (denominators - numerators), np.ones(len(items))
+    return ScoreColumn(
+        total["version"], total["unit"], total["better"], False, items.astype(np.int64), numerators, denominators
+    )
 
 
-def _short(value: float) -> float | int:
+def _int_if_whole(value: float) -> float | int:
     return int(value) if float(value).is_integer() else value

@@ -1,7 +1,7 @@
-"""A trend: figures over many runs, oldest first, with the points at which they changed beyond chance.
+"""Trends: metrics over many runs, oldest first, with their change points.
 
-Each run is compared, item by item, with the run that its stretch began with: where a figure differs beyond chance, a new
-stretch begins. So a jump is found with two runs, and a slow drift, too, as soon as it has gone far enough.
+Each run is compared, item by item, with the first run of its segment; a significant difference begins a new segment. This
+detects a jump between two runs, and a slow drift once its total is significant.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 
 from fobench.comparison.compatibility import Incompatibility, mismatches
 from fobench.comparison.gate_verdict import ALPHA
-from fobench.comparison.metric_delta import SHARES, MetricDelta, changes
-from fobench.comparison.paired_scores import PairedScores, common, paired
+from fobench.comparison.metric_delta import SHARES, MetricDelta, metric_deltas
+from fobench.comparison.paired_scores import PairedScores, common_ids, pair_scores
 from fobench.comparison.snapshot import ScoreColumn, Snapshot
 from fobench.errors import FobenchError
 from fobench.statistics.metric_resampling import quantile
@@ -23,7 +23,7 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """Where a stretch begins: at run `index`. `unlike`: the run before cannot be compared with it, and why."""
+    """The start of a segment at run `index`, by a significant `change`, or because the runs are `unlike` (not comparable)."""
 
     index: int
     kind: Literal["change", "unlike"]
@@ -33,7 +33,7 @@ class ChangePoint:
 
 @dataclass(slots=True)
 class Series:
-    """One figure: a value a run, None where a run has none; and where it changed."""
+    """The series of the metric `figure`: its value in each run (None without one) and its change points."""
 
     figure: str
     unit: str
@@ -44,66 +44,70 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The series of every figure that at least two runs have."""
+    """The series of all metrics with a value in at least two runs."""
 
     runs: Sequence[Snapshot]
     series: Mapping[str, Series]
 
 
 def trend(runs: Sequence[Snapshot], alpha: float = ALPHA, resamples: int = RESAMPLES) -> Trend:
-    """The trend of `runs`, oldest first. A figure's family of tests are its steps (Bonferroni).
+    """The trend of `runs`, oldest first. Tests are Bonferroni-corrected over the steps of a metric.
 
     Raises `FobenchError` for fewer than two runs.
     """
     if len(runs) < 2:
-        raise FobenchError(f"A trend needs two runs at least, not {len(runs)}: save more baselines.")
+        raise FobenchError(f"A trend needs at least two runs, not {len(runs)}: save more baselines.")
     series = {figure: each for figure, each in _series(runs).items() if sum(v is not None for v in each.values) > 1}
-    begun = dict.fromkeys(series, 0)
+    segment_start = dict.fromkeys(series, 0)
     for index in range(1, len(runs)):
-        for first in sorted({*begun.values()}):
-            own = [figure for figure in series if begun[figure] == first]
-            for figure, point in _points(runs, first, index, own, alpha / (len(runs) - 1), resamples):
+        for first in sorted({*segment_start.values()}):
+            own = [figure for figure in series if segment_start[figure] == first]
+            for figure, point in _change_points(runs, first, index, own, alpha / (len(runs) - 1), resamples):
                 series[figure].points.append(point)
-                begun[figure] = index
+                segment_start[figure] = index
     return Trend(runs, series)
 
 
-def _points(
+def _change_points(
     runs: Sequence[Snapshot], first: int, index: int, figures: Sequence[str], alpha: float, resamples: int
 ) -> list[tuple[str, ChangePoint]]:
-    """Those of the figures that are not at run `index` what they were at run `first`."""
+    """The change points, by metric, of run `index` against run `first`."""
     base, new = runs[first], runs[index]
-    unlike = mismatches(base, new)
-    pairs = {each.metric: each for each in paired(base, new)}
-    told = {figure: _why(figure, unlike, pairs) for figure in figures}
+    incompatibilities = mismatches(base, new)
+    pairs = {each.metric: each for each in pair_scores(base, new)}
+    reasons = {figure: _incomparable_reason(figure, incompatibilities, pairs) for figure in figures}
     found = [
-        (figure, ChangePoint(index, "unlike", why=why)) for figure, why in told.items() if why and _has(new, figure)
+        (figure, ChangePoint(index, "unlike", why=why))
+        for figure, why in reasons.items()
+        if why and _metric(figure) in new.columns
     ]
-    alike = [
+    comparable = [
         each
         for each in pairs.values()
-        if any(_metric(figure) == each.metric and not told[figure] for figure in figures)
+        if any(_metric(figure) == each.metric and not reasons[figure] for figure in figures)
     ]
-    made = changes(alike, len(common(base, new)), resamples=resamples) if alike else []
+    deltas = metric_deltas(comparable, len(common_ids(base, new)), resamples=resamples) if comparable else []
     changed = [
         (c.figure, ChangePoint(index, "change", c))
-        for c in made
-        if c.figure in told and c.shown and c.changed and c.p < alpha
+        for c in deltas
+        if c.figure in reasons and c.shown and c.changed and c.p < alpha
     ]
     return [*found, *changed]
 
 
-def _why(figure: str, unlike: Sequence[Incompatibility], pairs: Mapping[str, PairedScores]) -> str:
-    """Why a figure of the two runs cannot be compared; empty if it can."""
+def _incomparable_reason(
+    figure: str, incompatibilities: Sequence[Incompatibility], pairs: Mapping[str, PairedScores]
+) -> str:
+    """The reason why a metric of the two runs is not comparable; empty if it is."""
     own = pairs.get(_metric(figure))
-    return "; ".join(str(each) for each in unlike if own is not None and each.spoils(own))
+    return "; ".join(str(each) for each in incompatibilities if own is not None and each.affects(own))
 
 
 def _series(runs: Sequence[Snapshot]) -> dict[str, Series]:
     found: dict[str, Series] = {}
     for index, run in enumerate(runs):
         for metric, column in run.columns.items():
-            for figure in [f"{metric}.{name}" for name in ("p50", "p90")] if column.spread else [metric]:
+            for figure in [f"{metric}.{name}" for name in ("p50", "p90")] if column.is_distribution else [metric]:
                 empty: list[float | None] = [None] * len(runs)
                 series = found.setdefault(figure, Series(figure, column.unit, column.better, empty))
                 series.values[index] = _value(column, figure)
@@ -111,13 +115,9 @@ def _series(runs: Sequence[Snapshot]) -> dict[str, Series]:
 
 
 def _value(column: ScoreColumn, figure: str) -> float | None:
-    if column.spread:
-        return quantile(column.tops, SHARES[figure.rpartition(".")[2]])
-    return float(column.tops.sum() / column.bottoms.sum()) if column.bottoms.sum() else None
-
-
-def _has(run: Snapshot, figure: str) -> bool:
-    return _metric(figure) in run.columns
+    if column.is_distribution:
+        return quantile(column.numerators, SHARES[figure.rpartition(".")[2]])
+    return float(column.numerators.sum() / column.denominators.sum()) if column.denominators.sum() else None
 
 
 def _metric(figure: str) -> str:

@@ -1,9 +1,9 @@
-"""The conformance suite: does a component keep its contract? `fobench validate NAME` runs it; so can any plugin's tests.
+"""The conformance suite: checks that a component keeps its contract. `fobench validate NAME` runs it; so can a plugin's tests.
 
     from fobench.conformance import check
     assert all(c.ok for c in check("backbones", "my-llm"))
 
-A probe takes the component and returns what it found, or raises `ContractViolation` saying what is wrong and where.
+A probe checks one property of the component: it returns its finding, or raises `ContractViolation` with the problem.
 """
 
 from fobench.conformance.checks import Check, ContractViolation, need

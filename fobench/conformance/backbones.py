@@ -1,4 +1,4 @@
-"""Conformance of backbones and codecs. Tensors are only touched by their shape, slices and `numpy()`: any library's will do."""
+"""Conformance of backbones. Tensors are accessed by shape, slices and `numpy()` only, so that any library works."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from fobench.conformance.checks import Probe, need
 from fobench.conformance.speech import need_count
 
 MESSAGES: Sequence[Message] = ({"role": "user", "content": "Which city is the capital of France?"},)
-CLOSE = (
-    0.99  # cosine from which two hidden states or logits count as equal: kernels differ with the number of positions
-)
+MIN_COSINE = 0.99  # least cosine of equal hidden states or logits: kernels differ with the number of positions
 REPLY_TOKENS = 12
-PLAIN = "The café opens at 7:30, doesn't it?"
+SAMPLE_TEXT = "The café opens at 7:30, doesn't it?"
 
 # ---- Backbones -------------------------------------------------------------------------------------------------------
 
@@ -29,15 +27,15 @@ PLAIN = "The café opens at 7:30, doesn't it?"
 def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
     subject = _BackboneProbes(backbone)
     return (
-        ("parameter hash", subject.hashed),
+        ("parameter hash", subject.hash_is_text),
         ("sizes", subject.sizes),
         ("chat template", subject.chat),
-        ("text and back", subject.text),
+        ("encode-decode of text", subject.text),
         ("shapes", subject.shapes),
         ("same input, same output", subject.repeatable),
-        ("step by step is as at once", subject.stepwise),
-        ("a crop is as never said", subject.crop),
-        ("a fork lives by itself", subject.fork),
+        ("step by step equals one step", subject.stepwise),
+        ("crop removes positions", subject.crop),
+        ("a fork is independent", subject.fork),
         ("stream", subject.stream),
         ("frozen", subject.frozen),
         ("parameters unchanged", subject.unchanged),
@@ -45,7 +43,7 @@ def backbone_probes(backbone: Backbone) -> Sequence[tuple[str, Probe]]:
 
 
 class _BackboneProbes:
-    """The hash of the parameters is taken first, by a probe of its own; the last one compares."""
+    """The probes of a backbone. The first one hashes the parameters; the last one compares the hash."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
@@ -60,12 +58,12 @@ class _BackboneProbes:
 
     @cached_property
     def x(self) -> Any:
-        """[1, T, D]"""
+        """Input embeddings of the conversation [1, T, D]."""
         return self.backbone.embed(_ids(self.ids))
 
     @cached_property
-    def whole(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Hidden states [T, D] and logits [T, V] of the conversation at once."""
+    def reference(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Hidden states [T, D] and logits [T, V] of the conversation in one step."""
         hidden, logits, _ = self.backbone.step(self.x)
         return _array(hidden)[0], _array(logits)[0]
 
@@ -86,16 +84,16 @@ class _BackboneProbes:
         return f"{len(self.ids)} tokens"
 
     def text(self) -> str:
-        """Plain text as ids, and ids as text while they come."""
-        ids = self.backbone.encode(PLAIN)
+        """Plain text to ids by `encode`, and ids to text by `detokenizer`."""
+        ids = self.backbone.encode(SAMPLE_TEXT)
         need(isinstance(ids, list) and ids, f"encode() must return a list of token ids, not {ids!r}")
-        pieces = self.backbone.pieces()
-        text = "".join([*map(pieces.add, ids), pieces.rest()])
-        need(text == PLAIN, f"encode() and pieces() make {text!r} of {PLAIN!r}")
+        detokenizer = self.backbone.detokenizer()
+        text = "".join([*map(detokenizer.push, ids), detokenizer.flush()])
+        need(text == SAMPLE_TEXT, f"encode() and detokenizer() make {text!r} of {SAMPLE_TEXT!r}")
         need(not self.backbone.end_ids & set(ids), "encode() adds a token that ends a reply")
         need(self.backbone.end_ids, "end_ids is empty: no reply would ever end")
         need_count(self.backbone.context, "context")
-        return f"{len(ids)} tokens, {len(self.backbone.end_ids)} that end a reply, context {self.backbone.context}"
+        return f"{len(ids)} tokens, {len(self.backbone.end_ids)} end-of-reply tokens, context {self.backbone.context}"
 
     def shapes(self) -> str:
         length, width, words = len(self.ids), self.backbone.hidden_size, self.backbone.vocab_size
@@ -112,7 +110,9 @@ class _BackboneProbes:
 
     def repeatable(self) -> str:
         hidden, logits, _ = self.backbone.step(self.x)
-        same = np.array_equal(_array(hidden)[0], self.whole[0]) and np.array_equal(_array(logits)[0], self.whole[1])
+        same = np.array_equal(_array(hidden)[0], self.reference[0]) and np.array_equal(
+            _array(logits)[0], self.reference[1]
+        )
         need(same, "the same input gave other numbers the second time")
         return "bit-identical"
 
@@ -120,25 +120,25 @@ class _BackboneProbes:
         state, worst = None, 1.0
         for at in range(len(self.ids)):
             hidden, logits, state = self.backbone.step(self.x[:, at : at + 1], state)
-            worst = min(worst, self._need_as_whole(at, hidden, logits, "one position at a time"))
+            worst = min(worst, self._need_close(at, hidden, logits, "one position at a time"))
         return f"cosine {worst:.5f} at worst"
 
     def crop(self) -> str:
-        """Two thirds, cropped to one third, then the rest: as if the middle had not been there twice."""
+        """Two thirds, cropped to one third, then the rest: equal to a single step over all positions."""
         cut = len(self.ids) // 3
         _, _, state = self.backbone.step(self.x[:, : 2 * cut])
         state = self.backbone.crop(state, cut)
         hidden, logits, _ = self.backbone.step(self.x[:, cut:], state)
-        return f"cosine {self._need_as_whole(cut, hidden, logits, 'after a crop'):.5f} at worst"
+        return f"cosine {self._need_close(cut, hidden, logits, 'after a crop'):.5f} at worst"
 
     def fork(self) -> str:
-        """The original goes another way; what follows on the fork is as if it had not."""
+        """Continuing the original state does not change what follows on its fork."""
         cut = len(self.ids) // 2
         _, _, state = self.backbone.step(self.x[:, :cut])
         forked = self.backbone.fork(state)
         self.backbone.step(self.x[:, :cut], state)
         hidden, logits, _ = self.backbone.step(self.x[:, cut:], forked)
-        return f"cosine {self._need_as_whole(cut, hidden, logits, 'on a fork'):.5f} at worst"
+        return f"cosine {self._need_close(cut, hidden, logits, 'on a fork'):.5f} at worst"
 
     def stream(self) -> str:
         def reply(seed: int, temperature: float) -> list[str]:
@@ -154,15 +154,15 @@ class _BackboneProbes:
         return f"{''.join(greedy)!r}"
 
     def frozen(self) -> str:
-        """No part of the backbone that tells its parameters says that one of them learns, or that it is in training."""
+        """No module of the backbone has parameters with requires_grad, or is in training mode."""
         parts = [part for part in vars(self.backbone).values() if callable(getattr(part, "parameters", None))]
         for part in parts:
             learning = sum(1 for p in part.parameters() if getattr(p, "requires_grad", False))
             need(not learning, f"{learning} parameters of {type(part).__name__} have requires_grad")
             need(not getattr(part, "training", False), f"{type(part).__name__} is in training mode: call eval()")
-        return "no parameter learns" if parts else "keeps its parameters to itself"
+        return "no parameter requires gradients" if parts else "parameters are not exposed"
 
-    def hashed(self) -> str:
+    def hash_is_text(self) -> str:
         need(isinstance(self.hash, str) and self.hash, f"parameter_hash() must be text, not {self.hash!r}")
         return self.hash[:12]
 
@@ -171,13 +171,19 @@ class _BackboneProbes:
         need(after == self.hash, f"parameter_hash() was {self.hash[:12]}, and is {after[:12]} after use")
         return self.hash[:12]
 
-    def _need_as_whole(self, first: int, hidden: Any, logits: Any, when: str) -> float:
-        """The lowest cosine of hidden states and logits to those at once, from position `first` on; `Broken` if not close."""
+    def _need_close(self, first: int, hidden: Any, logits: Any, when: str) -> float:
+        """The lowest cosine to the hidden states and logits of one step, from position `first` on.
+
+        Raises `ContractViolation` below `MIN_COSINE`.
+        """
         worst = 1.0
-        for part, whole in zip((hidden, logits), self.whole, strict=True):
+        for part, reference in zip((hidden, logits), self.reference, strict=True):
             for at, row in enumerate(_array(part)[0], start=first):
-                worst = min(worst, cosine := _cosine(row, whole[at]))
-                need(cosine >= CLOSE, f"position {at} {when} has cosine {cosine:.4f} to the same position at once")
+                worst = min(worst, cosine := _cosine(row, reference[at]))
+                need(
+                    cosine >= MIN_COSINE,
+                    f"position {at} {when} has cosine {cosine:.4f} to the same position in one step",
+                )
         return worst
 
 

@@ -1,4 +1,4 @@
-"""The contracts of checkpoints and trainers."""
+"""Conformance of checkpoints and trainers."""
 
 from __future__ import annotations
 

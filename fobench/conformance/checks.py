@@ -1,4 +1,4 @@
-"""A check, its outcome, and the exception that a broken contract raises."""
+"""A check with its outcome, and the exception for a broken contract."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Probe = Callable[[], str]
-MAKING = "can be made"  # the check before all probes
-ENDINGS = ("memory comes back", "offline, it asks nobody")  # those after
+CREATION = "creation"  # label of the check before all probes
+LIFECYCLE = ("memory is released", "offline: no network access")  # labels of the probes after all others
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One probe's verdict: `message` says what was found, or what is wrong and where."""
+    """The outcome of a probe: `message` is the finding, or the problem and its place."""
 
     name: str
     ok: bool
@@ -21,7 +21,7 @@ class Check:
 
 
 class ContractViolation(Exception):
-    """A contract is not kept; the message says how."""
+    """A broken contract; the message describes it."""
 
 
 def need(condition: object, message: str) -> None:

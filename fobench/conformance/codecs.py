@@ -1,4 +1,4 @@
-"""The contract of codecs."""
+"""Conformance of codecs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def codec_probes(codec: Codec) -> Sequence[tuple[str, Probe]]:
         ("rates and sizes", subject.sizes),
         ("codes", subject.codes_fit),
         ("same audio, same codes", subject.repeatable),
-        ("streamed encoding is as offline", subject.encode_streamed),
-        ("streamed decoding is as offline", subject.decode_streamed),
-        ("a state that is used twice makes a fork", subject.fork),
-        ("there and back", subject.round_trip),
-        ("next to nothing", subject.nothing),
+        ("streaming encoding equals offline", subject.encode_streamed),
+        ("streaming decoding equals offline", subject.decode_streamed),
+        ("reusing a state forks it", subject.fork),
+        ("encode-decode", subject.round_trip),
+        ("0 and 1 samples", subject.short_input),
     )
 
 
@@ -51,7 +51,7 @@ class _CodecProbes:
 
     @property
     def hop(self) -> float:
-        """Samples of a frame."""
+        """Samples per frame."""
         return self.codec.sample_rate_hz / self.codec.frame_rate_hz
 
     def sizes(self) -> str:
@@ -76,13 +76,13 @@ class _CodecProbes:
 
     def repeatable(self) -> str:
         need(np.array_equal(self.codec.encode(self.wave, last=True)[0], self.codes), "the second time gave other codes")
-        return "twice the same"
+        return "equal twice"
 
     def encode_streamed(self) -> str:
         sizes = [max(1, round(self.hop * frames)) for frames in (1, 3, 0.37)]
         for size in sizes:
-            pieces = _pieces(self.wave, size)
-            codes = _streamed(lambda piece, state, last: self.codec.encode(piece, state, last), pieces)
+            pieces = [self.wave[at : at + size] for at in range(0, len(self.wave), size)]
+            codes = _stream(lambda piece, state, last: self.codec.encode(piece, state, last), pieces)
             need_equal_codes(self.codes, codes, f"in chunks of {size} samples")
         return f"chunks of {', '.join(map(str, sizes))} samples"
 
@@ -90,39 +90,42 @@ class _CodecProbes:
         worst = 0.0
         for size in (1, 2, 7):
             pieces = [self.codes[:, at : at + size] for at in range(0, self.codes.shape[1], size)]
-            wave = _streamed(lambda piece, state, last: self.codec.decode(piece, state, last), pieces)
+            wave = _stream(lambda piece, state, last: self.codec.decode(piece, state, last), pieces)
             need(
                 len(wave) == len(self.decoded),
                 f"{len(self.decoded)} samples became {len(wave)} by {size} frames at a time",
             )
             worst = max(worst, float(np.abs(wave - self.decoded).max()))
-            need(worst < 1e-3, f"the sound differs by {worst:.2g} where decoded by {size} frames at a time")
-        return f"1, 2 and 7 frames at a time: {worst:.1g} apart at most"
+            need(worst < 1e-3, f"the audio differs by {worst:.2g} if decoded by {size} frames at a time")
+        return f"1, 2 and 7 frames at a time: difference at most {worst:.1g}"
 
     def fork(self) -> str:
-        """A state goes on one way, then another: the second is as if the first had not been."""
+        """A state that is used twice gives the same result the second time."""
         cut = len(self.wave) // 2
         first, state = self.codec.encode(self.wave[:cut])
         self.codec.encode(self.wave[:cut], state)
         rest, _ = self.codec.encode(self.wave[cut:], state, last=True)
         need_equal_codes(self.codes, np.concatenate([first, rest], axis=1), "encode() with a state used before")
         middle = self.codes.shape[1] // 2
-        begun, state = self.codec.decode(self.codes[:, :middle])
+        first_half, state = self.codec.decode(self.codes[:, :middle])
         self.codec.decode(self.codes[:, :middle], state)
-        ended, _ = self.codec.decode(self.codes[:, middle:], state, last=True)
-        wave = np.concatenate([begun, ended])
+        second_half, _ = self.codec.decode(self.codes[:, middle:], state, last=True)
+        wave = np.concatenate([first_half, second_half])
         need(len(wave) == len(self.decoded), "decode() with a state used before gives another number of samples")
-        apart = float(np.abs(wave - self.decoded).max(initial=0.0))
-        need(apart < 1e-3, f"decode() with a state used before differs by {apart:.2g}: copy what a call changes")
-        return "both ways"
+        difference = float(np.abs(wave - self.decoded).max(initial=0.0))
+        need(
+            difference < 1e-3,
+            f"decode() with a state used before differs by {difference:.2g}: copy what a call changes",
+        )
+        return "encoding and decoding"
 
     def round_trip(self) -> str:
         need_sound(self.decoded, "decode()")
         frames = abs(len(self.decoded) - len(self.wave)) / self.hop
-        need(frames <= 2, f"{len(self.wave)} samples came back as {len(self.decoded)}: {frames:.1f} frames off")
-        return f"{len(self.wave)} samples came back as {len(self.decoded)}"
+        need(frames <= 2, f"{len(self.wave)} samples became {len(self.decoded)}: {frames:.1f} frames off")
+        return f"{len(self.wave)} samples became {len(self.decoded)}"
 
-    def nothing(self) -> str:
+    def short_input(self) -> str:
         frames = [self.codec.encode(self.wave[:size], last=True)[0].shape[1] for size in (0, 1)]
         need(max(frames) <= 2, f"0 and 1 samples became {frames} frames")
         return f"0 and 1 samples become {frames[0]} and {frames[1]} frames"
@@ -137,17 +140,13 @@ def need_equal_codes(expected: npt.NDArray[np.int64], found: npt.NDArray[np.int6
     )
 
 
-def _pieces(wave: Samples, size: int) -> list[Samples]:
-    return [wave[at : at + size] for at in range(0, len(wave), size)]
-
-
-def _streamed(code: Callable[[Any, Any, bool], tuple[Any, Any]], pieces: Sequence[Any]) -> Any:
-    """The pieces through a codec with its state, joined along time."""
+def _stream(code: Callable[[Any, Any, bool], tuple[Any, Any]], pieces: Sequence[Any]) -> Any:
+    """The outputs of a codec for consecutive pieces with its state, concatenated along time."""
 
     def run() -> Iterator[Any]:
         state = None
         for index, piece in enumerate(pieces):
-            made, state = code(piece, state, index == len(pieces) - 1)
-            yield made
+            output, state = code(piece, state, index == len(pieces) - 1)
+            yield output
 
     return np.concatenate(list(run()), axis=-1)

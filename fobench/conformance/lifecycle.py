@@ -1,4 +1,4 @@
-"""How a component is made and let go of: its memory comes back, and told to be offline it asks nobody."""
+"""Checks of a component's lifecycle: its memory is released, and with offline=true it does not access the network."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fobench.api import registry
-from fobench.conformance.checks import ENDINGS, Probe, need
+from fobench.conformance.checks import LIFECYCLE, Probe, need
 from fobench.errors import FobenchError
 
 HEAVY = ("backbones", "codecs")  # kinds whose components hold weights
 OFFLINE = "offline"
-FETCHING = ("download", "install")  # what pip is asked to do
+PIP_DOWNLOADS = ("download", "install")  # pip commands that access the network
 
-_asked: list[str] | None = None  # who was asked, while somebody watches
-_watching = False
+_contacted: list[str] | None = None  # hosts contacted while `watch_network` is active, else None
+_hook_installed = False
 
 
 class LifecycleChecks:
-    """The probes of how a component of `HEAVY` is made. `probes` come last: the first of them ends the component."""
+    """The lifecycle probes of a component of a kind in `HEAVY`. They run last: the first one releases the component."""
 
     def __init__(self, kind: str, name: str, options: Mapping[str, Any], component: Any) -> None:
         factory, self._leading = registry.find(kind, name)
@@ -31,63 +31,63 @@ class LifecycleChecks:
         slotted = type(component).__weakrefoffset__ == 0
         self._component = None if slotted else weakref.ref(component)
 
-    def probes(self, let_go: Callable[[], None]) -> Sequence[tuple[str, Probe]]:
-        """`let_go` drops whatever the examination itself holds of the component."""
-        released, quiet = ENDINGS
-        found: list[tuple[str, Probe]] = [(released, lambda: self.released(let_go))]
-        return [*found, (quiet, self.quiet)] if self._offline else found
+    def probes(self, release: Callable[[], None]) -> Sequence[tuple[str, Probe]]:
+        """[(label, probe)]. `release` drops the conformance run's own references to the component."""
+        release_label, offline_label = LIFECYCLE
+        checks: list[tuple[str, Probe]] = [(release_label, lambda: self.check_release(release))]
+        return [*checks, (offline_label, self.check_offline)] if self._offline else checks
 
-    def released(self, let_go: Callable[[], None]) -> str:
-        """Nothing holds the component when nobody uses it; a factory that gives out one for all is told so."""
+    def check_release(self, release: Callable[[], None]) -> str:
+        """No reference to the component remains after its last use, unless its factory returns a shared instance."""
         if self._component is None:
-            return "not watched: its class has __slots__ without __weakref__"
+            return "not checked: its class has __slots__ without __weakref__"
         component = self._component()
         if (close := getattr(component, "close", None)) is not None:
             close()
         del component, close
-        let_go()
+        release()
         gc.collect()
         if self._component() is None:
-            return "nothing holds it"
+            return "released after its last use"
         if self._factory(*self._leading, **self._options) is self._component():
-            return "one for all: its factory keeps it"
+            return "a shared instance, kept by its factory"
         holders = sorted({type(holder).__name__ for holder in gc.get_referrers(self._component())} - {"frame"})
-        need(False, f"something still holds it after its last use ({', '.join(holders)}): its weights stay in memory")
+        need(False, f"it is still referenced after its last use (by {', '.join(holders)}): its weights stay in memory")
         return ""
 
-    def quiet(self) -> str:
-        """Made with offline=true: what is missing may be an error, but nobody is asked for it."""
-        with watched() as asked:
+    def check_offline(self) -> str:
+        """Created with offline=true, the component contacts no host; missing files may be an error."""
+        with watch_network() as contacted:
             try:
                 self._factory(*self._leading, **{**self._options, OFFLINE: True})
-                told = "made from what is here"
+                finding = "created from local files"
             except FobenchError as error:
-                told = f"refused: {str(error).splitlines()[0]}"
-        need(not asked, f"made with offline=true, it asked {', '.join(dict.fromkeys(asked))}")
-        return told
+                finding = f"refused: {str(error).splitlines()[0]}"
+        need(not contacted, f"created with offline=true, it contacted {', '.join(dict.fromkeys(contacted))}")
+        return finding
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[list[str]]:
-    """Whom this process asks over a network meanwhile: hosts, and pip where it fetches."""
-    global _asked, _watching
-    if not _watching:
-        sys.addaudithook(_hear)  # for good: there is no way to take one back
-        _watching = True
-    asked: list[str] = []
-    _asked = asked
+def watch_network() -> Iterator[list[str]]:
+    """Yields the list of hosts that this process contacts meanwhile; `pip` stands for its downloads."""
+    global _contacted, _hook_installed
+    if not _hook_installed:
+        sys.addaudithook(_audit_hook)  # permanent: audit hooks cannot be removed
+        _hook_installed = True
+    contacted: list[str] = []
+    _contacted = contacted
     try:
-        yield asked
+        yield contacted
     finally:
-        _asked = None
+        _contacted = None
 
 
-def _hear(event: str, args: tuple[Any, ...]) -> None:
-    if _asked is None:
+def _audit_hook(event: str, args: tuple[Any, ...]) -> None:
+    if _contacted is None:
         return
     if event == "socket.connect" and isinstance(args[1], tuple):
-        _asked.append(str(args[1][0]))
+        _contacted.append(str(args[1][0]))
     elif event == "socket.getaddrinfo" and args[0]:
-        _asked.append(str(args[0]))
-    elif event == "subprocess.Popen" and any(str(word) in FETCHING for word in args[1] or ()):
-        _asked.append("pip")
+        _contacted.append(str(args[0]))
+    elif event == "subprocess.Popen" and any(str(word) in PIP_DOWNLOADS for word in args[1] or ()):
+        _contacted.append("pip")

@@ -1,4 +1,4 @@
-"""The contract of metrics."""
+"""Conformance of metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from fobench.api.components import Metric
 from fobench.api.scenario import Expect, Scenario, Turn
@@ -17,7 +18,7 @@ from fobench.conformance.checks import ContractViolation, Probe, need
 
 
 def traces() -> dict[str, Trace]:
-    """Traces that a metric must bear: a failed one, an empty one, one without a turn, and an answered question."""
+    """Traces that every metric must accept: a failed one, an empty one, one without a turn, and an answered question."""
     turn = Turn("question.wav", "", "What is the capital of France?", start_ns=0, end_ns=NS_PER_S)
     scenario = Scenario("conformance", "conformance", 0, (turn,), Expect(("Paris",)))
     empty = Trace(scenario, "virtual", "measured", 5 * NS_PER_S, compute={"input_ns": 1, "output_ns": 1})
@@ -30,12 +31,15 @@ def traces() -> dict[str, Trace]:
         Event(EventKind.AUDIO, {"reply": 0, "duration_ns": NS_PER_S}, 0, 2 * NS_PER_S, 2 * NS_PER_S),
         Event(EventKind.REPLY_END, {"reply": 0}, NS_PER_S, 2 * NS_PER_S),
     )
-    said = {"routes": {"t2t": "Paris.", "a2t2t": "Paris."}, "judge": {"reply": "it is paris", "floor": "what is the"}}
+    recorded: dict[str, Any] = {
+        "routes": {"t2t": "Paris.", "a2t2t": "Paris."},
+        "judge": {"reply": "it is paris", "floor": "what is the"},
+    }
     return {
         "a failed trace": replace(empty, failure=Failure("raised", "for the test")),
         "an empty trace": empty,
         "a trace without a turn": replace(empty, scenario=replace(scenario, turns=())),
-        "an answered question": replace(empty, user=user, replies=(reply,), events=events, **said),  # type: ignore[arg-type]
+        "an answered question": replace(empty, user=user, replies=(reply,), events=events, **recorded),
     }
 
 
@@ -46,7 +50,7 @@ def metric_probes(metric: Metric) -> Sequence[tuple[str, Probe]]:
         *((f"scores {name}", lambda trace=trace: subject.score(trace)) for name, trace in traces().items()),
         ("a failure has no score", subject.failure),
         ("aggregates", subject.aggregate),
-        ("aggregates nothing", subject.nothing),
+        ("aggregates no scores", subject.no_scores),
     )
 
 
@@ -65,7 +69,7 @@ class _MetricProbes:
         return f"{metric.name} v{metric.version}, {metric.unit or 'no unit'}, better: {metric.better}"
 
     def score(self, trace: Trace) -> str:
-        """A sound score, the same twice, and the trace as it was."""
+        """The score is valid and reproducible, and the trace is unchanged."""
         before = json.dumps(trace.to_json(), sort_keys=True)
         score = self.metric.score(trace, trace.scenario)
         again = self.metric.score(trace, trace.scenario)
@@ -73,10 +77,10 @@ class _MetricProbes:
         need(json.dumps(trace.to_json(), sort_keys=True) == before, "the trace was changed")
         need_score(score, "score()")
         for name in ("name", "version", "unit"):
-            told = score.metric if name == "name" else getattr(score, name)
+            reported = score.metric if name == "name" else getattr(score, name)
             need(
-                told == getattr(self.metric, name),
-                f"score has {name} {told!r}, the metric {getattr(self.metric, name)!r}",
+                reported == getattr(self.metric, name),
+                f"score has {name} {reported!r}, the metric {getattr(self.metric, name)!r}",
             )
         return _value(score)
 
@@ -84,8 +88,8 @@ class _MetricProbes:
         trace = traces()["a failed trace"]
         score = self.metric.score(trace, trace.scenario)
         wrong = self.metric.better == "higher" and score.value == 0
-        need(score.value is None or wrong, f"must be None and a reason, or 0 where more is better; is {score.value}")
-        return score.reason or "counts as wrong"
+        need(score.value is None or wrong, f"must be None with a reason, or 0 if higher is better; is {score.value}")
+        return score.reason or "counts as incorrect"
 
     def aggregate(self) -> str:
         scores = [self.metric.score(trace, trace.scenario) for trace in traces().values()]
@@ -96,7 +100,7 @@ class _MetricProbes:
         need(self.metric.aggregate(scores) == totals, "aggregate() is not pure: it differs the second time")
         return "; ".join(f"{total.metric} {_value(total)}" for total in totals)
 
-    def nothing(self) -> str:
+    def no_scores(self) -> str:
         for total in self.metric.aggregate([]):
             need_score(total, "aggregate([])")
             need(total.value is None, f"aggregate([]) gave {total.metric} the value {total.value}, must be None")
@@ -111,7 +115,7 @@ def need_score(score: object, what: str) -> None:
         need(score.reason, f"{what}: {score.metric} is None without a reason")
     else:
         need(math.isfinite(score.value), f"{what}: {score.metric} is {score.value}")
-    need(isinstance(score.n, int) and score.n >= 0, f"{what}: {score.metric} rests on n={score.n!r}")
+    need(isinstance(score.n, int) and score.n >= 0, f"{what}: {score.metric} has n={score.n!r}")
     json.dumps(dict(score.detail))
 
 

@@ -1,4 +1,4 @@
-"""The contract of reporters."""
+"""Conformance of reporters."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from fobench.conformance.suites import SEED
 
 
 def reporter_probes(reporter: Reporter) -> Sequence[tuple[str, Probe]]:
-    some = list(traces().values())
-    scores = [[Score("example", 1, 0.5, "share", 1, "higher")] for _ in some]
+    sample = list(traces().values())
+    scores = [[Score("example", 1, 0.5, "share", 1, "higher")] for _ in sample]
     totals = [Score("example", 1, 0.5, "share", 4, "higher"), Score("other", 1, None, "ms", 0, reason="no reply")]
     return (
         ("an empty result", lambda: _write(reporter, [], [], [])),
-        ("failed and answered scenarios", lambda: _write(reporter, some, scores, totals)),
+        ("failed and answered scenarios", lambda: _write(reporter, sample, scores, totals)),
     )
 
 
 def _write(
-    reporter: Reporter, some: Sequence[Trace], scores: Sequence[Sequence[Score]], totals: Sequence[Score]
+    reporter: Reporter, sample: Sequence[Trace], scores: Sequence[Sequence[Score]], totals: Sequence[Score]
 ) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        results = Results(folder, _run([trace.id for trace in some]), some, scores, totals)
+        results = Results(folder, _run([trace.id for trace in sample]), sample, scores, totals)
         with contextlib.redirect_stdout(io.StringIO()):
             written = reporter.write(results, folder)
         if written is None:
             return "prints only"
-        need(Path(written).is_file(), f"returned {written}, where there is no file")
+        need(Path(written).is_file(), f"returned {written}, which is not a file")
         need(Path(written).resolve().is_relative_to(folder.resolve()), f"wrote outside of the folder: {written}")
         size = Path(written).stat().st_size
         need(size, f"wrote {Path(written).name}, empty")

@@ -1,4 +1,4 @@
-"""Conformance of recognizers and voices, and the sound that all probes use."""
+"""Conformance of recognizers (ASR) and voices (TTS), and the test audio of all probes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fobench.errors import FobenchError
 SYNTHETIC_HZ = 16_000
 SYNTHETIC_S = 2.0
 SENTENCE = "The quick brown fox jumps over the lazy dog."
-SLACK_NS = 100_000_000  # by which a word's time may lie outside of the audio: recognisers work in frames
+SLACK_NS = 100_000_000  # tolerance of word times beyond the audio: recognizers work in frames
 
 
 @cache
 def speech() -> tuple[AudioChunk, str | None]:
-    """(a clean utterance, its text or None): the first spoken question of `spoken-qa`, or a synthetic sound without words."""
+    """(a clean utterance, its text or None): the first spoken question of `spoken-qa`, or a synthetic buzz without words."""
     try:
         turn = next(registry.create("suites", "spoken-qa").scenarios(0)).turns[0]
         return audio.load(Path(turn.audio)), turn.text
@@ -32,7 +32,7 @@ def speech() -> tuple[AudioChunk, str | None]:
 
 
 def synthetic() -> AudioChunk:
-    """Two seconds of a voice-like buzz in four syllables a second."""
+    """Two seconds of a voiced buzz, modulated at four syllables per second."""
     t = np.arange(int(SYNTHETIC_S * SYNTHETIC_HZ)) / SYNTHETIC_HZ
     buzz = np.sum([np.cos(2 * np.pi * 130 * n * t) / n for n in range(1, 24)], axis=0)
     wave = 0.08 * buzz * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * t))
@@ -67,7 +67,7 @@ def recognizer_probes(recognizer: Recognizer) -> Sequence[tuple[str, Probe]]:
         ("same audio, same words", subject.repeatable),
         ("other rates", subject.rates),
         ("silence", subject.silence),
-        ("next to nothing", subject.nothing),
+        ("0, 1 and 160 samples", subject.short_input),
     )
 
 
@@ -76,51 +76,57 @@ class _RecognizerProbes:
         self.recognizer = recognizer
 
     @cached_property
-    def heard(self) -> Transcript:
+    def transcript(self) -> Transcript:
         return self.recognizer.transcribe(speech()[0])
 
     def speech(self) -> str:
         need(
-            isinstance(self.heard, Transcript), f"transcribe() returned a {type(self.heard).__name__}, not a Transcript"
+            isinstance(self.transcript, Transcript),
+            f"transcribe() returned a {type(self.transcript).__name__}, not a Transcript",
         )
         text = speech()[1]
         if text is None:
-            return f"heard {self.heard.text!r} in a sound without words"
-        need(self.heard.text.strip(), f"heard nothing in {text!r}")
-        return f"heard {self.heard.text!r} for {text!r}"
+            return f"transcribed a buzz without words as {self.transcript.text!r}"
+        need(self.transcript.text.strip(), f"empty transcript of {text!r}")
+        return f"transcribed {text!r} as {self.transcript.text!r}"
 
     def times(self) -> str:
         """Words in order, each within the audio."""
         latest, limit = 0, speech()[0].duration_ns + SLACK_NS
-        for word in self.heard.words:
+        for word in self.transcript.words:
             span = f"word {word.text!r} at {word.start_ns} to {word.end_ns} ns"
             need(isinstance(word.start_ns, int) and isinstance(word.end_ns, int), f"{span}: times must be int ns")
             need(0 <= word.start_ns <= word.end_ns <= limit, f"{span} is not within 0 to {limit} ns")
             need(word.start_ns >= latest, f"{span} begins before the word before it ({latest} ns)")
             latest = word.start_ns
-        return f"{len(self.heard.words)} words" if self.heard.words else "gives no times"
+        return f"{len(self.transcript.words)} words" if self.transcript.words else "no word times"
 
     def repeatable(self) -> str:
         again = self.recognizer.transcribe(speech()[0])
-        need(again == self.heard, f"the same audio was {self.heard.text!r}, then {again.text!r}")
-        return "twice the same"
+        need(
+            again == self.transcript,
+            f"the same audio was transcribed as {self.transcript.text!r}, then as {again.text!r}",
+        )
+        return "equal twice"
 
     def rates(self) -> str:
         for rate in (8_000, 44_100):
-            heard = self.recognizer.transcribe(audio.resample(speech()[0], rate))
-            need(isinstance(heard, Transcript), f"at {rate} Hz transcribe() returned a {type(heard).__name__}")
-        return "8 and 44.1 kHz are taken"
+            transcript = self.recognizer.transcribe(audio.resample(speech()[0], rate))
+            need(
+                isinstance(transcript, Transcript), f"at {rate} Hz transcribe() returned a {type(transcript).__name__}"
+            )
+        return "8 and 44.1 kHz are accepted"
 
     def silence(self) -> str:
         text = self.recognizer.transcribe(AudioChunk(np.zeros(3 * SYNTHETIC_HZ, np.float32), SYNTHETIC_HZ)).text
-        need(not text.strip(), f"heard {text!r} in 3 s of digital silence")
-        return "heard nothing"
+        need(not text.strip(), f"transcribed 3 s of digital silence as {text!r}")
+        return "empty transcript"
 
-    def nothing(self) -> str:
+    def short_input(self) -> str:
         for length in (0, 1, SYNTHETIC_HZ // 100):
             text = self.recognizer.transcribe(AudioChunk(np.zeros(length, np.float32), SYNTHETIC_HZ)).text
-            need(not text.strip(), f"heard {text!r} in {length} samples of silence")
-        return "0, 1 and 160 samples hold nothing"
+            need(not text.strip(), f"transcribed {length} samples of silence as {text!r}")
+        return "empty transcripts of 0, 1 and 160 samples"
 
 
 def voice_probes(voice: Voice) -> Sequence[tuple[str, Probe]]:
@@ -128,9 +134,9 @@ def voice_probes(voice: Voice) -> Sequence[tuple[str, Probe]]:
     return (
         ("rate and speakers", subject.rate),
         ("speech", subject.speech),
-        ("same seed, same sound", subject.repeatable),
+        ("same seed, same audio", subject.repeatable),
         ("every speaker", subject.speakers),
-        ("unknown speaker", subject.stranger),
+        ("unknown speaker", subject.unknown_speaker),
         ("empty text", subject.empty),
     )
 
@@ -140,7 +146,7 @@ class _VoiceProbes:
         self.voice = voice
 
     @cached_property
-    def spoken(self) -> AudioChunk:
+    def utterance(self) -> AudioChunk:
         return self.voice.speak(SENTENCE, 0)
 
     def rate(self) -> str:
@@ -151,20 +157,22 @@ class _VoiceProbes:
         return f"{self.voice.rate_hz} Hz, {len(self.voice.speakers)} speakers"
 
     def speech(self) -> str:
-        return f"{self._audible(self.spoken, SENTENCE):.2f} s for {SENTENCE!r}"
+        return f"{self._audible(self.utterance, SENTENCE):.2f} s for {SENTENCE!r}"
 
     def repeatable(self) -> str:
         again = self.voice.speak(SENTENCE, 0)
-        same = again.samples.shape == self.spoken.samples.shape and bool((again.samples == self.spoken.samples).all())
-        need(same, "the same text and seed gave another sound the second time")
-        return "twice the same"
+        same = again.samples.shape == self.utterance.samples.shape and bool(
+            (again.samples == self.utterance.samples).all()
+        )
+        need(same, "the same text and seed gave other audio the second time")
+        return "equal twice"
 
     def speakers(self) -> str:
         for name in self.voice.speakers:
             self._audible(self.voice.speak("Good morning.", 0, name), f"speaker {name!r}")
         return ", ".join(self.voice.speakers)
 
-    def stranger(self) -> str:
+    def unknown_speaker(self) -> str:
         try:
             self.voice.speak("Hello.", 0, "nobody of that name")
         except FobenchError as error:
@@ -174,14 +182,14 @@ class _VoiceProbes:
         )
 
     def empty(self) -> str:
-        """No crash: nothing, silence, or an error that is meant for users."""
+        """Empty text gives no audio, silence or a FobenchError."""
         try:
-            spoken = [self.voice.speak(text, 0) for text in ("", " ", "...")]
+            utterance = [self.voice.speak(text, 0) for text in ("", " ", "...")]
         except FobenchError as error:
             return f"refused: {error}"
-        for chunk in spoken:
+        for chunk in utterance:
             need_sound(chunk.samples, "empty text")
-        return f"{spoken[0].duration_ns / 1e9:.2f} s of sound"
+        return f"{utterance[0].duration_ns / 1e9:.2f} s of audio"
 
     def _audible(self, chunk: AudioChunk, what: str) -> float:
         """The audible seconds; raises `ContractViolation` if there are none."""
@@ -189,5 +197,5 @@ class _VoiceProbes:
         need(chunk.rate_hz == self.voice.rate_hz, f"{what}: {chunk.rate_hz} Hz, rate_hz is {self.voice.rate_hz}")
         bounds = audio.audible_bounds(need_sound(chunk.samples, what), chunk.rate_hz)
         if bounds is None:
-            raise ContractViolation(f"{what}: nothing can be heard (over {audio.AUDIBLE_DBFS:g} dBFS for 30 ms)")
+            raise ContractViolation(f"{what}: no audible audio (over {audio.AUDIBLE_DBFS:g} dBFS for 30 ms)")
         return (bounds[1] - bounds[0]) / chunk.rate_hz

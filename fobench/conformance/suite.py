@@ -1,4 +1,4 @@
-"""The conformance suite: runs every check of a component's kind, here or in a process of its own."""
+"""The conformance suite: runs all checks of a component's kind in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from pathlib import Path
 from typing import Any
 
 from fobench.api import registry
-from fobench.conformance.checks import ENDINGS, MAKING, Check, ContractViolation, Probe
+from fobench.conformance.checks import CREATION, LIFECYCLE, Check, ContractViolation, Probe
 from fobench.errors import FobenchError, SystemFailure, unknown
 from fobench.execution.process_host import ProcessHost
 
 
 class ConformanceRun:
-    """One component, made, and its probes. `made` tells how the making went; `labels` name the probes there are then.
+    """One component and its probes. `creation`: the check of its creation; without a component there are no probes.
 
-    Raises `FobenchError` for an unknown name or option, and for what has to be installed or fetched first.
+    Raises `FobenchError` for an unknown name or option and for missing prerequisites.
     """
 
     def __init__(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> None:
         factory, leading = registry.find(kind, name)
-        converted = registry.checked(kind, name, options or {})
+        converted = registry.spec(kind, name, options).options
         start = time.perf_counter()
         self._probes: dict[str, Probe] = {}
         try:
             component = factory(*leading, **converted)
         except FobenchError:
             raise
-        except Exception as error:  # a plugin's factory may fail in any way; that is the finding
-            self.made = Check(MAKING, False, _told(error), time.perf_counter() - start)
+        except Exception as error:  # a plugin's factory may raise anything; that is the finding
+            self.creation = Check(CREATION, False, _describe_error(error), time.perf_counter() - start)
             return
-        self.made = Check(MAKING, True, type(component).__name__, time.perf_counter() - start)
+        self.creation = Check(CREATION, True, type(component).__name__, time.perf_counter() - start)
         self._probes = {
             **dict(_probes(kind, component)),
-            **dict(_endings(kind, name, converted, component, self._let_go)),
+            **dict(_lifecycle_probes(kind, name, converted, component, self._release)),
         }
 
     def outline(self) -> tuple[Check, list[str]]:
-        """(how the making went, the probes' labels)."""
-        return self.made, list(self._probes)
+        """(check of the creation, labels of the probes)."""
+        return self.creation, list(self._probes)
 
     def probe(self, label: str) -> Check:
-        return _run(label, self._probes[label])
+        return _run_probe(label, self._probes[label])
 
-    def _let_go(self) -> None:
-        """Of the component: only the probes that come after its end are kept."""
-        self._probes = {label: probe for label, probe in self._probes.items() if label in ENDINGS}
+    def _release(self) -> None:
+        """Drops all probes that refer to the component; the lifecycle probes are kept."""
+        self._probes = {label: probe for label, probe in self._probes.items() if label in LIFECYCLE}
 
 
 def check(kind: str, name: str, options: Mapping[str, Any] | None = None) -> list[Check]:
-    """All checks of one component, made with `options`, in this process. Raises `FobenchError` as `ConformanceRun` does."""
-    examination = ConformanceRun(kind, name, options)
-    made, labels = examination.outline()
-    return [made, *map(examination.probe, labels)]
+    """All checks of one component with `options`, in this process. Raises `FobenchError` as `ConformanceRun` does."""
+    run = ConformanceRun(kind, name, options)
+    creation, labels = run.outline()
+    return [creation, *map(run.probe, labels)]
 
 
 def check_in_subprocess(
     kind: str, name: str, options: Mapping[str, Any] | None = None, *, time_limit_s: float
 ) -> list[Check]:
-    """`check` in a process of its own: a component that dies, or hangs for `time_limit_s`, fails the probe it did so in.
+    """All checks in a child process: a component that dies, or exceeds `time_limit_s`, fails the probe in progress.
 
-    The probes after that one are not made.
+    The remaining probes are skipped.
     """
     host = ProcessHost(ConformanceRun, (kind, name, options), time_limit_s=time_limit_s, load_limit_s=time_limit_s)
     checks: list[Check] = []
-    labels, label, start = [""], MAKING, time.perf_counter()
+    labels, label, start = [""], CREATION, time.perf_counter()
     try:
-        made, labels = host.call("outline")
-        checks.append(made)
+        creation, labels = host.call("outline")
+        checks.append(creation)
         for label in labels:
             start = time.perf_counter()
             checks.append(host.call("probe", label))
     except SystemFailure as failure:
         rest = len(labels) - len(checks)
-        more = f"; {rest} more were not made" if rest > 0 else ""
+        more = f"; {rest} further checks were skipped" if rest > 0 else ""
         checks.append(Check(label, False, f"{failure}{more}", time.perf_counter() - start))
     finally:
         host.stop()
@@ -83,8 +83,8 @@ def check_in_subprocess(
 
 
 def find_kind(name: str) -> str:
-    """The kind of component that `name` is. Raises `FobenchError` where none or several kinds have it."""
-    kinds = [kind for kind in registry.KINDS if _has(kind, name)]
+    """The kind of the component `name`. Raises `FobenchError` if no kind or several kinds have that name."""
+    kinds = [kind for kind in registry.KINDS if _kind_has(kind, name)]
     if len(kinds) == 1:
         return kinds[0]
     if kinds:
@@ -93,7 +93,7 @@ def find_kind(name: str) -> str:
     raise unknown("component", name, known)
 
 
-def _has(kind: str, name: str) -> bool:
+def _kind_has(kind: str, name: str) -> bool:
     try:
         registry.find(kind, name)
     except FobenchError:
@@ -120,30 +120,30 @@ def _probes(kind: str, component: Any) -> Sequence[tuple[str, Probe]]:
     return makers[kind](component)
 
 
-def _endings(
-    kind: str, name: str, options: Mapping[str, Any], component: Any, let_go: Callable[[], None]
+def _lifecycle_probes(
+    kind: str, name: str, options: Mapping[str, Any], component: Any, release: Callable[[], None]
 ) -> Sequence[tuple[str, Probe]]:
-    """The probes of how a component of weights is made and let go of."""
+    """The probes of creation and release, for components with weights."""
     from fobench.conformance import lifecycle
 
     if kind not in lifecycle.HEAVY:
         return ()
-    return lifecycle.LifecycleChecks(kind, name, options, component).probes(let_go)
+    return lifecycle.LifecycleChecks(kind, name, options, component).probes(release)
 
 
-def _run(label: str, probe: Probe) -> Check:
+def _run_probe(label: str, probe: Probe) -> Check:
     start = time.perf_counter()
     try:
         ok, message = True, probe()
     except ContractViolation as error:
         ok, message = False, str(error)
-    except Exception as error:  # whatever a plugin raises is its finding
-        ok, message = False, _told(error)
+    except Exception as error:  # a plugin may raise anything; that is the finding
+        ok, message = False, _describe_error(error)
     return Check(label, ok, message, time.perf_counter() - start)
 
 
-def _told(error: Exception) -> str:
-    """The error and the place where it was raised."""
+def _describe_error(error: Exception) -> str:
+    """The error with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"raised {type(error).__name__}: {error}{place}"

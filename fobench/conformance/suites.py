@@ -1,4 +1,4 @@
-"""Conformance of suites, metrics and reporters."""
+"""Conformance of suites."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fobench.api.types import NS_PER_S
 from fobench.conformance.checks import Probe, need
 
 SEED = 7
-LOOKED_AT = 40  # scenarios of a suite
+MAX_SCENARIOS = 40  # most scenarios of a suite that are checked
 
 # ---- Suites ----------------------------------------------------------------------------------------------------------
 
@@ -24,7 +24,7 @@ def suite_probes(suite: Suite) -> Sequence[tuple[str, Probe]]:
     return (
         ("scenarios", subject.count),
         ("audio", subject.audio),
-        ("JSON and back", subject.json),
+        ("JSON round trip", subject.json),
         ("same seed, same scenarios", subject.repeatable),
     )
 
@@ -35,7 +35,7 @@ class _SuiteProbes:
 
     @cached_property
     def scenarios(self) -> list[Scenario]:
-        return list(islice(self.suite.scenarios(SEED), LOOKED_AT))
+        return list(islice(self.suite.scenarios(SEED), MAX_SCENARIOS))
 
     def count(self) -> str:
         need(self.scenarios, "holds no scenario")
@@ -46,10 +46,10 @@ class _SuiteProbes:
         ids = [scenario.id for scenario in self.scenarios]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         need(not twice, f"ids occur twice: {', '.join(twice[:5])}")
-        return f"{len(ids)} looked at" + (" (there are more)" if len(ids) == LOOKED_AT else "")
+        return f"{len(ids)} checked" + (" (of more)" if len(ids) == MAX_SCENARIOS else "")
 
     def audio(self) -> str:
-        """Readable, its hash right, its speech inside."""
+        """The audio is readable, its hash is right, and its speech bounds are inside."""
         total = 0
         for scenario in self.scenarios:
             for index, turn in enumerate(scenario.turns):
@@ -57,7 +57,7 @@ class _SuiteProbes:
                 chunk = audio.load(turn.audio)
                 digest = audio.sha256(chunk.samples, chunk.rate_hz)
                 need(
-                    digest == turn.sha256, f"{where}: sha256 is {turn.sha256[:12]!r}, that of the sound {digest[:12]!r}"
+                    digest == turn.sha256, f"{where}: sha256 is {turn.sha256[:12]!r}, that of the audio {digest[:12]!r}"
                 )
                 start, end = turn.start_ns or 0, chunk.duration_ns if turn.end_ns is None else turn.end_ns
                 need(0 <= start < end <= chunk.duration_ns + 1, f"{where}: speech {start} to {end} ns leaves the file")
@@ -67,12 +67,12 @@ class _SuiteProbes:
     def json(self) -> str:
         for scenario in self.scenarios:
             back = Scenario.from_json(json.loads(json.dumps(scenario.to_json())))
-            need(back == scenario, f"{scenario.id}: is another after JSON (use text, tuples and numbers only)")
+            need(back == scenario, f"{scenario.id}: differs after JSON (use text, tuples and numbers only)")
         return "unchanged"
 
     def repeatable(self) -> str:
-        again = list(islice(self.suite.scenarios(SEED), LOOKED_AT))
+        again = list(islice(self.suite.scenarios(SEED), MAX_SCENARIOS))
         for one, other in zip(self.scenarios, again, strict=False):
             need(one == other, f"{one.id}: differs the second time with the same seed")
         need(len(again) == len(self.scenarios), f"{len(self.scenarios)} scenarios became {len(again)}")
-        return "twice the same"
+        return "equal twice"

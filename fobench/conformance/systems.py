@@ -1,4 +1,4 @@
-"""Conformance of a system: its session hears a spoken question in chunks, in several ways, and must answer alike."""
+"""Conformance of systems: a session gets a spoken question in chunks, in several ways, and must give the same reply."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fobench.conformance.speech import need_count, need_sound, speech
 LEAD_S = 0.5  # of silence before the question
 WAIT_S = 6.0  # of silence after it, for the reply
 SEED = 7
-ONE_STEP = 1  # steps of work that are asked for after each push, where the iterator is dropped
-TOGETHER = 3  # chunks that come together
+STEPS_PER_PUSH = 1  # steps of work taken per push before the iterator is dropped
+CHUNKS_AT_ONCE = 3  # chunks pushed at once
 
 
 def probes(system: System) -> Sequence[tuple[str, Probe]]:
@@ -32,24 +32,24 @@ def probes(system: System) -> Sequence[tuple[str, Probe]]:
         ("audio", subject.audio),
         ("replies", subject.replies),
         ("same seed, same events", subject.repeatable),
-        ("is told what was heard", subject.told),
-        ("dropped iterators lose nothing", subject.dropped),
-        ("chunks may come together", subject.together),
-        ("conversations do not mix", subject.interleaved),
-        ("closing forgets", subject.closing),
+        ("playback reports", subject.playback_reports),
+        ("dropped iterators lose no work", subject.dropped_iterators),
+        ("several chunks at once", subject.chunks_at_once),
+        ("conversations are independent", subject.interleaved),
+        ("closing discards state", subject.closing),
         ("text route", subject.text_route),
     )
 
 
 class _SystemProbes:
-    """The system and the conversations that its probes share."""
+    """The probes of a system, and the conversation that they share."""
 
     def __init__(self, system: System) -> None:
         self.system = system
 
     @cached_property
     def question(self) -> Samples:
-        """The user's channel: silence, a question, silence; whole chunks."""
+        """The user's channel: silence, a question, silence; a multiple of the chunk size."""
         rate, chunk = self.system.input_rate_hz, self.system.chunk
         spoken = audio.resample(speech()[0], rate).samples
         wave = np.concatenate([self._silent(LEAD_S), spoken, self._silent(WAIT_S)])
@@ -57,18 +57,18 @@ class _SystemProbes:
 
     @cached_property
     def conversation(self) -> list[Event]:
-        """What the system does when it hears the question."""
+        """The events of a conversation with the question."""
         return self.converse(self.question)
 
-    def converse(self, wave: Samples, steps: int | None = None, tell: bool = False) -> list[Event]:
-        """Events of a whole conversation. `steps`: how many are asked for after each push before the iterator is dropped."""
+    def converse(self, wave: Samples, steps: int | None = None, report_playback: bool = False) -> list[Event]:
+        """The events of a conversation. `steps`: steps per push before the iterator is dropped; `report_playback`: call `heard`."""
         events: list[Event] = []
         with self.system.open(SEED) as session:
             for chunk in self.chunks(wave):
-                heard = _heard(events) if tell else None
-                if heard:
-                    session.heard(*heard)
-                events += _take(session.push(chunk), steps)
+                position = _playback_position(events) if report_playback else None
+                if position:
+                    session.heard(*position)
+                events += _take_events(session.push(chunk), steps)
             if steps is not None:
                 events += session.push(
                     AudioChunk(self._silent(0)[: self.system.chunk], self.system.input_rate_hz, len(wave))
@@ -103,23 +103,24 @@ class _SystemProbes:
             if event.kind in (EventKind.TOKEN, EventKind.TRANSCRIPT):
                 need(isinstance(event.data.get("text"), str), f"event {index} ({event.kind}) has no data['text']")
         kinds = [str(event.kind) for event in self.conversation]
-        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "none: it took no turn"
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "none: it did not reply"
 
     def audio(self) -> str:
         total = 0
-        for index, event in enumerate(self._of(EventKind.AUDIO)):
+        events = [event for event in self.conversation if event.kind == EventKind.AUDIO]
+        for index, event in enumerate(events):
             chunk = event.data.get("audio")
             need(isinstance(chunk, AudioChunk), f"audio event {index}: data['audio'] must be an AudioChunk")
-            rate = chunk.rate_hz  # type: ignore[union-attr]
+            rate = chunk.rate_hz  # type: ignore[union-attr]  # `need` has raised
             expected = self.system.output_rate_hz
             need(rate == expected, f"audio event {index} is at {rate} Hz, output_rate_hz is {expected}")
-            total += len(need_sound(chunk.samples, f"audio event {index}"))  # type: ignore[union-attr]
+            total += len(need_sound(chunk.samples, f"audio event {index}"))  # type: ignore[union-attr]  # `need` has raised
         if not total:
-            return "no reply was provoked, so there is nothing to check"
+            return "no reply, so there is no audio to check"
         return f"{total / self.system.output_rate_hz:.2f} s of reply"
 
     def replies(self) -> str:
-        """Numbers from 0 up, one after another; nothing of a reply after its end."""
+        """Reply numbers ascend from 0, and a reply has no events after its end."""
         latest, ended = -1, set()
         for index, event in enumerate(self.conversation):
             if event.kind not in (EventKind.AUDIO, EventKind.REPLY_END) or "reply" not in event.data:
@@ -137,39 +138,39 @@ class _SystemProbes:
         need_same(self.conversation, again, "the second time")
         return f"{len(again)} events, twice"
 
-    def told(self) -> str:
-        return f"{len(self.converse(self.question, tell=True))} events"
+    def playback_reports(self) -> str:
+        return f"{len(self.converse(self.question, report_playback=True))} events"
 
-    def dropped(self) -> str:
-        """With one step a push, the same words must come, and the same audio of each reply."""
-        whole, pieces = self.conversation, self.converse(self.question, steps=ONE_STEP)
-        need(_texts(whole) == _texts(pieces), f"text is lost or changed: {_texts(whole)} became {_texts(pieces)}")
-        before, after = _lengths(whole), _lengths(pieces)
+    def dropped_iterators(self) -> str:
+        """One step per push gives the same text, and the same amount of audio for each reply."""
+        expected, pieces = self.conversation, self.converse(self.question, steps=STEPS_PER_PUSH)
+        need(_texts(expected) == _texts(pieces), f"text is lost or changed: {_texts(expected)} became {_texts(pieces)}")
+        before, after = _lengths(expected), _lengths(pieces)
         need(before.keys() == after.keys(), f"replies with audio: {sorted(before)} became {sorted(after)}")
         short = [reply for reply in before if after[reply] < 0.98 * before[reply]]
         need(not short, f"audio of reply {short} is lost: {before} samples became {after}")
-        return f"{len(pieces)} events with {ONE_STEP} step a push"
+        return f"{len(pieces)} events with {STEPS_PER_PUSH} step per push"
 
-    def together(self) -> str:
-        """Several chunks handed over before a step: the system is to have heard all of them."""
+    def chunks_at_once(self) -> str:
+        """Several chunks pushed before a step are all processed."""
         need(
             not inspect.isgeneratorfunction(self.system.open(SEED).push),
-            "its session's push is a generator, so it hears a chunk only when it is asked for a step, and is deaf for that "
-            "step: let push take the chunk in, and return an iterator over the work (return self._work())",
+            "its session's push is a generator, so it takes a chunk in only at the next step: let push take the chunk in and "
+            "return an iterator over the work (return self._work())",
         )
         events: list[Event] = []
         chunks = self.chunks(self.question)
         with self.system.open(SEED) as session:
             for number, chunk in enumerate(chunks, start=1):
                 work = session.push(chunk)
-                events += [] if number % TOGETHER and number < len(chunks) else work
+                events += [] if number % CHUNKS_AT_ONCE and number < len(chunks) else work
             events += session.finish()
-        whole, found = _lengths(self.conversation), _lengths(events)
-        need(whole.keys() == found.keys(), f"replies with audio: {sorted(whole)} became {sorted(found)}")
-        return f"{len(events)} events, {TOGETHER} chunks at a time"
+        expected, found = _lengths(self.conversation), _lengths(events)
+        need(expected.keys() == found.keys(), f"replies with audio: {sorted(expected)} became {sorted(found)}")
+        return f"{len(events)} events, {CHUNKS_AT_ONCE} chunks at a time"
 
     def interleaved(self) -> str:
-        """Two conversations at once: one hears the question, the other silence."""
+        """Two concurrent conversations, one with the question and one with silence."""
         events: tuple[list[Event], list[Event]] = ([], [])
         with self.system.open(SEED) as first, self.system.open(SEED) as second:
             for chunk in self.chunks(self.question):
@@ -180,16 +181,16 @@ class _SystemProbes:
         need_same(self.conversation, events[0], "beside a second conversation")
         alone = self.converse(np.zeros_like(self.question))
         need_same(alone, events[1], "in silence beside a conversation")
-        return "two at once are as each alone"
+        return "two at once equal each alone"
 
     def closing(self) -> str:
-        """Left in the middle, a conversation leaves nothing behind for the next."""
+        """A conversation closed in the middle does not affect the next."""
         session = self.system.open(SEED)
         with session:
             for chunk in self.chunks(self.question)[: len(self.question) // self.system.chunk // 2]:
-                _take(session.push(chunk), ONE_STEP)
-        need_same(self.conversation, self.converse(self.question), "after one that was left in the middle")
-        return "the next conversation is as the first"
+                _take_events(session.push(chunk), STEPS_PER_PUSH)
+        need_same(self.conversation, self.converse(self.question), "after one that was closed in the middle")
+        return "the next conversation equals the first"
 
     def text_route(self) -> str:
         if not isinstance(self.system, TextRoute):
@@ -200,16 +201,13 @@ class _SystemProbes:
         need(answers[0] == answers[1], f"the same question and seed gave {answers[0]!r} and {answers[1]!r}")
         return f"answers {answers[0][:60]!r}"
 
-    def _of(self, kind: EventKind) -> list[Event]:
-        return [event for event in self.conversation if event.kind == kind]
-
     def _silent(self, seconds: float) -> Samples:
         rate = self.system.input_rate_hz
         return np.zeros(max(self.system.chunk, int(seconds * rate)), dtype=np.float32)
 
 
 def need_same(expected: Sequence[Event], found: Sequence[Event], when: str) -> None:
-    """Raises `Broken` naming the first event that differs."""
+    """Raises `ContractViolation` naming the first event that differs."""
     for index, (one, other) in enumerate(zip(expected, found, strict=False)):
         need(
             _comparable(one) == _comparable(other), f"event {index} differs {when}: {_brief(one)}, then {_brief(other)}"
@@ -217,15 +215,15 @@ def need_same(expected: Sequence[Event], found: Sequence[Event], when: str) -> N
     need(len(expected) == len(found), f"{len(expected)} events became {len(found)} {when}")
 
 
-def _take(work: Any, steps: int | None) -> list[Event]:
-    """The events of at most `steps` steps; the iterator is dropped after that."""
+def _take_events(work: Any, steps: int | None) -> list[Event]:
+    """The events of at most `steps` steps (None: all)."""
     if steps is None:
         return list(work)
     return [event for event in (next(work, None) for _ in range(steps)) if event is not None]
 
 
-def _heard(events: Sequence[Event]) -> tuple[int, int] | None:
-    """What a listener has heard, who hears each packet when it comes."""
+def _playback_position(events: Sequence[Event]) -> tuple[int, int] | None:
+    """(reply number, samples played) of a listener without playback delay; None without audio."""
     lengths = _lengths(events)
     if not lengths:
         return None
@@ -243,7 +241,7 @@ def _lengths(events: Sequence[Event]) -> dict[int, int]:
 
 
 def _texts(events: Sequence[Event]) -> list[str]:
-    """What was written, and what was understood."""
+    """The reply text and the transcripts."""
     tokens = "".join(event.data["text"] for event in events if event.kind == EventKind.TOKEN)
     return [tokens, *(event.data["text"] for event in events if event.kind == EventKind.TRANSCRIPT)]
 

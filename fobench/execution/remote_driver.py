@@ -7,11 +7,11 @@ from typing import Any
 
 from fobench.api.types import AudioChunk, Message
 from fobench.execution.process_host import ProcessHost
-from fobench.simulation.driver import Heard, Step
+from fobench.simulation.driver import PlaybackPosition, Step
 
 
 class RemoteDriver:
-    """`fobench.execution.system_driver.Driving` over a `ProcessHost` of a `Driver`."""
+    """A `SystemDriver` whose `LocalDriver` runs in a `ProcessHost`."""
 
     def __init__(self, host: ProcessHost) -> None:
         self._host = host
@@ -27,7 +27,7 @@ class RemoteDriver:
     def open(self, seed: int) -> None:
         self._host.call("open", seed)
 
-    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step:
+    def push(self, chunk: AudioChunk, heard: PlaybackPosition | None, more: bool = False) -> Step:
         step: Step = self._host.call("push", chunk, heard, more)
         return step
 

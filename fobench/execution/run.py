@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from fobench import __version__
-from fobench.api import registry
 from fobench.api.scenario import Scenario
 from fobench.console import visible
 from fobench.errors import FobenchError
 from fobench.execution.progress import Progress, Watcher
 from fobench.execution.scenario_selection import digest, select
-from fobench.execution.worker import NO_JUDGE, ScenarioOutcome
+from fobench.execution.worker import ScenarioOutcome
 from fobench.execution.worker_pool import WorkerPool
 from fobench.simulation.costs import CostTable, costs_name
 from fobench.storage import environment
-from fobench.storage.run_config import RunConfig
+from fobench.storage.run_config import RunComponents, RunConfig
 from fobench.storage.run_folder import RunFolder
 
 VERSION = 1
@@ -29,17 +28,17 @@ VERSION = 1
 
 @dataclass(slots=True)
 class RunTimes:
-    """Where a run's time went, in ns, summed over workers."""
+    """The time that a run took in its parts, in ns, summed over workers."""
 
     system_ns: int = 0
     judge_ns: int = 0
     total_ns: int = 0
     scenarios: int = 0
 
-    def add(self, finished: ScenarioOutcome) -> None:
-        self.system_ns += finished.system_ns
-        self.judge_ns += finished.judge_ns
-        self.total_ns += finished.total_ns
+    def add(self, outcome: ScenarioOutcome) -> None:
+        self.system_ns += outcome.system_ns
+        self.judge_ns += outcome.judge_ns
+        self.total_ns += outcome.total_ns
         self.scenarios += 1
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +57,7 @@ class Run:
     """A configured run in its folder."""
 
     config: RunConfig
+    parts: RunComponents
     folder: RunFolder
     scenarios: list[Scenario]
     record: dict[str, Any]
@@ -65,12 +65,8 @@ class Run:
 
     @classmethod
     def begin(cls, config: RunConfig, path: Path) -> Run:
-        """A new run: resolves everything and writes run.json. Raises `FobenchError` before anything is computed."""
-        config.system_options()
-        costs = config.cost_table()
-        config.echo()
-        if config.judge != NO_JUDGE:
-            registry.checked("recognizers", config.judge, config.judge_args)
+        """Returns a new run: the configuration is resolved and run.json written. Raises `FobenchError` before any computation."""
+        parts = RunComponents.of(config)
         scenarios = select(config)
         record = {
             "version": VERSION,
@@ -81,7 +77,7 @@ class Run:
             "scenarios_sha256": digest(scenarios),
             "seed": config.seed,
             "clock": config.clock,
-            "costs": costs_name(costs),
+            "costs": costs_name(parts.costs),
             "machine": environment.about(),
             "packages": environment.packages(),
             "git": environment.git(),
@@ -89,33 +85,34 @@ class Run:
         }
         folder = RunFolder(path)
         folder.create(record)
-        return cls(config, folder, scenarios, record)
+        return cls(config, parts, folder, scenarios, record)
 
     @classmethod
-    def resume(cls, path: Path, given: Mapping[str, Any] | None = None) -> Run:
-        """The run in `path`, to be completed as it was configured; refused if its suites have changed since.
+    def resume(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Run:
+        """Returns the run in `path`, to be completed as configured. Raises `FobenchError` if its suites have changed since.
 
-        `given`: options set anew (`output` and `resume` are `path` or refused).
+        `changes`: options given with --resume; `output` and `resume` must name `path`.
         """
         folder = RunFolder(path)
         record = folder.read_run()
-        if lacking := [key for key in ("config", "scenarios_sha256") if key not in record]:
-            raise FobenchError(f"{path} cannot be resumed: its run.json has no {' and no '.join(lacking)}.")
-        anew = dict(given or {})
-        if (output := anew.pop("output", path)).resolve() != anew.pop("resume", path).resolve():
-            raise FobenchError(f"--resume {path} goes on in that folder: leave out --output {output}.")
-        config = RunConfig.from_json(record["config"]).resumed(anew)
+        folder.check_resumable()
+        if missing := [key for key in ("config", "scenarios_sha256") if key not in record]:
+            raise FobenchError(f"{path} cannot be resumed: its run.json has no {' and no '.join(missing)}.")
+        changes = dict(changes or {})
+        if (output := changes.pop("output", path)).resolve() != changes.pop("resume", path).resolve():
+            raise FobenchError(f"--resume {path} continues in that folder: leave out --output {output}.")
+        config = RunConfig.from_json(record["config"]).with_changes(changes)
         record["config"] = config.to_json()
-        scenarios = select(config)
+        parts, scenarios = RunComponents.of(config), select(config)
         if digest(scenarios) != record["scenarios_sha256"]:
             raise FobenchError(
                 f"The suites of {path} have changed since it began: start a new run instead of resuming it."
             )
         folder.repair()
-        return cls(config, folder, scenarios, record)
+        return cls(config, parts, folder, scenarios, record)
 
     def execute(self, watch: Watcher) -> None:
-        """Runs what is not done yet. On any end, run.json tells the status; Ctrl-C arrives as KeyboardInterrupt."""
+        """Runs the scenarios that have no trace yet. However it ends, run.json holds the status; Ctrl-C raises KeyboardInterrupt."""
         done = {trace.id: trace for trace in self.folder.traces()}
         pending = [scenario for scenario in self.scenarios if scenario.id not in done]
         progress = Progress(len(self.scenarios), len(done), sum(t.failure is not None for t in done.values()))
@@ -132,9 +129,9 @@ class Run:
             self._close(status)
 
     def _work(self, pending: Sequence[Scenario], progress: Progress, watch: Watcher) -> None:
-        crew = WorkerPool(self.config, self.folder.path / "run.log", pending)
+        pool = WorkerPool(self.parts, self.config, self.folder.path / "run.log", pending)
         try:
-            for outcome in crew.outcomes():
+            for outcome in pool.outcomes():
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if isinstance(outcome, ScenarioOutcome):
@@ -146,12 +143,12 @@ class Run:
                     progress.message, progress.trace = outcome, None
                 watch(progress)
         finally:
-            crew.stop()
+            pool.stop()
 
-    def _keep(self, finished: ScenarioOutcome, progress: Progress) -> None:
+    def _keep(self, done: ScenarioOutcome, progress: Progress) -> None:
         start = time.perf_counter_ns()
-        trace = self.folder.add(finished.trace, finished.stereo, finished.rate_hz)
-        self.times.add(replace(finished, total_ns=finished.total_ns + time.perf_counter_ns() - start))
+        trace = self.folder.add(done.trace, done.stereo, done.rate_hz)
+        self.times.add(replace(done, total_ns=done.total_ns + time.perf_counter_ns() - start))
         progress.done += 1
         progress.failed += trace.failure is not None
         progress.trace = trace
@@ -159,7 +156,7 @@ class Run:
         self.folder.log(visible(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}"))
 
     def _describe(self, about: dict[str, Any]) -> None:
-        """Takes in what system and judge say of themselves; a hash that moved is the run's failure."""
+        """Records the descriptions of system and judge. Raises `FobenchError` if the frozen backbone's parameters changed."""
         assets = self._assets(about)
         before = self.record.get("components", {}).get("system", {}).get("parameter_hash")
         after = about["system"].get("parameter_hash")
@@ -170,7 +167,7 @@ class Run:
         self.folder.write_run(self.record)
 
     def _assets(self, about: dict[str, Any]) -> dict[str, str]:
-        """Takes the assets out of `about`: {name: SHA-256} of all that the run has used."""
+        """Moves the assets out of `about`; returns {name: SHA-256} of all that the run has used."""
         found: dict[str, str] = dict(self.record.get("assets", {}))
         for name, sha256 in ((n, d) for part in about.values() for n, d in part.pop("assets", {}).items()):
             if found.setdefault(name, sha256) != sha256:
@@ -188,11 +185,12 @@ class Run:
 
 
 def _notes(about: dict[str, Any]) -> list[str]:
-    """What a reader has to bear in mind about the components."""
-    hears = about["system"].get("parts", {}).get("recognizer", {}).get("model")
-    if hears and hears == about["judge"].get("model"):
+    """Returns the caveats that follow from the components."""
+    model = about["system"].get("parts", {}).get("recognizer", {}).get("model")
+    if model and model == about["judge"].get("model"):
         return [
-            f"The judge hears with the weights of the system's own recogniser ({hears}), run by another engine: their errors may agree."
+            f"The reference ASR has the weights of the system's own speech recognizer ({model}), run by another engine: "
+            "their errors may agree."
         ]
     return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -11,7 +12,7 @@ from itertools import islice
 from fobench.api import registry
 from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError, unknown
-from fobench.scoring.text_normalization import whole
+from fobench.scoring.text_normalization import is_encodable
 from fobench.storage.run_config import RunConfig
 
 
@@ -20,13 +21,12 @@ def select(config: RunConfig) -> list[Scenario]:
     if not config.suites:
         raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(registry.factories('suites')))}.")
     found: list[Scenario] = []
-    suites = tuple(dict.fromkeys(config.suites))
-    for name in suites:
-        suite = registry.create("suites", name, config.suite_options(name))
-        scenarios = suite.scenarios(config.seed)
-        wanted = config.limit if config.limit and not config.sample_ids else None
-        prefix = f"{name}/" if len(suites) > 1 else ""
-        found += [_checked(replace(s, id=prefix + s.id), name) for s in islice(scenarios, wanted)]
+    specs = config.suite_specs()
+    wanted = min(config.limit, sys.maxsize) if config.limit and not config.sample_ids else None
+    for spec in specs:
+        scenarios = registry.create(spec).scenarios(config.seed)
+        prefix = f"{spec.name}/" if len(specs) > 1 else ""
+        found += [_checked(replace(s, id=prefix + s.id), spec.name) for s in islice(scenarios, wanted)]
     if config.sample_ids:
         ids = {scenario.id: scenario for scenario in found}
         for wanted_id in config.sample_ids:
@@ -39,12 +39,12 @@ def select(config: RunConfig) -> list[Scenario]:
 
 
 def _checked(scenario: Scenario, suite: str) -> Scenario:
-    if not whole(json.dumps(scenario.to_json(), ensure_ascii=False)):
+    if not is_encodable(json.dumps(scenario.to_json(), ensure_ascii=False)):
         raise FobenchError(f"Suite {suite!r}, scenario {scenario.id!r}: holds half a character (a lone surrogate).")
     return scenario
 
 
 def digest(scenarios: Sequence[Scenario]) -> str:
     """A hash of what the scenarios are, wherever their audio files lie."""
-    bare = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
-    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+    without_paths = [replace(s, turns=tuple(replace(turn, audio="") for turn in s.turns)).to_json() for s in scenarios]
+    return hashlib.sha256(json.dumps(without_paths, sort_keys=True).encode()).hexdigest()

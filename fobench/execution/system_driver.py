@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fobench.api import registry
 from fobench.api.components import Cacheable, Session, System, TextRoute
+from fobench.api.registry import ComponentSpec
 from fobench.api.types import AudioChunk, Event, Message
 from fobench.assets import store
 from fobench.errors import FobenchError
-from fobench.simulation.driver import Heard, Step
+from fobench.simulation.driver import PlaybackPosition, Step
 
 
 def checked(name: str, system: Any) -> System:
@@ -33,12 +34,12 @@ def checked(name: str, system: Any) -> System:
 
 
 class LocalDriver:
-    """A system of this process, by name and options. One that is not `timed` may give again what it has computed before."""
+    """A system of this process. One that is not `timed` may give again what it has computed before."""
 
-    def __init__(self, name: str, options: Mapping[str, Any], timed: bool = True) -> None:
-        self._system = checked(name, registry.create("systems", name, options))
+    def __init__(self, system: ComponentSpec, timed: bool = True) -> None:
+        self._system = checked(system.name, registry.create(system))
         if not timed and isinstance(self._system, Cacheable):
-            self._system.replays = True
+            self._system.cache_results = True
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())
 
@@ -56,7 +57,7 @@ class LocalDriver:
         self._session = self._system.open(seed)
         self._session.__enter__()
 
-    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step:
+    def push(self, chunk: AudioChunk, heard: PlaybackPosition | None, more: bool = False) -> Step:
         """Hands over the next chunk and does the first step of the work that it makes possible; none if `more` waits already."""
         session = self._opened()
         start = time.perf_counter_ns()

@@ -1,6 +1,6 @@
-"""A worker: one system and one judge, each in its own process, taking scenarios one after another.
+"""A worker: one system and one judge, each in its own process, for one scenario after another.
 
-While the system runs nothing else of this worker does, so that what is measured is the system.
+The judge is idle while the system runs, so that only the system is measured.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay, text_routes
 from fobench.simulation.clock import Clock, VirtualClock, WallClock
-from fobench.simulation.costs import CostTable, costs_name
-from fobench.storage.run_config import RunConfig
+from fobench.simulation.costs import costs_name
+from fobench.storage.run_config import RunComponents, RunConfig
 
 WARM_UP_PATIENCE_NS = 5 * NS_PER_S
-NO_JUDGE = "none"  # spoken replies are not listened to; what needs it is None with a reason
 JUDGE_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioOutcome:
-    """A scenario's outcome and where the time went (ns)."""
+    """A scenario's trace and recording, and the time that its parts took (ns)."""
 
     trace: Trace
     stereo: Samples  # [T, 2]
@@ -43,17 +42,14 @@ class ScenarioOutcome:
 
 
 class Worker:
-    """`listeners`: names of the metrics that measure on audio. `log`: what system and judge print."""
+    """`audio_metrics`: names of the metrics that measure on audio. `log`: the file for the output of system and judge."""
 
-    def __init__(self, config: RunConfig, listeners: tuple[str, ...], costs: CostTable | None, log: Path) -> None:
-        self._config, self._costs = config, costs
-        limit = config.time_limit_s
-        made = (config.system, config.system_options(), costs is None)
-        self._system = ProcessHost(LocalDriver, made, time_limit_s=limit, log=log)
-        judge = (config.judge, dict(config.judge_args), listeners)
-        self._judge = (
-            None if config.judge == NO_JUDGE else ProcessHost(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log)
-        )
+    def __init__(self, parts: RunComponents, config: RunConfig, audio_metrics: tuple[str, ...], log: Path) -> None:
+        self._config, self._costs, self._echo = config, parts.costs, parts.echo
+        driven = (parts.system, parts.costs is None)
+        self._system = ProcessHost(LocalDriver, driven, time_limit_s=config.time_limit_s, log=log)
+        judge = (parts.judge, audio_metrics)
+        self._judge = ProcessHost(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log) if parts.judge else None
         self._driver = RemoteDriver(self._system)
 
     def load(self) -> None:
@@ -68,17 +64,17 @@ class Worker:
             ) from error
 
     def about(self) -> dict[str, Any]:
-        """What system and judge say of their parts, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
+        """Returns the descriptions of system and judge, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
         return {"system": self._driver.about(), "judge": self._judge.call("about") if self._judge else {}}
 
     def warm_up(self, scenario: Scenario) -> None:
-        """Replays a scenario up to the first sound, for nothing: first calls are slower than all others."""
+        """Replays a scenario up to the first audio and discards it: first calls are slower than all others."""
         if self._costs is None:
-            hurried = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
-            replay.replay(hurried, self._driver, self._clock(), until_audio=True)
+            impatient = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
+            replay.replay(impatient, self._driver, self._clock(), until_audio=True)
 
     def run(self, scenario: Scenario) -> ScenarioOutcome:
-        """Replays, asks the text routes, judges. What goes wrong in the system is the trace's failure, not an error."""
+        """Replays the scenario, asks the text routes, judges. A failure of the system is recorded in the trace, not raised."""
         start = time.perf_counter_ns()
         recording = replay.replay(
             scenario,
@@ -87,7 +83,7 @@ class Worker:
             clock_name=self._config.clock,
             costs_name=costs_name(self._costs),
             playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
-            echo=self._config.echo(),
+            echo=self._echo,
         )
         trace, answer_ns = self._routes(recording.trace)
         trace, judge_ns = self._judged(trace, recording_module.reply_audio(recording))
@@ -101,7 +97,7 @@ class Worker:
             self._judge.stop()
 
     def kill(self) -> None:
-        """Ends both processes for good, from another thread than the one that works."""
+        """Ends both processes for good; called from another thread than the worker's."""
         self._system.close()
         if self._judge:
             self._judge.close()
@@ -110,7 +106,7 @@ class Worker:
         return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
 
     def _routes(self, trace: Trace) -> tuple[Trace, int]:
-        """Asks by text. Also after a failure: the question stays in the pairs, as one lost by ear."""
+        """Asks the text routes, also after a failure: the question stays paired, as one lost on the speech-in routes."""
         start = time.perf_counter_ns()
         if not self._config.text_routes:
             return trace, 0

@@ -1,4 +1,4 @@
-"""The crew: the workers of a run, a thread each (the work itself is in their processes)."""
+"""The worker pool of a run: a thread per worker, which waits for the worker's processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 from fobench.api import registry
 from fobench.api.scenario import CONTROL, Scenario
 from fobench.execution.worker import Worker
-from fobench.storage.run_config import RunConfig
+from fobench.storage.run_config import RunComponents, RunConfig
 
 THREAD_S = 5.0  # longest wait for a thread whose processes have been ended
-KEPT_BYTES = 1 << 30  # of freed memory, or of one buffer, up to which a child process holds on to it
+KEPT_BYTES = 1 << 30  # a child process keeps freed memory, and single buffers, up to this size
 
 
 class WorkerPool:
-    """Takes the pending scenarios one by one; `outcomes` tells what happens, `stop` ends it at any moment.
+    """Hands the pending scenarios to workers; `outcomes` yields the results, `stop` ends the work at any moment.
 
-    A scenario and its paired control go to the same worker, which may have much of the work of one done with the other.
+    A scenario and its paired control go to the same worker, since memoized results of one often serve the other.
     """
 
-    def __init__(self, config: RunConfig, log: Path, pending: Sequence[Scenario]) -> None:
+    def __init__(self, parts: RunComponents, config: RunConfig, log: Path, pending: Sequence[Scenario]) -> None:
         self._pending: queue.SimpleQueue[list[Scenario]] = queue.SimpleQueue()
         pairs = paired(pending)
         for pair in pairs:
@@ -35,12 +35,12 @@ class WorkerPool:
         count = max(1, min(config.workers, len(pairs)))
         _share_cores(count)
         _keep_memory()
-        listeners, costs = listening_metrics(), config.cost_table()
-        self._workers = [Worker(config, listeners, costs, log) for _ in range(count)]
+        metrics = audio_metrics()
+        self._workers = [Worker(parts, config, metrics, log) for _ in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
 
     def outcomes(self) -> Iterator[Any]:
-        """What happens, as it happens: messages, `Finished`, descriptions (dict), and exceptions of the workers."""
+        """Yields, as they come: messages (str), `ScenarioOutcome`, descriptions (dict), and exceptions of the workers."""
         yield "loading models"
         for thread in self._threads:
             thread.start()
@@ -51,7 +51,7 @@ class WorkerPool:
                 continue
 
     def stop(self) -> None:
-        """Ends the processes, and waits for the threads: one that computes while Python ends would abort it."""
+        """Ends the processes, then waits for the threads: a thread that computes while Python exits would abort it."""
         self._stopping.set()
         for worker in self._workers:
             worker.kill()
@@ -76,7 +76,7 @@ class WorkerPool:
 
 
 def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
-    """The scenarios in order, each with its paired control if that comes next."""
+    """Returns the scenarios in order, each with its paired control if that comes next."""
     pairs: list[list[Scenario]] = []
     for scenario in scenarios:
         if pairs and scenario.id == pairs[-1][0].id + CONTROL:
@@ -86,13 +86,13 @@ def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     return pairs
 
 
-def listening_metrics() -> tuple[str, ...]:
-    """Names of the metrics that measure on the reply's audio."""
+def audio_metrics() -> tuple[str, ...]:
+    """Returns the names of the metrics that measure on the reply's audio (`AudioMetric`)."""
     return tuple(name for name in registry.factories("metrics") if hasattr(registry.create("metrics", name), "measure"))
 
 
 def _share_cores(workers: int) -> None:
-    """How the numeric libraries of the child processes use the cores, unless the user has said so.
+    """Sets how the numeric libraries of the child processes use the cores; the user's own variables win.
 
     Each worker takes its share. Waiting threads sleep instead of spinning: a spinning thread holds the core that another
     process computes on (measured: Whisper tiny.en 0.4 s a clip instead of 3.3 s, with one busy process beside it).
@@ -103,9 +103,9 @@ def _share_cores(workers: int) -> None:
 
 
 def _keep_memory() -> None:
-    """Lets the child processes keep what they free for what they need next, unless the user has said so otherwise.
+    """Lets the child processes keep freed memory for their next allocations; the user's own variables win.
 
-    glibc gives large buffers back at once and gets them anew, page by page (measured: Whisper tiny.en takes 0.75 s of a core
+    glibc returns large buffers at once and allocates them again page by page (measured: Whisper tiny.en takes 0.75 s of a core
     for a clip, and 0.52 s with its buffers kept; of 24 duplex scenarios with the cascade half the kernel's time is saved).
     Other C libraries do not read these variables.
     """

@@ -1,4 +1,4 @@
-"""The tables and files of a codec's encode-decode control."""
+"""The tables and files of the codecs' encode-decode control."""
 
 from __future__ import annotations
 
@@ -8,68 +8,64 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fobench.console import counted, markdown_table, table
+from fobench.formatting import interval, number, percent, percentage_points
 
 if TYPE_CHECKING:
     from fobench.matrix.codec_resynthesis import CodecControl
 
-COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec's share", "DNSMOS before", "after", "RTF")
+COLUMNS = ("codec", "kbit/s", "WER before", "after", "codec WER", "DNSMOS before", "after", "RTF")
 
 
 def write(folder: Path, control: CodecControl) -> None:
-    """codec.json: the scores, and on what they were made; heard.json: the words that were heard, which may not be ours to publish."""
+    """Writes codec.json (scores and environment) and heard.json (transcripts, whose texts may not be free to publish)."""
     from fobench.storage import environment
 
-    heard = [{"clip": t.clip, "before": t.before.heard, "after": t.after.heard} for t in control.trips]
+    transcripts = [
+        {"clip": t.clip, "before": t.before.transcript, "after": t.after.transcript} for t in control.results
+    ]
     record = {
         **control.to_json(),
         "machine": environment.about(),
         "packages": environment.packages(),
         "git": environment.git(),
     }
-    for name, plain in (("codec.json", record), ("heard.json", heard)):
+    for name, plain in (("codec.json", record), ("heard.json", transcripts)):
         (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def show(controls: Sequence[CodecControl]) -> None:
-    """A row a codec, on the terminal."""
-    table(_title(controls), COLUMNS, map(row, controls))
+    """Prints a table with a row per codec."""
+    table(_title(controls), COLUMNS, map(table_row, controls))
 
 
 def page(controls: Sequence[CodecControl]) -> str:
-    """codecs.md"""
-    told = "The codec's share, in points, is its WER less that of the original; its 95 % interval by a paired bootstrap over clips."
-    return "\n".join([f"# {_title(controls)}", "", *markdown_table(COLUMNS, [*map(row, controls)]), "", told, ""])
+    """The content of codecs.md."""
+    note = (
+        "Codec WER is the WER after resynthesis minus that of the original, in percentage points, with the 95 % interval of a "
+        "paired bootstrap over clips."
+    )
+    return "\n".join([f"# {_title(controls)}", "", *markdown_table(COLUMNS, [*map(table_row, controls)]), "", note, ""])
 
 
 def _title(controls: Sequence[CodecControl]) -> str:
-    against = "the clips' texts" if controls[0].referenced else "what was heard in the originals"
-    return f"{counted(len(controls[0].trips), 'clip')}, WER against {against}"
+    against = "the reference texts" if controls[0].referenced else "the transcripts of the originals"
+    return f"{counted(len(controls[0].results), 'clip')}, WER against {against}"
 
 
-def row(control: CodecControl) -> tuple[str, ...]:
-    """A codec's figures as texts, in the order of `COLUMNS`."""
-    share, interval = control.codec_wer()
-    told = f"{_points(share)} ({_points(interval[0])} to {_points(interval[1])})" if interval else _points(share)
+def table_row(control: CodecControl) -> tuple[str, ...]:
+    """A codec's values as texts, in the order of `COLUMNS`."""
+    share, ends = control.codec_wer()
+    codec_wer = percentage_points(share)
+    if ends:
+        codec_wer = f"{codec_wer} ({interval(ends, 1, scale=100, signed=True)})"
     weights = str(control.about.get("weights", ""))
     return (
         f"{control.codec} ({weights})" if weights.startswith("random") else control.codec,
-        f"{control.bits_per_s / 1000:.2f}",
-        _percent(control.wer("before")),
-        _percent(control.wer("after")),
-        told,
-        _plain(control.mos("before")),
-        _plain(control.mos("after")),
-        _plain(control.rtf()),
+        number(control.bits_per_s / 1000, 2),
+        percent(control.wer("before")),
+        percent(control.wer("after")),
+        codec_wer,
+        number(control.mos("before"), 2),
+        number(control.mos("after"), 2),
+        number(control.rtf(), 2),
     )
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _points(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:+.1f}"
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What is said of a matrix: its runs' figures side by side, what sets them apart beyond chance, and its codecs on their own."""
+"""The report of a matrix: its runs side by side, the tests between them, and its codecs' encode-decode control."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fobench.api.results import Results
 from fobench.comparison import compare
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import markdown_table
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, PrerequisiteError
+from fobench.formatting import DASH, interval, p_value, percent, percentage_points, with_unit
 from fobench.matrix.codec_resynthesis import CodecControl
 from fobench.matrix.pareto import ParetoPoint, efficient, svg
 from fobench.scoring.scorer import load_results
@@ -20,13 +21,13 @@ from fobench.statistics import proportions
 
 VERSION = 1
 TESTED = ("accuracy_t2t", "accuracy_s2t", "accuracy_s2s", "response_ms.p50")
-ACCURACIES = ("accuracy_s2s", "accuracy_s2t")  # of the picture: the first that a run has
+ACCURACIES = ("accuracy_s2s", "accuracy_s2t")  # accuracy of the plot: the first that a run has
 RESPONSE = "response_ms"
 
 
 @dataclass(frozen=True, slots=True)
 class PairwiseTest:
-    """One figure of two cells over their common items: `second` - `first`; `p_holm` is corrected over the whole matrix."""
+    """One metric of two cells over their common items: `second` - `first`; `p_holm` is corrected over the whole matrix."""
 
     first: str
     second: str
@@ -42,23 +43,24 @@ class PairwiseTest:
 
 @dataclass(slots=True)
 class PairwiseTests:
-    """Scored runs by name, and every test between them. `missing`: what was not run, measured or tested, and why."""
+    """Scored runs by name, and every test between them. `missing`: what was not run, measured or tested, with the reason."""
 
     results: Mapping[str, Results]
     tests: Sequence[PairwiseTest]
     missing: dict[str, str] = field(default_factory=dict)
     controls: list[CodecControl] = field(default_factory=list)
+    no_plot: str = field(default="", init=False)  # why there is no plot
 
     @classmethod
     def of(cls, runs: Mapping[str, Path], missing: Mapping[str, str], *, allow_mismatch: bool = False) -> PairwiseTests:
-        """Tests every pair of runs over every figure that both have, with Holm's correction over all of them."""
+        """Tests every pair of runs on every metric that both have, with Holm's correction over all tests."""
         snapshots = {name: replace(Snapshot.of_run(folder), name=name) for name, folder in runs.items()}
         found: list[PairwiseTest] = []
         untested: dict[str, str] = {}
         for first, second in combinations(snapshots.values(), 2):
             try:
                 found += _pair(first, second, allow_mismatch)
-            except FobenchError as error:  # they are unlike, or have nothing in common
+            except FobenchError as error:  # they are not comparable, or have no metric in common
                 untested[f"test of {first.name} and {second.name}"] = str(error)
         corrected = proportions.holm([test.p for test in found])
         tests = [replace(test, p_holm=p) for test, p in zip(found, corrected, strict=True)]
@@ -66,13 +68,20 @@ class PairwiseTests:
         return cls(results, tests, {**missing, **untested})
 
     def write(self, output: Path) -> list[Path]:
-        """matrix.md, matrix.json and pareto.svg; without a response to draw there is no picture. Returns what was written."""
-        made = {"matrix.md": self.markdown(), "matrix.json": self.to_json()}
+        """Writes matrix.md, matrix.json and pareto.svg, and returns their paths.
+
+        Without a response latency there is nothing to plot; without matplotlib the plot is left out and `no_plot` says so.
+        """
+        plots = {}
         if chosen := points(self.results):
-            made["pareto.svg"] = svg(chosen)
-        for name, text in made.items():
+            try:
+                plots["pareto.svg"] = svg(chosen)
+            except PrerequisiteError as error:
+                self.no_plot = f"pareto.svg is left out. {error}"
+        texts = {"matrix.md": self.markdown(), "matrix.json": self.to_json(), **plots}
+        for name, text in texts.items():
             (output / name).write_text(text, encoding="utf-8")
-        return [output / name for name in made]
+        return [output / name for name in texts]
 
     def to_json(self) -> str:
         """matrix.json."""
@@ -90,40 +99,42 @@ class PairwiseTests:
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
     def markdown(self) -> str:
-        """matrix.md: the runs' figures, the tests between them, the codecs' round trips, and what is missing."""
-        from fobench.matrix.codec_report import COLUMNS, row
+        """matrix.md: the runs' metrics, the tests between them, the codecs' encode-decode control, and what is missing."""
+        from fobench.matrix.codec_report import COLUMNS, table_row
 
-        figures = [name.partition(".")[0] for name in TESTED]
+        metrics = [name.partition(".")[0] for name in TESTED]
         runs = [
-            [name, *(_figure(run, figure) for figure in figures), str(_failed(run))]
+            [name, *(_value(run, metric) for metric in metrics), str(_failed(run))]
             for name, run in self.results.items()
         ]
         lines = ["# Matrix", "", *markdown_table(["run", *TESTED, "failed"], runs), ""]
         if points(self.results):
-            lines += ["![Accuracy against response time](pareto.svg)", ""]
+            lines += [self.no_plot or "![Accuracy against response latency](pareto.svg)", ""]
         if self.tests:
-            title = f"## Tests, paired by item; p corrected by Holm over all {len(self.tests)}"
-            told = ["first", "second", "figure", "n", "second - first", "95 %", "test", "p", "p (Holm)"]
-            lines += [title, "", *markdown_table(told, [_told(test) for test in self.tests]), ""]
+            title = f"## Tests, paired by scenario, with Holm's correction over all {len(self.tests)}"
+            columns = ["first", "second", "metric", "n", "second - first", "95 % interval", "test", "p", "p (Holm)"]
+            lines += [title, "", *markdown_table(columns, [_cells(test) for test in self.tests]), ""]
         if self.controls:
-            lines += ["## Control: each codec there and back, no backbone in between", ""]
-            lines += [*markdown_table(COLUMNS, [row(control) for control in self.controls]), ""]
+            lines += ["## Control: encode-decode of each codec, without a backbone", ""]
+            lines += [*markdown_table(COLUMNS, [table_row(control) for control in self.controls]), ""]
         if self.missing:
             rows = [(what, " ".join(why.split())) for what, why in self.missing.items()]
-            lines += ["## Missing", "", *markdown_table(["what", "why"], rows), ""]
+            lines += ["## Missing", "", *markdown_table(["what", "reason"], rows), ""]
         return "\n".join(lines)
 
 
 def points(results: Mapping[str, Results]) -> list[ParetoPoint]:
-    """Each run's accuracy by ear and its median response, those that have both."""
-    made = []
+    """Speech-in accuracy and median response latency of each run that has both."""
+    pareto_points = []
     for name, run in results.items():
         scores = [score for metric in ACCURACIES if (score := run.total(metric)) and score.value is not None]
         response = run.total(RESPONSE)
         if scores and response and response.value is not None:
             best = scores[0]
-            made.append(ParetoPoint(name, best.metric, float(best.value or 0), best.ci, response.value, response.ci))
-    return made
+            pareto_points.append(
+                ParetoPoint(name, best.metric, float(best.value or 0), best.ci, response.value, response.ci)
+            )
+    return pareto_points
 
 
 def _pair(first: Snapshot, second: Snapshot, allow_mismatch: bool) -> Iterator[PairwiseTest]:
@@ -143,22 +154,23 @@ def _pair(first: Snapshot, second: Snapshot, allow_mismatch: bool) -> Iterator[P
 
 
 def _failed(run: Results) -> int:
-    """Scenarios."""
+    """The number of failed scenarios."""
     return sum(trace.failure is not None for trace in run.traces)
 
 
-def _figure(run: Results, metric: str) -> str:
+def _value(run: Results, metric: str) -> str:
     score = run.total(metric)
     if score is None or score.value is None:
-        return "-"
-    scale, after = (1.0, " ms") if score.unit == "ms" else (100.0, " %")
-    ci = f" ({score.ci[0] * scale:.1f} to {score.ci[1] * scale:.1f})" if score.ci else ""
-    return f"{score.value * scale:.1f}{after}{ci}, n = {score.n}"
+        return DASH
+    in_ms = score.unit == "ms"
+    value = with_unit(score.value, 1, "ms") if in_ms else percent(score.value)
+    ends = interval(score.ci, 1, scale=1 if in_ms else 100)
+    return f"{value}{f' ({ends})' if ends else ''}, n = {score.n:,}"
 
 
-def _told(test: PairwiseTest) -> list[str]:
-    scale, after = (1.0, " ms") if test.unit == "ms" else (100.0, " points")
-    ci = f"{test.ci[0] * scale:+.1f} to {test.ci[1] * scale:+.1f}" if test.ci else "-"
-    difference = f"{test.difference * scale:+.1f}{after}"
-    numbers = [f"{test.p:.4f}", f"{test.p_holm:.4f}"]
-    return [test.first, test.second, test.figure, str(test.n), difference, ci, test.test, *numbers]
+def _cells(test: PairwiseTest) -> list[str]:
+    in_ms = test.unit == "ms"
+    difference = with_unit(test.difference, 1, "ms", signed=True) if in_ms else percentage_points(test.difference)
+    ends = interval(test.ci, 1, scale=1 if in_ms else 100, signed=True) or DASH
+    p_values = [p_value(test.p), p_value(test.p_holm)]
+    return [test.first, test.second, test.figure, f"{test.n:,}", difference, ends, test.test, *p_values]

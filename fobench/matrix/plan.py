@@ -1,65 +1,62 @@
-"""A matrix: the same suites with every backbone and codec, a run each, and the codecs on their own.
+"""A matrix: the same suites with every backbone and codec, one run per cell, and each codec's encode-decode control.
 
-Where the system takes a codec, every backbone runs with every codec. Where it takes none (the cascade speaks with a voice), the
-codecs are only measured on their own. Either way each codec's round trip of the users' clips is the control: what it costs is
-to be blamed on no backbone.
+If the system takes a codec, every backbone runs with every codec. If it takes none (the cascade speaks by a TTS voice), the
+codecs are measured by the control only. The control encodes and decodes the user turns: its loss is independent of any
+backbone.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fobench.api import registry
-from fobench.api.option_strings import check_owners, names, owned
+from fobench.api.option_strings import check_owners, options_for, split_names
+from fobench.api.registry import ComponentSpec
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
 from fobench.execution.scenario_selection import select
-from fobench.execution.worker import NO_JUDGE
-from fobench.matrix.codec_resynthesis import CodecBenchmark, CodecControl, spoken
+from fobench.matrix.codec_resynthesis import CodecBenchmark, CodecControl, user_clips
 from fobench.storage.run_config import RunConfig
 from fobench.storage.run_folder import RunFolder, file_name
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixCell:
-    """One run of the matrix."""
+    """One cell of the matrix: a run with one backbone and codec."""
 
     name: str
     config: RunConfig
 
     @property
     def folder(self) -> str:
-        """Its name as a folder's."""
+        """The name of the cell's run folder."""
         return file_name(self.name.replace(" ", "--"))
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixPlan:
-    """The runs to be made, and the codecs to be measured on their own, each with its options."""
+    """The cells of a matrix, the codecs of the control, and the reference ASR that transcribes the control."""
 
     cells: tuple[MatrixCell, ...]
-    codecs: Mapping[str, Mapping[str, Any]]
+    codecs: tuple[ComponentSpec, ...] = ()
+    judge: ComponentSpec | None = None  # for the controls
 
-    def controls(self, missed: Callable[[str, Exception], None]) -> Iterator[CodecControl]:
-        """Each codec's round trip of all the users' clips, as it is done. The recogniser hears each original once.
+    def controls(self, on_error: Callable[[str, Exception], None]) -> Iterator[CodecControl]:
+        """The encode-decode control of each codec over all user turns. Each original is transcribed once.
 
-        `missed` is told which codec cannot be measured, and why; the others still are.
+        `on_error` is called with the name and the error of a codec that fails; the others are still measured.
         """
-        if not self.codecs:
+        if not self.codecs or not self.judge:
             return
-        config = self.cells[0].config
-        clips = list(spoken(select(config)))
-        judge = registry.create("recognizers", config.judge, config.judge_args)
-        bench = CodecBenchmark(judge, registry.create("metrics", "dnsmos"))
-        for name, options in self.codecs.items():
+        clips = list(user_clips(select(self.cells[0].config)))
+        bench = CodecBenchmark(registry.create(self.judge), registry.create("metrics", "dnsmos"))
+        for codec in self.codecs:
             try:
-                control = bench.control(name, registry.create("codecs", name, options), clips)
-            except Exception as error:  # whatever a plugin raises
-                missed(name, error)
+                control = bench.control(codec.name, registry.create(codec), clips)
+            except Exception as error:  # a plugin may raise anything
+                on_error(codec.name, error)
             else:
                 yield control
 
@@ -69,34 +66,35 @@ def plan(config: RunConfig) -> MatrixPlan | None:
 
     Raises `FobenchError` for a name given twice, one that nobody provides, and an option that a component does not take.
     """
-    backbones, codecs = names("--backbone", config.backbone), names("--codec", config.codec)
+    backbones, codecs = split_names("--backbone", config.backbone), split_names("--codec", config.codec)
     if len(backbones) < 2 and len(codecs) < 2:
         return None
     check_owners("backbone", "--backbone-args", config.backbone_args, backbones)
     check_owners("codec", "--codec-args", config.codec_args, codecs)
     for name in backbones:
-        registry.checked("backbones", name, owned(config.backbone_args, name))
-    options = {name: owned(config.codec_args, name) for name in codecs}
-    for name in codecs:
-        registry.checked("codecs", name, options[name])
-    if codecs and config.judge == NO_JUDGE:
-        raise FobenchError("The codecs' round trips are heard by the judge: leave out --judge none, or --codec.")
+        registry.spec("backbones", name, options_for(config.backbone_args, name))
+    controls = tuple(registry.spec("codecs", name, options_for(config.codec_args, name)) for name in codecs)
+    judge = config.judge_spec()
+    if codecs and not judge:
+        raise FobenchError(
+            "The encode-decode control of codecs needs the reference ASR: leave out --judge none, or --codec."
+        )
     factory, leading = registry.find("systems", config.system)
-    inside = "codec" in registry.option_types(factory, skip=len(leading))
+    takes_codec = "codec" in registry.option_types(factory, skip=len(leading))
     cells = [
         _cell(config, backbone, codec)
         for backbone in backbones or (None,)
-        for codec in (codecs if inside and codecs else (None,))
+        for codec in (codecs if takes_codec and codecs else (None,))
     ]
-    return MatrixPlan(tuple(cells), options)
+    return MatrixPlan(tuple(cells), controls, judge)
 
 
-def begun(cell: MatrixCell, folder: Path) -> Run:
-    """The cell's run: a new one, or the one in `folder` to be completed. Raises `FobenchError` if that was configured otherwise."""
+def begin_or_resume(cell: MatrixCell, folder: Path) -> Run:
+    """The cell's run: a new one, or the one in `folder` resumed. Raises `FobenchError` if that has another configuration."""
     if not (folder / "run.json").exists():
         return Run.begin(cell.config, folder)
-    if not RunFolder(folder).traces_path.exists():  # it never got anywhere
-        shutil.rmtree(folder)
+    if not RunFolder(folder).traces_path.exists():  # no scenario was finished
+        RunFolder(folder).discard()
         return Run.begin(cell.config, folder)
     try:
         return Run.resume(folder, cell.config.to_json())
@@ -110,8 +108,8 @@ def _cell(config: RunConfig, backbone: str | None, codec: str | None) -> MatrixC
     own = replace(
         config,
         backbone=backbone,
-        backbone_args=owned(config.backbone_args, backbone),
+        backbone_args=options_for(config.backbone_args, backbone),
         codec=codec,
-        codec_args=owned(config.codec_args, codec) if codec else {},
+        codec_args=options_for(config.codec_args, codec) if codec else {},
     )
     return MatrixCell(" ".join(filter(None, (backbone, codec))) or config.system, own)

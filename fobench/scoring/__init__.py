@@ -1,1 +1,1 @@
-"""From traces to scores, without any model."""
+"""Scoring: from traces to scores, without any model."""

@@ -1,4 +1,4 @@
-"""Answer matching: whether a reply contains a right answer, and which choice it names."""
+"""Answer matching: whether a reply contains a correct answer, and which choice it selects."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 import string
 from collections.abc import Iterable, Sequence
 
-from fobench.scoring.text_normalization import normalise
+from fobench.scoring.text_normalization import normalize
 
 ARTICLES = ("a ", "an ", "the ")
 
-# A label: bracketed in either case; or a letter that ends a clause; or a capital, which an article cannot be in mid-sentence.
+# A label: a bracketed letter; or a letter that ends a clause; or a capital (in mid-sentence, the article "a" is lower case).
 LABEL = r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[.,;:!?)\]]|$))|([A-Z])(?=\s))"
 BARE_LABEL = re.compile(r"^\W*([A-Za-z])\W*$")
 LEADING_LABEL = re.compile(r"^\s*(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])\s*[).:])(?=\s|$)")
@@ -21,61 +21,61 @@ NAMED_LABEL = re.compile(
 
 
 def contains(reply: str, answers: Iterable[str]) -> bool:
-    """Whether any answer stands in the reply as whole words, both normalised.
+    """Whether the normalized reply contains a normalized answer as whole words.
 
-    The containment match of spoken QA on TriviaQA and Web Questions. As in TriviaQA's own scorer an answer's leading
-    article does not matter. An answer that normalises to nothing never matches.
+    The containment match of spoken QA on TriviaQA and Web Questions. As in TriviaQA's scorer, an answer's leading article
+    is ignored. An answer that is empty after normalization never matches.
     """
-    words = f" {normalise(reply)} "
-    return any(f" {answer} " in words for answer in map(bare, answers) if answer)
+    words = f" {normalize(reply)} "
+    return any(f" {answer} " in words for answer in map(normalize_answer, answers) if answer)
 
 
-def bare(answer: str) -> str:
-    """The normalised answer without its leading article, unless it is nothing but the article."""
-    normal = normalise(answer)
+def normalize_answer(answer: str) -> str:
+    """The normalized answer without its leading article, unless it is only an article."""
+    normal = normalize(answer)
     return next((normal.removeprefix(article) for article in ARTICLES if normal.startswith(article)), normal)
 
 
 def parse_choice(reply: str, choices: Sequence[str]) -> int | None:
-    """The index of the choice that a reply takes, or None where it takes none or more than one (`unparsed`).
+    """The index of the choice that a reply selects; None if it selects none or more than one (`unparsed`).
 
-    In order: the reply is a label ("B", "(b)"); it begins with one ("B. Paris"); it names one ("the answer is C", "option
-    C", "I pick C"); it contains the text of one choice. A label beyond the choices is no label. No guessing.
+    Rules in order: the reply is a label ("B", "(b)"); it begins with one ("B. Paris"); it names one ("the answer is C",
+    "option C", "I pick C"); it contains the text of exactly one choice. A letter beyond the choices is not a label.
     """
-    labelled = _labels(reply, len(choices))
-    if labelled:
-        return labelled.pop() if len(labelled) == 1 else None
-    voiced = [i for i, choice in enumerate(choices) if contains(reply, [choice])]
-    widest = [i for i in voiced if not any(_inside(choices[i], choices[j]) for j in voiced if j != i)]
-    return widest[0] if len(widest) == 1 else None
+    labels = _labels(reply, len(choices))
+    if labels:
+        return labels.pop() if len(labels) == 1 else None
+    contained = [i for i, choice in enumerate(choices) if contains(reply, [choice])]
+    longest = [i for i in contained if not any(_is_part_of(choices[i], choices[j]) for j in contained if j != i)]
+    return longest[0] if len(longest) == 1 else None
 
 
 def right_choices(answers: Sequence[str], choices: Sequence[str]) -> set[int]:
-    """Indices of the accepted choices: those an answer spells out, or else those whose label an answer is."""
-    accepted = {bare(answer) for answer in answers}
-    spelt = {i for i, choice in enumerate(choices) if bare(choice) in accepted}
+    """Indices of the correct choices: those whose text is an answer, else those whose label is an answer."""
+    accepted = {normalize_answer(answer) for answer in answers}
+    by_text = {i for i, choice in enumerate(choices) if normalize_answer(choice) in accepted}
     letters = {answer.strip().upper() for answer in answers}
-    return spelt or {i for i in range(len(choices)) if label(i) in letters}
+    return by_text or {i for i in range(len(choices)) if label(i) in letters}
 
 
 def label(index: int) -> str:
-    """The label of a choice: A for the first. There are 26."""
+    """The label of a choice: A for the first; empty beyond 26."""
     return string.ascii_uppercase[index] if index < len(string.ascii_uppercase) else ""
 
 
 def _labels(reply: str, count: int) -> set[int]:
     for pattern in (BARE_LABEL, LEADING_LABEL):
-        found = _indices(pattern.findall(reply), count)
+        found = _label_indices(pattern.findall(reply), count)
         if found:
             return found
-    cased = reply if reply != reply.upper() else reply.lower()  # all capitals say nothing about a single capital
-    return _indices(NAMED_LABEL.findall(cased), count)
+    cased = reply if reply != reply.upper() else reply.lower()  # in an all-capitals reply, a capital is not a label
+    return _label_indices(NAMED_LABEL.findall(cased), count)
 
 
-def _indices(matches: Iterable[str | tuple[str, ...]], count: int) -> set[int]:
+def _label_indices(matches: Iterable[str | tuple[str, ...]], count: int) -> set[int]:
     letters = ("".join(match).upper() for match in matches)
     return {string.ascii_uppercase.index(letter) for letter in letters} & set(range(count))
 
 
-def _inside(part: str, whole: str) -> bool:
-    return bare(part) != bare(whole) and contains(whole, [part])
+def _is_part_of(part: str, whole: str) -> bool:
+    return normalize_answer(part) != normalize_answer(whole) and contains(whole, [part])

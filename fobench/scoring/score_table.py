@@ -1,4 +1,4 @@
-"""scores.parquet: a row per scenario and metric."""
+"""scores.parquet: a table with a row per scenario and metric."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from fobench.api.results import Results
-from fobench.storage.run_folder import HALVES
+from fobench.atomic_files import atomic_path
+from fobench.storage.run_folder import SURROGATES
 
 TABLE = "scores.parquet"
 
 
 def write_table(results: Results) -> None:
-    """scores.parquet: one row a scenario and metric; `detail` and `tags` are JSON."""
+    """Writes scores.parquet, a row per scenario and metric; `detail` and `tags` are JSON."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -32,11 +33,13 @@ def write_table(results: Results) -> None:
         "reason": pa.array([score.reason for _, score in pairs], pa.string()),
         "detail": pa.array([_compact(score.detail) for _, score in pairs], pa.string()),
     }
-    partial = results.folder / (TABLE + ".part")
-    pq.write_table(pa.table(columns), partial)
-    partial.replace(results.folder / TABLE)
+    with (
+        atomic_path(results.folder / TABLE) as temporary,
+        temporary.open("wb") as file,
+    ):  # Arrow takes no path outside UTF-8
+        pq.write_table(pa.table(columns), file)
 
 
 def _compact(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors=HALVES).decode()
+    return text.encode(errors=SURROGATES).decode()

@@ -1,6 +1,6 @@
-"""Scoring a run: its folder's traces in, scores.json and scores.parquet out. No model, no clock, no chance.
+"""Scoring of a run: from the traces in its folder to scores.json and scores.parquet, deterministic and without a model.
 
-What is scored twice is equal to the byte: values are rounded to 9 decimals, keys are sorted, no time of day is written.
+Equal traces give byte-equal files: values are rounded to 9 decimals, keys are sorted, and no time stamp is written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench.scoring.score_table import write_table
 from fobench.storage.run_folder import RunFolder
 
-VERSION = 1  # of scores.json
+VERSION = 1  # of the format of scores.json
 DECIMALS = 9
 SCORES = "scores.json"
 SCORE_FIELDS = tuple(field.name for field in fields(Score))
@@ -33,24 +33,26 @@ ByTag = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
 def score_run(folder: Path, metrics: Options | None = None) -> Results:
-    """Scores the traces of a run by every registered metric and writes scores.json and scores.parquet, atomically.
+    """The results of all registered metrics on the traces of a run; writes scores.json and scores.parquet atomically.
 
-    `metrics`: options by metric name; metrics that are not named keep their defaults. Raises `FobenchError` for a folder
-    without a run, a broken trace (its line is named), a trace twice or one that the run does not have.
+    `metrics`: options by metric name; others keep their defaults. Raises `FobenchError` for a folder without a run, a broken
+    trace (with its line), a duplicate trace or one that is not in the run.
     """
-    made = make_metrics(metrics or {})
+    instances = make_metrics(metrics or {})
     run = RunFolder(folder).read_run()
     traces = read_traces(folder, run)
-    scores = [[_scored(metric, trace) for metric in made] for trace in traces]
-    by_metric = {metric.name: [row[i] for row in scores] for i, metric in enumerate(made)}
-    totals = [_plain(total) for metric in made for total in _totals(metric, by_metric[metric.name])]
+    scores = [[_score_trace(metric, trace) for metric in instances] for trace in traces]
+    by_metric = {metric.name: [row[i] for row in scores] for i, metric in enumerate(instances)}
+    totals = [_score_to_json(total) for metric in instances for total in _aggregate(metric, by_metric[metric.name])]
     data = {
         "version": VERSION,
-        "metrics": {metric.name: metric.version for metric in made},
+        "metrics": {metric.name: metric.version for metric in instances},
         "totals": totals,
-        "scenarios": {trace.id: [_plain(score) for score in row] for trace, row in zip(traces, scores, strict=True)},
-        "by_tag": _rounded(by_tag(made, traces, by_metric)),
-        **_families(made, traces, by_metric),
+        "scenarios": {
+            trace.id: [_score_to_json(score) for score in row] for trace, row in zip(traces, scores, strict=True)
+        },
+        "by_tag": _to_json(by_tag(instances, traces, by_metric)),
+        **_by_family(instances, traces, by_metric),
         **_incomplete(run, traces),
     }
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -61,25 +63,36 @@ def score_run(folder: Path, metrics: Options | None = None) -> Results:
 
 
 def load_results(folder: Path) -> Results:
-    """The results that `score_run` wrote, read back. Raises `PrerequisiteError` if the folder has yet to be scored."""
+    """The results that `score_run` wrote. Raises `PrerequisiteError` if the folder is not scored yet."""
     run = RunFolder(folder).read_run()
     traces = read_traces(folder, run)
-    again = f"Score it again: fobench score {folder}"
+    data = read_scores(folder)
+    if set(data["scenarios"]) != {trace.id for trace in traces}:
+        raise rescore_error(folder, "is of other traces than the folder holds now")
+    return _results(folder, run, traces, data)
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The content of scores.json. Raises `PrerequisiteError` if there is none, or one of another version."""
     try:
         data = json.loads((folder / SCORES).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PrerequisiteError(f"{folder} has no scores yet. Score it: fobench score {folder}") from error
-    except ValueError as error:
-        raise PrerequisiteError(f"{folder / SCORES} cannot be read ({error}). {again}") from error
-    if data.get("version") != VERSION:
-        raise PrerequisiteError(f"{folder / SCORES} has version {data.get('version')!r}, not {VERSION}. {again}")
-    if set(data["scenarios"]) != {trace.id for trace in traces}:
-        raise PrerequisiteError(f"{folder / SCORES} is of other traces than the folder holds now. {again}")
-    return _results(folder, run, traces, data)
+    except (OSError, ValueError) as error:
+        raise rescore_error(folder, f"cannot be read ({error})") from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != VERSION:
+        raise rescore_error(folder, f"has version {version!r}, not {VERSION}")
+    return dict(data)
+
+
+def rescore_error(folder: Path, why: str) -> PrerequisiteError:
+    """The error for an unusable scores.json: the reason `why`, and the command that writes it again."""
+    return PrerequisiteError(f"{folder / SCORES} {why}. Score it again: fobench score {folder}")
 
 
 def make_metrics(options: Options) -> list[Metric]:
-    """Every registered metric, in order of registration. Raises `FobenchError` for options of one that nobody provides."""
+    """All registered metrics, in order of registration. Raises `FobenchError` for options of an unknown metric."""
     names = [name for name in registry.factories("metrics") if not name.endswith(":")]
     for name in options:
         if name not in names:
@@ -88,38 +101,38 @@ def make_metrics(options: Options) -> list[Metric]:
 
 
 def read_traces(folder: Path, run: Mapping[str, Any]) -> list[Trace]:
-    """The run's finished traces in the order of its suites; scenarios that are yet to be run are absent."""
+    """The run's finished traces in the order of its suites. Raises `FobenchError` for a duplicate or unlisted scenario."""
     position = {name: i for i, name in enumerate(run.get("scenarios", ()))}
-    found: dict[str, Trace] = {}
-    for trace in RunFolder(folder).traces():
-        if trace.id in found:
-            raise FobenchError(
-                f"{folder}: traces.jsonl holds the scenario {trace.id!r} twice. Remove one of its lines."
-            )
+    traces: dict[str, Trace] = {}
+    source = RunFolder(folder)
+    name = source.traces_path.name
+    for trace in source.traces():
+        if trace.id in traces:
+            raise FobenchError(f"{folder}: {name} holds the scenario {trace.id!r} twice. Remove one of its lines.")
         if position and trace.id not in position:
-            raise FobenchError(f"{folder}: traces.jsonl holds the scenario {trace.id!r}, which run.json does not list.")
-        found[trace.id] = trace
-    return sorted(found.values(), key=lambda trace: position.get(trace.id, 0))
+            raise FobenchError(f"{folder}: {name} holds the scenario {trace.id!r}, which run.json does not list.")
+        traces[trace.id] = trace
+    return sorted(traces.values(), key=lambda trace: position.get(trace.id, 0))
 
 
 def by_tag(metrics: Sequence[Metric], traces: Sequence[Trace], scores: Mapping[str, Sequence[Score]]) -> ByTag:
-    """The accuracies of the scenarios of each value of each tag: {tag: {value: {metric: {"value", "n"}}}}."""
+    """The accuracies by value of each tag: {tag: {value: {metric: {"value", "n"}}}}."""
     members: dict[tuple[str, str], list[int]] = {}
     for i, trace in enumerate(traces):
         for tag, value in trace.scenario.tags.items():
             members.setdefault((tag, value), []).append(i)
-    found: ByTag = {}
+    totals: ByTag = {}
     for (tag, value), indices in members.items():
         for metric in (m for m in metrics if m.name.startswith(ACCURACY)):
-            total = _totals(metric, [scores[metric.name][i] for i in indices])[0]
-            found.setdefault(tag, {}).setdefault(value, {})[metric.name] = {"value": total.value, "n": total.n}
-    return found
+            total = _aggregate(metric, [scores[metric.name][i] for i in indices])[0]
+            totals.setdefault(tag, {}).setdefault(value, {})[metric.name] = {"value": total.value, "n": total.n}
+    return totals
 
 
-def _families(
+def _by_family(
     metrics: Sequence[Metric], traces: Sequence[Trace], scores: Mapping[str, Sequence[Score]]
 ) -> dict[str, Any]:
-    """What scores.json says of each family by itself, {family: {metric: {"value", "n", "ci"}}}; nothing of a single one."""
+    """The entry "by_family" of scores.json, {family: {metric: {"value", "n", "ci"}}}; empty for a single family."""
     members: dict[str, list[int]] = {}
     for i, trace in enumerate(traces):
         members.setdefault(trace.scenario.expect.family, []).append(i)
@@ -128,59 +141,59 @@ def _families(
     found: dict[str, dict[str, Any]] = {}
     for family, indices in members.items():
         for metric in (m for m in metrics if m.unit in FAMILY_UNITS):
-            for total in _totals(metric, [scores[metric.name][i] for i in indices]):
+            for total in _aggregate(metric, [scores[metric.name][i] for i in indices]):
                 if total.value is not None:
                     found.setdefault(family, {})[total.metric] = {"value": total.value, "n": total.n, "ci": total.ci}
-    return {"by_family": _rounded(found)}
+    return {"by_family": _to_json(found)}
 
 
 def _incomplete(run: Mapping[str, Any], traces: Sequence[Trace]) -> dict[str, Any]:
-    """What scores.json says of a run that is not complete; nothing of one that is."""
+    """The entry "incomplete" of scores.json; empty for a complete run."""
     planned = len(run.get("scenarios", ()))
     return {"incomplete": {"done": len(traces), "of": planned}} if len(traces) < planned else {}
 
 
-def _scored(metric: Metric, trace: Trace) -> Score:
-    """The metric's score of a trace; a metric that raises has no score there, with the error as the reason."""
+def _score_trace(metric: Metric, trace: Trace) -> Score:
+    """The metric's score of a trace; without a value, and with the error as the reason, if the metric raises."""
     try:
         return metric.score(trace, trace.scenario)
-    except Exception as error:  # a plugin's defect costs its own score of this scenario, and is written down
+    except Exception as error:  # a plugin's error affects only its own score of this scenario
         detail = {"group": trace.scenario.group, "raised": True}
         reason = f"the metric raised {error!r}"
         return Score(metric.name, metric.version, None, metric.unit, 0, metric.better, reason, detail=detail)
 
 
-def _totals(metric: Metric, scores: Sequence[Score]) -> list[Score]:
+def _aggregate(metric: Metric, scores: Sequence[Score]) -> list[Score]:
     try:
         return metric.aggregate(scores)
-    except Exception as error:  # a plugin may fail in any way; the user must learn which
-        raise FobenchError(f"The metric {metric.name!r} cannot add up its scores: {error!r}") from error
+    except Exception as error:  # a plugin may raise anything; the message names the metric
+        raise FobenchError(f"The metric {metric.name!r} cannot aggregate its scores: {error!r}") from error
 
 
 def _results(folder: Path, run: Mapping[str, Any], traces: Sequence[Trace], data: Mapping[str, Any]) -> Results:
-    scores = [[_score(item) for item in data["scenarios"][trace.id]] for trace in traces]
-    totals = [_score(item) for item in data["totals"]]
+    scores = [[_score_from_json(item) for item in data["scenarios"][trace.id]] for trace in traces]
+    totals = [_score_from_json(item) for item in data["totals"]]
     return Results(folder, run, traces, scores, totals, data["by_tag"], data.get("by_family", {}))
 
 
-def _plain(score: Score) -> dict[str, Any]:
-    """The score as JSON data. A value that is no finite number becomes None, with a reason."""
-    data = {name: _rounded(getattr(score, name)) for name in SCORE_FIELDS}
+def _score_to_json(score: Score) -> dict[str, Any]:
+    """The score as JSON data. A value that is not finite becomes None, with a reason."""
+    data = {name: _to_json(getattr(score, name)) for name in SCORE_FIELDS}
     if score.value is not None and data["value"] is None:
         data["reason"] = f"not a finite number: {score.value}"
     return data
 
 
-def _score(data: Mapping[str, Any]) -> Score:
+def _score_from_json(data: Mapping[str, Any]) -> Score:
     return Score(**{**data, "ci": tuple(data["ci"]) if data["ci"] else None})
 
 
-def _rounded(value: Any) -> Any:
-    """`value` as plain JSON data: floats rounded (None if not finite), tuples as lists, keys as text."""
+def _to_json(value: Any) -> Any:
+    """`value` as JSON data: floats rounded (None if not finite), tuples as lists, keys as text."""
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, Iterable):
-        return [_rounded(item) for item in value]
+        return [_to_json(item) for item in value]
     return round(float(value), DECIMALS) if math.isfinite(value) else None

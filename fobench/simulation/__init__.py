@@ -1,1 +1,1 @@
-"""One scenario against one system on a clock: no processes, no files."""
+"""Simulation of one scenario with one system on a clock, without processes or files."""

@@ -1,21 +1,18 @@
-"""Time, three times over.
+"""Clocks: the timeline of a scenario, in integer nanoseconds from its start.
 
-*media*: position in the audio. *compute*: when a computation ends. *playback*: when a listener hears the result. A `Clock`
-advances the run's timeline, in integer nanoseconds from the scenario's start: user audio arrives on it in real-time pace,
-and while the system computes, time passes. `VirtualClock` simulates it, with measured or declared costs; `WallClock` is
-real time. Audio that arrives while the system computes queues up: slow hardware looks slow.
+Three times are distinguished. *media*: position in the audio. *compute*: when a computation ends. *playback*: when the
+listener hears the result. User audio arrives on the timeline at real-time pace, and time passes while the system computes.
+`VirtualClock` simulates the timeline with measured or declared costs; `WallClock` is real time. Audio that arrives while
+the system computes is queued, so that slow hardware shows as latency.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from fobench.api.types import NS_PER_S, Event
 from fobench.simulation.costs import CostTable, media_ns, step_name
-
-if TYPE_CHECKING:
-    pass
 
 
 class Clock(Protocol):
@@ -25,14 +22,14 @@ class Clock(Protocol):
     def now_ns(self) -> int: ...
 
     def wait_until(self, at_ns: int) -> None:
-        """Lets time pass until `at_ns`; returns at once if that is past."""
+        """Advances to `at_ns`; returns at once if that is in the past."""
 
     def spend(self, event: Event | None, measured_ns: int) -> int:
-        """Accounts for a step of work that took `measured_ns`; returns its cost on this clock, in ns."""
+        """Accounts for a step of work that took `measured_ns`; returns the step's cost on this clock in ns."""
 
 
 class VirtualClock:
-    """Discrete-event time: it jumps. Costs are as measured, or those of a `CostTable` (then bit-identical anywhere)."""
+    """Discrete-event time. Costs are measured, or declared by a `CostTable` (then bit-identical on every machine)."""
 
     def __init__(self, costs: CostTable | None = None) -> None:
         self._costs = costs
@@ -52,7 +49,7 @@ class VirtualClock:
 
 
 class WallClock:
-    """Real time, with absolute deadlines: waiting never accumulates drift."""
+    """Real time with absolute deadlines, so that waiting accumulates no drift."""
 
     def __init__(self) -> None:
         self._start_ns = time.perf_counter_ns()

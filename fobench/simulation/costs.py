@@ -1,4 +1,4 @@
-"""Step costs: declared or fitted compute times, and tables of them."""
+"""Latency profiles: tables of declared or fitted compute times by step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from fobench.errors import FobenchError
 if TYPE_CHECKING:
     from fobench.api.trace import Trace
 
-IDLE = "idle"  # the step of a push that found nothing more to do
+IDLE = "idle"  # the step of a push without work
 
 
 def step_name(event: Event | None) -> str:
-    """What a step of work is called in a cost table: its `work` if it names one, else its kind, or `idle`."""
+    """The name of a step of work in a cost table: the event's `work` if set, else its kind; `idle` for no event."""
     return IDLE if event is None else str(event.data.get("work", event.kind))
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a step takes: a fixed time, and a time for each second of audio it makes."""
+    """The cost of a step: a fixed time, and a time per second of generated audio, both in ns."""
 
     fixed_ns: int = 0
     per_media_s_ns: int = 0
@@ -34,7 +34,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Declared costs by step name; an empty table means that every step is free."""
+    """Declared costs by step name; an empty table makes every step free."""
 
     costs: Mapping[str, Cost] = field(default_factory=dict)
 
@@ -57,19 +57,17 @@ class CostTable:
 
     @classmethod
     def load(cls, path: Path) -> CostTable:
-        """The table in a JSON file. Raises `FobenchError` if it is missing or not one."""
+        """The cost table in a JSON file. Raises `FobenchError` if it cannot be read."""
         try:
             data = json.loads(path.read_text())
             return cls({name: Cost(**cost) for name, cost in data["costs"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            message = (
-                f"Cost table {path} cannot be read: {error}. Every measured run writes one: costs.json in its folder."
-            )
+            message = f"Cost table {path} cannot be read: {error}. Every measured run writes costs.json to its folder."
             raise FobenchError(message) from error
 
     @classmethod
     def fit(cls, traces: Iterable[Trace]) -> CostTable:
-        """The table of what was measured: the median of each step, or a rate where a step made audio."""
+        """The table fitted to measured costs: the median of each step, or a rate per second for steps that generate audio."""
         grouped: dict[str, list[tuple[int, int]]] = {}
         for trace in traces:
             for event in trace.events:
@@ -80,7 +78,7 @@ class CostTable:
 
 
 def costs_name(table: CostTable | None) -> str:
-    """What run.json and traces call the costs of a run: `measured`, or `declared:` and the table's digest."""
+    """The name of a run's costs in run.json and traces: `measured`, or `declared:` and the table's digest."""
     return "measured" if table is None else f"declared:{table.digest}"
 
 
@@ -92,7 +90,7 @@ def _fit(measured: list[tuple[int, int]]) -> Cost:
 
 
 def media_ns(event: Event | None) -> int:
-    """The duration of the audio that a step made, in ns; 0 for other steps. Works on live and on recorded events."""
+    """The duration in ns of the audio that a step generated; 0 for other steps. Takes live and recorded events."""
     if event is None or event.kind != EventKind.AUDIO:
         return 0
     return int(event.data["audio"].duration_ns if "audio" in event.data else event.data["duration_ns"])

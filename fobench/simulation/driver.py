@@ -1,4 +1,4 @@
-"""The driver's contract: how the replay asks a system for its next step."""
+"""The driver protocol: the replay's access to a system, one step at a time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Any, Protocol
 
 from fobench.api.types import AudioChunk, Event, Message
 
-Step = tuple[Event | None, int]  # what a step of work reported (None: nothing left to do), and how long it took in ns
-Heard = tuple[int, int]  # (reply, samples of it that were heard)
+Step = tuple[Event | None, int]  # the event of a step of work (None: no work left), and the step's duration in ns
+PlaybackPosition = tuple[int, int]  # (reply number, samples of it that were played)
 
 
 class SystemDriver(Protocol):
-    """What the runner needs of a system: `Driver` here, or the same in another process."""
+    """The replay's interface to a system, implemented in this process or by a child process.
+
+    `rates`: (input Hz, output Hz, samples per chunk). `push` takes a chunk and the playback position in; with `more`, another
+    chunk has arrived already and no work is done. `step` does one unit of work; `answer` is the text route.
+    Raises SystemFailure where the system fails.
+    """
 
     def rates(self) -> tuple[int, int, int]: ...
 
@@ -20,7 +25,7 @@ class SystemDriver(Protocol):
 
     def open(self, seed: int) -> None: ...
 
-    def push(self, chunk: AudioChunk, heard: Heard | None, more: bool = False) -> Step: ...
+    def push(self, chunk: AudioChunk, heard: PlaybackPosition | None, more: bool = False) -> Step: ...
 
     def step(self) -> Step: ...
 

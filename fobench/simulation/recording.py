@@ -1,4 +1,4 @@
-"""What a scenario sounded like: the user and the system as a stereo recording, and the reply's audio."""
+"""The recording of a scenario: user and system as stereo audio, and the audio of the reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A replayed scenario: its trace, both channels as heard, and the time that the system really took."""
+    """A replayed scenario: its trace, both channels as played, and the measured compute time of the system in ns."""
 
     trace: Trace
     user: AudioChunk
@@ -22,7 +22,7 @@ class Recording:
 
 
 def reply_audio(recording: Recording) -> AudioChunk:
-    """What was heard of the reply to the question (silence kept inside, 200 ms around), or nothing if there was none."""
+    """The played audio of the reply to the question with 200 ms around it; empty without a reply."""
     reply = recording.trace.answer
     system = recording.system
     if reply is None or reply.audible_start_ns is None or reply.audible_end_ns is None:
@@ -34,7 +34,7 @@ def reply_audio(recording: Recording) -> AudioChunk:
 
 
 def stereo(recording: Recording) -> Samples:
-    """[T, 2] at the system's output rate: left the user, right the system as heard."""
+    """Stereo audio [T, 2] at the system's output rate: left the user, right the system as played."""
     left = audio.resample(recording.user, recording.system.rate_hz).samples
     right = recording.system.samples
     both = np.zeros((max(len(left), len(right)), 2), dtype=np.float32)

@@ -1,8 +1,8 @@
-"""The runner: replays one scenario to a system on a clock and records what happened.
+"""The replay: runs one scenario with a system on a clock and records the trace.
 
-User audio arrives chunk by chunk in real-time pace. Between arrivals the system works, one step at a time; a step that ends
-after more chunks have arrived is the last before all of them are handed over. What the system says goes into the playback
-buffer when its computation ends, and the simulated user hears it from there.
+User audio arrives in chunks at real-time pace. Between arrivals the system works one step at a time; after a step, all
+chunks that have arrived meanwhile are pushed. Generated audio enters the playback buffer when its computation ends, and
+the simulated user hears it from there.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fobench.simulation.playback import PlaybackBuffer
 from fobench.simulation.recording import Recording
 from fobench.simulation.simulated_user import STALL_NS, SimulatedUser
 
-TAIL_NS = NS_PER_S  # recorded after everything has fallen silent
-OVERTIME_NS = 45 * NS_PER_S  # from the user's last word: a system that never ends is stopped here
-AWAITED = (*ASKING_ROLES, "stop")  # after these it is watched what the system says: an answer, or wrongly one
+TAIL_NS = NS_PER_S  # recorded after the end of all speech
+OVERTIME_NS = 45 * NS_PER_S  # after the user's last turn: limit for a system that never stops
+REPLY_AWAITED = (*ASKING_ROLES, "stop")  # roles of turns after which a reply is awaited
 FINISH_STEPS = 10_000  # bound on the steps of `finish`
 INPUT_KINDS = (EventKind.SPEECH_START, EventKind.SPEECH_END, EventKind.TRANSCRIPT, EventKind.DECISION, EventKind.STATE)
 
@@ -41,34 +41,34 @@ class Replay:
     playback: PlaybackBuffer
     events: list[Event] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
+    ended_replies: set[int] = field(default_factory=set)
     compute: dict[str, int] = field(
         default_factory=lambda: {"input_ns": 0, "output_ns": 0, "idle_ns": 0, "idle_steps": 0}
     )
     system_ns: int = 0
     generated: dict[int, int] = field(default_factory=dict)
-    speaks: int = 0
-    position: int = 0  # samples of user audio handed over
+    speak_decisions: int = 0
+    position: int = 0  # samples of user audio pushed so far
 
     def run(self, chunk: int, until_audio: bool = False) -> None:
-        """Pushes chunks of `chunk` samples until the conversation is over (or, for a warm-up, sounds)."""
-        while not self._over() and not (until_audio and self.generated):
+        """Pushes chunks of `chunk` samples until the conversation is over (`until_audio`: until the first audio, for a warm-up)."""
+        while not self._is_over() and not (until_audio and self.generated):
             self.clock.wait_until(self._arrival_ns(chunk))
             now = self.clock.now_ns
-            while self._arrival_ns(2 * chunk) <= now:  # all that have arrived are heard before the next step of work
+            while self._arrival_ns(2 * chunk) <= now:  # all chunks that have arrived are pushed before the next step
                 self._account(self._push(chunk, more=True))
             self._work(self._push(chunk), chunk)
         self._finish()
 
     def _arrival_ns(self, samples: int) -> int:
-        """When the last of the next so many samples arrives."""
+        """The arrival time of the last of the next `samples` samples, in ns."""
         return samples_to_ns(self.position + samples, self.user.rate_hz)
 
     def _push(self, chunk: int, more: bool = False) -> Step:
         samples = self.user.read(self.position, chunk, self.playback)
-        arrived = AudioChunk(samples, self.user.rate_hz, self.position)
+        audio_chunk = AudioChunk(samples, self.user.rate_hz, self.position)
         self.position += chunk
-        return self.driver.push(arrived, self.playback.heard(self.clock.now_ns), more)
+        return self.driver.push(audio_chunk, self.playback.position(self.clock.now_ns), more)
 
     def _work(self, step: Step, chunk: int) -> None:
         while self._account(step) and self.clock.now_ns < self._arrival_ns(chunk):
@@ -82,7 +82,7 @@ class Replay:
             step = self.driver.step()
 
     def _account(self, step: Step) -> bool:
-        """Books a step's cost and records what it reported; False if there was nothing left to do."""
+        """Accounts for a step's cost and records its event; returns False if there was no work left."""
         event, measured = step
         self._check(event)
         self.system_ns += measured
@@ -97,37 +97,37 @@ class Replay:
 
     def _record(self, event: Event, cost_ns: int) -> None:
         now = self.clock.now_ns
-        data, media, played = dict(event.data), event.media_ns, None
+        data, media, playback_ns = dict(event.data), event.media_ns, None
         if event.kind == EventKind.DECISION:
             self._decide(str(data.get("action")), now)
         elif event.kind in (EventKind.TOKEN, EventKind.AUDIO, EventKind.REPLY_END):
-            reply = data["reply"] = int(data.get("reply", max(0, self.speaks - 1)))
+            reply = data["reply"] = int(data.get("reply", max(0, self.speak_decisions - 1)))
             if event.kind == EventKind.AUDIO:
                 samples = np.clip(data.pop("audio").samples, -1.0, 1.0).astype(np.float32, copy=False)
                 media = samples_to_ns(self.generated.get(reply, 0), self.playback.rate_hz)
                 self.generated[reply] = self.generated.get(reply, 0) + len(samples)
-                played = self.playback.add(reply, samples, now)
+                playback_ns = self.playback.add(reply, samples, now)
                 data["duration_ns"] = samples_to_ns(len(samples), self.playback.rate_hz)
             elif event.kind == EventKind.TOKEN:
                 self.texts[reply] = self.texts.get(reply, "") + str(data.get("text", ""))
             else:
-                self.ended.add(reply)
+                self.ended_replies.add(reply)
                 self.playback.complete(reply)
         if media is None:
             media = samples_to_ns(self.position, self.user.rate_hz)
-        self.events.append(Event(event.kind, data, media, now, played, cost_ns))
+        self.events.append(Event(event.kind, data, media, now, playback_ns, cost_ns))
 
     def _decide(self, action: str, now: int) -> None:
         if action == Action.SPEAK:
-            self.speaks += 1
+            self.speak_decisions += 1
         elif action == Action.YIELD:
             self.playback.flush(now)
-            self.ended.update(self.generated, self.texts)
+            self.ended_replies.update(self.generated, self.texts)
             for reply in self.generated:
                 self.playback.complete(reply)
 
     def _check(self, event: Event | None) -> None:
-        """Raises `SystemFailure` (bad_audio, bad_event) for what no loudspeaker could play and no trace could hold."""
+        """Raises `SystemFailure` (bad_audio, bad_event) for an event that cannot be played or recorded."""
         if event is not None and not isinstance(event, Event):
             raise SystemFailure("bad_event", f"push must yield fobench.api.types.Event, not {type(event).__name__}")
         if event is None or event.kind != EventKind.AUDIO:
@@ -141,35 +141,35 @@ class Replay:
         if not np.isfinite(chunk.samples).all():
             raise SystemFailure("bad_audio", "audio with values that are not finite (NaN or infinite)")
 
-    def _over(self) -> bool:
-        """Whether nothing more will happen: all said, all heard, or patience at an end."""
+    def _is_over(self) -> bool:
+        """Whether the conversation is over: all turns and replies have ended, or the patience is exceeded."""
         now = samples_to_ns(self.position, self.user.rate_hz)
         if not self.position or now < self.user.end_ns:
             return False
-        if (due := self.user.due_ns) is not None and now <= due:  # a turn that comes whatever the system does
+        if (due := self.user.due_ns) is not None and now <= due:  # a turn that is due independent of the system
             return False
         if now > self.user.end_ns + OVERTIME_NS:
             return True
         silent_ns = now - max(self.playback.end_ns, self.user.end_ns)
-        if self.user.waiting or not self._answered():  # an anchor may still fire, a reply may still come
+        if self.user.has_pending_turns or not self._has_reply():  # an anchor may still fire, a reply may still begin
             return silent_ns > self.scenario.patience_ns
-        complete = self.ended >= set(self.generated) | set(self.texts)
+        complete = self.ended_replies >= set(self.generated) | set(self.texts)
         return silent_ns > (TAIL_NS if complete else STALL_NS)
 
-    def _answered(self) -> bool:
-        """Whether a reply has begun to play since the user last asked or stopped one, or at all where there was neither.
+    def _has_reply(self) -> bool:
+        """Whether a reply has begun to play since the last awaited turn (any reply, if there is no such turn).
 
-        A reply that the system stopped is no answer: it may go on with it, or make another.
+        A reply that the system stopped does not count: the system may resume it or begin another one.
         """
-        if self.playback.silenced:
+        if self.playback.was_stopped:
             return False
         turns = self.scenario.turns
-        awaited = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in AWAITED]
+        awaited = [u.start_ns for u in self.user.utterances() if turns[u.turn].role in REPLY_AWAITED]
         return self.playback.last_start_ns >= (awaited[-1] if awaited else 0)
 
 
 def _path(event: Event | None) -> str:
-    """Which path a step's cost belongs to: input (listening, understanding, deciding) or output; an event may say so."""
+    """The path of a step's cost: input (VAD, ASR, turn-taking) or output; an event's data may set it."""
     if event is None:
         return "input"
     return "input" if event.kind in INPUT_KINDS or event.data.get("path") == "input" else "output"
@@ -186,7 +186,7 @@ def replay(
     echo: Echo | None = None,
     until_audio: bool = False,
 ) -> Recording:
-    """Replays `scenario` to the system behind `driver`; a `SystemFailure` ends it and is part of the trace."""
+    """The recording of `scenario` replayed to the system of `driver`; a `SystemFailure` ends it and is part of the trace."""
     input_rate, output_rate, chunk = driver.rates()
     user, playback = SimulatedUser(scenario, input_rate, echo), PlaybackBuffer(output_rate, playback_delay_ns)
     state = Replay(scenario, driver, clock, user, playback)
@@ -197,8 +197,8 @@ def replay(
         driver.close()
     except SystemFailure as error:
         failure = Failure(error.kind, str(error))
-    said = state.user.said()
-    duration_ns = max(said.duration_ns, TAIL_NS)
+    user_audio = state.user.audio_so_far()
+    duration_ns = max(user_audio.duration_ns, TAIL_NS)
     trace = Trace(
         scenario=scenario,
         clock=clock_name,
@@ -210,5 +210,5 @@ def replay(
         compute=dict(state.compute),
         failure=failure,
     )
-    heard = state.playback.render(0, duration_ns * output_rate // NS_PER_S)
-    return Recording(trace, said, AudioChunk(heard, output_rate), state.system_ns)
+    system_audio = state.playback.render(0, duration_ns * output_rate // NS_PER_S)
+    return Recording(trace, user_audio, AudioChunk(system_audio, output_rate), state.system_ns)

@@ -1,7 +1,7 @@
-"""The simulated user: speaks the scenario's turns, some of them in reaction to what it hears of the system.
+"""The simulated user: plays the scenario's turns, some of them in reaction to the system's playback.
 
-It is causal: what it says in a frame depends on playback up to the frame's beginning only, but for turns that are anchored to
-a reply's closing: these know the end of a reply that is made and waits to be played, as a listener foresees it.
+The user is causal: a frame depends on playback up to the frame's beginning only. The exception are turns anchored to the
+closing of a reply, which know the end of a reply that is generated but not yet played, as listeners predict turn ends.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fobench.errors import FobenchError
 from fobench.simulation.echo import Echo
 from fobench.simulation.playback import PlaybackBuffer
 
-TURN_LIMIT = 64  # turns in one scenario
-STALL_NS = 4 * NS_PER_S  # silence after which a reply that was never said to end counts as ended
+TURN_LIMIT = 64  # turns per scenario
+STALL_NS = 4 * NS_PER_S  # silence after which a reply without a reply_end counts as ended
 
 
 @dataclass(slots=True)
 class ScheduledTurn:
-    """A turn's audio at the system's input rate, its speech bounds inside, and the sample at which it begins to play."""
+    """A turn's audio at the system's input rate, its speech bounds in ns, and the sample at which it begins to play."""
 
     turn: Turn
     chunk: AudioChunk
@@ -40,11 +40,14 @@ class ScheduledTurn:
         return Utterance(index, begin_ns + self.bounds_ns[0], begin_ns + self.bounds_ns[1])
 
 
-def line(turn: Turn, rate_hz: int) -> ScheduledTurn:
-    """The turn's audio, loaded and measured. Raises `FobenchError` for bad audio or bounds outside of it."""
+def schedule(turn: Turn, rate_hz: int) -> ScheduledTurn:
+    """The turn with its audio and speech bounds. Raises `FobenchError` for bad audio or bounds outside of it."""
     chunk = audio.load(turn.audio)
-    found = audio.speech_bounds(chunk)
-    bounds = (found[0] if turn.start_ns is None else turn.start_ns, found[1] if turn.end_ns is None else turn.end_ns)
+    detected = audio.speech_bounds(chunk)
+    bounds = (
+        detected[0] if turn.start_ns is None else turn.start_ns,
+        detected[1] if turn.end_ns is None else turn.end_ns,
+    )
     if not 0 <= bounds[0] < bounds[1] <= chunk.duration_ns + 1:
         raise FobenchError(
             f"Audio {turn.audio}: speech from {bounds[0]} to {bounds[1]} ns does not lie within its {chunk.duration_ns} ns."
@@ -53,48 +56,53 @@ def line(turn: Turn, rate_hz: int) -> ScheduledTurn:
 
 
 class SimulatedUser:
-    """Plays a scenario at `rate_hz`. `read` gives the audio of consecutive frames, as a microphone near the user hears it."""
+    """The user of a scenario at `rate_hz`. `read` returns consecutive frames of the user's microphone channel.
+
+    Raises `FobenchError` for a scenario of more than `TURN_LIMIT` turns.
+    """
 
     def __init__(self, scenario: Scenario, rate_hz: int, echo: Echo | None = None) -> None:
         if len(scenario.turns) > TURN_LIMIT:
             raise FobenchError(f"Scenario {scenario.id} has {len(scenario.turns)} turns; the limit is {TURN_LIMIT}.")
         self.rate_hz, self._echo = rate_hz, echo
-        self.lines = [line(turn, rate_hz) for turn in scenario.turns]
-        self._said: list[Samples] = []
+        self.turns = [schedule(turn, rate_hz) for turn in scenario.turns]
+        self._frames: list[Samples] = []
 
     def read(self, start: int, count: int, playback: PlaybackBuffer) -> Samples:
-        """Samples [start, start + count) of the user's channel; turns whose anchor has fired by `start` begin."""
+        """Samples [start, start + count) of the user's channel: float32 [count]. Turns whose anchor has fired begin."""
         frame = np.zeros(count, dtype=np.float32)
         self._begin_turns(start, start + count, playback)
-        for spoken in self.lines:
-            if spoken.start is None or spoken.end is None:
+        for scheduled in self.turns:
+            if scheduled.start is None or scheduled.end is None:
                 break
-            first, last = max(spoken.start, start), min(spoken.end, start + count)
+            first, last = max(scheduled.start, start), min(scheduled.end, start + count)
             if first < last:
-                frame[first - start : last - start] += spoken.chunk.samples[first - spoken.start : last - spoken.start]
+                frame[first - start : last - start] += scheduled.chunk.samples[
+                    first - scheduled.start : last - scheduled.start
+                ]
         if self._echo is not None:
-            frame += self._echo.of(playback, start, count, self.rate_hz)
+            frame += self._echo.render(playback, start, count, self.rate_hz)
         np.clip(frame, -1.0, 1.0, out=frame)
-        self._said.append(frame)
+        self._frames.append(frame)
         return frame
 
     @property
-    def waiting(self) -> bool:
-        """Whether a turn has not begun yet."""
-        return any(spoken.start is None for spoken in self.lines)
+    def has_pending_turns(self) -> bool:
+        """Whether some turn has not begun yet."""
+        return any(scheduled.start is None for scheduled in self.turns)
 
     @property
     def end_ns(self) -> int:
-        """When the last turn that has begun ends (0 if none has)."""
-        return max((samples_to_ns(s.end, self.rate_hz) for s in self.lines if s.end is not None), default=0)
+        """The end of the last turn that has begun, in ns; 0 if none has."""
+        return max((samples_to_ns(s.end, self.rate_hz) for s in self.turns if s.end is not None), default=0)
 
     @property
     def due_ns(self) -> int | None:
-        """When the next turn begins, if that is settled whatever the system does; None if it is not, or nothing is to come."""
-        index = next((i for i, spoken in enumerate(self.lines) if spoken.start is None), None)
+        """The start of the next turn in ns if it does not depend on the system; else, or without a next turn, None."""
+        index = next((i for i, scheduled in enumerate(self.turns) if scheduled.start is None), None)
         if index is None:
             return None
-        anchor, before = self.lines[index].turn.anchor, self.lines[index - 1].end if index else 0
+        anchor, before = self.turns[index].turn.anchor, self.turns[index - 1].end if index else 0
         if anchor.event == "start":
             return anchor.delay_ns
         if before is None:
@@ -102,27 +110,27 @@ class SimulatedUser:
         after = anchor.delay_ns if anchor.event == "turn_end" else anchor.or_after_ns
         return None if after is None else samples_to_ns(before, self.rate_hz) + after
 
-    def said(self) -> AudioChunk:
-        """The user's whole channel so far."""
-        return AudioChunk(np.concatenate([np.zeros(0, np.float32), *self._said]), self.rate_hz)
+    def audio_so_far(self) -> AudioChunk:
+        """The user's complete channel so far."""
+        return AudioChunk(np.concatenate([np.zeros(0, np.float32), *self._frames]), self.rate_hz)
 
     def utterances(self) -> tuple[Utterance, ...]:
-        return tuple(s.utterance(i) for i, s in enumerate(self.lines) if s.start is not None)
+        return tuple(s.utterance(i) for i, s in enumerate(self.turns) if s.start is not None)
 
     def _begin_turns(self, now: int, frame_end: int, playback: PlaybackBuffer) -> None:
-        for index, spoken in enumerate(self.lines):
-            if spoken.start is not None:
+        for index, scheduled in enumerate(self.turns):
+            if scheduled.start is not None:
                 continue
             due = self._due(index, now, playback)
             if due is None or due >= frame_end:
                 return
-            spoken.start = max(due, now)
+            scheduled.start = max(due, now)
 
     def _due(self, index: int, now: int, playback: PlaybackBuffer) -> int | None:
-        """The sample at which turn `index` is to begin, as far as can be known at sample `now`, or None."""
-        anchor = self.lines[index].turn.anchor
+        """The sample at which turn `index` begins, if it is known at sample `now`, else None."""
+        anchor = self.turns[index].turn.anchor
         delay = ns_to_samples(anchor.delay_ns, self.rate_hz)
-        previous = self.lines[index - 1] if index else None
+        previous = self.turns[index - 1] if index else None
         if anchor.event == "start":
             return delay
         if previous is None or previous.start is None or previous.end is None:
@@ -131,7 +139,7 @@ class SimulatedUser:
             return previous.end + delay
         since = previous.end
         if anchor.event == "reply_end" and previous.turn.role not in ASKING_ROLES:
-            since = previous.start  # a reply that goes on under it counts, too
+            since = previous.start  # a reply that continues during the turn also counts
         heard = playback.audible_ns(samples_to_ns(since, self.rate_hz), samples_to_ns(now, self.rate_hz))
         if heard is None:
             return (

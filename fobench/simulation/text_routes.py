@@ -1,4 +1,4 @@
-"""The text routes: the same questions put to the system in writing (t2t) and as transcripts (a2t2t)."""
+"""Text routes: the scenario's questions as reference text (t2t) and as the system's own transcripts (a2t2t)."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from fobench.simulation.driver import SystemDriver
 
 
 def text_routes(trace: Trace, driver: SystemDriver) -> Mapping[str, str | None]:
-    """The same question by text: t2t from the reference texts, a2t2t from the system's own transcripts.
+    """The answer by each text route: t2t from the reference texts, a2t2t from the system's own transcripts.
 
-    The user's earlier questions come before it, as far as they are texts, each with the system's answer by the same route.
-    None where there is no text to ask, or the system has no text route.
+    The history holds the user's earlier questions that have a text, each with the system's answer by the same route.
+    The value is None if the question has no text or the system has no text route.
     """
-    scenario, heard = trace.scenario, trace.transcripts()
-    written = [turn.text for turn in scenario.turns if turn.role in ASKING_ROLES]
-    lines = {
-        "t2t": written if written and written[-1] is not None else None,
-        "a2t2t": heard if any(heard) else None,
+    scenario, transcripts = trace.scenario, trace.transcripts()
+    references = [turn.text for turn in scenario.turns if turn.role in ASKING_ROLES]
+    questions = {
+        "t2t": references if references and references[-1] is not None else None,
+        "a2t2t": transcripts if any(transcripts) else None,
     }
     known: dict[tuple[str, ...], str | None] = {}
     return {
-        route: None if said is None else _asked(said, driver, scenario.seed, known) for route, said in lines.items()
+        route: None if texts is None else _answer(texts, driver, scenario.seed, known)
+        for route, texts in questions.items()
     }
 
 
-def _asked(
-    lines: Sequence[str | None], driver: SystemDriver, seed: int, known: dict[tuple[str, ...], str | None]
+def _answer(
+    questions: Sequence[str | None], driver: SystemDriver, seed: int, known: dict[tuple[str, ...], str | None]
 ) -> str | None:
-    """The answer to the last line, after those to the earlier ones that are texts. `known`: answers by all lines before them."""
+    """The answer to the last question, after the earlier ones. `known`: answers by the tuple of all questions up to them."""
     history: list[Message] = []
-    said: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     answer: str | None = ""
-    for line in (*filter(None, lines[:-1]), lines[-1] or ""):
-        said = (*said, line)
-        history.append({"role": "user", "content": line})
-        if said not in known:
-            known[said] = driver.answer(list(history), seed)
-        if (answer := known[said]) is None:
+    for question in (*filter(None, questions[:-1]), questions[-1] or ""):
+        asked = (*asked, question)
+        history.append({"role": "user", "content": question})
+        if asked not in known:
+            known[asked] = driver.answer(list(history), seed)
+        if (answer := known[asked]) is None:
             return None
         history.append({"role": "assistant", "content": answer})
     return answer

@@ -29,7 +29,7 @@ from fobench.statistics.bootstrap import (
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """p50, p90 and p99 (linear between order statistics); None where n is too small to show them."""
+    """p50, p90 and p99 (linear interpolation of order statistics); None if n is below `P90_MIN_N` or `P99_MIN_N`."""
 
     n: int
     p50: float
@@ -47,7 +47,7 @@ def percentiles(
     seed: int = SEED,
     resamples: int = RESAMPLES,
 ) -> Percentiles:
-    """The percentiles of at least one value, with bootstrap intervals of p50 and p90."""
+    """The percentiles of `values` [n], with bootstrap intervals of p50 and p90. Raises FobenchError for no values."""
     array = np.asarray(values, dtype=float)
     n = len(array)
     if not n:
@@ -58,40 +58,44 @@ def percentiles(
     if parts.count > 1:
         estimates = resampled_percentiles(array, (0.5, 0.9), parts, seed, resamples)
         cis = [percentile_interval(column, confidence, resamples) for column in estimates.T]
-    shown = n >= P90_MIN_N
+    has_p90 = n >= P90_MIN_N
     return Percentiles(
-        n, p50, cis[0], p90 if shown else None, cis[1] if shown else None, p99 if n >= P99_MIN_N else None
+        n, p50, cis[0], p90 if has_p90 else None, cis[1] if has_p90 else None, p99 if n >= P99_MIN_N else None
     )
 
 
 def resampled_percentiles(
     values: Floats, shares: Sequence[float], parts: Blocks, seed: int = SEED, resamples: int = RESAMPLES
 ) -> Floats:
-    """[resamples, shares]: each share's percentile in each resample, from the counts of draws, without sorting again."""
+    """The percentiles [resamples, shares] of each resample, computed from the counts of draws without sorting again."""
     order = np.argsort(values, kind="stable")
     ranked, codes = values[order], parts.codes[order]
-    found = []
+    estimates = []
     for drawn in draws(parts.count, seed, resamples):
         rows = max(1, CHUNK_CELLS // len(values))
         for start in range(0, len(drawn), rows):
-            found.append(_at_shares(ranked, np.take(drawn[start : start + rows], codes, axis=1), shares))
-    return np.concatenate(found)
+            estimates.append(
+                _percentiles_of_counts(ranked, np.take(drawn[start : start + rows], codes, axis=1), shares)
+            )
+    return np.concatenate(estimates)
 
 
-def _at_shares(ranked: Floats, counts: Counts, shares: Sequence[float]) -> Floats:
-    """[r, shares]: each share's percentile of `ranked` [n], of which each resample holds `counts` [r, n]."""
-    through = np.cumsum(counts, axis=1, dtype=np.int64)  # [r, n]: items up to each
-    last = through[:, -1].copy()
-    offset = np.arange(len(through)) * (int(last.max()) + 1)
-    through += offset[:, None]  # rows are laid end to end, so that one search serves all
+def _percentiles_of_counts(ranked: Floats, counts: Counts, shares: Sequence[float]) -> Floats:
+    """The percentiles [r, shares] of `ranked` [n] values that occur `counts` [r, n] times in each resample."""
+    cumulative = np.cumsum(counts, axis=1, dtype=np.int64)  # [r, n]: cumulative counts
+    last = cumulative[:, -1].copy()
+    offset = np.arange(len(cumulative)) * (int(last.max()) + 1)
+    cumulative += offset[:, None]  # rows are concatenated for a single search
     at = (last - 1) * np.asarray(shares)[:, None]  # [shares, r]: fractional rank
-    low, high = (ranked[_places(through, ranks.astype(np.int64) + offset)] for ranks in (np.floor(at), np.ceil(at)))
-    found: Floats = (low + (high - low) * (at - np.floor(at))).T
-    return found
+    low, high = (
+        ranked[_rank_columns(cumulative, ranks.astype(np.int64) + offset)] for ranks in (np.floor(at), np.ceil(at))
+    )
+    estimates: Floats = (low + (high - low) * (at - np.floor(at))).T
+    return estimates
 
 
-def _places(through: Ints, ranks: Ints) -> Ints:
-    """The column in which each row's count reaches a rank [shares, r] of its own."""
-    rows, n = through.shape
-    places: Ints = np.searchsorted(through.ravel(), ranks, side="right") - np.arange(rows) * n
-    return places
+def _rank_columns(cumulative: Ints, ranks: Ints) -> Ints:
+    """The column [shares, r] at which the cumulative count of each row exceeds its rank."""
+    rows, n = cumulative.shape
+    columns: Ints = np.searchsorted(cumulative.ravel(), ranks, side="right") - np.arange(rows) * n
+    return columns

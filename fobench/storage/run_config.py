@@ -1,20 +1,21 @@
-"""What a run is asked to do: one frozen value, saved in run.json and able to start the same run again."""
+"""The configuration of a run, saved in run.json; it can repeat the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
-from fobench.api import registry
+from fobench.api import registry, typed
+from fobench.api.option_strings import check_owners, options_for
+from fobench.api.registry import ComponentSpec
 from fobench.api.types import NS_PER_MS
-from fobench.errors import FobenchError, unknown
+from fobench.errors import FobenchError
 from fobench.simulation.costs import CostTable
 from fobench.simulation.echo import DEFAULT_DELAY_MS, Echo
 
-FLAGS = {  # options whose flag is not their name
+FLAGS = {  # flags that differ from the option's name
     "suites": "--suite",
     "sample_ids": "--sample-id",
     "time_limit_s": "--time-limit",
@@ -22,8 +23,9 @@ FLAGS = {  # options whose flag is not their name
     "echo_db": "--echo",
     "echo_delay_ms": "--echo-delay",
 }
+NO_JUDGE = "none"  # no reference ASR: scores that need it are None with a reason
 DEFAULT_BACKBONE = "smollm2-135m"
-FREE = ("workers",)  # options that may change when a run is resumed: they change no result
+CHANGEABLE = ("workers",)  # options that may change on resume: they do not affect results
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class RunConfig:
     suite_args: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None  # scenarios of each suite
     sample_ids: tuple[str, ...] = ()
-    judge: str = "whisper"  # or "none"
+    judge: str = "whisper"  # or NO_JUDGE
     judge_args: Mapping[str, Any] = field(default_factory=dict)
-    margin: float = 3.0  # points of accuracy, for the non-inferiority verdict
+    margin: float = 3.0  # percentage points of accuracy, for the non-inferiority test
     clock: Literal["virtual", "wall"] = "virtual"
     costs: str = "measured"  # or "declared" (every step free), or "declared:FILE"
     device: str | None = None
@@ -51,8 +53,8 @@ class RunConfig:
     seed: int = 0
     workers: int = 1
     time_limit_s: float = 120.0  # of one step of the system
-    playback_delay_ms: int = 0  # the listener's own audio buffer
-    echo_db: float | None = None  # what leaks of the playback into the user's channel, dB; None: nothing
+    playback_delay_ms: int = 0  # length of the listener's playback buffer
+    echo_db: float | None = None  # level of the playback's echo in the user's channel, dB; None: no echo
     echo_delay_ms: int = DEFAULT_DELAY_MS
     text_routes: bool = True
 
@@ -68,20 +70,23 @@ class RunConfig:
         tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids") if key in data}
         return cls(**{**data, **tuples})
 
-    def resumed(self, given: Mapping[str, Any]) -> RunConfig:
-        """This configuration with the options that are given anew. Raises `FobenchError` for those that would change results."""
-        changed = [key for key, value in given.items() if key not in FREE and value != getattr(self, key)]
+    def with_changes(self, options: Mapping[str, Any]) -> RunConfig:
+        """This configuration with changed options. Raises `FobenchError` for options that affect results."""
+        changed = [key for key, value in options.items() if key not in CHANGEABLE and value != getattr(self, key)]
         if changed:
-            told = ", ".join(f"{flag(key)} (there {getattr(self, key)!r}, given {given[key]!r})" for key in changed)
-            free = ", ".join(map(flag, FREE))
+            listed = ", ".join(f"{flag(key)} (there {getattr(self, key)!r}, given {options[key]!r})" for key in changed)
+            changeable = ", ".join(map(flag, CHANGEABLE))
             raise FobenchError(
-                f"A resumed run goes on as it began, so these cannot change: {told}. Leave them out, or begin another run "
-                f"(what may change: {free})."
+                f"A resumed run keeps its configuration, so these options cannot change: {listed}. Leave them out, or begin another run "
+                f"(what may change: {changeable})."
             )
-        return replace(self, **{key: given[key] for key in FREE if key in given})
+        return replace(self, **{key: options[key] for key in CHANGEABLE if key in options})
 
-    def system_options(self) -> dict[str, Any]:
-        """The factory's options: `system_args`, and the choices that have options of their own, where it takes them."""
+    def system_spec(self) -> ComponentSpec:
+        """The system with `system_args` and the options backbone, checkpoint, codec, device and dtype.
+
+        Raises `FobenchError` for one that its factory does not take.
+        """
         factory, leading = registry.find("systems", self.system)
         taken = registry.option_types(factory, skip=len(leading))
         options = dict(self.system_args)
@@ -93,25 +98,21 @@ class RunConfig:
                     f"System {self.system!r} takes no {flag(key)}. Its options: {', '.join(taken) or 'none'}."
                 )
             options[key] = value
-        return registry.checked("systems", self.system, options)
+        return registry.spec("systems", self.system, options)
 
-    def suite_options(self, suite: str) -> dict[str, Any]:
-        """Those of `suite_args` that are for this suite: `key`, for all of them, or `SUITE:key`, by its name or its family's.
+    def suite_specs(self) -> tuple[ComponentSpec, ...]:
+        """The distinct suites, each with its part of `suite_args`."""
+        check_owners("suite", "--suite-args", self.suite_args, self.suites)
+        return tuple(
+            registry.spec("suites", name, options_for(self.suite_args, name)) for name in dict.fromkeys(self.suites)
+        )
 
-        Raises `FobenchError` for a name that is none of the run's suites.
-        """
-        options: dict[str, Any] = {}
-        narrower_last = sorted(self.suite_args.items(), key=lambda item: item[0].count(":"))
-        for named, value in narrower_last:
-            owner, _, key = named.rpartition(":")
-            if not any(_belongs(name, owner) for name in self.suites):
-                raise unknown("suite in --suite-args", owner, self.suites)
-            if _belongs(suite, owner):
-                options[key] = value
-        return options
+    def judge_spec(self) -> ComponentSpec | None:
+        """The reference ASR; None without one."""
+        return None if self.judge == NO_JUDGE else registry.spec("recognizers", self.judge, self.judge_args)
 
     def echo(self) -> Echo | None:
-        """What leaks of the playback. Raises `FobenchError` for what no room does."""
+        """The echo of the playback; None without one. Raises `FobenchError` for an invalid level or delay."""
         return None if self.echo_db is None else Echo(self.echo_db, self.echo_delay_ms * NS_PER_MS)
 
     def cost_table(self) -> CostTable | None:
@@ -126,8 +127,22 @@ class RunConfig:
         return CostTable.load(Path(path)) if path else CostTable()
 
 
+@dataclass(frozen=True, slots=True)
+class RunComponents:
+    """The checked components and settings of a configuration."""
+
+    system: ComponentSpec
+    judge: ComponentSpec | None
+    costs: CostTable | None
+    echo: Echo | None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> RunComponents:
+        return cls(config.system_spec(), config.judge_spec(), config.cost_table(), config.echo())
+
+
 def default_system(backbone: str | None, checkpoint: str | None) -> str:
-    """The system that takes `checkpoint`, or that has one named `<system>/<backbone>`; else the cascade, which takes any LLM."""
+    """The system that takes `checkpoint` or has one named `<system>/<backbone>`; else the cascade, which takes any LLM."""
     if checkpoint:
         factories = registry.factories("systems")
         return next(
@@ -135,35 +150,20 @@ def default_system(backbone: str | None, checkpoint: str | None) -> str:
         )
     names = (name.partition("/") for name in registry.factories("checkpoints"))
     wanted = backbone or DEFAULT_BACKBONE
-    return next((system for system, _, made_for in names if made_for == wanted), "cascade")
-
-
-def _belongs(suite: str, owner: str) -> bool:
-    return owner in ("", suite) or suite.startswith(f"{owner}:")
+    return next((system for system, _, trained_for in names if trained_for == wanted), "cascade")
 
 
 def flag(option: str) -> str:
-    """The command line's name of an option, e.g. `--time-limit` for `time_limit_s`."""
+    """The command-line flag of an option, e.g. `--time-limit` for `time_limit_s`."""
     return FLAGS.get(option, "--" + option.replace("_", "-"))
 
 
-def misfit(data: Mapping[str, Any]) -> str | None:
-    """What is of the wrong type in a configuration's plain data, in words; None if nothing is. Unknown keys are left alone."""
-    hints, words = get_type_hints(RunConfig), {f.name: f.type for f in fields(RunConfig)}
-    for key, value in data.items():
-        if key in hints and not _fits(value, hints[key]):
-            return f"{key} is {value!r}, not {words[key]}"
+def type_error(data: Mapping[str, Any]) -> str | None:
+    """A message about the first value with a wrong type in a configuration's plain data, or None. Unknown keys are ignored."""
+    hints = get_type_hints(RunConfig)
+    for key in filter(hints.__contains__, data):
+        try:
+            typed.convert(data[key], hints[key])
+        except ValueError as error:
+            return f"{key} is {typed.shown(data[key])}; it {error}"
     return None
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, members = get_origin(kind), get_args(kind)
-    if origin in (UnionType, Union):
-        return any(_fits(value, member) for member in members)
-    if origin is Literal:
-        return value in members
-    if origin is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    return isinstance(value, int | float if kind is float else origin or kind)

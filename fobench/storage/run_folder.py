@@ -1,33 +1,38 @@
-"""The run folder: one run's record on disk, able to survive a kill at any moment.
+"""The run folder: one run on disk, consistent after a kill at any moment.
 
-run.json (what was asked and what it ran on), traces.jsonl (one flushed line a scenario), audio/ID.flac, run.log, and later
-scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json. A scenario counts as done when its line is whole;
-its audio is written before.
+run.json (configuration and environment), traces.jsonl (one flushed line per scenario), audio/ID.flac, run.log, and later
+scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json. A scenario is finished when its line is complete;
+its audio is written before. A finished run may hold traces.jsonl.gz instead: a tenth of the size, and nothing can be added.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
 import re
+import shutil
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fobench import audio
+from fobench import atomic_files, audio
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import EventKind, Samples
 from fobench.errors import FobenchError
-from fobench.storage.run_config import misfit
+from fobench.storage.run_config import type_error
 
-HALVES = "backslashreplace"  # a lone surrogate in a text becomes \\udc00, which JSON reads back
-SHAPE: dict[str, type] = {  # of run.json, where it has them
+TRACES = ("traces.jsonl", "traces.jsonl.gz")  # as written by a run; compressed afterwards
+LINE_BYTES = 1 << 26  # maximum of one trace, so that a damaged file cannot exhaust the memory
+SURROGATES = "backslashreplace"  # a lone surrogate in a text is written as \\udc00, which JSON reads back
+KEY_TYPES: dict[str, type] = {  # types of the keys of run.json, where present
     **dict.fromkeys(("config", "machine", "packages", "git", "components", "harness", "assets"), dict),
     **dict.fromkeys(("scenarios", "notes"), list),
     **dict.fromkeys(("status", "started", "clock", "costs", "scenarios_sha256", "fobench"), str),
@@ -35,7 +40,7 @@ SHAPE: dict[str, type] = {  # of run.json, where it has them
 
 
 class RunFolder:
-    """A folder that holds one run. Writing is safe from several threads."""
+    """The folder of one run. Writing is thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,25 +48,43 @@ class RunFolder:
 
     @property
     def traces_path(self) -> Path:
-        return self.path / "traces.jsonl"
+        """The path of the traces, which need not exist. If both forms exist, the uncompressed one is used."""
+        plain, packed = (self.path / name for name in TRACES)
+        return packed if packed.exists() and not plain.exists() else plain
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the traces are compressed; they can be read, but the run cannot be resumed."""
+        return self.traces_path.name == TRACES[1]
 
     def create(self, run: Mapping[str, Any]) -> None:
-        """Makes the folder. Raises `FobenchError` if a run is in it already."""
+        """Creates the folder and run.json. Raises `FobenchError` if it has a run already."""
         if (self.path / "run.json").exists():
             raise FobenchError(
                 f"{self.path} holds a run already: --resume {self.path} completes it, another --output keeps it."
             )
-        with self._explained():
+        try:
             (self.path / "audio").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FobenchError(f"Cannot create {self.path}: {error}. Choose another --output.") from error
         self.write_run(run)
 
+    def discard(self) -> None:
+        """Removes the files of a run without a finished scenario; the folder too, unless it holds files of the user."""
+        self.repair()
+        for name in ("run.json", "run.log"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            (self.path / "audio").rmdir()
+            self.path.rmdir()
+
     def read_run(self) -> dict[str, Any]:
-        """What run.json says. Raises `FobenchError` where it is missing, or not what a run writes."""
+        """The content of run.json. Raises `FobenchError` if it is missing or invalid."""
         try:
             run: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise FobenchError(f"{self.path} is not a run folder: run.json cannot be read ({error}).") from error
-        if wrong := _misfit(run):
+        if wrong := _type_error(run):
             raise FobenchError(f"{self.path / 'run.json'} is not what a run writes: {wrong}.")
         return run
 
@@ -70,96 +93,151 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the folder atomically."""
-        partial = self.path / (name + ".part")
-        with self._explained():
-            partial.write_text(text, encoding="utf-8", errors=HALVES)
-            partial.replace(self.path / name)
+        with self._disk_errors():
+            atomic_files.write_text(self.path / name, text, errors=SURROGATES)
 
     def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
         """Appends a finished scenario: first its audio, then its line. Returns the trace with the audio's name."""
         name = f"audio/{file_name(trace.id)}.flac"
-        with self._explained():
+        with self._disk_errors():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
             trace = replace(trace, audio=name, scenario=_portable(trace.scenario))
             line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
-            with self._lock, self.traces_path.open("ab") as file:
-                file.write(line.encode(errors=HALVES))
+            with self._lock, (self.path / TRACES[0]).open("ab") as file:
+                file.write(line.encode(errors=SURROGATES))
                 file.flush()
                 os.fsync(file.fileno())
         return trace
 
     def repair(self) -> None:
-        """Cuts off a last line that a kill left unfinished."""
-        if not self.traces_path.exists():
+        """Removes an incomplete last line and temporary files, which killed runs leave."""
+        for stale in self.path.rglob(atomic_files.STALE):
+            stale.unlink(missing_ok=True)
+        if self.compressed or not self.traces_path.exists():
             return
         content = self.traces_path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
             with self.traces_path.open("r+b") as file:
-                file.truncate(whole)
+                file.truncate(end)
+
+    def compress(self) -> None:
+        """Replaces traces.jsonl of a finished run by traces.jsonl.gz; equal traces give equal bytes (no name, no time).
+
+        A kill at any moment leaves one of the two files complete. Raises `FobenchError` for a run that is not complete or has
+        no traces; does nothing if they are compressed already.
+        """
+        if self.compressed:
+            return
+        status = self.read_run().get("status")
+        if status != "complete":
+            raise FobenchError(
+                f"The traces of {self.path} cannot be compressed: its run is {status or 'of no known status'}, not complete."
+                f" Complete it first: fobench run --resume {self.path}"
+            )
+        plain, packed = (self.path / name for name in TRACES)
+        if not plain.exists():
+            raise FobenchError(f"{self.path} has no traces to compress.")
+        if packed.exists() and sum(1 for _ in self._lines()) < len(self.read_run().get("scenarios", ())):
+            raise FobenchError(
+                f"{plain} lacks scenarios and {packed.name} exists beside it: remove the wrong one of the two."
+            )
+        with self._disk_errors():
+            with (
+                atomic_files.atomic_path(packed) as temporary,
+                plain.open("rb") as source,
+                temporary.open("wb") as target,
+                gzip.GzipFile("", "wb", 9, target, mtime=0) as file,
+            ):
+                shutil.copyfileobj(source, file)
+            plain.unlink()
+
+    def check_resumable(self) -> None:
+        """Raises `FobenchError` if the traces are compressed: nothing can be appended to them."""
+        if self.compressed:
+            raise FobenchError(
+                f"{self.path} cannot be resumed: {TRACES[1]} is of a finished run. To resume it anyway, unpack it first:"
+                f" gunzip {self.traces_path}"
+            )
 
     def traces(self) -> Iterator[Trace]:
         """The finished scenarios, in the order in which they finished. Raises `FobenchError` naming a broken line."""
         return (trace for _, trace in self.records())
 
     def records(self, *kinds: EventKind) -> Iterator[tuple[dict[str, Any], Trace]]:
-        """The finished scenarios as plain data and as traces; with `kinds`, of their events only these.
+        """The finished scenarios as plain data and as traces; with `kinds`, only with events of these kinds.
 
-        Raises `FobenchError` naming a broken line.
+        One line at a time is in memory. Raises `FobenchError` naming a broken line, or a compressed file that is damaged.
         """
-        if not self.traces_path.exists():
+        for number, line in enumerate(self._lines(), 1):
+            try:
+                data = json.loads(line)
+                if kinds and isinstance(data, dict):
+                    data["events"] = [event for event in data.get("events", ()) if event.get("kind") in kinds]
+                yield data, Trace.from_json(data)
+            except (ValueError, TypeError, AttributeError, RecursionError, FobenchError) as error:
+                problem = f"{self.traces_path}, line {number}: {str(error).rstrip('.')}"
+                unpack = f"Unpack it (gunzip {self.traces_path}), then remove" if self.compressed else "Remove"
+                fix = f"{unpack} that line and run its scenario again: fobench run --resume {self.path}"
+                raise FobenchError(f"{problem}. {fix}") from error
+
+    def _lines(self) -> Iterator[bytes]:
+        """The complete lines of the traces. An incomplete last line (being written, or left by a kill) is skipped."""
+        path = self.traces_path
+        if not path.exists():
             return
-        with self.traces_path.open("rb") as file:  # a kill may have cut a character in half
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return  # being written, or left by a kill
-                try:
-                    data = json.loads(line)
-                    if kinds and isinstance(data, dict):
-                        data["events"] = [event for event in data.get("events", ()) if event.get("kind") in kinds]
-                    yield data, Trace.from_json(data)
-                except (ValueError, AttributeError, FobenchError) as error:
-                    told = f"{self.traces_path}, line {number}: {str(error).rstrip('.')}"
-                    way_out = f"Remove that line and run its scenario again: fobench run --resume {self.path}"
-                    raise FobenchError(f"{told}. {way_out}") from error
+        try:
+            if self.compressed and not path.stat().st_size:
+                raise EOFError("it is empty")
+            with gzip.open(path, "rb") if self.compressed else path.open("rb") as file:
+                for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), 1):
+                    if len(line) == LINE_BYTES:
+                        raise FobenchError(f"{path}, line {number} is longer than {LINE_BYTES:,} bytes: not a trace.")
+                    if not line.endswith(b"\n"):
+                        return
+                    yield line
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise FobenchError(
+                f"{path} is damaged ({error}): take it from a backup, or run its scenarios again."
+            ) from error
 
     def log(self, line: str) -> None:
         with (
             self._lock,
             contextlib.suppress(OSError),
-            (self.path / "run.log").open("a", encoding="utf-8", errors=HALVES) as file,
+            (self.path / "run.log").open("a", encoding="utf-8", errors=SURROGATES) as file,
         ):
             file.write(line + "\n")
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-            fix = f"Nothing finished is lost: mend it, then fobench run --resume {self.path}"
+            fix = f"No finished scenario is lost: fix this, then fobench run --resume {self.path}"
             raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error
 
 
-def _misfit(run: Any) -> str | None:
-    """What in run.json is of the wrong type, in words."""
+def _type_error(run: Any) -> str | None:
+    """A message about the first value in run.json with a wrong type; None if all types are right."""
     if not isinstance(run, dict):
         return f"it holds a {type(run).__name__}, not an object"
-    for key, kind in SHAPE.items():
+    for key, kind in KEY_TYPES.items():
         if key in run and not isinstance(run[key], kind):
             return f"{key} is {run[key]!r}, not a {kind.__name__}"
     if not all(isinstance(name, str) for name in run.get("scenarios", ())):
         return "scenarios must be a list of ids"
-    return misfit(run.get("config", {}))
+    return type_error(run.get("config", {}))
 
 
 def file_name(scenario_id: str) -> str:
-    """The id where it can be a file's name anywhere, also where case does not count; else what of it can, and a hash."""
+    """A file name for a scenario id, valid on every platform: the id if possible, else its valid characters and a hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", scenario_id).lstrip(".")[:80]
     return plain if plain.lower() == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"
 
 
 def _portable(scenario: Scenario) -> Scenario:
-    """The scenario without the places of this machine: a turn's audio is known by its name and its hash."""
+    """The scenario with file names instead of paths of this machine; a turn's hash identifies its audio."""
     return replace(scenario, turns=tuple(replace(turn, audio=Path(turn.audio).name) for turn in scenario.turns))
