@@ -1,4 +1,4 @@
-"""The named backbones on the hub, and what a machine lacks to hold one: found out before anything heavy is imported."""
+"""Named LLMs on the Hugging Face hub, and checks of GPU and memory that run before torch is imported."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fobench.assets.hub import GB, HubModel
 
-HEADROOM = 1.2  # memory beyond the weights: cache, activations
+HEADROOM = 1.2  # factor on the weights for KV cache and activations
 
-LLAMA_32 = "Llama 3.2 Community Licence"
+LLAMA_32 = "Llama 3.2 Community License"
 GEMMA = "Gemma Terms of Use"
 NAMES = {
     "qwen2-0.5b": HubModel("Qwen/Qwen2-0.5B-Instruct", 0.49, "Apache-2.0"),
@@ -17,14 +17,14 @@ NAMES = {
     "qwen2-7b": HubModel("Qwen/Qwen2-7B-Instruct", 7.62, "Apache-2.0"),
     "qwen2.5-0.5b": HubModel("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "Apache-2.0"),
     "qwen2.5-1.5b": HubModel("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "Apache-2.0"),
-    "qwen2.5-3b": HubModel("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research Licence, non-commercial"),
+    "qwen2.5-3b": HubModel("Qwen/Qwen2.5-3B-Instruct", 3.09, "Qwen Research License, non-commercial"),
     "qwen2.5-7b": HubModel("Qwen/Qwen2.5-7B-Instruct", 7.62, "Apache-2.0"),
     "qwen3-0.6b": HubModel("Qwen/Qwen3-0.6B", 0.6, "Apache-2.0"),
     "qwen3-1.7b": HubModel("Qwen/Qwen3-1.7B", 1.72, "Apache-2.0"),
     "qwen3-4b": HubModel("Qwen/Qwen3-4B", 4.02, "Apache-2.0"),
     "qwen3-8b": HubModel("Qwen/Qwen3-8B", 8.19, "Apache-2.0"),
-    "llama-3-8b": HubModel("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community Licence", gated=True),
-    "llama-3.1-8b": HubModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community Licence", gated=True),
+    "llama-3-8b": HubModel("meta-llama/Meta-Llama-3-8B-Instruct", 8.03, "Llama 3 Community License", gated=True),
+    "llama-3.1-8b": HubModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "Llama 3.1 Community License", gated=True),
     "llama-3.2-1b": HubModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, LLAMA_32, gated=True),
     "llama-3.2-3b": HubModel("meta-llama/Llama-3.2-3B-Instruct", 3.21, LLAMA_32, gated=True),
     "smollm2-360m": HubModel("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "Apache-2.0"),
@@ -39,25 +39,28 @@ NAMES = {
 
 
 def file_bytes(path: Path) -> int:
+    """Total size of the safetensors files of a folder."""
     return sum(file.stat().st_size for file in path.glob("*.safetensors"))
 
 
-def memory_lack(needed: float, device: str) -> list[str]:
-    """What is lacking for `needed` bytes of weights: in RAM for "cpu" (and "auto" without a GPU), else on the GPU."""
+def missing_memory(needed: float, device: str) -> list[str]:
+    """A message if `needed` bytes of weights do not fit, in RAM for "cpu" (and "auto" without a GPU), else in GPU
+    memory; else [].
+    """
     needed *= HEADROOM
-    have, what = _free(device)
-    if have is None or have >= needed:
+    free, memory_kind = _free_memory(device)
+    if free is None or free >= needed:
         return []
     advice = (
-        "A smaller backbone, --dtype int8 (CPU), or another machine helps."
-        if what == "RAM"
-        else "Free it, or use --device cpu."
+        "Use a smaller backbone, --dtype int8 (CPU), or another machine."
+        if memory_kind == "RAM"
+        else "Free some, or use --device cpu."
     )
-    return [f"{what}: needs about {needed / GB:.1f} GB, {have / GB:.1f} GB are free. {advice}"]
+    return [f"{memory_kind}: needs about {needed / GB:.1f} GB, {free / GB:.1f} GB are free. {advice}"]
 
 
-def device_lack(device: str) -> list[str]:
-    """A GPU that is asked for and not there."""
+def missing_device(device: str) -> list[str]:
+    """A message if a GPU is requested and not available; else []."""
     if not device.startswith("cuda") or shutil.which("nvidia-smi"):
         return []
     import torch
@@ -65,12 +68,12 @@ def device_lack(device: str) -> list[str]:
     return (
         []
         if torch.cuda.is_available()
-        else [f"GPU: device {device} is asked for and no CUDA device is visible. Use --device cpu."]
+        else [f"GPU: device {device} is requested and no CUDA device is visible. Use --device cpu."]
     )
 
 
-def _free(device: str) -> tuple[int | None, str]:
-    """(bytes free, of what); torch is imported only where there may be a GPU."""
+def _free_memory(device: str) -> tuple[int | None, str]:
+    """(free bytes or None if unknown, kind of memory); torch is imported only where there may be a GPU."""
     if device.startswith("cuda") or (device == "auto" and shutil.which("nvidia-smi")):
         import torch
 

@@ -1,4 +1,4 @@
-"""What a frozen LLM says and is told, in text: chat template, tokens, and the reply as it comes."""
+"""The text interface of a frozen LLM: chat template, tokenization, and streamed generation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ import torch
 from fobench.api.types import Message
 from fobench.errors import FobenchError
 
-TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "<|endoftext|>")
-TEMPLATE_DATE = datetime(
-    2024, 7, 26
-)  # what Llama 3's template says without a clock: prompts must not change with the day
+END_OF_TURN_TOKENS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+)
+TEMPLATE_DATE = datetime(2024, 7, 26)  # the default of Llama 3's template; prompts must not depend on the current date
 TEMPLATE_OPTIONS = {
     "date_string": f"{TEMPLATE_DATE:%d %b %Y}",  # Llama 3
-    "enable_thinking": False,  # Qwen3, SmolLM3: a spoken reply begins at once
+    "enable_thinking": False,  # Qwen3, SmolLM3: a spoken reply must not wait for a reasoning trace
 }
-NOW = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # SmolLM3
+STRFTIME_CALL = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # SmolLM3
 
 
 class ChatTemplate(ABC):
-    """The text side of a backbone, by its tokenizer (transformers'); `embed` and `step` are the engine's."""
+    """The text side of a backbone, by a tokenizer of transformers; subclasses implement `embed` and `step`."""
 
     name: str
     tokenizer: Any
@@ -40,12 +46,15 @@ class ChatTemplate(ABC):
     def step(
         self, x: torch.Tensor, state: Any = None, *, logits: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many positions."""
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state).
+
+        `logits`: compute them for that many last positions only.
+        """
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the conversation in the model's own chat template, ending where the reply begins.
+        """Token ids of the conversation in the model's own chat template, with the generation prompt at its end.
 
-        Raises FobenchError for no messages, a tokenizer without a chat template, or a template that refuses the roles.
+        Raises FobenchError without messages, without a chat template, or if the template rejects the roles.
         """
         from jinja2 import TemplateError
 
@@ -53,10 +62,10 @@ class ChatTemplate(ABC):
             raise FobenchError(f"Backbone {self.name!r}: a chat needs at least one message.")
         if not getattr(self.tokenizer, "chat_template", None):
             raise FobenchError(
-                f"Backbone {self.name!r} has no chat template, so it cannot hold a conversation. Use its instruct variant."
+                f"Backbone {self.name!r} has no chat template, which a conversation needs. Use its instruct variant."
             )
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, **TEMPLATE_OPTIONS}
-        template = _dated(self.tokenizer.chat_template)
+        template = _with_fixed_date(self.tokenizer.chat_template)
         try:
             ids: list[int] = self.tokenizer.apply_chat_template(list(messages), chat_template=template, **options)
         except TemplateError as error:
@@ -67,39 +76,43 @@ class ChatTemplate(ABC):
         return ids
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text, without any special token."""
+        """Token ids of plain text, without special tokens."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def pieces(self) -> IncrementalDetokenizer:
-        """Turns the ids of one reply into text as they come."""
+    def detokenizer(self) -> IncrementalDetokenizer:
+        """A detokenizer for the tokens of one reply."""
         return IncrementalDetokenizer(self.tokenizer)
 
     @torch.no_grad()
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int, seed: int, temperature: float = 0.0
     ) -> Iterator[str]:
-        """The reply, one token's text at a time; the first step includes the prefill. Greedy at temperature 0.
+        """Yields the reply, the text of one token at a time; the first step includes the prefill.
 
-        A piece is empty where a token only begins a character of several bytes; the pieces joined are the reply. Ends at the
-        model's end of turn, after `max_tokens` or where the context is full. FobenchError if the prompt does not fit into it.
+        Greedy at temperature 0.
+
+        An item is empty while a multi-byte character is incomplete; the concatenation of all items is the reply. Ends
+        at an end-of-turn token, after `max_tokens`, or at the end of the context. Raises FobenchError if the prompt
+        exceeds the context.
         """
         ids = self.chat(messages)
         if len(ids) >= self.context:
             raise FobenchError(
-                f"The conversation has {len(ids)} tokens; backbone {self.name!r} takes {self.context}. Shorten the history."
+                f"The conversation has {len(ids)} tokens; backbone {self.name!r} takes {self.context}. "
+                "Shorten the history."
             )
-        generator, pieces = torch.Generator().manual_seed(seed), self.pieces()
+        generator, detokenizer = torch.Generator().manual_seed(seed), self.detokenizer()
         state = None
         for _ in range(min(max_tokens, self.context - len(ids))):
             logits, state = self._next(self.embed(torch.tensor([ids])), state)
             token = _sample(logits, temperature, generator)
             if token in self.end_ids:
                 break
-            yield pieces.add(token)
+            yield detokenizer.push(token)
             ids = [token]
-        if rest := pieces.rest():
-            yield rest
+        if remainder := detokenizer.flush():
+            yield remainder
 
     def _next(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """[1, T, D] inputs -> (logits [V] of the last position, state)."""
@@ -108,25 +121,25 @@ class ChatTemplate(ABC):
 
 
 class IncrementalDetokenizer:
-    """Token ids, one by one, into text: what a token adds, never a part of a character."""
+    """Converts token ids to text one by one; a multi-byte character is emitted when it is complete."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []  # of the pieces given last and those not given yet
-        self._given = 0  # how many of them have been given
+        self._ids: list[int] = []  # tokens of the last emitted text, and tokens not emitted yet
+        self._num_emitted = 0  # how many of them have been emitted
 
-    def add(self, token: int) -> str:
+    def push(self, token: int) -> str:
         """The text that this token completes; empty while a character is incomplete."""
         self._ids.append(token)
-        before, text = self._decode(self._ids[: self._given]), self._decode(self._ids)
+        before, text = self._decode(self._ids[: self._num_emitted]), self._decode(self._ids)
         if text.endswith("\ufffd"):
             return ""
-        self._ids, self._given = self._ids[self._given :], len(self._ids) - self._given
+        self._ids, self._num_emitted = self._ids[self._num_emitted :], len(self._ids) - self._num_emitted
         return text[len(before) :]
 
-    def rest(self) -> str:
-        """What was held back, when nothing more comes."""
-        before, text = self._decode(self._ids[: self._given]), self._decode(self._ids)
+    def flush(self) -> str:
+        """The remaining text at the end of the reply, without an incomplete character."""
+        before, text = self._decode(self._ids[: self._num_emitted]), self._decode(self._ids)
         return text[len(before) :].rstrip("\ufffd")
 
     def _decode(self, ids: list[int]) -> str:
@@ -134,15 +147,20 @@ class IncrementalDetokenizer:
         return text
 
 
-def _dated(template: Any) -> Any:
-    """A chat template whose "now" is `TEMPLATE_DATE`; several named ones are left as they are."""
+def _with_fixed_date(template: Any) -> Any:
+    """The chat template with `TEMPLATE_DATE` as its current date.
+
+    None (the tokenizer's own) if there are several named ones.
+    """
     if not isinstance(template, str):
         return None
-    return NOW.sub(lambda call: repr(TEMPLATE_DATE.strftime(call[2])), template)
+    return STRFTIME_CALL.sub(lambda call: repr(TEMPLATE_DATE.strftime(call[2])), template)
 
 
 def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
-    """A token id from logits [V]; drawn on the CPU in float64, so that a seed means the same on every device."""
+    """A token id sampled from logits [V], on the CPU in float64, so that a seed gives the same token on every
+    device.
+    """
     if temperature <= 0:
         return int(logits.argmax())
     probabilities = torch.softmax(logits.double().cpu() / temperature, -1)
@@ -150,9 +168,11 @@ def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator
 
 
 def end_ids(tokenizer: Any, configured: int | Sequence[int] | None = None) -> frozenset[int]:
-    """Every id that ends a turn: the generation config's, the tokenizer's, and the usual names the vocabulary has."""
+    """All end-of-turn token ids: of the generation config, the tokenizer, and `END_OF_TURN_TOKENS` in the
+    vocabulary.
+    """
     ids = {configured} if isinstance(configured, int) else set(configured or ())
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
     vocabulary = tokenizer.get_vocab()
-    return frozenset(ids | {vocabulary[token] for token in TURN_ENDS if token in vocabulary})
+    return frozenset(ids | {vocabulary[token] for token in END_OF_TURN_TOKENS if token in vocabulary})

@@ -1,4 +1,6 @@
-"""A frozen text LLM from a GGUF file, run by llama.cpp: weights stay in the file's own few bits, activations become 8 bits."""
+"""A frozen LLM from a GGUF file by llama.cpp: weights keep the file's quantization, activations are quantized to 8
+bits.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +24,26 @@ ARCHITECTURES = (
     "qwen3",
     "phi3",
     "smollm3",
-)  # those that take embeddings as they are, without a factor
-TABLE = "embeddings.json"  # beside the tokenizer: where in the file the embeddings lie
+)  # architectures that do not scale their input embeddings
+TABLE = "embeddings.json"  # beside the tokenizer: position of the embedding table in the GGUF file
 
 
 def backbone(path: Path, *, name: str, threads: int | None, context: int) -> LlamaCppBackbone:
-    """The model in a GGUF file. Its tokenizer is converted once (the same as that of the torch path) and kept.
+    """The model of a GGUF file. Its tokenizer is converted once, as for transformers, and cached.
 
-    Raises FobenchError for a file that is missing, or of another architecture; PrerequisiteError for a missing package.
+    Raises FobenchError for a missing file or an unsupported architecture; PrerequisiteError for a missing package.
     """
     if not path.is_file():
         raise FobenchError(f"There is no file {path}.")
-    folder = store.converted(f"{slug(path)}-tokenizer2", path, lambda into: _convert(path, into))
+    folder = store.converted(f"{slug(path)}-tokenizer2", path, lambda target: _convert(path, target))
     _, transformers = libraries()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     engine = LlamaCppEngine(path, positions=context, threads=threads or torch.get_num_threads())
     return LlamaCppBackbone(engine, tokenizer, GGUFEmbeddings(path, folder / TABLE), name=name, path=path)
 
 
-def _convert(path: Path, into: Path) -> None:
-    """Writes the tokenizer as transformers saves it, and where the embeddings lie."""
+def _convert(path: Path, target: Path) -> None:
+    """Writes the tokenizer in the layout of transformers, and the position of the embedding table."""
     _, transformers = libraries("gguf")
     from gguf import GGUFReader
 
@@ -49,35 +51,36 @@ def _convert(path: Path, into: Path) -> None:
     architecture = reader.fields["general.architecture"].contents()
     if architecture not in ARCHITECTURES:
         raise FobenchError(
-            f"{path.name} is of the architecture {architecture!r}; llamacpp: takes {', '.join(ARCHITECTURES)}. Use gguf:{path}."
+            f"{path.name} has the architecture {architecture!r}; llamacpp: supports {', '.join(ARCHITECTURES)}. "
+            f"Use gguf:{path}."
         )
     table = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
     shape = [int(size) for size in reversed(table.shape)]
-    read = [tensor for tensor in reader.tensors if tensor is not table]
-    tied = all(tensor.name != "output.weight" for tensor in read)
-    place = {
+    other_tensors = [tensor for tensor in reader.tensors if tensor is not table]
+    tied = all(tensor.name != "output.weight" for tensor in other_tensors)
+    metadata = {
         "offset": int(table.data_offset),
         "bytes": int(table.n_bytes),
         "shape": shape,
         "type": table.tensor_type.name,
-        "bytes_per_token": sum(int(tensor.n_bytes) for tensor in read) + tied * int(table.n_bytes),
+        "bytes_per_token": sum(int(tensor.n_bytes) for tensor in other_tensors) + tied * int(table.n_bytes),
     }
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
-    tokenizer.save_pretrained(into)
-    (into / TABLE).write_text(json.dumps(place))
+    tokenizer.save_pretrained(target)
+    (target / TABLE).write_text(json.dumps(metadata))
 
 
 class GGUFEmbeddings:
-    """Rows of the token embeddings [V, D], read from the file: llama.cpp does not give them out."""
+    """The token embedding table [V, D], read from the file, as llama.cpp has no access to it."""
 
-    def __init__(self, path: Path, place: Path) -> None:
+    def __init__(self, path: Path, metadata_path: Path) -> None:
         from gguf import GGMLQuantizationType
 
-        told = json.loads(place.read_text())
-        self.kind = GGMLQuantizationType[told["type"]]
-        self.bytes_per_token: int = told["bytes_per_token"]  # of all weights, the output's among them
-        rows, _ = told["shape"]
-        self._rows = np.memmap(path, np.uint8, "r", told["offset"], (rows, told["bytes"] // rows))
+        metadata = json.loads(metadata_path.read_text())
+        self.kind = GGMLQuantizationType[metadata["type"]]
+        self.bytes_per_token: int = metadata["bytes_per_token"]  # all weights that a step reads, output layer included
+        rows, _ = metadata["shape"]
+        self._rows = np.memmap(path, np.uint8, "r", metadata["offset"], (rows, metadata["bytes"] // rows))
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """[B, T] ids -> [B, T, D] float32."""
@@ -88,7 +91,7 @@ class GGUFEmbeddings:
 
 
 class SequenceState:
-    """Where B conversations of one length lie in the engine's cache."""
+    """B sequences of equal length in the engine's KV cache, released on deletion."""
 
     def __init__(self, engine: LlamaCppEngine, sequences: list[int], length: int = 0) -> None:
         self._engine, self.sequences, self.length = engine, sequences, length
@@ -98,10 +101,12 @@ class SequenceState:
 
 
 class LlamaCppBackbone(ChatTemplate):
-    """A GGUF model, frozen. Tensors are float32 on the CPU; `step` extends the state it is given in place: `fork` it to keep one.
+    """A frozen GGUF model.
 
-    All states share one cache; numbers may differ in the last bits with what else it holds. llama.cpp gives no gradients, and does
-    not let the weights it holds be read: `parameter_hash` is that of the file, which it maps and never writes.
+    Tensors are float32 on the CPU; `step` extends its state in place: `fork` a state to keep it.
+
+    All states share one KV cache, and results may differ in the last bits with its other contents. llama.cpp computes
+    no gradients, and gives no access to its weights: `parameter_hash` is that of the file, which is mapped read-only.
     """
 
     def __init__(
@@ -130,7 +135,7 @@ class LlamaCppBackbone(ChatTemplate):
         }
 
     def weight_bytes(self) -> int:
-        """What a token reads of the file."""
+        """Bytes of weights read per token."""
         return self._embeddings.bytes_per_token
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
@@ -140,9 +145,11 @@ class LlamaCppBackbone(ChatTemplate):
     def step(
         self, x: torch.Tensor, state: SequenceState | None = None, *, logits: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, SequenceState]:
-        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: of the last so many positions.
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state).
 
-        FobenchError for an input that asks for gradients, and where the cache is full.
+        `logits`: compute them for that many last positions only.
+
+        Raises FobenchError for an input that requires gradients, and if the cache is full.
         """
         if x.requires_grad and torch.is_grad_enabled():
             raise FobenchError(
@@ -154,18 +161,18 @@ class LlamaCppBackbone(ChatTemplate):
         return torch.from_numpy(hidden), torch.from_numpy(scores[:, first:]), state
 
     def length(self, state: SequenceState | None) -> int:
-        """How many positions a state holds."""
+        """Number of positions in a state."""
         return state.length if state else 0
 
     def fork(self, state: SequenceState | None) -> SequenceState | None:
-        """An independent copy, at no cost: both share what has been said so far."""
+        """An independent copy that shares the cells of its past, at no cost."""
         return state and SequenceState(self._engine, self._engine.copies(state.sequences), state.length)
 
     def crop(self, state: SequenceState | None, length: int) -> SequenceState | None:
-        """The same state, cut to its first `length` positions. Raises FobenchError if it has fewer."""
-        have = self.length(state)
-        if not 0 <= length <= have:
-            raise FobenchError(f"A state of {have} positions cannot be cropped to {length}.")
+        """The same state, truncated to its first `length` positions. Raises FobenchError if it has fewer."""
+        current = self.length(state)
+        if not 0 <= length <= current:
+            raise FobenchError(f"A state of {current} positions cannot be cropped to {length}.")
         if state is None or length == 0:
             return None
         self._engine.cut(state.sequences, length)

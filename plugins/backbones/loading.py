@@ -1,4 +1,4 @@
-"""From weights to a backbone: device, dtype, threads, and the one-off conversion of GGUF files."""
+"""Loading of backbones: device, dtype, threads, and the conversion of GGUF files."""
 
 from __future__ import annotations
 
@@ -26,61 +26,65 @@ BYTES = {
     "mixed": 6,
     "int8": 3,
     "int4": 2.6,
-}  # a parameter; the narrow forms keep the dense one
-NARROW = ("mixed", "int8", "int4")  # forms for few rows: on a CPU, by the packed decoder
+}  # per parameter; the narrow forms keep the dense one as well
+NARROW_FORMS: tuple[Form, ...] = (
+    "mixed",
+    "int8",
+    "int4",
+)  # weight formats for few rows, by the packed decoder on a CPU
 
 
 def backbone(
-    folder: Path, *, name: str, device: str, dtype: Dtype, threads: int | None, quantised: bool = False
+    folder: Path, *, name: str, device: str, dtype: Dtype, threads: int | None, quantized: bool = False
 ) -> CausalBackbone:
     """The model in `folder` (transformers' layout, safetensors), frozen, on `device`.
 
-    `quantised`: its weights came from 4 bits, so that "auto" can hold them in few bits again without loss.
-    Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for options that do not go together.
+    `quantized`: the weights were quantized to 4 bits, so that "auto" may quantize them again without loss.
+    Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for incompatible options.
     """
-    if lacks := catalog.device_lack(device):
-        raise PrerequisiteError("\n".join(lacks))
+    if missing := catalog.missing_device(device):
+        raise PrerequisiteError("\n".join(missing))
     torch, transformers = libraries()
     if threads is not None:
         torch.set_num_threads(threads)
-    device, asked = usable(device), dtype
-    stored = _stored_bytes(folder)
-    dtype = _dtype(torch, device, dtype, quantised, stored)
-    parameters = catalog.file_bytes(folder) / stored
-    if asked == "auto" and dtype == "mixed" and catalog.memory_lack(parameters * BYTES[dtype], device):
+    device, requested = usable(device), dtype
+    stored_bytes = _bytes_per_parameter(folder)
+    dtype = _dtype(torch, device, dtype, quantized, stored_bytes)
+    parameters = catalog.file_bytes(folder) / stored_bytes
+    if requested == "auto" and dtype == "mixed" and catalog.missing_memory(parameters * BYTES[dtype], device):
         dtype = "float32"
-    if lacks := catalog.memory_lack(parameters * BYTES[dtype], device):
-        raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(lacks))
+    if missing := catalog.missing_memory(parameters * BYTES[dtype], device):
+        raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(missing))
     if dtype == "mixed":
         libraries("numba")
     from fobench_plugins.backbones.transformers_backbone import CausalBackbone
 
-    held = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
-    placed = {} if device == "cpu" else {"device_map": {"": device}}
-    safe = {"local_files_only": True, "trust_remote_code": False}
-    with _quiet(transformers):
+    load_dtype = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
+    placement = {} if device == "cpu" else {"device_map": {"": device}}
+    load_options = {"local_files_only": True, "trust_remote_code": False}
+    with _no_progress_bar(transformers):
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, held), use_safetensors=True, **safe, **placed
+            folder, dtype=getattr(torch, load_dtype), use_safetensors=True, **load_options, **placement
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-    return CausalBackbone(model, tokenizer, name=name, form=_form(model, name, dtype, asked))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **load_options)
+    return CausalBackbone(model, tokenizer, name=name, form=_weight_form(model, name, dtype, requested))
 
 
 def from_gguf(path: Path, **options: Any) -> CausalBackbone:
-    """The model in a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and kept."""
+    """The model of a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and cached."""
     if not path.is_file():
         raise FobenchError(f"There is no file {path}.")
-    folder = store.converted(f"{slug(path)}-hf1", path, lambda into: _convert(path, into))
-    return backbone(folder, quantised=True, **options)
+    folder = store.converted(f"{slug(path)}-hf1", path, lambda target: _convert(path, target))
+    return backbone(folder, quantized=True, **options)
 
 
 def slug(path: Path) -> str:
-    """The file's name, as it may stand in that of a conversion."""
+    """The file's name, reduced to the characters allowed in the name of a conversion."""
     return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "model"
 
 
-def _convert(path: Path, into: Path) -> None:
-    """Writes the de-quantised model, float32, and its tokenizer as transformers saves them."""
+def _convert(path: Path, target: Path) -> None:
+    """Writes the dequantized model (float32) and its tokenizer in the layout of transformers."""
     torch, transformers = libraries("gguf")
     source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, "local_files_only": True}
     try:
@@ -88,53 +92,58 @@ def _convert(path: Path, into: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise FobenchError(f"{path.name} cannot be converted: {error}") from error
-    del model.config.quantization_config  # else save_pretrained refuses: the weights are no longer quantised
+    del model.config.quantization_config  # save_pretrained refuses otherwise, and the weights are no longer quantized
     model.hf_quantizer = None
-    model.save_pretrained(into)
-    tokenizer.save_pretrained(into)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
     del model
     gc.collect()
 
 
-def libraries(*further: str) -> tuple[Any, Any]:
+def libraries(*extra_packages: str) -> tuple[Any, Any]:
+    """(torch, transformers). Raises PrerequisiteError if they or one of `extra_packages` are not installed."""
     try:
         import torch
         import transformers
 
-        for name in further:
+        for name in extra_packages:
             __import__(name)
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
     return torch, transformers
 
 
-def _dtype(torch: Any, device: str, dtype: Dtype, quantised: bool, stored: int) -> Dtype:
-    """The dtype itself. "auto": the fastest form for this CPU or GPU whose replies stay near those of float32.
+def _dtype(torch: Any, device: str, dtype: Dtype, quantized: bool, stored_bytes: int) -> Dtype:
+    """The dtype, with "auto" resolved to the fastest for this CPU or GPU whose replies stay close to those of float32.
 
-    SmolLM2, 48 questions, greedy: 1 reply differs in mixed, 15 in bfloat16.
+    Measured with SmolLM2-135M on 48 questions, greedy: 1 reply differs in "mixed", 15 in bfloat16.
 
-    `stored`: bytes a parameter in the files; of two, float16 holds them, and bfloat16 as well but for what is below 1e-5.
+    `stored_bytes`: bytes per parameter in the files. Where it is 2, float16 represents the weights, bfloat16 values too
+    except those below 1e-5.
     """
-    if dtype in NARROW and device != "cpu":
+    if dtype in NARROW_FORMS and device != "cpu":
         raise FobenchError(f"--dtype {dtype} is for the CPU; on {device} use bfloat16.")
     if dtype != "auto":
         return dtype
     if device == "cpu":
         if torch.cpu._is_avx512_bf16_supported():
-            return "int4" if quantised else "bfloat16"
-        return "mixed" if quantised or stored <= 2 else "float32"
+            return "int4" if quantized else "bfloat16"
+        return "mixed" if quantized or stored_bytes <= 2 else "float32"
     return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
 
 
-def _form(model: Any, name: str, dtype: Dtype, asked: Dtype) -> Form | None:
-    """Of the narrow forms. Raises FobenchError where one is asked for and this architecture is not written for it."""
+def _weight_form(model: Any, name: str, dtype: Dtype, requested: Dtype) -> Form | None:
+    """The narrow weight format to use, or None.
+
+    Raises FobenchError if one is requested that the architecture does not support.
+    """
     from fobench_plugins.backbones.cpu.packed_decoder import ARCHITECTURES, PackedDecoder
 
-    if dtype not in NARROW:
+    if dtype not in NARROW_FORMS:
         return None
-    if PackedDecoder.fits(model):
+    if PackedDecoder.supports(model):
         return dtype
-    if asked == "auto":
+    if requested == "auto":
         return None
     raise FobenchError(
         f"Backbone {name!r} is a {type(model).__name__}; --dtype {dtype} is for {', '.join(ARCHITECTURES)} without a "
@@ -142,8 +151,8 @@ def _form(model: Any, name: str, dtype: Dtype, asked: Dtype) -> Form | None:
     )
 
 
-def _stored_bytes(folder: Path) -> int:
-    """Bytes a parameter in the folder's files, from the first one's header."""
+def _bytes_per_parameter(folder: Path) -> int:
+    """Bytes per parameter in the folder's files, from the header of the first one."""
     from safetensors import safe_open
 
     with safe_open(next(iter(sorted(folder.glob("*.safetensors")))), "np") as file:
@@ -152,13 +161,13 @@ def _stored_bytes(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """No progress bar: loading from a local disk takes a second a gigabyte."""
+def _no_progress_bar(transformers: Any) -> Iterator[None]:
+    """Disables the progress bar of transformers, as loading from a local disk takes about one second per gigabyte."""
     logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()

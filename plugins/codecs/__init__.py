@@ -8,41 +8,43 @@ from fobench.api.hookspecs import Factories
 from fobench_plugins.codecs.codec2 import codec2
 from fobench_plugins.codecs.reference import reference
 from fobench_plugins.codecs.ticodec import ticodec
-from fobench_plugins.codecs.transformers_codecs import Family, LoadedCodec, factory, weights, windowed
+from fobench_plugins.codecs.transformers_codecs import CodecArchitecture, LoadedCodec, factory, weights, windowed
 
 
-def _streaming(model: LoadedCodec) -> Any:
+def _mimi_codec(model: LoadedCodec) -> Any:
     from fobench_plugins.codecs.mimi import MimiCodec
 
     return MimiCodec(model)
 
 
-FAMILIES = (
-    Family(
+ARCHITECTURES = (
+    CodecArchitecture(
         "mimi",
         weights("kyutai/mimi", "mimi", 0.096, "CC-BY-4.0"),
-        "Mimi at 24 kHz, 12.5 frames/s: the codec of Moshi; streams frame by frame.",
+        "Mimi, the codec of Moshi (Defossez et al. 2024, arXiv 2410.00037): 24 kHz, 12.5 frames/s, streamed by frame.",
         8,
-        _streaming,
+        _mimi_codec,
     ),
-    Family(
+    CodecArchitecture(
         "encodec",
         weights("facebook/encodec_24khz", "encodec", 0.023, ""),
-        "EnCodec at 24 kHz, 75 frames/s (8 codebooks: 6 kbit/s); transformers cannot stream it, so windows overlap.",
+        "EnCodec (Defossez et al. 2022, arXiv 2210.13438): 24 kHz, 75 frames/s, 6 kbit/s with 8 codebooks; overlapping "
+        "windows, as transformers cannot stream it.",
         8,
         windowed,
     ),
-    Family(
+    CodecArchitecture(
         "dac",
         weights("descript/dac_44khz", "dac", 0.077, "MIT"),
-        "Descript audio codec at 44.1 kHz, 86 frames/s (also model=descript/dac_24khz, dac_16khz); windows overlap.",
+        "DAC, the Descript Audio Codec (Kumar et al. 2023, arXiv 2306.06546): 44.1 kHz, 86 frames/s (also "
+        "model=descript/dac_24khz or descript/dac_16khz); overlapping windows.",
         None,
         windowed,
     ),
-    Family(
+    CodecArchitecture(
         "xcodec",
         weights("hf-audio/xcodec-hubert-librispeech", "xcodec", None, "MIT"),
-        "X-Codec at 16 kHz, 50 frames/s, with HuBERT inside; windows overlap.",
+        "X-Codec (Ye et al. 2024, arXiv 2408.17175): 16 kHz, 50 frames/s, with a HuBERT encoder; overlapping windows.",
         None,
         windowed,
     ),
@@ -52,5 +54,5 @@ FACTORIES: Factories = {
     "reference": reference,
     "ticodec": ticodec,
     "codec2": codec2,
-    **{family.kind: factory(family) for family in FAMILIES},
+    **{architecture.kind: factory(architecture) for architecture in ARCHITECTURES},
 }

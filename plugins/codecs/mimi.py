@@ -1,4 +1,7 @@
-"""Mimi (Defossez et al. 2024), streamed a frame at a time with explicit state: what transformers keeps, and the overlaps it does not."""
+"""Mimi (Defossez et al. 2024, arXiv 2410.00037), streamed frame by frame with explicit state.
+
+The state holds the caches of transformers, and the decoder overlaps that transformers does not keep.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from fobench_plugins.codecs.windowed_streaming import Codes
 
 @dataclass(frozen=True, slots=True)
 class MimiEncoderState:
-    """Of the encoder: samples not coded yet, the attention's keys and values, the convolutions' last inputs."""
+    """Encoder state: samples not encoded yet, the KV cache, and the convolutions' last inputs."""
 
     rest: Samples
     attention: Any = None
@@ -26,7 +29,7 @@ class MimiEncoderState:
 
 @dataclass(frozen=True, slots=True)
 class MimiDecoderState:
-    """Of the decoder: the last latent [1, D, 1], the attention's keys and values, what the convolutions still read [1, D, C]."""
+    """Decoder state: the last latent [1, D, 1], the KV cache, and the convolutions' left context [1, D, C]."""
 
     latent: Any = None
     attention: Any = None
@@ -34,9 +37,9 @@ class MimiDecoderState:
 
 
 class MimiCodec:
-    """Its convolutions and its attention look back only, so a frame of 80 ms comes out as soon as it is full.
+    """Causal convolutions and attention: a frame of 80 ms is available as soon as its samples are.
 
-    States are copied before they are used: a state may go into several calls, which makes a fork.
+    States are copied before use, so that a state can be passed to several calls (a fork).
     """
 
     def __init__(self, model: LoadedCodec) -> None:
@@ -47,7 +50,7 @@ class MimiCodec:
         self.hop = round(config.sampling_rate / config.frame_rate)
         self.frame_rate_hz = config.sampling_rate / self.hop
         self.num_codebooks, self.cardinality = model.codebooks, int(config.codebook_size)
-        self._model, self._net, self._reach = model, net, reach(config)
+        self._model, self._net, self._receptive_field = model, net, receptive_field(config)
 
     def about(self) -> dict[str, Any]:
         """Plain data for the run's record."""
@@ -56,63 +59,67 @@ class MimiCodec:
     def encode(
         self, audio: Samples, state: MimiEncoderState | None = None, last: bool = False
     ) -> tuple[Codes, MimiEncoderState]:
-        """[T] -> [K, F], the whole frames; a last, unfinished one is filled up with zeros."""
+        """[T] -> [K, F], the complete frames; with `last`, an incomplete one is zero-padded."""
         import torch
 
-        at = copy.deepcopy(state) or MimiEncoderState(np.zeros(0, np.float32))
-        wave = np.concatenate([at.rest, np.asarray(audio, np.float32)])
+        state = copy.deepcopy(state) or MimiEncoderState(np.zeros(0, np.float32))
+        wave = np.concatenate([state.rest, np.asarray(audio, np.float32)])
         if last:
             wave = np.pad(wave, (0, -len(wave) % self.hop))
-        made, attention, inputs = [np.zeros((self.num_codebooks, 0), np.int64)], at.attention, at.inputs
+        frames, attention, inputs = (
+            [np.zeros((self.num_codebooks, 0), np.int64)],
+            state.attention,
+            state.inputs,
+        )
         with torch.no_grad():
             for start in range(0, len(wave) - self.hop + 1, self.hop):
-                x = self._on(wave[start : start + self.hop])[None, None]
+                x = self._to_device(wave[start : start + self.hop])[None, None]
                 out = self._net.encode(x, encoder_cache=attention, padding_cache=inputs, use_streaming=True)
                 attention, inputs = out.encoder_cache, out.padding_cache
-                made.append(out.audio_codes[0, : self.num_codebooks].cpu().numpy())
-        return np.concatenate(made, axis=1), MimiEncoderState(
+                frames.append(out.audio_codes[0, : self.num_codebooks].cpu().numpy())
+        return np.concatenate(frames, axis=1), MimiEncoderState(
             wave[len(wave) // self.hop * self.hop :], attention, inputs
         )
 
     def decode(
         self, codes: Codes, state: MimiDecoderState | None = None, last: bool = False
     ) -> tuple[Samples, MimiDecoderState]:
-        """[K, F] -> [F * hop]"""
+        """[K, F] -> [F * hop] samples."""
         import torch
 
-        at, made = copy.deepcopy(state) or MimiDecoderState(), [np.zeros(0, np.float32)]
+        state, frames = copy.deepcopy(state) or MimiDecoderState(), [np.zeros(0, np.float32)]
         with torch.no_grad():
             for frame in np.asarray(codes, np.int64).T:
-                wave, at = self._frame(self._net.quantizer.decode(self._on(frame)[None, :, None]), at)
-                made.append(wave)
-        return np.clip(np.concatenate(made), -1, 1), at
+                wave, state = self._frame(self._net.quantizer.decode(self._to_device(frame)[None, :, None]), state)
+                frames.append(wave)
+        return np.clip(np.concatenate(frames), -1, 1), state
 
-    def _frame(self, latent: Any, at: MimiDecoderState) -> tuple[Samples, MimiDecoderState]:
-        """One latent [1, D, 1] -> its samples. Each part is given what it still reads of the past, and that is cut off again."""
+    def _frame(self, latent: Any, state: MimiDecoderState) -> tuple[Samples, MimiDecoderState]:
+        """One latent [1, D, 1] -> its samples [hop]. Each layer gets its left context, whose outputs are dropped."""
         import torch
 
         decoder = self._net.decoder
-        both = latent if at.latent is None else torch.cat([at.latent, latent], -1)
-        x = decoder.upsample(both)  # [1, D, positions]: each latent reaches into the positions of the next
-        x = x[..., x.shape[-1] // both.shape[-1] * (both.shape[-1] - 1) :]
-        out = decoder.decoder_transformer(x.transpose(1, 2), cache=at.attention, use_cache=True)
+        latents = latent if state.latent is None else torch.cat([state.latent, latent], -1)
+        x = decoder.upsample(latents)  # [1, D, positions]: each latent overlaps the positions of the next
+        x = x[..., x.shape[-1] // latents.shape[-1] * (latents.shape[-1] - 1) :]
+        out = decoder.decoder_transformer(x.transpose(1, 2), cache=state.attention, use_cache=True)
         x = out.last_hidden_state.transpose(1, 2)
-        context = x if at.context is None else torch.cat([at.context, x], -1)
+        context = x if state.context is None else torch.cat([state.context, x], -1)
         wave = decoder.decoder_seanet(context)[0, 0, -self.hop :].float().cpu().numpy()
-        return wave, MimiDecoderState(latent, out.cache, context[..., -self._reach :])
+        return wave, MimiDecoderState(latent, out.cache, context[..., -self._receptive_field :])
 
-    def _on(self, array: Any) -> Any:
+    def _to_device(self, array: Any) -> Any:
         import torch
 
         return torch.tensor(array, device=self._net.device)
 
 
-def reach(config: Any) -> int:
-    """How many positions before its own the convolutions after the attention read, at most."""
-    found, rate = float(config.kernel_size - 1), 1
+def receptive_field(config: Any) -> int:
+    """Left context of the convolutions after the attention, in positions (an upper bound)."""
+    positions, rate = float(config.kernel_size - 1), 1
     for ratio in config.upsampling_ratios:
-        found += 1 / rate  # a transposed convolution of two strides
+        positions += 1 / rate  # a transposed convolution of two strides
         rate *= ratio
         for layer in range(config.num_residual_layers):
-            found += (config.residual_kernel_size - 1) * config.dilation_growth_rate**layer / rate
-    return math.ceil(found + (config.last_kernel_size - 1) / rate)
+            positions += (config.residual_kernel_size - 1) * config.dilation_growth_rate**layer / rate
+    return math.ceil(positions + (config.last_kernel_size - 1) / rate)

@@ -1,4 +1,4 @@
-"""The reference codec (`reference_model.codec.reference_codec`) under the `Codec` contract: numpy in and out."""
+"""The reference codec (`reference_model.codec.reference_codec`) under the `Codec` contract, with numpy arrays."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def reference(
     device: str = "cpu",
     threads: int | None = None,
 ) -> NumpyCodec:
-    """The codec in a checkpoint, or `random` weights drawn from `seed`, with which sound comes back as noise.
+    """The codec of the reference model, from a checkpoint or with random weights.
 
-    `checkpoint`: a .safetensors file of a codec, or a Freeze-Omni of ours that holds one: its name (fobench ls checkpoints), file or
-    folder. `device`: "cpu", "cuda", "cuda:1". `threads`: of
-    torch. Raises FobenchError unless exactly one of `checkpoint` and `random` is given, PrerequisiteError without torch.
+    `checkpoint`: a .safetensors file of a codec, or a Freeze-Omni checkpoint that contains one: its name (fobench ls
+    checkpoints), file or folder. `random`: random weights drawn from `seed`; the output is noise. `device`: "cpu",
+    "cuda", "cuda:1". `threads`: torch's threads. Raises FobenchError unless exactly one of `checkpoint` and `random` is
+    given, PrerequisiteError without torch.
     """
     if bool(checkpoint) == random:
         raise FobenchError(
-            "The codec reference takes checkpoint=NAME (freeze-omni/smollm2-135m) or FILE, or random=true for untrained weights: one of the two."
+            "The codec reference takes checkpoint=NAME (freeze-omni/smollm2-135m) or FILE, or random=true for random "
+            "weights: exactly one of the two."
         )
     try:
         import torch
@@ -48,11 +50,11 @@ def reference(
         torch.set_num_threads(threads)
     device = usable(device)
     if random:
-        return NumpyCodec(untrained(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
-    named = checkpoint in registry.factories("checkpoints")
-    path = registry.create("checkpoints", checkpoint) if named else Path(checkpoint).expanduser()
+        return NumpyCodec(random_codec(CodecConfig(), seed).to(device), f"random weights, seed {seed}")
+    is_name = checkpoint in registry.factories("checkpoints")
+    path = registry.create("checkpoints", checkpoint) if is_name else Path(checkpoint).expanduser()
     config, tensors = (sharded if sharded.is_folder(path) else safetensors_io).load(path, device=device)
-    if "codec" in config:  # of a whole model
+    if "codec" in config:  # a checkpoint of the complete model
         config, tensors = config["codec"], safetensors_io.part(tensors, "codec")
         if (kind := config.get("kind", "reference")) != "reference":
             raise FobenchError(f"The codec in {checkpoint} is of the kind {kind!r}: use the codec ticodec.")
@@ -62,8 +64,8 @@ def reference(
     return NumpyCodec(codec, checkpoint)
 
 
-def untrained(config: Any, seed: int) -> ReferenceCodec:
-    """A codec whose weights depend on the seed alone; the process's own random state is left as it was."""
+def random_codec(config: Any, seed: int) -> ReferenceCodec:
+    """A codec with weights determined by the seed; the global random state is unchanged."""
     import torch
 
     from reference_model.codec.reference_codec import ReferenceCodec
@@ -74,10 +76,10 @@ def untrained(config: Any, seed: int) -> ReferenceCodec:
 
 
 class NumpyCodec:
-    """One `ReferenceCodec`, frozen. Its states are immutable: a state may go into several calls, which makes a fork."""
+    """A frozen `ReferenceCodec`. States are immutable, so that a state can be passed to several calls (a fork)."""
 
     def __init__(self, codec: ReferenceCodec, weights: str) -> None:
-        """`weights`: where they are from, for the record."""
+        """`weights`: their source, for `about`."""
         self._codec = codec.eval().requires_grad_(False)
         self._weights = weights
         config = codec.config
@@ -93,14 +95,14 @@ class NumpyCodec:
     def encode(
         self, audio: Samples, state: WindowState | None = None, last: bool = False
     ) -> tuple[npt.NDArray[np.int64], WindowState]:
-        """[T] -> [K, F], the codes that are settled so far; a last, unfinished frame is filled up with zeros."""
+        """[T] -> [K, F], the codes that are final so far; with `last`, an incomplete frame is zero-padded."""
         codes, state = self._codec.encode_step(self._tensor(audio, np.float32)[None], state, last)
         return codes[0].cpu().numpy(), state
 
     def decode(
         self, codes: npt.NDArray[np.int64], state: WindowState | None = None, last: bool = False
     ) -> tuple[Samples, WindowState]:
-        """[K, F] -> [T], the samples that are settled so far."""
+        """[K, F] -> [T], the samples that are final so far."""
         audio, state = self._codec.decode_step(self._tensor(codes, np.int64)[None], state, last)
         return audio[0].float().cpu().numpy(), state
 

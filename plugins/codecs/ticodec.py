@@ -1,4 +1,4 @@
-"""The codec that the published Freeze-Omni speaks with, from the authors' own file."""
+"""TiCodec, the codec of the published Freeze-Omni, from the authors' checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fobench_plugins.devices import usable
 if TYPE_CHECKING:
     from reference_model.codec.ticodec import TiCodec
 
-PUBLISHED = "freeze-omni/qwen2-7b"  # of the checkpoints
+PUBLISHED = "freeze-omni/qwen2-7b"  # name in `fobench ls checkpoints`
 
 
 def ticodec(
@@ -29,9 +29,10 @@ def ticodec(
 ) -> WindowedCodec:
     """The published Freeze-Omni's codec (TiCodec, arXiv 2310.00014): 24 kHz, 40 frames/s of one codebook (400 bit/s).
 
-    Whoever speaks, it answers in the published voice, which is no part of its codes. Its encoder normalises over time, so windows
-    overlap. `checkpoint`: a name (fobench ls checkpoints), or a folder with the authors' codec/final.pt. `random`: weights drawn
-    from `seed`, with which sound comes back as noise. Raises PrerequisiteError where the file is missing.
+    It always decodes to the published voice, which the codes do not contain. Its encoder normalizes over time, so that
+    it runs in overlapping windows. `checkpoint`: a name (fobench ls checkpoints), or a folder with the authors'
+    codec/final.pt. `random`: random weights drawn from `seed`; the output is noise. Raises PrerequisiteError if the
+    file is missing.
     """
     try:
         import torch
@@ -52,10 +53,10 @@ def ticodec(
 
 
 class OfflineTiCodec:
-    """One `TiCodec` with its encoder, frozen, for whole windows."""
+    """A frozen `TiCodec` with its encoder, as an offline codec."""
 
     def __init__(self, codec: TiCodec, weights: str) -> None:
-        """`weights`: where they are from, for the record."""
+        """`weights`: their source, for `about`."""
         self._codec, self._weights = codec.eval().requires_grad_(False), weights
         self.sample_rate_hz, self.hop = codec.sample_rate_hz, codec.config.hop
         self.num_codebooks, self.cardinality = codec.config.num_codebooks, codec.config.cardinality
@@ -67,8 +68,8 @@ class OfflineTiCodec:
         import torch
 
         codes, _ = self._codec.encode(torch.tensor(audio, device=self._codec.device)[None])
-        found: Codes = codes[0].cpu().numpy()
-        return found
+        code_array: Codes = codes[0].cpu().numpy()
+        return code_array
 
     def decode(self, codes: Codes) -> Samples:
         import torch

@@ -1,4 +1,6 @@
-"""Neural codecs of transformers, from the hub or a folder: EnCodec, DAC, X-Codec, and Mimi's loading."""
+"""Neural codecs of transformers, from the Hugging Face hub or a folder: EnCodec, DAC, X-Codec, and the loading of
+Mimi.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,19 @@ Make = Callable[["LoadedCodec"], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """One architecture: its model type, its usual weights, how many codebooks are used unless asked, how it is coded with."""
+class CodecArchitecture:
+    """One codec architecture: its model type, default weights, default number of codebooks, and constructor."""
 
     kind: str  # transformers' model_type, and the codec's name
     weights: hub.HubModel
-    what: str
+    description: str
     codebooks: int | None  # None: all
     make: Make
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedCodec:
-    """A loaded model, frozen, with the number of codebooks in use; `weights` says where they are from, for the record."""
+    """A loaded, frozen model, and the number of codebooks in use; `weights` names their source."""
 
     kind: str
     net: Any
@@ -42,13 +44,13 @@ class LoadedCodec:
         return {"codec": self.kind, "weights": self.weights, "codebooks": self.codebooks}
 
 
-def factory(family: Family) -> Callable[..., Any]:
-    """The codec plugin of a family."""
+def factory(architecture: CodecArchitecture) -> Callable[..., Any]:
+    """The codec factory of an architecture."""
 
     def make(
         *,
-        model: str = family.weights.repo,
-        codebooks: int | None = family.codebooks,
+        model: str = architecture.weights.repo,
+        codebooks: int | None = architecture.codebooks,
         random: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -59,24 +61,29 @@ def factory(family: Family) -> Callable[..., Any]:
         if threads is not None:
             torch.set_num_threads(threads)
         if random:
-            net, told = _drawn(torch, transformers, family.kind, seed), f"random weights, seed {seed}"
+            net, origin = _random_model(torch, transformers, architecture.kind, seed), f"random weights, seed {seed}"
         else:
-            net, told = _loaded(transformers, family, model, offline), model
-        have = net.config.num_codebooks if family.kind == "mimi" else _codebooks(net.config)
-        used = have if codebooks is None else codebooks
-        if not 0 < used <= have:
-            raise FobenchError(f"Codec {family.kind!r}: codebooks={used}; {told} has {have}, so 1 to {have}.")
-        return family.make(LoadedCodec(family.kind, net.to(usable(device)).eval().requires_grad_(False), used, told))
+            net, origin = _load_model(transformers, architecture, model, offline), model
+        available = net.config.num_codebooks if architecture.kind == "mimi" else _codebooks(net.config)
+        used = available if codebooks is None else codebooks
+        if not 0 < used <= available:
+            raise FobenchError(
+                f"Codec {architecture.kind!r}: codebooks={used}; {origin} has {available}, so 1 to {available}."
+            )
+        return architecture.make(
+            LoadedCodec(architecture.kind, net.to(usable(device)).eval().requires_grad_(False), used, origin)
+        )
 
     make.__doc__ = (
-        f"{family.what}\n\n`model`: a repository of the hub or a folder. `codebooks`: how many of its codebooks are used. "
-        "`random`: weights drawn from `seed`, with which sound comes back as noise."
+        f"{architecture.description}\n\n`model`: a repository of the Hugging Face hub or a folder. `codebooks`: number of "
+        "codebooks used. "
+        "`random`: random weights drawn from `seed`; the output is noise."
     )
     return make
 
 
 class TransformersCodec:
-    """A model of transformers as a codec of whole recordings; `encode`'s codebooks are cut to those in use."""
+    """A model of transformers as an offline codec; `encode` returns the codebooks in use."""
 
     def __init__(self, model: LoadedCodec) -> None:
         config = model.net.config
@@ -96,28 +103,29 @@ class TransformersCodec:
         import torch
 
         with torch.no_grad():
-            codes = self._model.net.encode(self._on(audio)[None, None], **self._most()).audio_codes
-        whole: Codes = codes.reshape(-1, codes.shape[-1])[: self.num_codebooks].cpu().numpy()  # EnCodec: [1, 1, K, F]
-        return whole
+            codes = self._model.net.encode(self._to_device(audio)[None, None], **self._encode_options()).audio_codes
+        codes = codes.reshape(-1, codes.shape[-1])  # [K, F], of EnCodec's [1, 1, K, F]
+        used: Codes = codes[: self.num_codebooks].cpu().numpy()
+        return used
 
     def decode(self, codes: Codes) -> Samples:
         import torch
 
         with torch.no_grad():
-            wave = self._decoded(self._on(codes)[None])
+            wave = self._decode_tensor(self._to_device(codes)[None])
         return np.asarray(wave.reshape(-1).float().cpu().numpy(), np.float32)
 
-    def _most(self) -> dict[str, Any]:
-        """Options with which all codebooks are coded: the first of them are the same as with fewer."""
+    def _encode_options(self) -> dict[str, Any]:
+        """Options that encode all codebooks; the first ones do not depend on the number of codebooks."""
         bandwidths = getattr(self._model.net.config, "target_bandwidths", None)
         return {"bandwidth": bandwidths[-1]} if bandwidths else {}
 
-    def _decoded(self, codes: Any) -> Any:
+    def _decode_tensor(self, codes: Any) -> Any:
         if self._model.kind == "encodec":
             return self._model.net.decode(codes[None], [None]).audio_values
         return self._model.net.decode(audio_codes=codes).audio_values
 
-    def _on(self, array: Any) -> Any:
+    def _to_device(self, array: Any) -> Any:
         import torch
 
         return torch.tensor(array, device=next(self._model.net.parameters()).device)
@@ -131,16 +139,18 @@ def _codebooks(config: Any) -> int:
     return int(getattr(config, "n_codebooks", None) or config.num_quantizers)
 
 
-def _loaded(transformers: Any, family: Family, model: str, offline: bool) -> Any:
+def _load_model(transformers: Any, architecture: CodecArchitecture, model: str, offline: bool) -> Any:
     path = Path(model).expanduser()
     if path.is_dir() or model.startswith((".", "/", "~")):
         folder = hub.local(path)
     else:
-        known = model == family.weights.repo
-        folder = hub.folder(family.weights if known else _weights(model, family.kind), offline=offline, lacks=[])
+        is_default = model == architecture.weights.repo
+        folder = hub.folder(
+            architecture.weights if is_default else _weights(model, architecture.kind), offline=offline, lacks=[]
+        )
     found = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-    if found != family.kind:
-        raise FobenchError(f"Codec {family.kind!r}: {model} holds a model of the type {found!r}.")
+    if found != architecture.kind:
+        raise FobenchError(f"Codec {architecture.kind!r}: {model} contains a model of the type {found!r}.")
     return transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
 
 
@@ -148,17 +158,17 @@ def _weights(repo: str, kind: str) -> hub.HubModel:
     return hub.HubModel(repo, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER")
 
 
-def _drawn(torch: Any, transformers: Any, kind: str, seed: int) -> Any:
-    """A model of the family's usual sizes whose weights depend on the seed alone. Codebooks, which begin as zeros, are drawn too."""
+def _random_model(torch: Any, transformers: Any, kind: str, seed: int) -> Any:
+    """A model of the default size with weights determined by the seed, codebooks included."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind))
-        fill(net)
+        draw_zero_codebooks(net)
     return net
 
 
-def fill(net: Any) -> None:
-    """Draws the codebooks that are all zeros: else every frame had the same code."""
+def draw_zero_codebooks(net: Any) -> None:
+    """Draws random values for all-zero codebooks, with which every frame would get the same code."""
     for name, tensor in net.state_dict().items():
         if name.endswith(("embed", "embed_sum")) and not tensor.any():
             tensor.normal_()
@@ -173,8 +183,8 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def weights(repo: str, kind: str, parameters: float | None, licence: str) -> hub.HubModel:
-    """A codec's usual weights: `parameters` in 1e9, held as float32."""
+def weights(repo: str, kind: str, parameters: float | None, license: str) -> hub.HubModel:
+    """The default weights of a codec; `parameters` in 1e9, stored as float32."""
     return hub.HubModel(
-        repo, parameters, licence, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER", bytes_each=4
+        repo, parameters, license, needs=("config.json",), otherwise=f"codec {kind}, model=FOLDER", bytes_each=4
     )

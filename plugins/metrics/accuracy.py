@@ -1,4 +1,4 @@
-"""Accuracy of the replies, one metric a route: `accuracy_t2t`, `accuracy_a2t2t`, `accuracy_s2t`, `accuracy_s2s`."""
+"""Accuracy of the replies, one metric per route: `accuracy_t2t`, `accuracy_a2t2t`, `accuracy_s2t`, `accuracy_s2s`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from typing import Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
-from fobench_plugins.metrics.aggregation import given, known, missing, no_total, share
-from fobench_plugins.metrics.correctness import Correctness, Route, judged, verdict
+from fobench_plugins.metrics.aggregation import (
+    missing_score,
+    missing_total,
+    rate_total,
+    scenario_score,
+    scores_with_value,
+)
+from fobench_plugins.metrics.correctness import Correctness, Route, is_route_judged, judge_reply
 
 
 class Accuracy:
-    """Share of scenarios whose reply holds an accepted answer (normalised containment; multiple choice parsed).
+    """Accuracy = correct replies / scenarios that could be judged, with Wilson's 95 % interval.
 
-    t2t: text in, text out. a2t2t: the system's own transcript in. s2t: the text of the spoken question's reply. s2s: what
-    an independent recogniser heard of it. No reply is wrong ("no reply"); on the spoken routes a failure of the system
-    (it raised, hung, died or gave bad audio) is wrong as well, and counted in `failures`. Wilson's 95 % interval.
+    A reply is correct if its normalized text contains an accepted answer, or takes the right option of a
+    multiple-choice question. Routes: t2t is text in, text out; a2t2t gives the LLM the system's own transcript; s2t
+    takes the text of the reply to the spoken question; s2s takes the reference ASR's transcript of that reply. A
+    missing reply is wrong ("no reply"). On the speech routes a failure of the system (exception, timeout, crash,
+    invalid audio) is wrong as well, and counted in `failures`.
     """
 
     version = 1
@@ -31,10 +39,10 @@ class Accuracy:
         self.route = route
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
-        found = verdict(trace, self.route)
-        if found.right is None:
-            return missing(self, found.reason, scenario, failed=found.failed, verdict=asdict(found))
-        return given(self, found.right, scenario, failed=found.failed, verdict=asdict(found))
+        result = judge_reply(trace, self.route)
+        if result.right is None:
+            return missing_score(self, result.reason, scenario, failed=result.failed, verdict=asdict(result))
+        return scenario_score(self, result.right, scenario, failed=result.failed, verdict=asdict(result))
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
         verdicts = [Correctness(**score.detail["verdict"]) for score in scores if "verdict" in score.detail]
@@ -44,7 +52,9 @@ class Accuracy:
             "n_unparsed": wrong["unparsed"],
             "failures": {reason: n for reason, n in sorted(wrong.items()) if reason.startswith("failure")},
         }
-        if not judged(verdicts):
+        if not is_route_judged(verdicts):
             reason = next(v.reason for v in verdicts if v.unavailable)
-            return [no_total(self, scores, reason, **counts)]
-        return [share(self, sum(v.right is True for v in verdicts), len(known(scores)), scores, **counts)]
+            return [missing_total(self, scores, reason, **counts)]
+        return [
+            rate_total(self, sum(v.right is True for v in verdicts), len(scores_with_value(scores)), scores, **counts)
+        ]

@@ -1,4 +1,4 @@
-"""Whether a scenario's reply was right, by route."""
+"""Correctness of a scenario's reply, per route (text or speech in, text or speech out)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SPOKEN = ("s2t", "s2s")
 
 @dataclass(frozen=True, slots=True)
 class Correctness:
-    """`right` is None where the route cannot be judged. `reason` says why it is None, or wrong without a look at the text.
+    """Whether the reply on one route was right; `right` is None where that cannot be judged.
 
-    `failed`: the scenario has a failure. `unparsed`: a multiple-choice reply that takes no choice. `unavailable`: the run
-    or the system does not offer the route.
+    `reason` says why it is None, or why it is wrong regardless of the text. `failed`: the trace holds a failure.
+    `unparsed`: a multiple-choice reply from which no option could be parsed. `unavailable`: the run or the system does
+    not offer the route.
     """
 
     right: bool | None
@@ -30,11 +31,12 @@ class Correctness:
     unavailable: bool = False
 
 
-def verdict(trace: Trace, route: Route) -> Correctness:
-    """Whether the reply by `route` holds an accepted answer.
+def judge_reply(trace: Trace, route: Route) -> Correctness:
+    """Whether the reply on `route` contains an accepted answer.
 
-    No reply is a wrong one. So is, on the spoken routes, a trace's failure: only the system's own (it raised, hung, died,
-    gave bad audio) is ever recorded as one. On a text route, which is then not run, it gives no verdict.
+    A missing reply is wrong. On the speech routes a failure is wrong as well: a trace records only failures of the
+    system itself (exception, timeout, crash, invalid audio). Text routes are not run after a failure, and are then not
+    judged.
     """
     if not trace.scenario.expect.answers:
         return Correctness(None, "no answers to match")
@@ -45,11 +47,14 @@ def verdict(trace: Trace, route: Route) -> Correctness:
     text, reason = reply_text(trace, route)
     if text is None:
         return Correctness(None, reason, unavailable=True)
-    return match(text, trace.scenario.expect) if text.strip() else Correctness(False, "no reply")
+    return match_answer(text, trace.scenario.expect) if text.strip() else Correctness(False, "no reply")
 
 
 def reply_text(trace: Trace, route: Route) -> tuple[str | None, str]:
-    """(text of the reply, "") or (None, why the route has no text to judge). An empty text is no reply."""
+    """(text of the reply, "") or (None, the reason why the route has no text).
+
+    An empty text means that there was no reply.
+    """
     if route not in SPOKEN:
         return trace.routes.get(route), f"route {route} was not run"
     if route == "s2s":
@@ -60,20 +65,23 @@ def reply_text(trace: Trace, route: Route) -> tuple[str | None, str]:
     return (answer.text if answer else ""), ""
 
 
-def match(text: str, expect: Expect) -> Correctness:
-    """Containment of an answer; of a multiple-choice question, the choice that was taken (none or several: unparsed)."""
+def match_answer(text: str, expect: Expect) -> Correctness:
+    """Containment of an accepted answer; for multiple choice, whether the parsed option is right (none or several:
+    unparsed).
+    """
     if not expect.choices:
         return Correctness(contains(text, expect.answers))
-    taken = parse_choice(text, expect.choices)
-    if taken is None:
+    choice = parse_choice(text, expect.choices)
+    if choice is None:
         return Correctness(False, "unparsed", unparsed=True)
-    return Correctness(taken in right_choices(expect.answers, expect.choices))
+    return Correctness(choice in right_choices(expect.answers, expect.choices))
 
 
-def judged(verdicts: Sequence[Correctness]) -> bool:
-    """Whether the route was judged at all: failures count as wrong only beside replies that were looked at.
+def is_route_judged(verdicts: Sequence[Correctness]) -> bool:
+    """Whether at least one reply on the route was judged, or the route is available in every scenario.
 
-    A run without a judge would else have an accuracy of 0 from its failures alone.
+    Failures count as wrong only then: otherwise a run without a reference ASR would get an accuracy of 0 from its
+    failures alone.
     """
-    looked = any(v.right is not None and not v.failed for v in verdicts)
-    return looked or not any(v.unavailable for v in verdicts)
+    any_judged = any(v.right is not None and not v.failed for v in verdicts)
+    return any_judged or not any(v.unavailable for v in verdicts)

@@ -1,4 +1,4 @@
-"""Latencies, each named for its origin and its end: see the functions below. Milliseconds on the playback timeline."""
+"""Latencies in milliseconds on the playback timeline; the function of each metric names its start and its end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_MS, EventKind, Score
 from fobench.statistics.bootstrap import blocks
 from fobench.statistics.percentiles import Percentiles, percentiles
-from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
+from fobench_plugins.metrics.aggregation import (
+    failed_score,
+    groups,
+    missing_score,
+    missing_total,
+    scenario_score,
+    scores_with_value,
+    total,
+)
 from fobench_plugins.metrics.duplex import floor_spans
 
-Span = int | str  # ns, or why there is none
+Span = int | str  # ns, or the reason why it is missing
 Measure = Callable[[Trace], list[Span]]
 
 NOT_ASKED = "the question was not asked"
@@ -21,10 +29,11 @@ NOT_DECIDED = "the system never decided to speak"
 
 
 class Latency:
-    """p50 with its 95 % bootstrap interval; p90 (from n = 10), p99 (from n = 100), mean and extremes in detail.
+    """Median (p50) with its 95 % bootstrap interval; p90 (from n = 10), p99 (from n = 100), mean, minimum and maximum
+    in detail.
 
-    Negative values are kept, and counted as `early`. Warm-up is excluded: the runner's warm-up scenario leaves no trace.
-    A scenario with several interruptions has their mean as its value; the total is over single interruptions.
+    Negative values are kept, and counted as `early`. The warm-up scenario is excluded, as it leaves no trace. The value
+    of a scenario with several interruptions is their mean; the total is over single interruptions.
     """
 
     version = 1
@@ -36,18 +45,18 @@ class Latency:
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         if trace.failure:
-            return failed(self, trace)
+            return failed_score(self, trace)
         spans = self._spans(trace)
         values = [span / NS_PER_MS for span in spans if isinstance(span, int)]
-        absent = [span for span in spans if isinstance(span, str)]
+        reasons = [span for span in spans if isinstance(span, str)]
         if not values:
-            return missing(self, absent[0], scenario, absent=absent)
-        return given(self, sum(values) / len(values), scenario, values_ms=values, absent=absent)
+            return missing_score(self, reasons[0], scenario, absent=reasons)
+        return scenario_score(self, sum(values) / len(values), scenario, values_ms=values, absent=reasons)
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
-        found = known(scores)
+        found = scores_with_value(scores)
         if not found:
-            return [no_total(self, scores)]
+            return [missing_total(self, scores)]
         values = [value for score in found for value in score.detail["values_ms"]]
         names = [name for score, name in zip(found, groups(found), strict=True) for _ in score.detail["values_ms"]]
         summary = percentiles(values, names)
@@ -56,6 +65,7 @@ class Latency:
 
 
 def spread(values: Sequence[float], summary: Percentiles) -> dict[str, Any]:
+    """Percentiles, mean, extremes, and the count of negative values (`early`), as detail of a total."""
     return {
         "p50": summary.p50,
         "p90": summary.p90,
@@ -68,40 +78,50 @@ def spread(values: Sequence[float], summary: Percentiles) -> dict[str, Any]:
     }
 
 
-def endpoint(trace: Trace) -> list[Span]:
-    """`endpoint_ms`: true end of the question -> first decision to speak since it began."""
-    return [between(floor_spans.asked_ns(trace), floor_spans.decision_ns(trace), NOT_ASKED, NOT_DECIDED)]
+def end_of_turn_delay(trace: Trace) -> list[Span]:
+    """`endpoint_ms` (EOT): true end of the question -> first decision to speak after the start of the question."""
+    return [between(floor_spans.question_end_ns(trace), floor_spans.speak_decision_ns(trace), NOT_ASKED, NOT_DECIDED)]
 
 
-def first_token(trace: Trace) -> list[Span]:
-    """`ttft_ms`: that decision -> first token of the reply; negative if the system had it before it decided."""
-    return [from_decision(trace, EventKind.TOKEN, "the system reports no tokens")]
+def time_to_first_token(trace: Trace) -> list[Span]:
+    """`ttft_ms` (TTFT): decision to speak -> first token of the reply; negative if the system generated it before
+    the decision.
+    """
+    return [since_speak_decision(trace, EventKind.TOKEN, "the system reports no tokens")]
 
 
-def first_audio(trace: Trace) -> list[Span]:
-    """`ttfa_ms`: that decision -> first packet of the reply's audio available."""
-    return [from_decision(trace, EventKind.AUDIO, "no audio")]
+def time_to_first_audio(trace: Trace) -> list[Span]:
+    """`ttfa_ms` (TTFA): decision to speak -> first audio packet of the reply."""
+    return [since_speak_decision(trace, EventKind.AUDIO, "no audio")]
 
 
-def from_decision(trace: Trace, kind: EventKind, none: str) -> Span:
+def since_speak_decision(trace: Trace, kind: EventKind, none: str) -> Span:
     no_begin = NOT_DECIDED if trace.question else NOT_ASKED
     no_end = none if trace.answer else "no reply"
-    return between(floor_spans.decision_ns(trace), floor_spans.first_of_answer_ns(trace, kind), no_begin, no_end)
+    return between(
+        floor_spans.speak_decision_ns(trace), floor_spans.first_answer_event_ns(trace, kind), no_begin, no_end
+    )
 
 
-def response(trace: Trace) -> list[Span]:
-    """`response_ms`: true end of the question -> first audible sample of the reply (leading silence counts)."""
-    heard = floor_spans.first_audible_ns(trace)
-    return [between(floor_spans.asked_ns(trace), heard, NOT_ASKED, "no audible reply")]
+def response_latency(trace: Trace) -> list[Span]:
+    """`response_ms` (voice to voice): true end of the question -> first audible sample of the reply; its leading
+    silence counts.
+    """
+    audible_ns = floor_spans.first_audible_ns(trace)
+    return [between(floor_spans.question_end_ns(trace), audible_ns, NOT_ASKED, "no audible reply")]
 
 
-def yield_decision(trace: Trace) -> list[Span]:
-    """`yield_decision_ms`: start of each interruption -> decision to yield."""
-    return each_interruption(trace, lambda u: between(u.start_ns, floor_spans.yield_ns(trace, u), "", "never yielded"))
+def barge_in_decision_latency(trace: Trace) -> list[Span]:
+    """`yield_decision_ms`: start of each interruption -> decision to stop."""
+    return each_interruption(
+        trace, lambda u: between(u.start_ns, floor_spans.yield_decision_ns(trace, u), "", "never yielded")
+    )
 
 
-def audible_stop(trace: Trace) -> list[Span]:
-    """`audible_stop_ms`: start of each interruption -> last audible sample of the reply it interrupts, buffer included."""
+def barge_in_stop_latency(trace: Trace) -> list[Span]:
+    """`audible_stop_ms`: start of each interruption -> last audible sample of the interrupted reply, the playback
+    buffer included.
+    """
 
     def stop(utterance: Utterance) -> Span:
         sound = floor_spans.audible_at(trace, utterance.start_ns)

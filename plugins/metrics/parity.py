@@ -1,4 +1,4 @@
-"""Parity: what is left, by ear and by mouth, of what the same frozen LLM answers by text."""
+"""`parity`: accuracy with speech input or output relative to the same frozen LLM's accuracy with text."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
-from fobench.statistics import bootstrap, proportions
-from fobench_plugins.metrics.aggregation import absences, missing
-from fobench_plugins.metrics.correctness import ROUTES, Correctness, Route, judged, verdict
+from fobench.statistics import proportions
+from fobench.statistics.bootstrap import Floats, Interval, bootstrap_interval
+from fobench_plugins.metrics.aggregation import missing_counts, missing_score
+from fobench_plugins.metrics.correctness import ROUTES, Correctness, Route, is_route_judged, judge_reply
 
-POINTS = 100.0  # points in a share of 1
+POINTS = 100.0  # percentage points in a share of 1
 
 
 @dataclass(frozen=True, slots=True)
 class ParityPairs:
-    """Items judged on both routes: `tested` and `reference` are 1.0 for right."""
+    """Outcomes of the scenarios judged on both routes: `tested` and `reference` [n] are 1.0 for a correct reply,
+    else 0.0.
+    """
 
     tested: tuple[float, ...]
     reference: tuple[float, ...]
@@ -27,14 +32,20 @@ class ParityPairs:
     def n(self) -> int:
         return len(self.tested)
 
+    @property
+    def differences(self) -> Floats:
+        """tested - reference [n]."""
+        return np.asarray(self.tested, dtype=float) - np.asarray(self.reference, dtype=float)
+
 
 class Parity:
-    """Paired by item, over the items that both routes can be judged on.
+    """Ratios and differences of accuracies, paired by scenario, over the scenarios that can be judged on both routes.
 
-    `parity_a2t2t`, `parity_s2t`, `parity_s2s` = acc(route) / acc(t2t), a ratio with a paired bootstrap's 95 % interval.
-    `loss_understanding` = acc(t2t) - acc(s2t) and `loss_speaking` = acc(s2t) - acc(s2s), in points. Each carries exact
-    McNemar (`b` right only by the reference, `c` only by the tested route) and the non-inferiority verdict of
-    `fobench.statistics.bootstrap` against `margin` points. A scenario has no score of its own: `detail["routes"]` holds its verdicts.
+    `parity_a2t2t`, `parity_s2t`, `parity_s2s` = acc(route) / acc(t2t), with a paired bootstrap's 95 % interval.
+    `loss_understanding` = acc(t2t) - acc(s2t) and `loss_speaking` = acc(s2t) - acc(s2s), in percentage points. Each
+    carries the exact McNemar test (`b`: correct only on the reference route, `c`: only on the tested route) and the
+    non-inferiority verdict of `fobench.statistics.proportions` against `margin` percentage points. A scenario has no
+    score of its own: `detail["routes"]` holds its `Correctness` per route.
     """
 
     name = "parity"
@@ -43,13 +54,13 @@ class Parity:
     better: Literal["higher", "lower", "none"] = "higher"
 
     def __init__(self, margin: float) -> None:
-        proportions.needed_pairs(margin)  # refuses a margin that makes no test
+        proportions.min_pairs(margin)  # raises for a margin that cannot be tested
         self.margin = margin
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
-        routes = {route: asdict(verdict(trace, route)) for route in ROUTES}
+        routes = {route: asdict(judge_reply(trace, route)) for route in ROUTES}
         reason = f"failure: {trace.failure.kind}" if trace.failure else "a ratio of the run: see its total"
-        return missing(self, reason, scenario, routes=routes, failed=bool(trace.failure))
+        return missing_score(self, reason, scenario, routes=routes, failed=bool(trace.failure))
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
         ratios = [self._ratio(route, scores) for route in ROUTES if route != "t2t"]
@@ -60,33 +71,33 @@ class Parity:
         ]
 
     def _ratio(self, route: Route, scores: Sequence[Score]) -> Score:
-        name, pairs = f"parity_{route}", paired(scores, route, "t2t")
-        detail = {**unpaired(scores, pairs), **self._test(pairs)}
-        reason = why_not(scores, pairs, route, "t2t") or ("acc(t2t) is 0" if not any(pairs.reference) else "")
+        name, pairs = f"parity_{route}", pair_routes(scores, route, "t2t")
+        detail = {**unpaired_counts(scores, pairs), **self._test(pairs)}
+        reason = missing_reason(scores, pairs, route, "t2t") or ("acc(t2t) is 0" if not any(pairs.reference) else "")
         if reason:
             return Score(name, self.version, None, "ratio", pairs.n, "higher", reason, detail=detail)
-        ci = bootstrap.paired_ratio(pairs.tested, pairs.reference)
+        ci = bootstrap_interval(pairs.tested, pairs.reference)
         ratio = sum(pairs.tested) / sum(pairs.reference)
         return Score(name, self.version, ratio, "ratio", pairs.n, "higher", ci=ci, detail=detail)
 
     def _loss(self, name: str, tested: Route, reference: Route, scores: Sequence[Score]) -> Score:
-        pairs = paired(scores, tested, reference)
-        detail = {**unpaired(scores, pairs), **self._test(pairs)}
-        reason = why_not(scores, pairs, tested, reference)
+        pairs = pair_routes(scores, tested, reference)
+        detail = {**unpaired_counts(scores, pairs), **self._test(pairs)}
+        reason = missing_reason(scores, pairs, tested, reference)
         if reason:
             return Score(name, self.version, None, "points", 0, "lower", reason, detail=detail)
         loss = POINTS * (sum(pairs.reference) - sum(pairs.tested)) / pairs.n
-        ci = points(bootstrap.paired_difference(pairs.reference, pairs.tested))
+        ci = to_points(bootstrap_interval(-pairs.differences))
         return Score(name, self.version, loss, "points", pairs.n, "lower", ci=ci, detail=detail)
 
     def _test(self, pairs: ParityPairs) -> dict[str, Any]:
-        """McNemar and non-inferiority of tested - reference."""
+        """Accuracies, exact McNemar test and non-inferiority test of tested - reference."""
         if not pairs.n:
             return {"n_pairs": 0, "margin": self.margin}
         b = sum(r > t for t, r in zip(pairs.tested, pairs.reference, strict=True))
         c = sum(t > r for t, r in zip(pairs.tested, pairs.reference, strict=True))
         p = proportions.mcnemar(b, c)
-        ci90 = points(bootstrap.paired_difference(pairs.tested, pairs.reference, confidence=0.9))
+        ci90 = to_points(bootstrap_interval(pairs.differences, confidence=0.9))
         return {
             "n_pairs": pairs.n,
             "accuracy_tested": sum(pairs.tested) / pairs.n,
@@ -98,18 +109,18 @@ class Parity:
             "p": p,
             "verdict": proportions.non_inferiority(ci90, self.margin, pairs.n, p),
             "margin": self.margin,
-            "needed_pairs": proportions.needed_pairs(self.margin),
+            "needed_pairs": proportions.min_pairs(self.margin),
         }
 
 
-def verdicts(scores: Sequence[Score], route: Route) -> list[Correctness]:
+def route_verdicts(scores: Sequence[Score], route: Route) -> list[Correctness]:
     return [Correctness(**score.detail["routes"][route]) for score in scores]
 
 
-def paired(scores: Sequence[Score], tested: Route, reference: Route) -> ParityPairs:
-    """The items with a verdict on both routes; none if a route was not judged at all."""
-    first, second = verdicts(scores, tested), verdicts(scores, reference)
-    if not judged(first) or not judged(second):
+def pair_routes(scores: Sequence[Score], tested: Route, reference: Route) -> ParityPairs:
+    """The scenarios judged on both routes; empty if one of the routes was not judged at all."""
+    first, second = route_verdicts(scores, tested), route_verdicts(scores, reference)
+    if not is_route_judged(first) or not is_route_judged(second):
         return ParityPairs((), ())
     rows = [
         (float(a.right), float(b.right))
@@ -119,22 +130,22 @@ def paired(scores: Sequence[Score], tested: Route, reference: Route) -> ParityPa
     return ParityPairs(tuple(r[0] for r in rows), tuple(r[1] for r in rows))
 
 
-def unpaired(scores: Sequence[Score], pairs: ParityPairs) -> dict[str, int]:
-    """How many scenarios made no pair, and how many of all failed."""
-    return {"n_unpaired": len(scores) - pairs.n, "n_failed": absences(scores)["n_failed"]}
+def unpaired_counts(scores: Sequence[Score], pairs: ParityPairs) -> dict[str, int]:
+    """Counts of the scenarios without a pair, and of those with a failure."""
+    return {"n_unpaired": len(scores) - pairs.n, "n_failed": missing_counts(scores)["n_failed"]}
 
 
-def why_not(scores: Sequence[Score], pairs: ParityPairs, *routes: Route) -> str:
-    """Why there are no pairs; "" if there are some."""
+def missing_reason(scores: Sequence[Score], pairs: ParityPairs, *routes: Route) -> str:
+    """The reason why there are no pairs; "" if there are some."""
     if pairs.n:
         return ""
     for route in routes:
-        found = verdicts(scores, route)
+        found = route_verdicts(scores, route)
         reasons = [v.reason for v in found if v.right is None]
-        if reasons and (not judged(found) or len(reasons) == len(found)):
+        if reasons and (not is_route_judged(found) or len(reasons) == len(found)):
             return reasons[0]
     return "no item was judged on both routes"
 
 
-def points(interval: bootstrap.Interval | None) -> bootstrap.Interval | None:
+def to_points(interval: Interval | None) -> Interval | None:
     return (POINTS * interval[0], POINTS * interval[1]) if interval else None

@@ -1,4 +1,4 @@
-"""Computing against real time: `rtf_input`, `rtf_output`."""
+"""Real-time factors (RTF): `rtf_input`, `rtf_output`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from typing import Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S, Score
-from fobench.statistics.bootstrap import blocks, bootstrap_ratio
-from fobench_plugins.metrics.aggregation import failed, given, groups, known, missing, no_total, total
+from fobench.statistics.bootstrap import blocks, bootstrap_interval
+from fobench_plugins.metrics.aggregation import (
+    failed_score,
+    groups,
+    missing_score,
+    missing_total,
+    scenario_score,
+    scores_with_value,
+    total,
+)
 
 
 class RealTimeFactor:
-    """Compute time / media time of one path of the system; below 1 it keeps up. Pooled over the run.
+    """RTF = compute time / media time of one path of the system, summed over the run; below 1 the path is real-time
+    capable.
 
-    `rtf_input`: its input path / the user audio pushed. `rtf_output`: its output path / the reply audio it generated.
+    `rtf_input`: compute time of the input path / duration of the user audio. `rtf_output`: compute time of the output
+    path / duration of the generated reply audio.
     """
 
     version = 1
@@ -27,19 +37,21 @@ class RealTimeFactor:
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         if trace.failure:
-            return failed(self, trace)
+            return failed_score(self, trace)
         spent = trace.compute.get(f"{self.path}_ns")
         media = trace.duration_ns if self.path == "input" else sum(reply.generated_ns for reply in trace.replies)
         if spent is None:
-            return missing(self, "no compute time was recorded", scenario)
+            return missing_score(self, "no compute time was recorded", scenario)
         if not media:
-            return missing(self, "no audio was pushed" if self.path == "input" else "no audio was generated", scenario)
-        return given(self, spent / media, scenario, compute_ns=spent, media_ns=media)
+            return missing_score(
+                self, "no audio was pushed" if self.path == "input" else "no audio was generated", scenario
+            )
+        return scenario_score(self, spent / media, scenario, compute_ns=spent, media_ns=media)
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
-        found = known(scores)
+        found = scores_with_value(scores)
         if not found:
-            return [no_total(self, scores)]
+            return [missing_total(self, scores)]
         spent, media = ([score.detail[key] for score in found] for key in ("compute_ns", "media_ns"))
         detail = {
             "compute_s": sum(spent) / NS_PER_S,
@@ -47,5 +59,5 @@ class RealTimeFactor:
             "max": max(score.value for score in found if score.value is not None),
             "blocked_by": blocks(groups(found), len(found)).unit,
         }
-        ci = bootstrap_ratio(spent, media, groups(found))
+        ci = bootstrap_interval(spent, media, groups=groups(found))
         return [total(self, sum(spent) / sum(media), len(found), scores, ci, **detail)]

@@ -1,4 +1,4 @@
-"""Built-in recognizers: {name: factory}. Heavy imports happen inside the factories."""
+"""Built-in speech recognizers (ASR): {name: factory}. Heavy imports happen inside the factories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def openai(
     word_timestamps: bool = False,
     offline: bool = False,
 ) -> Any:
-    """Whisper by OpenAI's own classes. `model`: any of its sizes, or a checkpoint's path; greedy unless `beam_size` is given."""
+    """Whisper (Radford et al. 2022, arXiv 2212.04356) by OpenAI's package: the reference ASR.
+
+    `model`: a model size, or the path of a checkpoint. `beam_size`: None for greedy decoding. `word_timestamps`: report
+    the times of words. `threads`: torch's threads. `offline`: no network access.
+    """
     try:
         import torch
 
@@ -34,8 +38,7 @@ def openai(
         raise _not_installed(error) from error
     if threads is not None:
         torch.set_num_threads(threads)
-    options = {"language": language, "beam_size": beam_size, "word_timestamps": word_timestamps}
-    return OpenAIWhisper(loaded, name=model, **options)
+    return OpenAIWhisper(loaded, name=model, language=language, beam_size=beam_size, word_timestamps=word_timestamps)
 
 
 def ctranslate2(
@@ -49,16 +52,27 @@ def ctranslate2(
     word_timestamps: bool = False,
     offline: bool = False,
 ) -> Any:
-    """Whisper by CTranslate2. `model`: a size that faster-whisper knows, or a folder; `compute_type`: int8, float32, float16, ..."""
+    """Whisper by CTranslate2 (faster-whisper), the fast ASR for CPUs.
+
+    `model`: a model size of faster-whisper, or a folder. `compute_type`: int8, float32, float16, ... `beam_size`: 1 for
+    greedy decoding. `word_timestamps`: report the times of words. `threads`: CPU threads. `offline`: no network access.
+    """
     try:
         from fobench_plugins.recognizers.faster_whisper import FasterWhisper
 
-        options = {"compute_type": compute_type, "threads": threads or 0, "language": language, "beam_size": beam_size}
-        folder = _ctranslate2_folder(model, offline)
-        return FasterWhisper(folder, name=model, device=device, word_timestamps=word_timestamps, **options)
+        return FasterWhisper(
+            _ctranslate2_folder(model, offline),
+            name=model,
+            device=device,
+            compute_type=compute_type,
+            threads=threads or 0,
+            language=language,
+            beam_size=beam_size,
+            word_timestamps=word_timestamps,
+        )
     except ImportError as error:
         raise _not_installed(error) from error
-    except ValueError as error:  # CTranslate2's word for a compute type or device that it cannot do here
+    except ValueError as error:  # raised by CTranslate2 for an unsupported compute type or device
         raise FobenchError(f"faster-whisper {model} with compute_type={compute_type} on {device}: {error}") from error
 
 
@@ -73,10 +87,11 @@ def _ctranslate2_folder(model: str, offline: bool) -> Path:
         raise unknown("faster-whisper model", model, available_models())
     try:
         return Path(download_model(model, local_files_only=offline))
-    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's errors
+    except Exception as error:  # the hub client raises errors of its own, of its HTTP library and of the system
         raise PrerequisiteError(
-            f"faster-whisper {model} is not in the local hub cache and cannot be fetched ({type(error).__name__}). Where the hub "
-            f"can be reached: python -c \"import faster_whisper; faster_whisper.download_model('{model}')\"; or use model={TINY}."
+            f"faster-whisper {model} is not in the local hub cache and cannot be downloaded ({type(error).__name__}). Where "
+            f"the hub can be reached: python -c \"import faster_whisper; faster_whisper.download_model('{model}')\"; "
+            f"or use model={TINY}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Whisper through CTranslate2: the fast recogniser for CPUs."""
+"""Whisper by CTranslate2: the fast ASR for CPUs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fobench.api.types import NS_PER_S, AudioChunk, Transcript, Word
 from fobench.audio import audible_bounds, resample
 
 RATE_HZ = 16000  # of Whisper's input
-WINDOW = 30 * RATE_HZ  # samples that Whisper takes at a time
-GLIMPSE = 10 * RATE_HZ  # ... that `glimpse` takes: a third of the encoder's work; shorter, it begins to make words up
-FRAMES_PER_S = 100  # of the spectrogram
-GLIMPSE_TOKENS = 6
+WINDOW = 30 * RATE_HZ  # samples of Whisper's input window
+PARTIAL_WINDOW = 10 * RATE_HZ  # a third of the encoder's work of `transcribe`; shorter windows cause hallucinations
+FRAMES_PER_S = 100  # frame rate of the log-mel spectrogram
+PARTIAL_TOKENS = 6
 
 
 class FasterWhisper:
-    """A Whisper model in CTranslate2's format, greedy by default, without fallback to other temperatures.
+    """A Whisper model in CTranslate2's format; greedy by default, temperature 0 without fallback.
 
-    `transcribe` gives an empty transcript for audio in which nothing is audible: Whisper would make words up.
+    `transcribe` gives an empty transcript for inaudible audio, where Whisper hallucinates.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FasterWhisper:
         word_timestamps: bool = False,
         offline: bool = True,
     ) -> None:
-        """`folder`: a local model, or a name that faster-whisper knows. `threads`: 0 is CTranslate2's choice."""
+        """`folder`: a local model, or a model name of faster-whisper. `threads`: 0 for CTranslate2's default."""
         from faster_whisper import WhisperModel
         from faster_whisper.tokenizer import Tokenizer
 
@@ -60,39 +60,40 @@ class FasterWhisper:
         return {**self._about, **self._options}
 
     def transcribe(self, audio: AudioChunk) -> Transcript:
-        """The words of the whole clip; their times, in ns from its first sample, only with `word_timestamps`."""
+        """The transcript of a clip; with `word_timestamps` also the words' times in ns from the first sample."""
         if audible_bounds(audio.samples, audio.rate_hz) is None:
             return Transcript("")
         samples = np.ascontiguousarray(resample(audio, RATE_HZ).samples, dtype=np.float32)
-        # Filled up with silence, as OpenAI's code does: faster-whisper would fill up the spectrogram with zeros, which are no silence.
+        # Padded with silence as in OpenAI's code; faster-whisper pads the spectrogram with zeros, which are not silence.
         samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))
         segments, _ = self._model.transcribe(
             samples,
             temperature=0.0,
             condition_on_previous_text=False,
-            without_timestamps=len(samples) == WINDOW,  # longer audio is cut where the model puts time stamps
+            without_timestamps=len(samples) == WINDOW,  # longer audio is segmented at the predicted timestamps
             vad_filter=False,
             **self._options,
         )
         seconds = audio.duration_ns / NS_PER_S
-        found = [
-            segment for segment in segments if segment.start < seconds
-        ]  # beyond, words would be made up of silence
-        text = "".join(segment.text for segment in found).strip()
-        return Transcript(text, tuple(_word(word) for segment in found for word in segment.words or ()))
+        # Later segments are hallucinated from the padding.
+        kept = [segment for segment in segments if segment.start < seconds]
+        text = "".join(segment.text for segment in kept).strip()
+        return Transcript(text, tuple(_word(word) for segment in kept for word in segment.words or ()))
 
-    def glimpse(self, audio: AudioChunk) -> Transcript:
-        """The first words of a clip of up to 10 s, sooner and less surely than `transcribe`: for speech that still goes on."""
+    def transcribe_partial(self, audio: AudioChunk) -> Transcript:
+        """A partial hypothesis: the first words of the last 10 s of ongoing speech, faster and less accurate than
+        `transcribe`.
+        """
         if audible_bounds(audio.samples, audio.rate_hz) is None:
             return Transcript("")
-        samples = np.asarray(resample(audio, RATE_HZ).samples[-GLIMPSE:], dtype=np.float32)
-        padded = np.pad(samples, (0, GLIMPSE - len(samples)))
-        features = self._model.feature_extractor(padded)[:, : GLIMPSE // RATE_HZ * FRAMES_PER_S]
+        samples = np.asarray(resample(audio, RATE_HZ).samples[-PARTIAL_WINDOW:], dtype=np.float32)
+        padded = np.pad(samples, (0, PARTIAL_WINDOW - len(samples)))
+        features = self._model.feature_extractor(padded)[:, : PARTIAL_WINDOW // RATE_HZ * FRAMES_PER_S]
         encoded = self._model.encode(np.ascontiguousarray(features))
         prompt = [self._tokens.sot, *self._language_tokens(), self._tokens.no_timestamps]
-        found = self._model.model.generate(encoded, [prompt], beam_size=1, max_length=len(prompt) + GLIMPSE_TOKENS)[0]
-        said = [token for token in found.sequences_ids[0] if token < self._tokens.eot]
-        return Transcript(self._tokens.decode(said).strip())
+        result = self._model.model.generate(encoded, [prompt], beam_size=1, max_length=len(prompt) + PARTIAL_TOKENS)[0]
+        tokens = [token for token in result.sequences_ids[0] if token < self._tokens.eot]
+        return Transcript(self._tokens.decode(tokens).strip())
 
     def _language_tokens(self) -> list[int]:
         tokens = self._tokens

@@ -1,4 +1,4 @@
-"""Whisper by OpenAI's own classes, every size: the judge. tiny.en comes from the pinned CTranslate2 file, converted once."""
+"""Whisper by OpenAI's package: the reference ASR. tiny.en is converted once from the pinned CTranslate2 file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fobench.audio import audible_bounds, resample
 from fobench.errors import PrerequisiteError, unknown
 
 RATE_HZ = 16000  # of Whisper's input
-WINDOW_S = 30  # of audio that Whisper takes at a time
+WINDOW_S = 30  # Whisper's input window
 ASSET = "whisper-tiny.en-ct2"
 
 
 class OpenAIWhisper:
-    """A Whisper model in PyTorch: greedy, temperature 0 without fallback, float16 only on a GPU.
+    """A Whisper model in PyTorch; greedy by default, temperature 0 without fallback, float16 only on a GPU.
 
-    `transcribe` gives an empty transcript for audio in which nothing is audible: Whisper would make words up.
+    `transcribe` gives an empty transcript for inaudible audio, where Whisper hallucinates.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class OpenAIWhisper:
         beam_size: int | None = None,
         word_timestamps: bool = False,
     ) -> None:
-        """`model`: a `whisper.Whisper`. `beam_size` None is greedy."""
+        """`model`: a `whisper.Whisper`. `beam_size`: None for greedy decoding."""
         self._model = model.eval().requires_grad_(False)
-        self._words = word_timestamps
+        self._word_timestamps = word_timestamps
         self._options = {"language": language, "beam_size": beam_size, "fp16": model.device.type == "cuda"}
         self._about = {
             "recognizer": f"whisper {name}",
@@ -48,15 +48,15 @@ class OpenAIWhisper:
         return dict(self._about)
 
     def transcribe(self, audio: AudioChunk) -> Transcript:
-        """The words of the whole clip; their times, in ns from its first sample, only with `word_timestamps`."""
+        """The transcript of a clip; with `word_timestamps` also the words' times in ns from the first sample."""
         if audible_bounds(audio.samples, audio.rate_hz) is None:
             return Transcript("")
         samples = np.ascontiguousarray(resample(audio, RATE_HZ).samples, dtype=np.float32)
-        if self._words or len(samples) > WINDOW_S * RATE_HZ:
-            return self._long(samples)
-        return Transcript(self._short(samples))
+        if self._word_timestamps or len(samples) > WINDOW_S * RATE_HZ:
+            return self._transcribe_long(samples)
+        return Transcript(self._transcribe_window(samples))
 
-    def _short(self, samples: Samples) -> str:
+    def _transcribe_window(self, samples: Samples) -> str:
         """The text of a clip that fits into one window."""
         import whisper
 
@@ -64,17 +64,19 @@ class OpenAIWhisper:
         mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), self._model.dims.n_mels)  # [mels, 3000]
         return str(whisper.decode(self._model, mel.to(self._model.device), options).text).strip()
 
-    def _long(self, samples: Samples) -> Transcript:
-        """Window after window, cut where the model puts time stamps."""
+    def _transcribe_long(self, samples: Samples) -> Transcript:
+        """Transcribes window by window, segmented at the predicted timestamps."""
         options = {**self._options, "temperature": 0.0, "condition_on_previous_text": False}
-        found = self._model.transcribe(samples, word_timestamps=self._words, **options)
-        words = [word for segment in found["segments"] for word in segment.get("words", ())]
-        return Transcript(str(found["text"]).strip(), tuple(_word(word) for word in words))
+        result = self._model.transcribe(samples, word_timestamps=self._word_timestamps, **options)
+        words = [word for segment in result["segments"] for word in segment.get("words", ())]
+        return Transcript(str(result["text"]).strip(), tuple(_word(word) for word in words))
 
 
 def load(model: str, device: str, offline: bool) -> Any:
-    """The `whisper.Whisper` of a size's name or a checkpoint's path. FobenchError for an unknown one, PrerequisiteError if it
-    cannot be had."""
+    """The `whisper.Whisper` of a model size or a checkpoint's path.
+
+    Raises FobenchError for an unknown one, PrerequisiteError if it is not available.
+    """
     import torch
     import whisper
 
@@ -85,11 +87,11 @@ def load(model: str, device: str, offline: bool) -> Any:
     if model not in whisper.available_models() and not Path(model).is_file():
         raise unknown("Whisper model", model, whisper.available_models())
     if model in whisper.available_models() and offline and not _cached(model):
-        raise PrerequisiteError(_absent(model, "offline by request"))
+        raise PrerequisiteError(_unavailable_message(model, "offline by request"))
     try:
         return whisper.load_model(model, device=device)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
-        raise PrerequisiteError(_absent(model, str(error))) from error
+        raise PrerequisiteError(_unavailable_message(model, str(error))) from error
 
 
 def _cached(model: str) -> bool:
@@ -101,21 +103,22 @@ def _cached(model: str) -> bool:
     return (root / whisper._MODELS[model].rsplit("/", 1)[-1]).is_file()
 
 
-def _absent(model: str, reason: str) -> str:
+def _unavailable_message(model: str, reason: str) -> str:
     command = f"python -c \"import whisper; whisper.load_model('{model}')\""
     return (
-        f"Whisper {model} is not here: {reason}. Get it where the net can be reached: {command}; or use model=tiny.en."
+        f"Whisper {model} is not in the local cache: {reason}. "
+        f"Get it where there is network access: {command}; or use model=tiny.en."
     )
 
 
 def _from_asset(device: str, offline: bool) -> Any:
-    """tiny.en from the pinned file."""
+    """tiny.en from the pinned CTranslate2 file."""
     import torch
     import whisper
     from safetensors.torch import load_file
 
     source = store.get(ASSET, offline=offline or None)
-    folder = store.converted("whisper-tiny.en-openai1", source / "model.bin", lambda into: _convert(source, into))
+    folder = store.converted("whisper-tiny.en-openai1", source / "model.bin", lambda target: _convert(source, target))
     state = load_file(folder / "model.safetensors")
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
     model = whisper.Whisper(whisper.model.ModelDimensions(**ctranslate2.dimensions(arrays)))
@@ -127,12 +130,12 @@ def _from_asset(device: str, offline: bool) -> Any:
     return model.to(device)
 
 
-def _convert(source: Path, into: Path) -> None:
+def _convert(source: Path, target: Path) -> None:
     from safetensors.numpy import save_file
 
     state = ctranslate2.whisper_state(ctranslate2.read(source / "model.bin"))
     save_file(
-        {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, into / "model.safetensors"
+        {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in state.items()}, target / "model.safetensors"
     )
 
 

@@ -7,35 +7,35 @@ from fobench.api.hookspecs import Factories
 
 
 def _terminal() -> Reporter:
-    """Prints the tables of a run."""
+    """Prints the tables of a run on the terminal."""
     from fobench_plugins.reporters.terminal import TerminalReporter
 
     return TerminalReporter()
 
 
 def _markdown() -> Reporter:
-    """Writes summary.md: the same tables, for a pull request or a wiki."""
+    """Writes summary.md, the same tables for a pull request or a wiki."""
     from fobench_plugins.reporters.markdown import MarkdownReporter
 
     return MarkdownReporter()
 
 
 def _html(audio_mb: float = 6.0) -> Reporter:
-    """Writes report.html: one offline file. `audio_mb`: how much of it may be embedded audio."""
+    """Writes report.html, a single offline file. `audio_mb`: the most megabytes of embedded audio."""
     from fobench_plugins.reporters.html.report import HtmlReporter
 
     return HtmlReporter(audio_mb)
 
 
 def _junit() -> Reporter:
-    """Writes junit.xml: a test case a scenario, for CI."""
+    """Writes junit.xml, a test case per scenario, for CI."""
     from fobench_plugins.reporters.junit import JunitReporter
 
     return JunitReporter()
 
 
 def _full_duplex_bench() -> Reporter:
-    """Writes full-duplex-bench/: the run as that benchmark's scripts read it, with TOR and latency by its definitions."""
+    """Writes full-duplex-bench/: the run in the format of that benchmark's scripts, with TOR and latency by its definitions."""
     from fobench_plugins.reporters.full_duplex_bench import FullDuplexBenchReporter
 
     return FullDuplexBenchReporter()

@@ -1,14 +1,14 @@
-"""A run as Full-Duplex-Bench keeps its outputs, so that its own scripts can score it; and its TOR and latency, by its definitions.
+"""A run in the output format of Full-Duplex-Bench, for its own scripts, and its TOR and latency by its definitions.
 
 `full-duplex-bench/TASK/SAMPLE/`: `input.wav`, `output.wav` (the system as heard, as long as the scenario) and `output.json`:
-{"text", "chunks": [{"text": word, "timestamp": [start, end]}]}, seconds. The words are those that the system says it voiced,
-spread evenly over the sound that each event of it was heard with; for words as a recogniser hears them run theirs on output.wav.
+{"text", "chunks": [{"text": word, "timestamp": [start, end]}]}, in seconds. The words are those that the system reports as
+spoken, spread evenly over the audio of their event; for the words of a speech recognizer, run their script on output.wav.
 
-`summary.json` holds, by task, what their scripts make of the chunks (arXiv 2503.04721, section 4):
-- TOR: a sample counts if its chunks last 1 s or more from the first to the last, or are more than 3.
-- latency: first chunk - the end of the user's turn, of samples that count, **clamped at 0**: an answer that comes too early looks
-  perfect. `early` counts those; our `response_ms` keeps the negative value. Where several user turns are in a sample, their
-  scripts keep what they found for the last one only (each overwrites the one before), and so does this.
+`summary.json` holds, by task, the metrics that their scripts compute from the chunks (arXiv 2503.04721, section 4):
+- TOR: a sample is a takeover if its chunks span 1 s or more, or if there are more than 3.
+- latency: first chunk - end of the user's turn, over takeovers, **clamped at 0**: a reply that comes too early looks
+  perfect. `early` counts those; the metric `response_ms` keeps the negative value. If a sample has several user turns, their
+  scripts keep the result of the last one only (each overwrites the one before), and so does this reporter.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S, Action, Event, EventKind
 
 FOLDER = "full-duplex-bench"
-SECONDS, WORDS = 1.0, 3  # a take-over lasts so long, or has more words
+SECONDS, WORDS = 1.0, 3  # a takeover lasts at least so long, or has more words
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word and when it was heard, in seconds."""
+    """A word with its start and end in the audible output, in seconds."""
 
     text: str
     start_s: float
@@ -51,38 +51,40 @@ class FullDuplexBenchReporter:
             by_task.setdefault(task, []).append(trace)
             _write_sample(results.folder, trace, folder / FOLDER / task / trace.id.rpartition("/")[2])
         summary = folder / FOLDER / "summary.json"
-        summary.parent.mkdir(parents=True, exist_ok=True)  # of no sample at all, too
-        found = {task: figures(traces) for task, traces in sorted(by_task.items())}
+        summary.parent.mkdir(parents=True, exist_ok=True)  # also for a run without samples
+        found = {task: task_metrics(traces) for task, traces in sorted(by_task.items())}
         summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return summary
 
 
-def figures(traces: Sequence[Trace]) -> dict[str, Any]:
-    """TOR, mean latency (s) and how many answers it took for immediate though they came early.
+def task_metrics(traces: Sequence[Trace]) -> dict[str, Any]:
+    """TOR, mean latency (s), and the number of early replies that are clamped to 0.
 
-    `wordless`: samples that are left out, as the system spoke and did not say what.
+    `wordless`: samples that are left out because the system spoke without reporting its words.
     """
     words = [(trace, list(chunks(trace))) for trace in traces]
-    told = [(trace, heard) for trace, heard in words if heard or all(r.audible_start_ns is None for r in trace.replies)]
-    taken = [(trace, heard) for trace, heard in told if takes_over(heard)]
+    scored = [
+        (trace, heard) for trace, heard in words if heard or all(r.audible_start_ns is None for r in trace.replies)
+    ]
+    taken = [(trace, heard) for trace, heard in scored if takes_over(heard)]
     delays = [delay for trace, heard in taken if (delay := delay_s(trace, heard)) is not None]
     clamped = [max(0.0, delay) for delay in delays]
     return {
-        "n": len(told),
-        "wordless": len(words) - len(told),
-        "tor": round(len(taken) / len(told), 4) if told else None,
+        "n": len(scored),
+        "wordless": len(words) - len(scored),
+        "tor": round(len(taken) / len(scored), 4) if scored else None,
         "latency_s": round(sum(clamped) / len(clamped), 4) if clamped else None,
         "early": sum(delay < 0 for delay in delays),
     }
 
 
 def takes_over(heard: Sequence[TimedWord]) -> bool:
-    """Their TO of a sample."""
+    """Whether a sample is a takeover by their definition."""
     return bool(heard) and (heard[-1].end_s - heard[0].start_s >= SECONDS or len(heard) > WORDS)
 
 
 def delay_s(trace: Trace, heard: Sequence[TimedWord]) -> float | None:
-    """From the end of the user's last turn that wants an answer to the first chunk heard since it began."""
+    """From the end of the user's last question to the first chunk heard since its start."""
     asked = trace.question
     if asked is None:
         return None
@@ -91,7 +93,7 @@ def delay_s(trace: Trace, heard: Sequence[TimedWord]) -> float | None:
 
 
 def chunks(trace: Trace) -> Iterator[TimedWord]:
-    """The words that were heard, each where it was heard; of what a stop cut off, those that began before it."""
+    """The audible words with their times; of a reply that was cut off, those that start before the cut."""
     stops = {reply.reply: reply for reply in trace.replies}
     for event in trace.of(EventKind.AUDIO):
         reply, words = stops.get(int(event.data.get("reply", 0))), str(event.data.get("text", "")).split()
@@ -105,7 +107,7 @@ def chunks(trace: Trace) -> Iterator[TimedWord]:
 
 
 def _cut_ns(trace: Trace, event: Event, end_ns: int) -> int:
-    """Where the sound of an event ends at the latest: with its reply, or where the system stopped after it had made it."""
+    """The latest end of an event's audio: the end of its reply, or the system's stop after it was generated."""
     made = event.compute_ns or 0
     return min(
         [end_ns, *(y.compute_ns for y in trace.decisions(Action.YIELD) if y.compute_ns and y.compute_ns >= made)]

@@ -1,4 +1,4 @@
-"""junit.xml: each scenario a test case, for CI. A failed trace is an error, a wrong answer a failure."""
+"""junit.xml: a test case per scenario, for CI. A failed trace is an error, a wrong answer is a failure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from fobench.api.results import Results
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S
+from fobench.atomic_files import write_text
 from fobench.comparison import Comparison
-from fobench_plugins.reporters.atomic_write import write_text
+from fobench.formatting import one_line, printable
 from fobench_plugins.reporters.comparison import view
 from fobench_plugins.reporters.comparison.view import GateRow
 from fobench_plugins.reporters.views import headline
-from fobench_plugins.reporters.views.formatting import given, legal, line
+from fobench_plugins.reporters.views.formatting import finite_value
 from fobench_plugins.reporters.views.outcome import Outcome, OutcomeLine, verdicts
 
 GATED = {"regression": "failure", "inconclusive": "error"}
@@ -22,7 +23,7 @@ RESULTS = {Outcome.FAILED: "error", Outcome.WRONG: "failure", Outcome.UNSCORED: 
 
 
 class JunitReporter:
-    """Writes junit.xml; of a comparison, comparison.xml."""
+    """Writes junit.xml, or comparison.xml for a comparison."""
 
     def write(self, results: Results, folder: Path) -> Path:
         return _write(document(results), folder / "junit.xml")
@@ -34,11 +35,11 @@ class JunitReporter:
 def _write(tree: ET.Element, path: Path) -> Path:
     ET.indent(tree)
     text = ET.tostring(tree, encoding="unicode")
-    return write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
+    return write_text(path, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n', errors="replace", parents=True)
 
 
 def document(results: Results) -> ET.Element:
-    """<testsuites> with a <testsuite> for each suite of scenarios; totals are its properties."""
+    """<testsuites> with a <testsuite> per suite of scenarios; its properties are the totals."""
     cases: dict[str, list[tuple[Trace, OutcomeLine]]] = {}
     for trace, verdict in zip(results.traces, verdicts(results), strict=True):
         cases.setdefault(trace.scenario.suite, []).append((trace, verdict))
@@ -67,7 +68,7 @@ def _suite(name: str, cases: list[tuple[Trace, OutcomeLine]], results: Results) 
 def _properties(results: Results) -> ET.Element:
     properties = _element("properties", {})
     for score in results.totals:
-        if (value := given(score)) is not None:
+        if (value := finite_value(score)) is not None:
             properties.append(_element("property", {"name": score.metric, "value": f"{value:.6g}"}))
     return properties
 
@@ -78,36 +79,36 @@ def _case(trace: Trace, verdict: OutcomeLine) -> ET.Element:
     kind = RESULTS.get(verdict.outcome)
     if kind is None:
         return case
-    told = {"message": line(verdict.why)}
+    attributes = {"message": one_line(verdict.why)}
     if kind != "skipped":
-        told["type"] = trace.failure.kind if trace.failure else "wrong"
-    result = _element(kind, told)
-    result.text = _account(trace)
+        attributes["type"] = trace.failure.kind if trace.failure else "wrong"
+    result = _element(kind, attributes)
+    result.text = _texts(trace)
     case.append(result)
     return case
 
 
-def _account(trace: Trace) -> str:
-    """What was asked, understood, written and heard."""
+def _texts(trace: Trace) -> str:
+    """Question, transcripts, reply and accepted answers, a line each."""
     question = trace.scenario.question
-    told = {
+    texts = {
         "question": question.text if question else None,
-        "understood": trace.transcript(),
-        "wrote": trace.answer.text if trace.answer else None,
-        "judge heard": trace.judge.get("reply"),
-        "accepted": " / ".join(trace.scenario.expect.answers),
+        "ASR transcript": trace.transcript(),
+        "reply text": trace.answer.text if trace.answer else None,
+        "reference-ASR transcript": trace.judge.get("reply"),
+        "accepted answers": " / ".join(trace.scenario.expect.answers),
         "failure": trace.failure.message if trace.failure else None,
     }
-    return legal("\n".join(f"{name}: {text}" for name, text in told.items() if text))
+    return printable("\n".join(f"{name}: {text}" for name, text in texts.items() if text))
 
 
 def gates(comparison: Comparison) -> ET.Element:
-    """<testsuites> with the gates as test cases: a regression is a failure, an inconclusive gate an error. Changes are properties."""
-    rows, count = view.gate_rows(comparison), str(len(comparison.rulings))
+    """<testsuites> with a test case per gate: a regression is a failure, an inconclusive gate an error; changes are properties."""
+    rows, count = view.gate_rows(comparison), str(len(comparison.verdicts))
     found = [row.verdict for row in rows]
-    told = {"failures": str(found.count("regression")), "errors": str(found.count("inconclusive"))}
-    root = _element("testsuites", {"name": f"fobench: {view.title(comparison)}", "tests": count, **told})
-    suite = _element("testsuite", {"name": "gates", "tests": count, **told})
+    totals = {"failures": str(found.count("regression")), "errors": str(found.count("inconclusive"))}
+    root = _element("testsuites", {"name": f"fobench: {view.title(comparison)}", "tests": count, **totals})
+    suite = _element("testsuite", {"name": "gates", "tests": count, **totals})
     properties = _element("properties", {})
     for row in view.rows(comparison):
         properties.append(
@@ -123,13 +124,13 @@ def _gate(row: GateRow) -> ET.Element:
     case = _element("testcase", {"classname": "gates", "name": row.gate})
     if kind := GATED.get(row.verdict):
         result = _element(kind, {"type": row.verdict, "message": f"{row.label}: {row.change}; {row.why}"})
-        result.text = legal(f"change: {row.change} ({row.interval})\np: {row.p}\npairs: {row.n}")
+        result.text = printable(f"change: {row.change} ({row.interval})\np: {row.p}\npairs: {row.n}")
         case.append(result)
     return case
 
 
 def _element(tag: str, attributes: Mapping[str, str]) -> ET.Element:
-    return ET.Element(tag, {name: legal(value) for name, value in attributes.items()})
+    return ET.Element(tag, {name: printable(value) for name, value in attributes.items()})
 
 
 def _time(ns: int) -> str:

@@ -1,28 +1,28 @@
-"""Pieces of Markdown, with all text made harmless."""
+"""Markdown with escaped text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
-from fobench_plugins.reporters.views.formatting import line
+from fobench.formatting import one_line
 
 SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
 HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def escape(text: object) -> str:
-    """`text` in one line, with nothing in it that Markdown or HTML would act on; `@name` notifies nobody."""
-    safe = "".join(HTML.get(letter, letter) for letter in line(text))
+    """`text` on one line with Markdown and HTML escaped; `@name` notifies nobody."""
+    safe = "".join(HTML.get(letter, letter) for letter in one_line(text))
     return SPECIAL.sub(r"\\\1", safe).replace("@", "@\u200b")
 
 
 def cells(row: Sequence[str], raw: bool = False) -> str:
-    """A row of a table."""
+    """A table row."""
     return "| " + " | ".join(cell if raw else escape(cell) for cell in row) + " |"
 
 
-def points(title: str, told: Sequence[str]) -> Iterator[str]:
-    """A section of bullets; nothing where there are none."""
-    if told:
-        yield from ("", f"## {title}", "", *(f"- {escape(point)}" for point in told))
+def bullets(title: str, items: Sequence[str]) -> Iterator[str]:
+    """A section with a bullet per item; nothing without items."""
+    if items:
+        yield from ("", f"## {title}", "", *(f"- {escape(item)}" for item in items))

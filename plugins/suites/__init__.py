@@ -14,7 +14,11 @@ def controls(
     text: str | None = None,
     answer: str | None = None,
 ) -> Suite:
-    """Exactly timed users made of tones, for the scripted systems. `families`: names parted by commas, taken in turn."""
+    """Synthetic users made of tones with exactly known timing, to verify metrics on the scripted systems.
+
+    `count`: number of scenarios. `families`: scenario categories, separated by commas, taken in turn. `text`, `answer`:
+    reference text and accepted answer given to the questions, whose audio stays a tone.
+    """
     from fobench_plugins.suites.controls import ControlsSuite
 
     return ControlsSuite(count, families, text, answer)
@@ -28,9 +32,13 @@ def duplex(
     voice: str = "kokoro",
     speakers: str | None = None,
 ) -> Suite:
-    """Interruptions, backchannels, pauses, noises: 13 families of `count` scenarios, each with its paired control. `families`:
-    only these, parted by commas. `sound`: tones of known length instead of speech, for the scripted systems. Another `voice`
-    or `speakers` of it (parted by commas) are spoken at first use and kept.
+    """Full-duplex scenarios in 13 categories (interruptions, backchannels, pauses, noise, ...), each with a paired
+    control.
+
+    `families`: the categories to use, separated by commas; all by default. `count`: scenarios per category. `controls`:
+    include the paired controls. `sound`: "speech", or "tones" of known length for the scripted systems. `voice`,
+    `speakers`: a TTS voice and its speakers, separated by commas; lines that are not shipped are synthesized at first
+    use and cached.
     """
     from fobench_plugins.suites.duplex.suite import DuplexSuite
 
@@ -38,8 +46,11 @@ def duplex(
 
 
 def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
-    """Own recordings and scenarios: a JSON-lines manifest, a scenario file (TOML), a folder of audio files. `skip_bad`: leave
-    out what is broken.
+    """The user's own recordings and scenarios: a JSON Lines manifest, a scenario file (TOML), or a folder of audio
+    files.
+
+    `skip_bad`: skip and list invalid entries instead of raising an error. `shuffle`: a random order drawn from the
+    seed.
     """
     from fobench_plugins.suites.manifest import ManifestSuite
 
@@ -47,8 +58,11 @@ def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
 
 
 def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str | None = None) -> Suite:
-    """240 short questions on twelve subjects, spoken. Another `voice`, `speakers` of it (parted by commas) or own `questions`
-    (JSON lines of {question, answers, id?, subject?, level?}) are spoken at first use and kept.
+    """240 short spoken questions on twelve subjects, with accepted answers.
+
+    `voice`, `speakers`: a TTS voice and its speakers, separated by commas. `questions`: another file of questions, JSON
+    Lines of {question, answers, id?, subject?, level?}. Questions that are not shipped are synthesized at first use and
+    cached.
     """
     from pathlib import Path
 
@@ -67,8 +81,10 @@ def hub(
     question: str | None = None,
     answer: str | None = None,
 ) -> Suite:
-    """Spoken questions from the model hub: a set by its short name, or OWNER/REPOSITORY. `path`: a local copy of its files;
-    `audio`, `question`, `answer`: names of columns, where they are not the usual ones.
+    """Spoken question sets of the Hugging Face hub, by a short name or OWNER/REPOSITORY.
+
+    `path`: a local copy of the data set's files. `subset`, `split`, `revision`: as in `datasets.load_dataset`. `audio`,
+    `question`, `answer`: names of the columns, where they differ from the usual ones.
     """
     from pathlib import Path
 
@@ -80,7 +96,10 @@ def hub(
 
 
 def full_duplex_bench(path: str) -> Suite:
-    """The user audio of Full-Duplex-Bench (v1, v1.5) in a folder of its layout; its users do not react."""
+    """User audio of Full-Duplex-Bench v1 and v1.5 (arXiv 2503.04721, 2507.23159), from a folder in its layout.
+
+    The recorded users do not react to the system.
+    """
     from fobench_plugins.suites.full_duplex_bench import FullDuplexBenchSuite
 
     return FullDuplexBenchSuite(path)

@@ -10,31 +10,33 @@ import numpy as np
 from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError
 from fobench_plugins.suites.manifest_parser import read
-from fobench_plugins.suites.scenario_builder import scenario as staged
+from fobench_plugins.suites.scenario_builder import build_scenario
 
-SHOWN = 10  # problems listed; the rest is counted
+MAX_LISTED_PROBLEMS = 10  # further problems are only counted
 
 
 class ManifestSuite:
-    """Scenarios from a manifest (see `manifest_lines`); each line, its texts and audio headers, is checked up front.
+    """Scenarios from a manifest (format: `manifest_parser`); every entry, its texts and audio headers, is checked up
+    front.
 
-    `skip_bad`: leave out, count and name what cannot be used instead of refusing it all. `shuffle`: in an order drawn by
-    the seed, so that a part of it is a fair sample; else in the file's order.
+    `skip_bad`: skip and list invalid entries instead of raising `FobenchError`. `shuffle`: a random order drawn from
+    the seed, so that a prefix is a random sample; otherwise the order of the file.
     """
 
     def __init__(self, target: str, skip_bad: bool = False, shuffle: bool = False) -> None:
-        reading = read(target)
-        self.name, self.items = f"manifest:{reading.name}", reading.items
+        manifest = read(target)
+        self.name, self.items = f"manifest:{manifest.name}", manifest.items
         self.skip_bad, self.shuffle = skip_bad, shuffle
-        if reading.problems and not skip_bad:
+        if manifest.problems and not skip_bad:
             raise FobenchError(
-                f"{target} has {_count(len(reading.problems), 'problem')}:\n{_listed(reading.problems)}\n"
-                "Mend them, or leave those lines out with --suite-args skip_bad=true."
+                f"{target} has {_count(len(manifest.problems), 'problem')}:\n{_bullet_list(manifest.problems)}\n"
+                "Fix them, or skip those entries with --suite-args skip_bad=true."
             )
-        if reading.problems:
-            total = len(reading.problems) + len(reading.items)
+        if manifest.problems:
+            total = len(manifest.problems) + len(manifest.items)
             print(
-                f"{target}: skipped {len(reading.problems)} of {total}:\n{_listed(reading.problems)}", file=sys.stderr
+                f"{target}: skipped {len(manifest.problems)} of {total}:\n{_bullet_list(manifest.problems)}",
+                file=sys.stderr,
             )
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
@@ -42,8 +44,8 @@ class ManifestSuite:
         for index in order:
             item = self.items[int(index)]
             try:
-                scenario = staged(item, self.name, seed)
-            except FobenchError as error:  # what the header did not tell
+                scenario = build_scenario(item, self.name, seed)
+            except FobenchError as error:  # errors that only decoding finds
                 if not self.skip_bad:
                     raise FobenchError(f"{item.where}: {error}") from error
                 print(f"{item.where}: skipped: {error}", file=sys.stderr)
@@ -55,6 +57,11 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def _listed(problems: Sequence[str]) -> str:
-    lines = [f"  {problem}" for problem in problems[:SHOWN]]
-    return "\n".join([*lines, *([f"  ... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])])
+def _bullet_list(problems: Sequence[str]) -> str:
+    lines = [f"  {problem}" for problem in problems[:MAX_LISTED_PROBLEMS]]
+    return "\n".join(
+        [
+            *lines,
+            *([f"  ... and {len(problems) - MAX_LISTED_PROBLEMS} more"] if len(problems) > MAX_LISTED_PROBLEMS else []),
+        ]
+    )

@@ -1,4 +1,7 @@
-"""The stage: items become scenarios. Lines are taken from the shipped renderings or spoken once and kept; levels are set."""
+"""Builds scenarios from their specifications: finds or synthesizes the audio, and applies level and noise.
+
+Speech is taken from the shipped clips, or synthesized once and cached.
+"""
 
 from __future__ import annotations
 
@@ -17,67 +20,69 @@ from fobench.api.scenario import Expect, Scenario, Turn
 from fobench.api.types import AudioChunk, Samples, ns_to_samples
 from fobench.assets.store import home
 from fobench_plugins.suites import noise_generators
-from fobench_plugins.suites.audio_turns import item_seed, made, sound, turn
+from fobench_plugins.suites.audio_turns import audio_facts, cached_file, item_seed, turn_from_audio
 from fobench_plugins.suites.scenario_spec import ScenarioSpec, TurnSpec
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE as QUESTIONS
-from fobench_plugins.suites.spoken_qa.clip_archive import unpacked
+from fobench_plugins.suites.spoken_qa.clip_archive import open_archive
 from fobench_plugins.suites.spoken_qa.suite import speak
 
 LINES = Path(__file__).with_name("duplex") / "lines.zip"
 ARCHIVES = (QUESTIONS, LINES)
-BABBLERS = 4  # voices in a babble
+BABBLE_VOICES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ShippedClip:
-    """A rendered line that comes with the package; bounds are those of its speech."""
+    """A synthesized line that comes with the package; bounds of its speech in ns."""
 
     path: Path
     start_ns: int
     end_ns: int
 
 
-def scenario(item: ScenarioSpec, suite: str, seed: int) -> Scenario:
-    """The item with its sound. Raises `FobenchError` for audio that cannot be used."""
-    own = item_seed(seed, item.id)
-    turns = tuple(sounding(spoken, own + index) for index, spoken in enumerate(item.turns))
-    expect = Expect(item.answers, item.choices, item.family)
-    return Scenario(item.id, suite, own, turns, expect, item.tags, item.patience_ns)
+def build_scenario(spec: ScenarioSpec, suite: str, seed: int) -> Scenario:
+    """The scenario of a specification, with its audio files. Raises `FobenchError` for audio that cannot be used."""
+    scenario_seed = item_seed(seed, spec.id)
+    turns = tuple(build_turn(turn, scenario_seed + index) for index, turn in enumerate(spec.turns))
+    expect = Expect(spec.answers, spec.choices, spec.family)
+    return Scenario(spec.id, suite, scenario_seed, turns, expect, spec.tags, spec.patience_ns)
 
 
-def sounding(spoken: TurnSpec, seed: int) -> Turn:
-    """The turn with a file of its sound: the given one as it is, any other made once and kept under the home."""
-    path, start_ns, end_ns = _source(spoken, seed)
-    known = {"start_ns": start_ns, "end_ns": end_ns}
-    if spoken.level_db or spoken.snr_db is not None:
-        clean = sound(path)
+def build_turn(spec: TurnSpec, seed: int) -> Turn:
+    """The turn of a specification, with its audio file: a given file as it is, any other created once and cached."""
+    path, start_ns, end_ns = _source(spec, seed)
+    speech_bounds = {"start_ns": start_ns, "end_ns": end_ns}
+    if spec.level_db or spec.snr_db is not None:
+        clean = audio_facts(path)
         bounds = (clean.start_ns if start_ns is None else start_ns, clean.end_ns if end_ns is None else end_ns)
-        known = dict(zip(known, bounds, strict=True))
-        path = _levelled(path, clean.sha256, spoken, bounds, seed)
-    return turn(
-        path.absolute(), text=spoken.text, speaker=spoken.speaker, role=spoken.role, anchor=spoken.anchor, **known
+        speech_bounds = dict(zip(speech_bounds, bounds, strict=True))
+        path = _adjust_level(path, clean.sha256, spec, bounds, seed)
+    return turn_from_audio(
+        path.absolute(), text=spec.text, speaker=spec.speaker, role=spec.role, anchor=spec.anchor, **speech_bounds
     )
 
 
-def _source(spoken: TurnSpec, seed: int) -> tuple[Path, int | None, int | None]:
-    """The file of the turn's sound as it is recorded, said or made, and the bounds of its speech as far as known."""
-    if spoken.path is not None:
-        return spoken.path, spoken.start_ns, spoken.end_ns
-    if spoken.say is not None:
-        found = shipped().get((spoken.voice, spoken.speaker or "", _digest(spoken.say)))
+def _source(spec: TurnSpec, seed: int) -> tuple[Path, int | None, int | None]:
+    """(file, start_ns, end_ns): the turn's recorded, synthesized or generated audio, and the bounds of its speech if
+    known.
+    """
+    if spec.path is not None:
+        return spec.path, spec.start_ns, spec.end_ns
+    if spec.say is not None:
+        found = shipped_clips().get((spec.voice, spec.speaker or "", _digest(spec.say)))
         if found:
             return found.path, found.start_ns, found.end_ns
-        return rendered(spoken.voice, spoken.speaker, spoken.say), None, None
-    kind = spoken.noise or "silence"
-    path = home() / "noises" / f"{kind}-{spoken.length_ns}-{seed}.flac"
-    made(path, lambda partial: _write(partial, _noise(kind, spoken.length_ns, seed)))
+        return render_text(spec.voice, spec.speaker, spec.say), None, None
+    kind = spec.noise or "silence"
+    path = home() / "noises" / f"{kind}-{spec.length_ns}-{seed}.flac"
+    cached_file(path, lambda partial: _write(partial, _noise(kind, spec.length_ns, seed)))
     return path, 0, audio.load(path).duration_ns
 
 
 @cache
-def shipped() -> dict[tuple[str, str, str], ShippedClip]:
-    """{(voice, speaker, hash of the text): the rendering} of all lines that come with the package."""
-    renderings = [unpacked(archive) for archive in ARCHIVES]
+def shipped_clips() -> dict[tuple[str, str, str], ShippedClip]:
+    """{(voice, speaker, SHA-256 of the text): clip} of all lines that come with the package."""
+    renderings = [open_archive(archive) for archive in ARCHIVES]
     return {
         (rendering.voice, clip.speaker, clip.text_sha256): ShippedClip(
             rendering.folder / clip.file, clip.start_ns, clip.end_ns
@@ -87,19 +92,22 @@ def shipped() -> dict[tuple[str, str, str], ShippedClip]:
     }
 
 
-def rendered(voice: str, speaker: str | None, text: str) -> Path:
-    """`text` spoken by a voice plugin, once. Raises `FobenchError` for an unknown voice, speaker, or a text without a sound."""
+def render_text(voice: str, speaker: str | None, text: str) -> Path:
+    """The cached file of `text`, synthesized by a voice.
+
+    Raises `FobenchError` for an unknown voice or speaker, or silent output.
+    """
     key = _digest(f"{voice}\n{speaker}\n{text}")[:24]
     path = home() / "spoken_qa" / f"{key}.flac"
     if not path.exists():
-        talker = _voice(voice)
-        print(f"speaking {text!r}", file=sys.stderr, flush=True)
-        made(path, lambda partial: _write(partial, speak(talker, text, speaker or talker.speakers[0])))
+        tts = _load_voice(voice)
+        print(f"synthesizing {text!r}", file=sys.stderr, flush=True)
+        cached_file(path, lambda partial: _write(partial, speak(tts, text, speaker or tts.speakers[0])))
     return path
 
 
 @lru_cache(maxsize=2)
-def _voice(name: str) -> Voice:
+def _load_voice(name: str) -> Voice:
     voice: Voice = registry.create("voices", name)
     return voice
 
@@ -111,32 +119,34 @@ def _noise(kind: str, length_ns: int, seed: int) -> AudioChunk:
 
 
 def _babble(length_ns: int, seed: int) -> AudioChunk:
-    """Several shipped voices at once, each from a place of its own."""
-    draw, length = np.random.default_rng(seed), ns_to_samples(length_ns, noise_generators.RATE_HZ)
-    paths = sorted({clip.path for clip in shipped().values()})
+    """Babble: several shipped clips at once, each from a random offset."""
+    rng, length = np.random.default_rng(seed), ns_to_samples(length_ns, noise_generators.RATE_HZ)
+    paths = sorted({clip.path for clip in shipped_clips().values()})
     wave = np.zeros(length, dtype=np.float64)
-    for index in draw.choice(len(paths), BABBLERS, replace=False):
-        line = audio.load(paths[index], noise_generators.RATE_HZ).samples
-        wave += np.resize(np.roll(line, -int(draw.integers(len(line)))), length)
-    return AudioChunk(noise_generators.levelled(wave), noise_generators.RATE_HZ)
+    for index in rng.choice(len(paths), BABBLE_VOICES, replace=False):
+        clip = audio.load(paths[index], noise_generators.RATE_HZ).samples
+        wave += np.resize(np.roll(clip, -int(rng.integers(len(clip)))), length)
+    return AudioChunk(noise_generators.normalize_level(wave), noise_generators.RATE_HZ)
 
 
-def _levelled(path: Path, sha256: str, spoken: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> Path:
-    """`path` at another level, with noise under it; the noise is as long as the clip and drawn by the seed."""
-    key = f"{sha256} {spoken.level_db} {spoken.snr_db} {seed}"
-    if spoken.snr_db is None:
+def _adjust_level(path: Path, sha256: str, spec: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> Path:
+    """The cached file of `path` with gain and added pink noise over its whole length, drawn from the seed."""
+    key = f"{sha256} {spec.level_db} {spec.snr_db} {seed}"
+    if spec.snr_db is None:
         key = key.rpartition(" ")[0]
-    to = home() / "levelled" / f"{_digest(key)[:24]}.flac"
-    return made(to, lambda partial: _write(partial, _mixed(audio.load(path), spoken, bounds_ns, seed)))
+    adjusted = home() / "levelled" / f"{_digest(key)[:24]}.flac"
+    return cached_file(
+        adjusted, lambda partial: _write(partial, _apply_level_and_noise(audio.load(path), spec, bounds_ns, seed))
+    )
 
 
-def _mixed(chunk: AudioChunk, spoken: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> AudioChunk:
+def _apply_level_and_noise(chunk: AudioChunk, spec: TurnSpec, bounds_ns: tuple[int, int], seed: int) -> AudioChunk:
     samples = chunk.samples.astype(np.float64)
-    if spoken.snr_db is not None:
+    if spec.snr_db is not None:
         first, last = (ns_to_samples(bound, chunk.rate_hz) for bound in bounds_ns)
-        below = noise_generators.pink(len(samples), np.random.default_rng(seed)).astype(np.float64)
-        samples += below * (_rms(chunk.samples[first:last]) / _rms(below) * 10 ** (-spoken.snr_db / 20))
-    samples = np.clip(samples * 10 ** (spoken.level_db / 20), -1.0, 1.0)
+        noise = noise_generators.pink(len(samples), np.random.default_rng(seed)).astype(np.float64)
+        samples += noise * (_rms(chunk.samples[first:last]) / _rms(noise) * 10 ** (-spec.snr_db / 20))
+    samples = np.clip(samples * 10 ** (spec.level_db / 20), -1.0, 1.0)
     return AudioChunk(samples.astype(np.float32), chunk.rate_hz)
 
 

@@ -1,4 +1,4 @@
-"""Scenarios before they are sound: what a manifest's line, a scenario file or a generator says of them."""
+"""Specifications of scenarios before rendering, from a manifest, a scenario file or a generator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_S
 
 PATIENCE_NS = 20 * NS_PER_S
-VOICE = "kokoro"  # of turns that are to be said, if they do not name one
+VOICE = "kokoro"  # default voice of turns to synthesize
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSpec:
-    """One turn. Its sound is one of: the file `path`, the words `say` by a speaker of a voice, a `noise` of `length_ns`.
+    """One turn.
 
-    `level_db`: gain. `snr_db`: pink noise is laid under it, so far below the speech. `start_ns`, `end_ns`: bounds of the
-    speech in the sound, if they are known.
+    Its sound is one of: the file `path`, the text `say` synthesized by a speaker of a voice, a `noise` of `length_ns`.
+
+    `level_db`: gain. `snr_db`: signal-to-noise ratio of added pink noise, None for no noise. `start_ns`, `end_ns`:
+    bounds of the speech in the sound, if known.
     """
 
     path: Path | None = None
@@ -38,7 +40,7 @@ class TurnSpec:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioSpec:
-    """One scenario. `where` is its place (file and line), for messages."""
+    """One scenario. `where` is its location (file and line), for messages."""
 
     where: str
     id: str

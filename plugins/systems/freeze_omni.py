@@ -1,4 +1,4 @@
-"""Freeze-Omni, the reference system: a frozen LLM that hears and speaks, without a recogniser or a voice between."""
+"""Freeze-Omni, the reference system: a frozen LLM with speech input and output, without a separate ASR or TTS."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 ENDS = {"head": "the state head", "vad": "voice activity", "either": "the state head and voice activity"}
-MANNERS = ", loudness and rules on the words"
+RULES = ", loudness and rules on the words"
 
 
 class FreezeOmniSystem:
-    """The system: a backbone and a checkpoint, shared by its sessions."""
+    """The system: an inference engine (backbone and checkpoint), shared by its sessions."""
 
     input_rate_hz = RATE_HZ
-    chunk = WINDOW  # 32 ms: the detector's window. The encoder's chunk is five of them
+    chunk = WINDOW  # 32 ms, the window of the detector; the encoder's chunk is five of them
 
     def __init__(self, live: InferenceEngine, about: Mapping[str, Any]) -> None:
         self._live, self._about = live, about
@@ -68,42 +68,43 @@ def freeze_omni(
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
-    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, which is SmolLM2-135M if not
-    given. `vad`: the voice activity detector that opens turns; with "none" it listens always. `turn_end`: whether the state
-    head, the detector's silence or either ends the user's turn. `barge_in_at`: a reply stops at the onset of real speech, or
-    at its end. `manners`: whether loudness, the own voice and the words understood count beside the state head. `first_after`:
-    tokens after which the first segment may be spoken without waiting for a comma. `reread`: whether a checkpoint's second
-    pass, if it has one, reads a turn again at its end. `compile`: the speech decoder's steps through torch.compile (CUDA
-    graphs on a GPU; the first reply waits for the compiler). Options left out are the checkpoint's own.
+    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, whose default is SmolLM2-135M.
+    `vad`: the voice activity detector that opens turns; "none": all audio is a turn. `turn_end`: whether the state head, the
+    detector's silence or either ends the user's turn. `barge_in_at`: whether a barge-in stops the reply during the user's
+    speech or at its end. `manners`: whether the turn-taking policy (rules on loudness, echo and partial transcripts) applies
+    beside the state head. `first_after`: tokens after which the first segment may be synthesized without waiting for a comma.
+    `reread`: whether the checkpoint's second pass, if it has one, recognizes a turn again at its end, with full context.
+    `compile`: compile the speech decoder's steps with torch.compile (CUDA graphs on a GPU; the first reply waits for the
+    compiler). Defaults are the checkpoint's settings.
     """
     from reference_model.checkpoint import loading
     from reference_model.inference.engine import InferenceEngine
 
-    path, llm = _found(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
-    place = getattr(llm, "device", "cpu")
-    model = loading.load(path, device=place)
+    path, llm = _prerequisites(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
+    run_on = getattr(llm, "device", "cpu")
+    model = loading.load(path, device=run_on)
     trained = not str(path).startswith(loading.UNTRAINED)
     loading.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
     if not reread:
         model.rereader = None
     elif model.rereader is not None:
-        model.rereader.encoder()  # now, rather than in the first turn
+        model.rereader.encoder()  # load it now, not in the first turn
     if compile:
-        model.decoder.layers.compile_steps("reduce-overhead" if str(place).startswith("cuda") else "default")
+        model.decoder.layers.compile_steps("reduce-overhead" if str(run_on).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
-    settings = _chosen(model.config.settings, system_prompt, max_tokens, duplex, first_after)
+    settings = _settings(model.config.settings, system_prompt, max_tokens, duplex, first_after)
     live = InferenceEngine(model, llm, settings, _detectors(settings.duplex.vad))
-    which = {
+    about = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",
         "second_pass": model.rereader is not None,
         "checkpoint_sha256": loading.digest(path),
-        "duplex": f"{ENDS[settings.duplex.turn_end]}{MANNERS if settings.duplex.manners else ''}",
+        "duplex": f"{ENDS[settings.duplex.turn_end]}{RULES if settings.duplex.manners else ''}",
     }
-    return FreezeOmniSystem(live, {**which, "trained": trained, "backbone": llm.name})
+    return FreezeOmniSystem(live, {**about, "trained": trained, "backbone": llm.name})
 
 
 def _detectors(vad: str) -> Callable[[], VoiceActivityDetector] | None:
-    """What makes each session's detector."""
+    """The factory of the sessions' detectors; None: no detector."""
     if vad == "loudness":
         return EnergyVAD
     if vad == "none":
@@ -112,30 +113,30 @@ def _detectors(vad: str) -> Callable[[], VoiceActivityDetector] | None:
     return lambda: SileroDetector(network)
 
 
-def _found(backbone: str | None, options: Mapping[str, Any], checkpoint: str | None) -> tuple[Path, Any]:
-    """The checkpoint's path and the backbone; what either lacks is said together."""
-    lacks = []
+def _prerequisites(backbone: str | None, options: Mapping[str, Any], checkpoint: str | None) -> tuple[Path, Any]:
+    """The checkpoint's path and the backbone. PrerequisiteError with all that is missing for either."""
+    missing = []
     path, llm = None, None
     try:
         path = _checkpoint(checkpoint, backbone)
     except PrerequisiteError as error:
-        lacks.append(str(error))
+        missing.append(str(error))
     try:
         llm = registry.create(
             "backbones", backbone or _backbone(path, str(checkpoint)), {k: v for k, v in options.items() if v}
         )
     except PrerequisiteError as error:
-        lacks.append(str(error))
-    if lacks or path is None or llm is None:
-        raise PrerequisiteError("\n".join(lacks))
+        missing.append(str(error))
+    if missing or path is None or llm is None:
+        raise PrerequisiteError("\n".join(missing))
     return path, llm
 
 
 def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
     names = registry.factories("checkpoints")
-    wanted = checkpoint or f"freeze-omni/{backbone or DEFAULT_BACKBONE}"
-    if wanted in names or wanted.startswith("untrained:"):
-        path: Path = registry.create("checkpoints", wanted)
+    name = checkpoint or f"freeze-omni/{backbone or DEFAULT_BACKBONE}"
+    if name in names or name.startswith("untrained:"):
+        path: Path = registry.create("checkpoints", name)
         return path
     if checkpoint is None:
         known = ", ".join(n.removeprefix("freeze-omni/") for n in names if n.startswith("freeze-omni/"))
@@ -147,25 +148,25 @@ def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
 
 
 def _backbone(path: Path | None, checkpoint: str) -> str:
-    """The backbone that a checkpoint was made for."""
+    """The backbone that a checkpoint was trained for."""
     from reference_model.checkpoint.loading import PUBLISHED_FOR, made_for
 
-    found = made_for(path) if path else PUBLISHED_FOR
-    if not found:
+    backbone = made_for(path) if path else PUBLISHED_FOR
+    if not backbone:
         raise FobenchError(f"Checkpoint {checkpoint!r} names no backbone that it was made for: give --backbone.")
-    return found
+    return backbone
 
 
-def _chosen(
+def _settings(
     settings: Settings,
     system_prompt: str | None,
     max_tokens: int | None,
     duplex: Mapping[str, Any],
     first_after: int | None,
 ) -> Settings:
-    """The checkpoint's settings with what was chosen otherwise."""
-    given = {"system_prompt": system_prompt, "max_tokens": max_tokens}
-    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    """The checkpoint's settings, with the options that were given."""
+    options: dict[str, Any] = {"system_prompt": system_prompt, "max_tokens": max_tokens}
+    settings = replace(settings, **{k: v for k, v in options.items() if v is not None})
     settings = replace(settings, duplex=replace(settings.duplex, **{k: v for k, v in duplex.items() if v is not None}))
     if first_after is not None:
         settings = replace(settings, segmentation=replace(settings.segmentation, first_after=first_after))

@@ -1,6 +1,6 @@
-"""Built-in voices: {name: factory}. Heavy imports happen inside the factories.
+"""Built-in TTS voices: {name: factory}. Heavy imports happen inside the factories.
 
-`threads`: of the computation; None: all cores.
+Common options: `threads` (CPU threads; None: all cores), `offline` (no network access).
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ def piper(
     threads: int | None = None,
     offline: bool = False,
 ) -> Any:
-    """Piper. `model`: joe (en-US, male), or the path of an .onnx with its .onnx.json; above 1, `length_scale` is slower speech."""
+    """Piper, a VITS TTS voice (arXiv 2106.06103).
+
+    `model`: joe (en-US, male), or the path of an .onnx file with its .onnx.json.
+
+    `length_scale`: speech is slower above 1. `noise_scale`, `noise_w`: variation of the acoustics and of the durations;
+    0 for deterministic speech.
+    """
     from fobench_plugins.voices.piper import PiperVoice
 
     path = Path(model).expanduser()
@@ -31,12 +37,17 @@ def piper(
     elif not path.is_file() or not path.with_name(path.name + ".json").is_file():
         raise FobenchError(f"Piper model {model!r}: neither joe nor an .onnx file that has its .onnx.json beside it.")
     name = "joe" if model == "joe" else path.stem
-    options = {"noise_scale": noise_scale, "noise_w": noise_w, "length_scale": length_scale, "threads": threads}
-    return PiperVoice(path, name=name, **options)
+    return PiperVoice(
+        path, name=name, noise_scale=noise_scale, noise_w=noise_w, length_scale=length_scale, threads=threads
+    )
 
 
 def kokoro(*, speed: float = 1.0, language: str = "en-us", threads: int | None = None, offline: bool = False) -> Any:
-    """Kokoro-82M: speakers jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo and mixtures of them."""
+    """Kokoro-82M, a StyleTTS 2 voice: speakers jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo and mixtures of
+    them.
+
+    `speed`: speech is faster above 1. `language`: espeak-ng's language code for the phonemizer.
+    """
     from fobench_plugins.voices.kokoro import KokoroVoice
 
     folder = store.get("kokoro-82m-int8", offline=offline or None)
@@ -44,14 +55,14 @@ def kokoro(*, speed: float = 1.0, language: str = "en-us", threads: int | None =
 
 
 def espeak(*, words_per_minute: int = 165, pitch: int = 50) -> Any:
-    """The espeak-ng program."""
+    """eSpeak NG, a formant synthesizer. `words_per_minute`: speaking rate. `pitch`: 0 to 99."""
     from fobench_plugins.voices.espeak import EspeakVoice
 
     return EspeakVoice(words_per_minute=words_per_minute, pitch=pitch)
 
 
 def flite(*, duration_stretch: float = 1.0) -> Any:
-    """The flite program: speakers slt, awb, rms, kal; above 1, `duration_stretch` is slower speech."""
+    """CMU Flite: speakers slt, awb, rms, kal. `duration_stretch`: speech is slower above 1."""
     from fobench_plugins.voices.flite import FliteVoice
 
     return FliteVoice(duration_stretch=duration_stretch)

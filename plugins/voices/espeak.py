@@ -1,4 +1,4 @@
-"""eSpeak NG through its program: robotic, tiny, many accents; speakers are its voice names."""
+"""eSpeak NG by its command-line program: small and robotic, many accents; speakers are its voice names."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench_plugins.voices.text_chunks import joined, speakable
+from fobench_plugins.voices.text_chunks import join_audio, speakable
 
-RATE_HZ = 22050  # of eSpeak's own output
-SECONDS = 60  # longest a call may take
+RATE_HZ = 22050  # eSpeak's output rate
+SECONDS = 60  # time limit of a call
 SPEAKERS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-us+f3", "en-us+m3", "en-gb+f2", "en-029")
 
 
 class EspeakVoice:
-    """The same text gives the same sound; `seed` is not used."""
+    """Deterministic: the same text gives the same audio; `seed` is ignored."""
 
     rate_hz = RATE_HZ
     speakers = SPEAKERS
@@ -36,24 +36,24 @@ class EspeakVoice:
         return {"voice": "espeak-ng", **self._options}
 
     def speak(self, text: str, seed: int, speaker: str | None = None) -> AudioChunk:
-        """The text spoken; of no length if nothing in it can be said. Raises FobenchError for an unknown speaker."""
+        """The text as speech, empty if it has no speakable character. Raises FobenchError for an unknown speaker."""
         import soundfile
 
         speaker, text = speaker or SPEAKERS[0], speakable(text)
         if speaker not in SPEAKERS:
             raise unknown("speaker of espeak", speaker, SPEAKERS)
         if not text:
-            return joined([], RATE_HZ)
+            return join_audio([], RATE_HZ)
         speed, pitch = (str(value) for value in self._options.values())
         command = [self._program, "--stdin", "--stdout", "-v", speaker, "-s", speed, "-p", pitch]
         done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=SECONDS, check=False)
         if done.returncode or not done.stdout:
             raise FobenchError(
-                f"espeak-ng failed with {speaker}: {done.stderr.decode(errors='replace').strip() or 'no sound came'}"
+                f"espeak-ng failed with {speaker}: {done.stderr.decode(errors='replace').strip() or 'no audio output'}"
             )
-        header = bytearray(done.stdout)  # a stream's header cannot know its length
+        header = bytearray(done.stdout)  # sizes in the header of a streamed WAV are not valid
         header[4:8], header[40:44] = (len(header) - 8).to_bytes(4, "little"), (len(header) - 44).to_bytes(4, "little")
         samples, rate = soundfile.read(io.BytesIO(header), dtype="float32")
         if rate != RATE_HZ:
             raise FobenchError(f"espeak-ng gives {rate} Hz instead of {RATE_HZ} Hz.")
-        return joined([samples], RATE_HZ)
+        return join_audio([samples], RATE_HZ)

@@ -1,4 +1,4 @@
-"""CMU Flite through its program: four clear American and British voices, about fifty times faster than real time."""
+"""CMU Flite by its command-line program: four American and British voices, about fifty times faster than real time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import numpy.typing as npt
 
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench_plugins.voices.text_chunks import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import join_audio, speakable, split_text
 
 RATE_HZ = 16000
-SECONDS = 60  # longest a call may take
-SPEAKERS = {"slt": "slt", "awb": "awb", "rms": "rms", "kal": "kal16"}  # {speaker: the program's voice of RATE_HZ}
+SECONDS = 60  # time limit of a call
+SPEAKERS = {"slt": "slt", "awb": "awb", "rms": "rms", "kal": "kal16"}  # {speaker: the program's voice at RATE_HZ}
 
 
 class FliteVoice:
-    """The same text gives the same sound; `seed` is not used. What has no ASCII letter or digit is not spoken."""
+    """Deterministic: the same text gives the same audio.
+
+    `seed` is ignored. Only ASCII letters and digits are spoken.
+    """
 
     rate_hz = RATE_HZ
     speakers = tuple(SPEAKERS)
@@ -40,14 +43,14 @@ class FliteVoice:
         return {"voice": "flite", "duration_stretch": self._stretch}
 
     def speak(self, text: str, seed: int, speaker: str | None = None) -> AudioChunk:
-        """The text spoken; of no length if nothing in it can be said. Raises FobenchError for an unknown speaker."""
+        """The text as speech, empty if it has no speakable character. Raises FobenchError for an unknown speaker."""
         speaker = speaker or self.speakers[0]
         if speaker not in SPEAKERS:
             raise unknown("speaker of flite", speaker, self.speakers)
-        return joined([self._sound(portion, SPEAKERS[speaker]) for portion in portions(_plain(text))], RATE_HZ)
+        return join_audio([self._sound(part, SPEAKERS[speaker]) for part in split_text(_plain(text))], RATE_HZ)
 
     def _sound(self, text: str, voice: str) -> npt.NDArray[np.float32]:
-        """[T]; `text` is the value of an option, so that none in it is taken for another."""
+        """[T] samples; the text is passed as the value of an option, so that it cannot be parsed as one."""
         import soundfile
 
         command = [self._program, "-voice", voice, "--setf", f"duration_stretch={self._stretch}"]
@@ -55,7 +58,7 @@ class FliteVoice:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
         if done.returncode or not done.stdout:
             raise FobenchError(
-                f"flite failed with {voice}: {done.stderr.decode(errors='replace').strip() or 'no sound came'}"
+                f"flite failed with {voice}: {done.stderr.decode(errors='replace').strip() or 'no audio output'}"
             )
         samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
         if rate != RATE_HZ:
@@ -65,5 +68,5 @@ class FliteVoice:
 
 
 def _plain(text: str) -> str:
-    """What of a text the program can read: ASCII, accents dropped."""
+    """The speakable part of a text as ASCII, without accents."""
     return speakable(unicodedata.normalize("NFKD", speakable(text)).encode("ascii", "ignore").decode())

@@ -1,4 +1,6 @@
-"""Kokoro-82M (int8 ONNX): natural voices, and any mixture of them, about 2.5 times faster than real time on two cores."""
+"""Kokoro-82M (int8 ONNX): natural TTS voices and mixtures of them, about 2.5 times faster than real time on two
+cores.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +14,32 @@ import numpy.typing as npt
 
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
-from fobench_plugins.voices.text_chunks import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import join_audio, speakable, split_text
 
 RATE_HZ = 24000
-MOST_TOKENS = 509  # the styles are a table by number of tokens, 510 rows
-SOUND = 128  # of a style's values are how a voice sounds; the others, its prosody
-PAUSE_S = 0.2  # between portions
-INSTALL = "Kokoro needs espeak's phonemes from Piper ({}). Get them (licence GPL-3.0): pip install 'fobench[piper]'"
-RESPELT = str.maketrans({"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l"})  # espeak's signs that the vocabulary lacks
+MAX_TOKENS = 509  # the style table has 510 rows, one per number of tokens
+TIMBRE_SIZE = 128  # leading values of a style: timbre; the others: prosody
+PAUSE_S = 0.2  # between parts of a text
+INSTALL = "Kokoro needs the espeak-ng phonemizer of Piper ({}). Get it (license GPL-3.0): pip install 'fobench[piper]'"
+PHONEME_SUBSTITUTIONS = str.maketrans({"ɝ": "ɜɹ", "g": "ɡ", "ɫ": "l"})  # symbols that the vocabulary lacks
 
-Style = npt.NDArray[np.float32]  # [510, 256], by number of tokens
+Style = npt.NDArray[np.float32]  # [510, 256], a row per number of tokens
 
 
 class KokoroVoice:
-    """The same text gives the same sound; `seed` is not used.
+    """Deterministic: the same text gives the same audio; `seed` is ignored.
 
-    A speaker is a name, or a mixture such as "jf_alpha:0.3+jm_kumo:0.7" (no weights: equal parts); "jf_alpha/jm_kumo" has the
-    sound of the first, or of a mixture, and the prosody of the second.
+    A speaker is a name, or a mixture such as "jf_alpha:0.3+jm_kumo:0.7" (equal weights by default); "jf_alpha/jm_kumo"
+    has the timbre of the first (a name or mixture) and the prosody of the second.
     """
 
     rate_hz = RATE_HZ
 
     def __init__(self, folder: Path, *, speed: float, language: str, threads: int | None) -> None:
-        """`language`: espeak's name of it. Raises PrerequisiteError if a package is not installed."""
+        """`language`: espeak-ng's language code.
+
+        Raises PrerequisiteError if a package is not installed, FobenchError for a speed of 0 or less.
+        """
         try:
             import onnxruntime
             from piper.phonemize_espeak import EspeakPhonemizer
@@ -44,7 +49,7 @@ class KokoroVoice:
             raise FobenchError(f"speed={speed} must be above 0.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0: all cores
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others compute at the same time
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other models compute as well
         model = str(next(iter(folder.glob("*.onnx"))))
         self._session = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
         self._phonemizer, self._language, self._speed = EspeakPhonemizer(), language, speed
@@ -58,22 +63,29 @@ class KokoroVoice:
         return {"voice": "kokoro-82m int8", "speed": self._speed, "language": self._language}
 
     def speak(self, text: str, seed: int, speaker: str | None = None) -> AudioChunk:
-        """The text spoken; of no length if nothing in it can be said. Raises FobenchError for an unknown speaker."""
+        """The text as speech, empty if it has no speakable character. Raises FobenchError for an unknown speaker."""
         style = self.style(speaker or self.speakers[0])
         pieces: list[Any] = []
-        for portion in portions(speakable(text)):
-            for start in range(0, len(tokens := self._tokens(portion)), MOST_TOKENS):
+        for part in split_text(speakable(text)):
+            for start in range(0, len(tokens := self._tokens(part)), MAX_TOKENS):
                 pieces += [np.zeros(round(PAUSE_S * RATE_HZ))] if pieces else []
-                pieces.append(self._sound(tokens[start : start + MOST_TOKENS], style))
-        return joined(pieces, RATE_HZ)
+                pieces.append(self._synthesize(tokens[start : start + MAX_TOKENS], style))
+        return join_audio(pieces, RATE_HZ)
 
     def style(self, speaker: str) -> Style:
-        """The style table of a speaker, weights normalised. FobenchError for a name or weight that cannot be."""
-        sound, _, prosody = speaker.partition("/")
-        mixed = self._mixed(sound)
-        return np.concatenate([mixed[:, :SOUND], self._mixed(prosody)[:, SOUND:]], 1) if prosody else mixed
+        """The style table of a speaker or mixture, with weights normalized.
 
-    def _mixed(self, speaker: str) -> Style:
+        Raises FobenchError for an unknown name or invalid weight.
+        """
+        sound, _, prosody = speaker.partition("/")
+        mixed = self._mix_styles(sound)
+        return (
+            np.concatenate([mixed[:, :TIMBRE_SIZE], self._mix_styles(prosody)[:, TIMBRE_SIZE:]], 1)
+            if prosody
+            else mixed
+        )
+
+    def _mix_styles(self, speaker: str) -> Style:
         parts = [part.strip().partition(":") for part in speaker.split("+")]
         mixed, total = np.zeros_like(next(iter(self._styles.values()))), 0.0
         for name, _, weight in parts:
@@ -81,20 +93,20 @@ class KokoroVoice:
                 raise unknown("speaker of kokoro", name, self.speakers)
             if weight and not re.fullmatch(r"\d*\.?\d+", weight):
                 raise FobenchError(
-                    f"Speaker {speaker!r}: {weight!r} is no weight; write e.g. jf_alpha:0.3+jm_kumo:0.7."
+                    f"Speaker {speaker!r}: {weight!r} is not a weight; write e.g. jf_alpha:0.3+jm_kumo:0.7."
                 )
             share = float(weight or 1)
             mixed, total = mixed + np.float32(share) * self._styles[name], total + share
         if total <= 0:
-            raise FobenchError(f"Speaker {speaker!r}: the weights add up to nothing.")
+            raise FobenchError(f"Speaker {speaker!r}: the weights sum to zero.")
         return mixed / np.float32(total)
 
     def _tokens(self, text: str) -> list[int]:
         sentences = self._phonemizer.phonemize(self._language, text)
-        phonemes = " ".join("".join(sentence) for sentence in sentences).translate(RESPELT)
-        return [self._vocabulary[sign] for sign in phonemes if sign in self._vocabulary]
+        phonemes = " ".join("".join(sentence) for sentence in sentences).translate(PHONEME_SUBSTITUTIONS)
+        return [self._vocabulary[phoneme] for phoneme in phonemes if phoneme in self._vocabulary]
 
-    def _sound(self, tokens: list[int], style: Style) -> npt.NDArray[np.float32]:
+    def _synthesize(self, tokens: list[int], style: Style) -> npt.NDArray[np.float32]:
         inputs = {
             "tokens": np.array([[0, *tokens, 0]], dtype=np.int64),
             "style": style[len(tokens)][None],

@@ -1,7 +1,8 @@
-"""A lean forward pass for Llama-shaped decoders: the same numbers as the model's own, several times the speed on a CPU.
+"""A fast forward pass for Llama-style decoders on a CPU: equal results, several times the speed of transformers.
 
-A step of a small LLM on a CPU is bound by memory reads and by Python. So query/key/value and gate/up are one matrix each, the
-KV cache is allocated ahead, and matrices may be read in a narrower form (4, 8 or 16 bits) when few rows are multiplied.
+A step of a small LLM on a CPU is bound by memory bandwidth and Python overhead. Therefore query/key/value and gate/up
+are fused into one matrix each, the KV cache is preallocated, and few rows are multiplied with narrower weights (4, 8 or
+16 bits).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 from fobench_plugins.backbones.cpu.quantized_linear import DenseMatrix, Form, WeightMatrix, pack
 
 ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
-FIRST_CAPACITY = 256  # positions a new cache has room for; doubled when full
+FIRST_CAPACITY = 256  # positions of a new cache; doubled when full
 
 
 @dataclass(slots=True)
 class PackedKVCache:
-    """Keys and values of all layers up to `length` positions, in buffers with room for more."""
+    """Keys and values of all layers, `length` positions in preallocated buffers."""
 
-    keys: list[torch.Tensor]  # a layer: [B, Hkv, capacity, head]
+    keys: list[torch.Tensor]  # per layer: [B, Hkv, capacity, head]
     values: list[torch.Tensor]
     length: int = 0
 
@@ -32,24 +33,24 @@ class PackedKVCache:
         return self.keys[0].shape[2]
 
     def reserve(self, length: int) -> None:
-        """Make room for `length` positions in all."""
+        """Enlarges the buffers to at least `length` positions."""
         if length > self.capacity:
             capacity = max(length, 2 * self.capacity)
-            self.keys = [_grown(k, self.length, capacity) for k in self.keys]
-            self.values = [_grown(v, self.length, capacity) for v in self.values]
+            self.keys = [_enlarge(k, self.length, capacity) for k in self.keys]
+            self.values = [_enlarge(v, self.length, capacity) for v in self.values]
 
     def copy(self) -> PackedKVCache:
-        keys = [_grown(k, self.length, k.shape[2]) for k in self.keys]
-        return PackedKVCache(keys, [_grown(v, self.length, v.shape[2]) for v in self.values], self.length)
+        keys = [_enlarge(k, self.length, k.shape[2]) for k in self.keys]
+        return PackedKVCache(keys, [_enlarge(v, self.length, v.shape[2]) for v in self.values], self.length)
 
-    def cut(self, length: int) -> PackedKVCache:
-        """The same cache, cut to its first `length` positions."""
+    def truncate(self, length: int) -> PackedKVCache:
+        """The same cache, truncated to its first `length` positions."""
         self.length = length
         return self
 
 
-def _grown(buffer: torch.Tensor, used: int, capacity: int) -> torch.Tensor:
-    """A new buffer with `capacity` positions and the first `used` of the old one's."""
+def _enlarge(buffer: torch.Tensor, used: int, capacity: int) -> torch.Tensor:
+    """A new buffer of `capacity` positions, with the first `used` ones copied."""
     batch, heads, _, size = buffer.shape
     new = buffer.new_empty(batch, heads, capacity, size)
     new[:, :, :used] = buffer[:, :, :used]
@@ -70,7 +71,7 @@ class PackedLayer:
 
 @dataclass(frozen=True, slots=True)
 class CacheSpan:
-    """The positions that a step adds to a conversation's cache, and which positions each may see [T, S] (None: all)."""
+    """The positions [start, end) that a step adds to a cache, and their attention mask [T, S] (None: all visible)."""
 
     cache: PackedKVCache
     start: int
@@ -79,10 +80,12 @@ class CacheSpan:
 
 
 class PackedDecoder:
-    """The decoder of a Llama, Mistral or Qwen2 model of transformers. It shares the model's parameters, which must stay frozen.
+    """The decoder of a Llama, Mistral or Qwen2 model of transformers, sharing the model's parameters, which must stay
+    frozen.
 
-    The residual stream is float32; matrices multiply in the parameters' dtype (or in a narrower form). On a CPU without
-    instructions for bfloat16, attention in it takes 3 to 15 times as long as in float32: there the cache is float32.
+    The residual stream is float32; matrix products use the parameters' dtype or a narrower form. On a CPU without
+    bfloat16 instructions, attention in bfloat16 takes 3 to 15 times as long as in float32, so that the cache is float32
+    there.
     """
 
     def __init__(self, model: Any, form: Form | None = None) -> None:
@@ -90,7 +93,7 @@ class PackedDecoder:
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps = config.rms_norm_eps
-        self.layers = [_layer(layer, form) for layer in decoder.layers]
+        self.layers = [_pack_layer(layer, form) for layer in decoder.layers]
         self.norm = decoder.norm.weight.float()
         self.output: WeightMatrix = pack(DenseMatrix(model.lm_head.weight), form)
         self.device = model.lm_head.weight.device
@@ -98,16 +101,16 @@ class PackedDecoder:
         self.dtype = torch.float32 if slow else model.lm_head.weight.dtype  # of the cache and of attention
         self._rotary = decoder.rotary_emb
         self._cos = self._sin = torch.empty(0, self.head)
-        self._rotate(FIRST_CAPACITY)
+        self._extend_rotary_tables(FIRST_CAPACITY)
 
     @staticmethod
-    def fits(model: Any) -> bool:
-        """Whether this model's forward pass is the one written here."""
+    def supports(model: Any) -> bool:
+        """Whether this class implements the model's forward pass."""
         config = model.config
         rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
         return (
             type(model).__name__ in ARCHITECTURES
-            and not _slides(config)
+            and not _has_sliding_window(config)
             and config.hidden_act == "silu"
             and rope in ("default", "linear", "llama3")
             and not getattr(config, "mlp_bias", False)
@@ -123,15 +126,17 @@ class PackedDecoder:
 
     def __call__(self, x: torch.Tensor, cache: PackedKVCache | None) -> tuple[torch.Tensor, PackedKVCache]:
         """[B, T, D] -> (final-norm hidden [B, T, D] float32, the cache, now T positions longer)."""
-        hidden, caches = self.together([x], [cache])
+        hidden, caches = self.forward_many([x], [cache])
         return hidden[0], caches[0]
 
-    def together(
+    def forward_many(
         self, xs: Sequence[torch.Tensor], caches: Sequence[PackedKVCache | None]
     ) -> tuple[list[torch.Tensor], list[PackedKVCache]]:
-        """Steps of several conversations, each [B, T, D] with a T and a cache of its own: weights are read once for all."""
+        """Steps of several conversations, each [B, T, D] with its own T and cache; the weights are read once for all
+        of them.
+        """
         lengths = [x.shape[1] for x in xs]
-        steps = [self._stretch(x, cache) for x, cache in zip(xs, caches, strict=True)]
+        steps = [self._reserve_span(x, cache) for x, cache in zip(xs, caches, strict=True)]
         cos = torch.cat([self._cos[s.start : s.end, None] for s in steps])  # [sum T, 1, head]
         sin = torch.cat([self._sin[s.start : s.end, None] for s in steps])
         x = torch.cat([x.to(self.device, torch.float32) for x in xs], 1)  # [B, sum T, D]; added to in place below
@@ -139,10 +144,10 @@ class PackedDecoder:
         for i, layer in enumerate(self.layers):
             normed = F.rms_norm(x, x.shape[-1:], layer.attention_norm, self.eps)
             qkv = layer.qkv(normed).view(*x.shape[:2], -1, self.head)  # [B, sum T, H + 2 Hkv, head]
-            turned = self._turned(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
-            new = (turned.split(lengths, 1), qkv[:, :, self.heads + self.kv_heads :].split(lengths, 1))
-            heard = [self._attend(i, step, qk, v) for step, qk, v in zip(steps, *new, strict=True)]
-            x += layer.out(heard[0] if len(heard) == 1 else torch.cat(heard, 1))
+            rotated = self._apply_rotary(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
+            new = (rotated.split(lengths, 1), qkv[:, :, self.heads + self.kv_heads :].split(lengths, 1))
+            attended = [self._attend(i, step, qk, v) for step, qk, v in zip(steps, *new, strict=True)]
+            x += layer.out(attended[0] if len(attended) == 1 else torch.cat(attended, 1))
             normed = F.rms_norm(x, x.shape[-1:], layer.mlp_norm, self.eps)
             gate, up = layer.gate_up(normed).chunk(2, -1)
             x += layer.down(F.silu(gate).mul_(up))
@@ -155,33 +160,37 @@ class PackedDecoder:
         """[B, T, D] -> [B, T, V] float32."""
         return self.output(hidden).float()
 
-    def _stretch(self, x: torch.Tensor, cache: PackedKVCache | None) -> CacheSpan:
-        """Room for x [B, T, D] after what `cache` holds."""
+    def _reserve_span(self, x: torch.Tensor, cache: PackedKVCache | None) -> CacheSpan:
+        """Reserves positions for x [B, T, D] at the end of `cache`."""
         batch, length, _ = x.shape
         cache = cache or self.new_cache(batch, length)
         start, end = cache.length, cache.length + length
         cache.reserve(end)
-        self._rotate(end)
+        self._extend_rotary_tables(end)
         mask = None if length == 1 else torch.ones(length, end, dtype=torch.bool, device=self.device).tril(start)
         return CacheSpan(cache, start, end, mask)
 
     def _attend(self, layer: int, step: CacheSpan, qk: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attention of one conversation: turned queries and keys [B, T, H + Hkv, head], values -> [B, T, H * head]."""
+        """Attention of one conversation: rotated queries and keys [B, T, H + Hkv, head], values [B, T, Hkv, head] ->
+        [B, T, H * head].
+        """
         keys, values = step.cache.keys[layer], step.cache.values[layer]
         keys[:, :, step.start : step.end] = qk[:, :, self.heads :].transpose(1, 2)
         values[:, :, step.start : step.end] = v.transpose(1, 2)
         query = qk[:, :, : self.heads].transpose(1, 2).to(self.dtype)  # [B, H, T, head]
-        heard = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query, keys[:, :, : step.end], values[:, :, : step.end], attn_mask=step.mask, enable_gqa=True
         )
-        return heard.transpose(1, 2).flatten(2)
+        return attended.transpose(1, 2).flatten(2)
 
-    def _turned(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    def _apply_rotary(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """Rotary position embedding of x [B, T, H, head], in float32."""
         return torch.addcmul(x * cos, x.roll(self.head // 2, -1), sin)
 
-    def _rotate(self, length: int) -> None:
-        """Make the tables of the rotary embedding reach `length` positions: [S, head], the sine with its sign."""
+    def _extend_rotary_tables(self, length: int) -> None:
+        """Extends the cosine and (signed) sine tables of the rotary embedding [S, head] to at least `length`
+        positions.
+        """
         if length <= len(self._cos):
             return
         positions = torch.arange(2 * length, device=self.device)[None]
@@ -190,25 +199,25 @@ class PackedDecoder:
         self._cos, self._sin = cos[0], sin[0]
 
 
-def _slides(config: Any) -> bool:
-    """Whether a layer sees a window of the past only. Qwen2 names a window that it may not use."""
+def _has_sliding_window(config: Any) -> bool:
+    """Whether layers use sliding-window attention. The config of Qwen2 names a window even if it is not used."""
     return bool(getattr(config, "sliding_window", None)) and getattr(config, "use_sliding_window", True)
 
 
-def _layer(layer: Any, form: Form | None) -> PackedLayer:
+def _pack_layer(layer: Any, form: Form | None) -> PackedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     return PackedLayer(
         attention_norm=layer.input_layernorm.weight.float(),
-        qkv=pack(_fused(attention.q_proj, attention.k_proj, attention.v_proj), form),
-        out=pack(_fused(attention.o_proj), form),
+        qkv=pack(_fuse(attention.q_proj, attention.k_proj, attention.v_proj), form),
+        out=pack(_fuse(attention.o_proj), form),
         mlp_norm=layer.post_attention_layernorm.weight.float(),
-        gate_up=pack(_fused(mlp.gate_proj, mlp.up_proj), form),
-        down=pack(_fused(mlp.down_proj), form),
+        gate_up=pack(_fuse(mlp.gate_proj, mlp.up_proj), form),
+        down=pack(_fuse(mlp.down_proj), form),
     )
 
 
-def _fused(*linears: Any) -> DenseMatrix:
-    """The matrices one below the other; the model's own parameters become views of it, so nothing is held twice."""
+def _fuse(*linears: Any) -> DenseMatrix:
+    """The matrices concatenated along the output; the model's parameters become views of the result, to save memory."""
     if len(linears) == 1:
         return DenseMatrix(linears[0].weight.data, None if linears[0].bias is None else linears[0].bias.data)
     weight = torch.cat([linear.weight.data for linear in linears])

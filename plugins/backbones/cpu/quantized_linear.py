@@ -1,4 +1,6 @@
-"""Weight matrices in the forms that a CPU reads fast: decoding multiplies one row at a time and waits for the memory."""
+"""Linear layers with narrow weights for CPUs: decoding multiplies one row at a time, and is bound by memory
+bandwidth.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 
 if TYPE_CHECKING:
-    from fobench_plugins.backbones.cpu.fp16_matmul import Halves
+    from fobench_plugins.backbones.cpu.fp16_matmul import Fp16Bits
 
-Form = Literal["mixed", "int8", "int4"]  # how a matrix is read when few rows are multiplied
+Form = Literal["mixed", "int8", "int4"]  # weight format where few rows are multiplied
 
-GROUP = 32  # inputs that share a scale in the 4-bit form: that of GGUF's Q4_0, Q4_1 and Q4_K
-LOSSLESS = 5e-3  # relative error below which the 4-bit form counts as holding a matrix (bfloat16 itself: 1.4e-3)
-FEW_ROWS = 8  # up to here the narrow forms are faster (measured for 8 rows: 4-bit 11 ms, bfloat16 16 ms; halves 0.32, float32 0.37)
+GROUP = 32  # inputs that share a scale in the 4-bit format, as in GGUF's Q4_0, Q4_1 and Q4_K
+MAX_LOSSLESS_ERROR = 5e-3  # relative error below which 4 bits count as lossless (bfloat16: 1.4e-3)
+# The narrow formats are faster up to here (8 rows: 4-bit 11 ms, bfloat16 16 ms; float16 0.32 ms, float32 0.37 ms).
+FEW_ROWS = 8
 
 
 def pack(dense: DenseMatrix, form: Form | None) -> WeightMatrix:
-    """The matrix in a form for few rows, where that form holds it."""
+    """The matrix in a narrow format, or unchanged where the format cannot represent it."""
     if form == "int4":
         return Int4Matrix.of(dense) or dense
     if form == "int8":
@@ -29,24 +32,24 @@ def pack(dense: DenseMatrix, form: Form | None) -> WeightMatrix:
 
 
 class WeightMatrix(Protocol):
-    """A weight [out, in] in some form; called with x [..., in], gives [..., out]."""
+    """A linear layer with a weight [out, in]; maps x [..., in] to [..., out]."""
 
     @property
-    def few_bytes(self) -> int:
-        """What is read of it where few rows are multiplied."""
+    def bytes_per_step(self) -> int:
+        """Bytes of weights read where few rows are multiplied."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
 class DenseMatrix:
-    """The weight itself."""
+    """The weight in its own dtype."""
 
     weight: torch.Tensor  # [out, in]
     bias: torch.Tensor | None = None  # [out]
 
     @property
-    def few_bytes(self) -> int:
+    def bytes_per_step(self) -> int:
         return self.weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -56,7 +59,7 @@ class DenseMatrix:
 
 @dataclass(frozen=True, slots=True)
 class Int8Matrix:
-    """8 bits a weight, one scale an output, bfloat16 in and out; many rows go through the dense form."""
+    """8 bits per weight, one scale per output, bfloat16 in and out; many rows use the dense weight."""
 
     dense: DenseMatrix
     weight: torch.Tensor  # int8 [out, in]
@@ -69,7 +72,7 @@ class Int8Matrix:
         return cls(dense, rounded, scale.to(torch.bfloat16))
 
     @property
-    def few_bytes(self) -> int:
+    def bytes_per_step(self) -> int:
         return self.weight.nbytes + self.scale.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,12 +80,12 @@ class Int8Matrix:
         if len(rows) > FEW_ROWS:
             return self.dense(x)
         y = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
+        return _add_bias(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Int4Matrix:
-    """4 bits a weight, a scale and an offset for every 32 inputs, bfloat16 in and out; many rows go through the dense form."""
+    """4 bits per weight, a scale and an offset per 32 inputs, bfloat16 in and out; many rows use the dense weight."""
 
     dense: DenseMatrix
     weight: torch.Tensor  # uint8, in the layout of this CPU's kernel
@@ -90,7 +93,7 @@ class Int4Matrix:
 
     @classmethod
     def of(cls, dense: DenseMatrix) -> Int4Matrix | None:
-        """The packed form, or None where 4 bits do not hold the matrix without loss."""
+        """The packed matrix, or None where 4 bits do not represent it without loss."""
         out, inputs = dense.weight.shape
         if inputs % GROUP or out % 64:
             return None
@@ -99,14 +102,16 @@ class Int4Matrix:
         scale = ((high - low) / 15).clamp_min(1e-12)
         digits = ((grouped - low[..., None]) / scale[..., None]).round().clamp(0, 15)
         error = (digits * scale[..., None] + low[..., None] - grouped).norm() / grouped.norm()
-        if not error < LOSSLESS:
+        if not error < MAX_LOSSLESS_ERROR:
             return None
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(digits.to(torch.int32).view(out, inputs), 1)
-        scale_offset = torch.stack([scale, low + 8 * scale], -1).transpose(0, 1)  # the kernel counts from 8
+        scale_offset = torch.stack([scale, low + 8 * scale], -1).transpose(
+            0, 1
+        )  # the kernel subtracts 8 from the digits
         return cls(dense, packed, scale_offset.contiguous().to(torch.bfloat16))
 
     @property
-    def few_bytes(self) -> int:
+    def bytes_per_step(self) -> int:
         return self.weight.nbytes + self.scale_offset.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -114,34 +119,34 @@ class Int4Matrix:
         if len(rows) > FEW_ROWS:
             return self.dense(x)
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, self.scale_offset)
-        return _biased(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
+        return _add_bias(y, self.dense.bias).view(*x.shape[:-1], y.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class MixedMatrix:
-    """float16 weights for few rows, float32 for many; whatever else is multiplied or added up is float32."""
+    """float16 weights for few rows, float32 weights for many; inputs, products and sums are float32."""
 
     dense: DenseMatrix
-    weight: Halves  # [out, in]
-    multiply: Callable[[Halves, torch.Tensor], torch.Tensor]
+    weight: Fp16Bits  # [out, in]
+    fp16_matmul: Callable[[Fp16Bits, torch.Tensor], torch.Tensor]
 
     @classmethod
     def of(cls, dense: DenseMatrix) -> MixedMatrix | None:
-        """The mixed form, or None where a weight is too large for float16."""
-        from fobench_plugins.backbones.cpu.fp16_matmul import halves, multiply
+        """The float16 matrix, or None where a weight exceeds the range of float16."""
+        from fobench_plugins.backbones.cpu.fp16_matmul import fp16_matmul, to_fp16_bits
 
-        bits = halves(dense.weight)
-        return None if bits is None else cls(dense, bits, multiply)
+        bits = to_fp16_bits(dense.weight)
+        return None if bits is None else cls(dense, bits, fp16_matmul)
 
     @property
-    def few_bytes(self) -> int:
+    def bytes_per_step(self) -> int:
         return self.weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if x.numel() > FEW_ROWS * x.shape[-1]:
             return self.dense(x)
-        return _biased(self.multiply(self.weight, x), self.dense.bias)
+        return _add_bias(self.fp16_matmul(self.weight, x), self.dense.bias)
 
 
-def _biased(y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def _add_bias(y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     return y if bias is None else y.add_(bias)

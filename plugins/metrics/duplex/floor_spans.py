@@ -1,4 +1,7 @@
-"""Moments in a trace that several metrics ask for, in ns of the playback timeline; None where there was none."""
+"""Spans and times of a trace that several metrics share, in ns on the playback timeline; None where there is none.
+
+The floor is the right to speak: the user holds it during a turn, and claims it by a question or an interruption.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from itertools import pairwise
 from fobench.api.trace import Reply, Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, Event, EventKind
 
-INTERRUPTING = ("interrupt", "stop")  # roles of turns that claim the floor from the system
-BYSTANDING = ("backchannel", "side_talk", "background", "noise")  # roles of sounds that claim no floor
+INTERRUPTING_ROLES = ("interrupt", "stop")  # roles of user turns that claim the floor while the system speaks
+NON_CLAIMING_ROLES = ("backchannel", "side_talk", "background", "noise")  # roles of sounds that do not claim the floor
 
-TAKEOVER_NS = NS_PER_S  # audible speech of this length takes the floor ...
-TAKEOVER_WORDS = 3  # ... and so do more words than this
-YIELD_NS = 2 * NS_PER_S  # a yield later than this after the interruption's start is none
+TAKEOVER_NS = NS_PER_S  # audible speech of this length is a takeover ...
+TAKEOVER_WORDS = 3  # ... and so is a reply of more words than this (Full-Duplex-Bench, arXiv 2503.04721)
+YIELD_LIMIT_NS = 2 * NS_PER_S  # a decision to stop later than this after the interruption's start does not count
 
 NOTHING_AUDIBLE = "nothing was audible then"
 
@@ -24,52 +27,57 @@ def role(trace: Trace, utterance: Utterance) -> str:
 
 
 def interruptions(trace: Trace) -> list[Utterance]:
-    """The user's utterances that are to stop the system: a new question over its reply, or "stop"."""
-    return [utterance for utterance in trace.user if role(trace, utterance) in INTERRUPTING]
+    """The user's interruptions (barge-ins): a new question over the reply, or "stop"."""
+    return [utterance for utterance in trace.user if role(trace, utterance) in INTERRUPTING_ROLES]
 
 
-def bystanders(trace: Trace) -> list[Utterance]:
-    """The user audio that asks nothing of the system: backchannels, side talk, background speech, noise."""
-    return [utterance for utterance in trace.user if role(trace, utterance) in BYSTANDING]
+def non_claiming(trace: Trace) -> list[Utterance]:
+    """The user audio that does not claim the floor: backchannels, side talk, background speech, noise."""
+    return [utterance for utterance in trace.user if role(trace, utterance) in NON_CLAIMING_ROLES]
 
 
-def claims(trace: Trace) -> list[Utterance]:
-    """The user's utterances that hold the floor while they last: all but the bystanding ones."""
-    return [utterance for utterance in trace.user if role(trace, utterance) not in BYSTANDING]
+def floor_claims(trace: Trace) -> list[Utterance]:
+    """The user's utterances that claim the floor: all but those of `NON_CLAIMING_ROLES`."""
+    return [utterance for utterance in trace.user if role(trace, utterance) not in NON_CLAIMING_ROLES]
 
 
 @dataclass(frozen=True, slots=True)
 class FloorSpan:
-    """A span in which the floor is the user's; `over`: taken from the system by an interruption."""
+    """A span in which the user holds the floor.
+
+    `is_interruption`: the user claimed it while the system may have been speaking.
+    """
 
     start_ns: int
     end_ns: int
-    over: bool = False
+    is_interruption: bool = False
 
 
-def holds(trace: Trace) -> list[FloorSpan]:
-    """Where the user holds the floor: in claiming utterances, and between a fragment and what goes on with it by the clock.
+def user_floor_spans(trace: Trace) -> list[FloorSpan]:
+    """The spans in which the user holds the floor: claiming utterances, and the pause between a fragment and its
+    continuation.
 
-    A fragment that the user left standing (what follows waits for the system) holds it no longer than it lasts.
+    A fragment whose next utterance waits for the system (its anchor is not "turn_end") holds the floor only while it
+    lasts.
     """
-    found: list[FloorSpan] = []
-    goes_on = False
-    for utterance in claims(trace):
+    spans: list[FloorSpan] = []
+    continues = False
+    for utterance in floor_claims(trace):
         turn = trace.scenario.turns[utterance.turn]
-        if goes_on and turn.anchor.event == "turn_end":
-            found[-1] = replace(found[-1], end_ns=utterance.end_ns)
+        if continues and turn.anchor.event == "turn_end":
+            spans[-1] = replace(spans[-1], end_ns=utterance.end_ns)
         else:
-            found.append(FloorSpan(utterance.start_ns, utterance.end_ns, turn.role in INTERRUPTING))
-        goes_on = turn.role == "fragment"
-    return found
+            spans.append(FloorSpan(utterance.start_ns, utterance.end_ns, turn.role in INTERRUPTING_ROLES))
+        continues = turn.role == "fragment"
+    return spans
 
 
 def pauses(trace: Trace) -> list[FloorSpan]:
-    """The pauses inside the user's turns: from a fragment to the end of what goes on with it by the clock."""
-    own = claims(trace)
+    """The pauses inside the user's turns: from the end of a fragment to the end of its continuation."""
+    claims = floor_claims(trace)
     return [
         FloorSpan(fragment.end_ns, rest.end_ns)
-        for fragment, rest in pairwise(own)
+        for fragment, rest in pairwise(claims)
         if role(trace, fragment) == "fragment" and trace.scenario.turns[rest.turn].anchor.event == "turn_end"
     ]
 
@@ -83,8 +91,8 @@ class AudibleSpan:
     end_ns: int
 
 
-def sounds(trace: Trace) -> list[AudibleSpan]:
-    """The audible parts of the replies; a pause inside a reply counts as audible."""
+def audible_spans(trace: Trace) -> list[AudibleSpan]:
+    """The audible span of each reply, from its first to its last audible sample."""
     return [
         AudibleSpan(reply, reply.audible_start_ns, reply.audible_end_ns)
         for reply in trace.replies
@@ -93,51 +101,52 @@ def sounds(trace: Trace) -> list[AudibleSpan]:
 
 
 def audible_at(trace: Trace, at_ns: int) -> AudibleSpan | None:
-    return next((sound for sound in sounds(trace) if sound.start_ns <= at_ns < sound.end_ns), None)
+    """The audible span that contains a time."""
+    return next((sound for sound in audible_spans(trace) if sound.start_ns <= at_ns < sound.end_ns), None)
 
 
 def next_claim_ns(trace: Trace, after: Utterance) -> int | None:
-    """When the user's next utterance that claims the floor begins."""
-    return min((u.start_ns for u in claims(trace) if u.start_ns > after.start_ns), default=None)
+    """Start of the user's next utterance that claims the floor."""
+    return min((u.start_ns for u in floor_claims(trace) if u.start_ns > after.start_ns), default=None)
 
 
-def first(events: Iterable[Event], from_ns: int, before_ns: int | None = None) -> int | None:
-    """The compute time of the first of `events` in [from_ns, before_ns)."""
+def first_time_ns(events: Iterable[Event], from_ns: int, before_ns: int | None = None) -> int | None:
+    """The smallest compute time of `events` in [from_ns, before_ns)."""
     times = [t for e in events if (t := e.compute_ns) is not None and t >= from_ns]
     return min((t for t in times if before_ns is None or t < before_ns), default=None)
 
 
-def yield_ns(trace: Trace, utterance: Utterance) -> int | None:
-    """The first decision to yield after the utterance began and before the user's next claim."""
-    return first(trace.decisions(Action.YIELD), utterance.start_ns, next_claim_ns(trace, utterance))
+def yield_decision_ns(trace: Trace, utterance: Utterance) -> int | None:
+    """Time of the first decision to stop after the start of the utterance and before the user next claims the floor."""
+    return first_time_ns(trace.decisions(Action.YIELD), utterance.start_ns, next_claim_ns(trace, utterance))
 
 
-def asked_ns(trace: Trace) -> int | None:
-    """The true end of the question."""
+def question_end_ns(trace: Trace) -> int | None:
+    """True end of the question."""
     return trace.question.end_ns if trace.question else None
 
 
-def decision_ns(trace: Trace) -> int | None:
-    """The first decision to speak after the question began."""
-    return first(trace.decisions(Action.SPEAK), trace.question.start_ns) if trace.question else None
+def speak_decision_ns(trace: Trace) -> int | None:
+    """Time of the first decision to speak after the start of the question."""
+    return first_time_ns(trace.decisions(Action.SPEAK), trace.question.start_ns) if trace.question else None
 
 
-def first_of_answer_ns(trace: Trace, kind: EventKind) -> int | None:
-    """The first event of `kind` (`TOKEN`, `AUDIO`) that belongs to the reply to the question.
+def first_answer_event_ns(trace: Trace, kind: EventKind) -> int | None:
+    """Time of the first event of `kind` (`TOKEN`, `AUDIO`) of the reply to the question.
 
-    Before the decision to speak, if the system speculates.
+    It may precede the decision to speak, if the system generates speculatively.
     """
     question, answer = trace.question, trace.answer
     if not question or not answer:
         return None
-    own = [event for event in trace.of(kind) if event.data.get("reply", answer.reply) == answer.reply]
-    return first(own, question.start_ns)
+    claims = [event for event in trace.of(kind) if event.data.get("reply", answer.reply) == answer.reply]
+    return first_time_ns(claims, question.start_ns)
 
 
 def first_audible_ns(trace: Trace) -> int | None:
-    """The first audible sample of a reply that began after the question began."""
+    """Time of the first audible sample of a reply that began after the start of the question."""
     question = trace.question
     if not question:
         return None
-    after = [s for s in sounds(trace) if s.reply.start_ns is None or s.reply.start_ns >= question.start_ns]
+    after = [s for s in audible_spans(trace) if s.reply.start_ns is None or s.reply.start_ns >= question.start_ns]
     return min((sound.start_ns for sound in after), default=None)

@@ -1,14 +1,14 @@
-"""comparison.md: a comparison for a job's summary or a pull request."""
+"""comparison.md: a comparison for a CI job summary or a pull request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from fobench.comparison import Comparison
+from fobench.formatting import DASH
 from fobench_plugins.reporters.comparison import view
-from fobench_plugins.reporters.comparison.scenarios import ChangedItem, SpokenText, changed_items
-from fobench_plugins.reporters.markdown_escape import cells, escape, points
-from fobench_plugins.reporters.views.formatting import NONE
+from fobench_plugins.reporters.comparison.scenarios import ChangedItem, ItemText, changed_items
+from fobench_plugins.reporters.markdown_escape import bullets, cells, escape
 
 MOST_ITEMS = 10
 
@@ -16,7 +16,7 @@ MOST_ITEMS = 10
 def document(comparison: Comparison) -> Iterator[str]:
     """The lines of the summary."""
     yield from (f"# {escape(view.title(comparison))}", "", escape(view.subtitle(comparison)), "")
-    yield f"**{escape(view.sentence(comparison))}**"
+    yield f"**{escape(view.summary(comparison))}**"
     yield from _gates(comparison)
     yield from ("", "## Changes", "", escape(view.CAPTION), "")
     yield cells(("", "Before", "Now", "Change", "p", "n", ""))
@@ -26,14 +26,14 @@ def document(comparison: Comparison) -> Iterator[str]:
     if same := view.unchanged(comparison):
         yield from ("", escape(same))
     yield from _items(changed_items(comparison))
-    yield from points("To bear in mind", comparison.warnings)
+    yield from bullets("Caveats", comparison.warnings)
 
 
 def _gates(comparison: Comparison) -> Iterator[str]:
-    if not comparison.rulings:
+    if not comparison.verdicts:
         return
     yield from ("", "## Gates", "")
-    yield cells(("Gate", "Verdict", "Change", "p", "n", "Why"))
+    yield cells(("Gate", "Verdict", "Change", "p", "n", "Reason"))
     yield cells((":--", ":--", "--:", "--:", "--:", ":--"), raw=True)
     for row in view.gate_rows(comparison):
         yield cells((row.gate, row.verdict, _with(row.change, row.interval), row.p, row.n, row.why))
@@ -53,9 +53,9 @@ def _items(items: Sequence[ChangedItem]) -> Iterator[str]:
         yield from ("", f"and {len(items) - MOST_ITEMS} more: see comparison.html or comparison.json.")
 
 
-def _last(said: Sequence[SpokenText]) -> str:
-    """The last that is not the same on both sides: what the listener got, as far as it is known."""
-    return next((text.text for text in reversed(said) if text.changed), NONE)
+def _last(said: Sequence[ItemText]) -> str:
+    """The last text that differs between the runs: what the listener heard, as far as it is known."""
+    return next((text.text for text in reversed(said) if text.changed), DASH)
 
 
 def _with(change: str, interval: str) -> str:

@@ -1,4 +1,4 @@
-"""A comparison on the terminal: 80 columns are enough, colour is not needed."""
+"""A comparison on the terminal: it fits 80 columns and needs no color."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STYLES = {"regression": "bold red", "inconclusive": "yellow", "ok": "green", "wo
 
 
 def show(console: Console, comparison: Comparison) -> None:
-    """Prints the outcome, the gates, the changes and the worst of the changed scenarios."""
+    """Prints the outcome, the gates, the changes and the most changed scenarios."""
     console.print()
     console.print(_text(view.title(comparison), style="bold"))
     console.print(_text(view.subtitle(comparison), style="dim"))
     console.print()
-    console.print(_text(view.sentence(comparison)))
+    console.print(_text(view.summary(comparison)))
     console.print()
-    if comparison.rulings:
+    if comparison.verdicts:
         console.print(_gates(comparison))
         console.print()
     if not all(change.changed == 0 for change in comparison.changes):
@@ -40,29 +40,29 @@ def show(console: Console, comparison: Comparison) -> None:
 
 
 def _gates(comparison: Comparison) -> RichTable:
-    made = _table("Gate", "Verdict", "Change", "p", "n")
+    table = _table("Gate", "Verdict", "Change", "p", "n")
     for row in view.gate_rows(comparison):
         change = _text(row.change).append(f"\n{row.interval}", style="dim")
-        told = _text(row.gate).append(f"\n{visible(row.why)}", style="dim")
-        made.add_row(told, _text(row.verdict, style=STYLES.get(row.verdict, "")), change, row.p, row.n)
-    return made
+        gate = _text(row.gate).append(f"\n{visible(row.why)}", style="dim")
+        table.add_row(gate, _text(row.verdict, style=STYLES.get(row.verdict, "")), change, row.p, row.n)
+    return table
 
 
 def _changes(comparison: Comparison) -> RichTable:
-    made = _table("", "Before", "Now", "Change", "p", "n", "")
+    table = _table("", "Before", "Now", "Change", "p", "n", "")
     for row in (row for row in view.rows(comparison) if not row.same):
         change = _text(row.change).append(f"\n{row.interval}", style="dim")
         style = STYLES.get(row.mark, "")
-        made.add_row(_text(row.label), row.base, row.new, change, row.p, row.n, _text(row.mark, style=style))
-    return made
+        table.add_row(_text(row.label), row.base, row.new, change, row.p, row.n, _text(row.mark, style=style))
+    return table
 
 
 def _table(first: str, *columns: str) -> RichTable:
-    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
-    made.add_column(first, ratio=1, overflow="fold")
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True, show_edge=False)
+    table.add_column(first, ratio=1, overflow="fold")
     for column in columns:
-        made.add_column(column, justify="right", no_wrap=True)
-    return made
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _items(console: Console, items: list[ChangedItem]) -> None:
@@ -71,7 +71,9 @@ def _items(console: Console, items: list[ChangedItem]) -> None:
         figures = "; ".join(f"{label}: {before} -> {now}" for label, before, now in item.figures)
         console.print(_text(f"  {item.kind:7} {item.id}  {figures}"), soft_wrap=False)
     if len(items) > MOST_ITEMS:
-        console.print(_text(f"  and {len(items) - MOST_ITEMS} more: --output writes a page of them", style="dim"))
+        console.print(
+            _text(f"  and {len(items) - MOST_ITEMS} more: --output writes a page with all of them", style="dim")
+        )
     console.print()
 
 

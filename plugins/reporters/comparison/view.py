@@ -1,31 +1,31 @@
-"""What a comparison shows: the gates, every figure's change, in words and figures alike for all outputs."""
+"""What a comparison shows in every format: the gates, and the change of each metric."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fobench.comparison import Comparison, GateVerdict
 from fobench.comparison.metric_delta import MetricDelta
 from fobench.console import counted
+from fobench.formatting import interval, one_line, p_value, with_unit
 from fobench.statistics.bootstrap import Interval
-from fobench_plugins.reporters.views.formatting import MINUS, NONE, line, number, shown
-from fobench_plugins.reporters.views.metric_labels import FIGURES, Kind, kind_of
+from fobench_plugins.reporters.views.formatting import metric_value
+from fobench_plugins.reporters.views.metric_labels import METRICS, Kind, kind_of
 
-RELATIVE: tuple[Kind, ...] = ("ms", "factor", "count")  # kinds whose change is told as a share of what was
-POINTED: tuple[Kind, ...] = ("rate", "ratio", "points")  # kinds whose change is told in percentage points
+RELATIVE: tuple[Kind, ...] = ("ms", "factor", "count")  # kinds whose change is shown relative to the base
+IN_POINTS: tuple[Kind, ...] = ("rate", "ratio", "points")  # kinds whose change is shown in percentage points
 DECIMALS: Mapping[str, int] = {"%": 1, "pp": 1, "ms": 0, "mos": 2}
 CAPTION = (
-    "Over the scenarios that both runs have a value of. Change: pp are percentage points, % is relative; in brackets the 95 % "
-    "interval. p: two-sided, corrected for the number of figures (Holm); exact McNemar for what is right or wrong, else a paired "
-    "bootstrap. Percentiles are Harrell and Davis's."
+    "Over the scenarios that have a value in both runs. Change: pp are percentage points, % is relative to the base; in brackets, "
+    "the 95 % interval. p: two-sided, with Holm's correction over all metrics; exact McNemar test for right-or-wrong scores, "
+    "otherwise a paired bootstrap. Percentiles are Harrell-Davis estimates."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaRow:
-    """A figure's change; `mark`: better, worse or changed where chance is ruled out, else empty. `same`: in every scenario."""
+    """A metric's change. `mark`: better, worse or changed if significant, else empty; `same`: equal in every scenario."""
 
     figure: str
     label: str
@@ -41,7 +41,7 @@ class DeltaRow:
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """A gate and what it says."""
+    """A gate and its verdict."""
 
     gate: str
     label: str
@@ -54,60 +54,66 @@ class GateRow:
 
 
 def title(comparison: Comparison) -> str:
-    return line(f"{comparison.new.name} against {comparison.base.name}")
+    return one_line(f"{comparison.new.name} compared with {comparison.base.name}")
 
 
 def subtitle(comparison: Comparison) -> str:
-    """What was compared, in one line."""
-    suites = ", ".join(map(line, comparison.new.config.get("suites") or ()))
+    """Suites, scenarios, clock and latency profile on one line."""
+    suites = ", ".join(map(one_line, comparison.new.config.get("suites") or ()))
     clock = comparison.new.config.get("clock")
-    told = [suites, f"{counted(len(comparison.ids), 'scenario')} in both", f"{line(clock)} clock" if clock else ""]
-    return " · ".join(filter(None, [*told, line(comparison.new.run.get("costs") or "")]))
+    costs = comparison.new.run.get("costs")
+    parts = [
+        suites,
+        f"{counted(len(comparison.ids), 'scenario')} in both",
+        f"{one_line(clock)} clock" if clock else "",
+        f"{one_line(costs)} latency profile" if costs else "",
+    ]
+    return " · ".join(filter(None, parts))
 
 
-def sentence(comparison: Comparison) -> str:
+def summary(comparison: Comparison) -> str:
     """The outcome in one sentence."""
-    rulings = comparison.rulings
+    rulings = comparison.verdicts
     if not rulings:
         marks = [row.mark for row in rows(comparison)]
         counts = [f"{marks.count(mark)} {mark}" for mark in ("worse", "better", "changed") if mark in marks]
         return (
-            f"No gate was set. Of {counted(len(marks), 'figure')}: {', '.join(counts) or 'none changed beyond chance'}."
+            f"No gate was set. Of {counted(len(marks), 'metric')}: {', '.join(counts) or 'none changed significantly'}."
         )
-    found = {verdict: [r for r in rulings if r.verdict == verdict] for verdict in ("regression", "inconclusive")}
-    if found["regression"]:
-        return f"Regression: {'; '.join(_account(ruling) for ruling in found['regression'])}."
-    if found["inconclusive"]:
-        return f"Inconclusive: {'; '.join(_account(ruling) for ruling in found['inconclusive'])}."
+    by_verdict = {verdict: [r for r in rulings if r.verdict == verdict] for verdict in ("regression", "inconclusive")}
+    if by_verdict["regression"]:
+        return f"Regression: {'; '.join(_gate_summary(ruling) for ruling in by_verdict['regression'])}."
+    if by_verdict["inconclusive"]:
+        return f"Inconclusive: {'; '.join(_gate_summary(ruling) for ruling in by_verdict['inconclusive'])}."
     return f"No regression: {counted(len(rulings), 'gate')} passed."
 
 
-def _account(ruling: GateVerdict) -> str:
+def _gate_summary(ruling: GateVerdict) -> str:
     change = f"{label(ruling.change)} {amount(ruling.gate.sign * ruling.harm, ruling.gate.unit)}"
-    return f"{change} ({ruling.why}{needed(ruling)})"
+    return f"{change} ({ruling.why}{pairs_needed(ruling)})"
 
 
-def needed(ruling: GateVerdict) -> str:
-    return f"; some {ruling.needed:,} pairs would tell" if ruling.needed else ""
+def pairs_needed(ruling: GateVerdict) -> str:
+    return f"; about {ruling.needed:,} pairs are needed" if ruling.needed else ""
 
 
 def gate_rows(comparison: Comparison) -> list[GateRow]:
     """In the order of the gates."""
-    return [_gate_row(ruling) for ruling in comparison.rulings]
+    return [_gate_row(ruling) for ruling in comparison.verdicts]
 
 
 def _gate_row(ruling: GateVerdict) -> GateRow:
     gate, change = ruling.gate, ruling.change
     scale = gate.scale(change.unit)
     return GateRow(
-        line(gate.text),
+        one_line(gate.text),
         label(change),
         ruling.verdict,
         amount(change.effect(gate.relative) / scale, gate.unit),
         _interval(change.ci(gate.relative), 1 / scale, gate.unit),
         p_value(ruling.p_holm),
         f"{change.n:,}",
-        line(ruling.why + needed(ruling)),
+        one_line(ruling.why + pairs_needed(ruling)),
     )
 
 
@@ -116,59 +122,59 @@ def rows(comparison: Comparison) -> list[DeltaRow]:
     found = [
         _row(change, p, comparison.alpha) for change, p in zip(comparison.changes, comparison.corrected(), strict=True)
     ]
-    order = list(FIGURES)
+    order = list(METRICS)
     metrics = [change.metric for change in comparison.changes]
     places = [order.index(metric) if metric in order else len(order) for metric in metrics]
     return [row for _, row in sorted(zip(places, found, strict=True), key=lambda pair: pair[0])]
 
 
 def unchanged(comparison: Comparison) -> str:
-    """Names the figures that no scenario changed; empty if there are none."""
+    """The metrics that are equal in every scenario, in one sentence; empty if there are none."""
     found = [row.label for row in rows(comparison) if row.same]
-    return f"The same in every scenario: {', '.join(found)}." if found else ""
+    return f"Unchanged in every scenario: {', '.join(found)}." if found else ""
 
 
 def _row(change: MetricDelta, p: float, alpha: float) -> DeltaRow:
     kind = kind_of(change.metric, change.unit)
-    unit, factor = told_in(change)
+    unit, factor = change_unit(change)
     relative = unit == "%"
     return DeltaRow(
         change.figure,
         label(change),
-        shown(change.base, kind, change.unit),
-        shown(change.new, kind, change.unit),
-        told(change),
+        metric_value(change.base, kind, change.unit),
+        metric_value(change.new, kind, change.unit),
+        change_text(change),
         _interval(change.ci(relative), factor, unit),
         p_value(p),
         f"{change.n:,}",
-        mark(change) if p < alpha else "",
+        direction(change) if p < alpha else "",
         not change.changed,
     )
 
 
-def told_in(change: MetricDelta) -> tuple[str, float]:
-    """The unit that a figure's change is told in, and the factor to it."""
+def change_unit(change: MetricDelta) -> tuple[str, float]:
+    """The unit that a metric's change is shown in, and the factor to it."""
     kind = kind_of(change.metric, change.unit)
     if kind in RELATIVE and change.base:
         return "%", 100.0
-    if kind in POINTED:
+    if kind in IN_POINTS:
         return "pp", 1.0 if kind == "points" else 100.0
-    return "" if kind == "count" else line(change.unit), 1.0
+    return "" if kind == "count" else one_line(change.unit), 1.0
 
 
-def told(change: MetricDelta) -> str:
+def change_text(change: MetricDelta) -> str:
     """The change in its unit, e.g. "+12.2 %"."""
-    unit, factor = told_in(change)
+    unit, factor = change_unit(change)
     return amount(factor * change.effect(unit == "%"), unit)
 
 
 def label(change: MetricDelta) -> str:
-    known = FIGURES.get(change.metric)
-    return f"{known.label if known else line(change.metric)} {change.percentile}".strip()
+    known = METRICS.get(change.metric)
+    return f"{known.label if known else one_line(change.metric)} {change.percentile}".strip()
 
 
-def mark(change: MetricDelta) -> str:
-    """Which way it went."""
+def direction(change: MetricDelta) -> str:
+    """Better, worse, or changed where neither direction is better."""
     if change.better not in ("higher", "lower"):
         return "changed"
     return "better" if (change.effect() > 0) is (change.better == "higher") else "worse"
@@ -176,24 +182,8 @@ def mark(change: MetricDelta) -> str:
 
 def amount(value: float, unit: str) -> str:
     """A signed change with its unit, e.g. "+12.2 %"."""
-    if not math.isfinite(value):
-        return NONE
-    text = number(value, DECIMALS.get(unit, 2))
-    sign = "" if text.startswith(MINUS) or not float(text.replace(",", "")) else "+"
-    return f"{sign}{text} {unit}".rstrip()
+    return with_unit(value, DECIMALS.get(unit, 2), unit, signed=True)
 
 
 def _interval(ci: Interval | None, factor: float, unit: str) -> str:
-    if ci is None:
-        return ""
-    low, high = (amount(factor * end, "").strip() if unit not in DECIMALS else _bare(factor * end, unit) for end in ci)
-    return f"{low} to {high}"
-
-
-def _bare(value: float, unit: str) -> str:
-    return amount(value, unit).removesuffix(unit).rstrip()
-
-
-def p_value(p: float) -> str:
-    """E.g. "0.031", "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else "1"
+    return interval(ci, DECIMALS.get(unit, 2), scale=factor, signed=True)

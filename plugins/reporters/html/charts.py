@@ -1,4 +1,4 @@
-"""The charts' geometry: bars with whiskers, and strips of single latencies. All places are in percent of the width."""
+"""The geometry of the charts: bars with whiskers and strips of single latencies. All positions are in percent of the width."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from dataclasses import dataclass
 
 from fobench.api.results import Results
 from fobench.api.types import Score
+from fobench.formatting import DASH, compact, duration
 from fobench_plugins.reporters.views.formatting import (
-    NONE,
-    duration,
-    given,
-    plain,
-    reason,
+    finite_value,
+    metric_value,
+    missing_reason,
     score_interval,
     score_value,
-    shown,
 )
 from fobench_plugins.reporters.views.metric_labels import ROUTES, MetricLabel
+from fobench_plugins.reporters.views.tag_breakdown import TagTable, tag_tables
 
-STRIP_LANES = 7  # dots of a strip are spread over so many heights
+STRIP_LANES = 7  # number of heights that the dots of a strip alternate between
 AXIS_STEPS = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A share as a bar from 0 to 100 %, with whiskers where there is an interval."""
+    """A rate as a bar from 0 to 100 %, with whiskers for its interval."""
 
     name: str
     label: str
@@ -39,21 +38,21 @@ class Bar:
 
 
 def bar(score: Score | None, name: str, label: str) -> Bar:
-    """The bar of a rate; without a width where there is no value."""
-    value = given(score)
+    """The bar of a rate; a missing value has no width."""
+    value = finite_value(score)
     n = f"n = {score.n:,}" if score else ""
-    note = reason(score) or n
+    note = missing_reason(score) or n
     if score is None or value is None:
-        return Bar(name, label, NONE, "", note)
+        return Bar(name, label, DASH, "", note)
     ends = [_percent(end) for end in score.ci] if score.ci else [None, None]
     return Bar(name, label, score_value(score), score_interval(score), note, _percent(value), *ends)
 
 
 def route_bars(results: Results) -> list[Bar]:
-    """Accuracy of each route that the run knows of; empty if it knows none."""
+    """The accuracy of each route; empty if the run has none."""
     if not any(results.total(name) for name in ROUTES):
         return []
-    return [bar(results.total(name), name, figure.label) for name, figure in ROUTES.items()]
+    return [bar(results.total(name), name, metric.label) for name, metric in ROUTES.items()]
 
 
 def _percent(value: float) -> float:
@@ -62,7 +61,7 @@ def _percent(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LatencyStrip:
-    """One latency: a dot a scenario at (x percent, lane), and marks for p50 and p90."""
+    """A latency: a dot per scenario at (x percent, lane), and marks for p50 and p90."""
 
     name: str
     label: str
@@ -75,16 +74,16 @@ class LatencyStrip:
 
 @dataclass(frozen=True, slots=True)
 class LatencyStrips:
-    """Latencies on one common axis; `zero` is where 0 ms lies, if there are values below it."""
+    """Latencies on a common axis; `zero` is the position of 0 ms if there are negative values."""
 
     strips: list[LatencyStrip]
     ticks: list[tuple[float, str]]
     zero: float | None
 
 
-def strips(results: Results, figures: Mapping[str, MetricLabel]) -> LatencyStrips | None:
-    """The distributions of the latencies in `figures`, or None if no scenario has any."""
-    values = {name: _values(results, name) for name in figures}
+def latency_strips(results: Results, metrics: Mapping[str, MetricLabel]) -> LatencyStrips | None:
+    """The distributions of the latencies in `metrics`, or None if no scenario has any."""
+    values = {name: _values(results, name) for name in metrics}
     everything = [v for found in values.values() for v in found]
     if not everything:
         return None
@@ -93,7 +92,7 @@ def strips(results: Results, figures: Mapping[str, MetricLabel]) -> LatencyStrip
     def place(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    made = [_strip(results.total(n), n, figures[n], values[n], place) for n in figures if values[n] or results.total(n)]
+    made = [_strip(results.total(n), n, metrics[n], values[n], place) for n in metrics if values[n] or results.total(n)]
     return LatencyStrips(
         made, [(place(tick), _tick(tick, ticks[-1])) for tick in ticks], place(0.0) if low < 0 else None
     )
@@ -110,44 +109,50 @@ def axis(low: float, high: float) -> tuple[float, float, list[float]]:
 
 
 def _tick(value: float, last: float) -> str:
-    """All ticks of an axis in one unit: seconds if it reaches one."""
+    """A tick label; all ticks of an axis have one unit, seconds if the axis reaches 1 s."""
     if not value:
         return "0"
-    return f"{plain(value / 1000)} s" if last >= 1000 else f"{plain(value)} ms"
+    return f"{compact(value / 1000)} s" if last >= 1000 else f"{compact(value)} ms"
 
 
 def _values(results: Results, metric: str) -> list[float]:
     found = (next((s for s in scores if s.metric == metric), None) for scores in results.scores)
-    return [value for score in found if (value := given(score)) is not None]
+    return [value for score in found if (value := finite_value(score)) is not None]
 
 
 def _strip(
-    score: Score | None, name: str, figure: MetricLabel, values: list[float], place: Callable[[float], float]
+    score: Score | None, name: str, metric: MetricLabel, values: list[float], place: Callable[[float], float]
 ) -> LatencyStrip:
     dots = [(place(value), (i * 3) % STRIP_LANES) for i, value in enumerate(sorted(values))]
-    p50, p90 = given(score), score.detail.get("p90") if score else None
+    p50, p90 = finite_value(score), score.detail.get("p90") if score else None
     marks = [(place(p), duration(p)) if isinstance(p, int | float) else None for p in (p50, p90)]
     n = f"n = {len(values):,}"
-    note = n if values else reason(score)
-    return LatencyStrip(name, figure.label, figure.means, dots, marks[0], marks[1], note)
+    note = n if values else missing_reason(score)
+    return LatencyStrip(name, metric.label, metric.means, dots, marks[0], marks[1], note)
 
 
 @dataclass(frozen=True, slots=True)
-class TagTable:
-    """Accuracy by the values of one tag, a bar each; `text` is the same by text, for comparison."""
+class TagChart:
+    """Accuracy by the values of one tag: a bar and its text-in counterpart per value."""
 
     tag: str
     rows: list[tuple[Bar, str]]
 
 
-def tag_table(tag: str, spoken: Mapping[str, Score], written: Mapping[str, Score]) -> TagTable:
-    rows = [(bar(score, value, value), shown(given(written.get(value)), "rate")) for value, score in spoken.items()]
-    return TagTable(tag, rows)
+def tag_charts(results: Results) -> list[TagChart]:
+    return [TagChart(table.tag, _tag_rows(table)) for table in tag_tables(results)]
+
+
+def _tag_rows(table: TagTable) -> list[tuple[Bar, str]]:
+    return [
+        (bar(score, value, value), metric_value(finite_value(table.text.get(value)), "rate"))
+        for value, score in table.speech.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class PathLink:
-    """A piece of the way from text to speech: an accuracy, or what is lost (or won) on the way to the next one."""
+    """A step from text to speech: a route's accuracy, or the loss before the next route."""
 
     kind: str  # route or loss
     label: str
@@ -155,21 +160,21 @@ class PathLink:
     note: str
 
 
-def chain(results: Results) -> list[PathLink]:
-    """t2t, lost in understanding, s2t, lost in speaking, s2s; empty where no loss is known."""
+def accuracy_chain(results: Results) -> list[PathLink]:
+    """Accuracy of t2t, s2t and s2s with the losses between them; empty if no loss is known."""
     pieces = [
-        ("route", "accuracy_t2t", "By text"),
-        ("loss", "loss_understanding", "lost in understanding"),
-        ("route", "accuracy_s2t", "Heard, written"),
-        ("loss", "loss_speaking", "lost in speaking"),
-        ("route", "accuracy_s2s", "Heard, spoken"),
+        ("route", "accuracy_t2t", "Text in, text out"),
+        ("loss", "loss_understanding", "speech understanding loss"),
+        ("route", "accuracy_s2t", "Speech in, text out"),
+        ("loss", "loss_speaking", "speech generation loss"),
+        ("route", "accuracy_s2s", "Speech in, speech out"),
     ]
-    if all(given(results.total(name)) is None for kind, name, _ in pieces if kind == "loss"):
+    if all(finite_value(results.total(name)) is None for kind, name, _ in pieces if kind == "loss"):
         return []
     return [_link(kind, label, results.total(name)) for kind, name, label in pieces]
 
 
 def _link(kind: str, label: str, score: Score | None) -> PathLink:
     value = score_value(score)
-    note = reason(score) or score_interval(score)
+    note = missing_reason(score) or score_interval(score)
     return PathLink(kind, label, value, note)

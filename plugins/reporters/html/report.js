@@ -51,10 +51,10 @@
   }
 
   function replace(audio) {
-    const told = document.createElement("p");
-    told.className = "absent";
-    told.textContent = "The recording cannot be played: it is not beside this file, where the run left it.";
-    audio.replaceWith(told);
+    const message = document.createElement("p");
+    message.className = "absent";
+    message.textContent = "The recording cannot be played: the audio folder of the run is not beside this file.";
+    audio.replaceWith(message);
   }
 
   function connect(item) {
@@ -70,7 +70,7 @@
     time.addEventListener("click", (event) => {
       const box = time.getBoundingClientRect();
       audio.currentTime = (seconds * (event.clientX - box.left)) / box.width;
-      audio.play().catch(() => {}); // the error event tells
+      audio.play().catch(() => {}); // the error event reports it
     });
   }
 

@@ -1,4 +1,4 @@
-"""report.html: everything about a run in one file that needs no network."""
+"""report.html: a run in a single file that needs no network."""
 
 from __future__ import annotations
 
@@ -14,50 +14,51 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fobench.api.results import Results
+from fobench.atomic_files import write_text
 from fobench.comparison import Comparison
 from fobench.comparison.trend import Trend
-from fobench_plugins.reporters.atomic_write import write_text
-from fobench_plugins.reporters.comparison import view
-from fobench_plugins.reporters.comparison.scenarios import changed_items, heard
-from fobench_plugins.reporters.html import trend_charts
-from fobench_plugins.reporters.html.charts import chain, route_bars, strips
+from fobench.formatting import printable
+from fobench_plugins.reporters.comparison import trend_view, view
+from fobench_plugins.reporters.comparison.scenarios import changed_items, with_audio
+from fobench_plugins.reporters.html.charts import accuracy_chain, latency_strips, route_bars, tag_charts
 from fobench_plugins.reporters.html.tiles import tiles
-from fobench_plugins.reporters.html.timeline import SYMBOLS
+from fobench_plugins.reporters.html.trend_charts import curves
 from fobench_plugins.reporters.views import comparability, headline, metric_labels, provenance, run_table
 from fobench_plugins.reporters.views.audio_clips import WAVE_HEIGHT, WAVE_POINTS
-from fobench_plugins.reporters.views.formatting import legal
 from fobench_plugins.reporters.views.outcome import Outcome
 from fobench_plugins.reporters.views.scenario_details import ScenarioDetail, details, tag_values
 from fobench_plugins.reporters.views.tables import tables
-from fobench_plugins.reporters.views.tag_breakdown import tag_tables
+from fobench_plugins.reporters.views.timeline import SYMBOLS
 
 HERE = Path(__file__).parent
-UNIT = re.compile(r"(\d|=) (%|s|ms|points|\d)")
+UNIT = re.compile(r"(\d|=) (%|s|ms|pp|\d)")
 MEGABYTE = 1_000_000
 MOST_ITEMS = 60  # of a comparison's changed scenarios
 
 
 class HtmlReporter:
-    """Writes report.html; of a comparison, comparison.html. `audio_mb`: how many megabytes of it may be embedded audio."""
+    """Writes report.html, or comparison.html for a comparison. `audio_mb`: the most megabytes of embedded audio."""
 
     def __init__(self, audio_mb: float = 6.0) -> None:
         self._audio_bytes = round(audio_mb * MEGABYTE)
 
     def write(self, results: Results, folder: Path) -> Path:
-        return write_text(folder / "report.html", render(results, self._audio_bytes))
+        return write_text(folder / "report.html", render(results, self._audio_bytes), errors="replace", parents=True)
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
-        return write_text(folder / "report.html", render_several(runs, folder))
+        return write_text(folder / "report.html", render_runs(runs, folder), errors="replace", parents=True)
 
     def write_comparison(self, comparison: Comparison, folder: Path) -> Path:
-        return write_text(folder / "comparison.html", render_comparison(comparison, self._audio_bytes))
+        return write_text(
+            folder / "comparison.html", render_comparison(comparison, self._audio_bytes), errors="replace", parents=True
+        )
 
     def write_trend(self, trend: Trend, folder: Path) -> Path:
-        return write_text(folder / "trend.html", render_trend(trend))
+        return write_text(folder / "trend.html", render_trend(trend), errors="replace", parents=True)
 
 
 def render(results: Results, audio_bytes: int) -> str:
-    """The page. Everything that comes from a run is escaped by the template; scripts and styles are the package's own."""
+    """The page of a run. The templates escape everything that comes from a run; scripts and styles are the package's own."""
     shown = details(results, audio_bytes)
     script = (HERE / "report.js").read_text(encoding="utf-8")
     page = environment().get_template("report.html.jinja")
@@ -75,23 +76,23 @@ def render(results: Results, audio_bytes: int) -> str:
     )
 
 
-def render_several(runs: Sequence[Results], folder: Path) -> str:
-    """The page of several runs, to be written into `folder`: from there it links to the runs' own pages."""
-    names = run_table.names(runs)
+def render_runs(runs: Sequence[Results], folder: Path) -> str:
+    """The page of several runs, to be written into `folder`; its links to the runs' own pages start there."""
+    names = run_table.run_names(runs)
     return (
         environment()
         .get_template("several.html.jinja")
         .render(
             title=run_table.title(runs),
             subtitle=run_table.subtitle(runs),
-            headline=run_table.sentence(runs),
+            headline=run_table.summary(runs),
             names=names,
             pages=[_page(run.folder, folder) for run in runs],
             groups=run_table.groups(runs),
             caption=run_table.CAPTION,
-            warnings=comparability.warnings(runs),
-            parts=comparability.parts(runs),
-            ran=comparability.ran(runs),
+            caveats=comparability.caveats(runs),
+            components=comparability.component_rows(runs),
+            facts=comparability.fact_rows(runs),
             commands=comparability.commands(runs),
             style=(HERE / "report.css").read_text(encoding="utf-8"),
         )
@@ -99,49 +100,49 @@ def render_several(runs: Sequence[Results], folder: Path) -> str:
 
 
 def render_comparison(comparison: Comparison, audio_bytes: int) -> str:
-    """The page of a comparison: gates, changes, and the scenarios that changed, to listen to before and after."""
+    """The page of a comparison: gates, changes, and the changed scenarios with the audio of both runs."""
     items = changed_items(comparison)
     page = environment().get_template("comparison.html.jinja")
     return page.render(
         title=view.title(comparison),
         subtitle=view.subtitle(comparison),
-        headline=view.sentence(comparison),
+        headline=view.summary(comparison),
         names=(comparison.base.name, comparison.new.name),
         gates=view.gate_rows(comparison),
         rows=view.rows(comparison),
         caption=view.CAPTION,
-        items=heard(items[:MOST_ITEMS], comparison, audio_bytes),
+        items=with_audio(items[:MOST_ITEMS], comparison, audio_bytes),
         more=max(0, len(items) - MOST_ITEMS),
-        warnings=comparison.warnings,
+        caveats=comparison.warnings,
         style=(HERE / "report.css").read_text(encoding="utf-8"),
     )
 
 
 def render_trend(trend: Trend) -> str:
-    """The page of a trend: a picture a figure, those that changed first."""
+    """The page of a trend: a chart per metric, those that changed first."""
     page = environment().get_template("trend.html.jinja")
     return page.render(
-        title=trend_charts.title(trend),
-        headline=trend_charts.sentence(trend),
-        runs=trend_charts.runs(trend),
-        curves=trend_charts.curves(trend),
+        title=trend_view.title(trend),
+        headline=trend_view.summary(trend),
+        runs=trend_view.run_rows(trend),
+        curves=curves(trend),
         style=(HERE / "report.css").read_text(encoding="utf-8"),
     )
 
 
 def _page(run: Path, folder: Path) -> str:
-    """The run's own page as `folder` reaches it; empty where there is none."""
+    """The path from `folder` to the run's own page; empty if it has none."""
     page = run / "report.html"
     return quote(Path(os.path.relpath(page.resolve(), folder.resolve())).as_posix()) if page.is_file() else ""
 
 
 def environment() -> Environment:
-    """Templates of this folder, with autoescape on and unknown names refused."""
+    """The templates of this folder, with autoescape on and undefined names as errors."""
     made = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_legal,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -150,13 +151,13 @@ def environment() -> Environment:
 
 
 def _units(text: str) -> str:
-    """`text` with its numbers kept on one line with their units."""
+    """`text` with no-break spaces between numbers and their units."""
     return UNIT.sub("\\1\u00a0\\2", text)
 
 
-def _legal(value: Any) -> Any:
-    """Control characters and lone surrogates out of every text that is shown."""
-    return legal(value) if type(value) is str else value
+def _printable(value: Any) -> Any:
+    """Replaces control characters and lone surrogates in every text that is shown."""
+    return printable(value) if type(value) is str else value
 
 
 def _summary(results: Results) -> dict[str, Any]:
@@ -165,18 +166,18 @@ def _summary(results: Results) -> dict[str, Any]:
         "headline": headline.headline(results),
         "subtitle": provenance.subtitle(results),
         "status": results.run.get("status"),
-        "warnings": [*provenance.warnings(results), *provenance.lost(results)],
+        "caveats": [*provenance.caveats(results), *provenance.missing_recordings(results)],
         "tiles": tiles(results),
         "tables": tables(results),
         "bars": route_bars(results),
-        "chain": chain(results),
+        "chain": accuracy_chain(results),
         "verdicts": headline.parity_verdicts(results),
         "strips": [
             found
             for group in (metric_labels.REPLY_LATENCIES, metric_labels.STOP_LATENCIES)
-            if (found := strips(results, group)) is not None
+            if (found := latency_strips(results, group)) is not None
         ],
-        "tag_tables": tag_tables(results),
+        "tag_charts": tag_charts(results),
     }
 
 

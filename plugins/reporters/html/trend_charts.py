@@ -1,34 +1,31 @@
-"""The pictures of a trend: a curve a figure over all runs, with marks where it changed. All places are in percent."""
+"""The charts of a trend: a curve per metric over all runs, with marks where it changed. All positions are in percent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fobench.comparison.trend import ChangePoint, Series, Trend
-from fobench.console import counted
-from fobench_plugins.reporters.comparison import view
-from fobench_plugins.reporters.views.formatting import line, shown
-from fobench_plugins.reporters.views.metric_labels import FIGURES, kind_of
+from fobench.comparison.trend import Series, Trend
+from fobench.formatting import one_line
+from fobench_plugins.reporters.comparison.trend_view import INCOMPATIBLE, change_point, label, metric_of
+from fobench_plugins.reporters.views.formatting import metric_value
+from fobench_plugins.reporters.views.metric_labels import METRICS, kind_of
 
 EDGE = 4.0  # percent of the height or the width left free beside the outermost dots
-UNLIKE = "unlike"
 
 
 @dataclass(frozen=True, slots=True)
 class TrendMark:
-    """Where a stretch begins: at run number `run`, `x` percent; `what` happened, and which way (`kind`)."""
+    """A change point at `x` percent of the width."""
 
-    run: str
-    label: str
+    run: int
     x: float
     kind: str
-    what: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
 class TrendCurve:
-    """A figure: `lines` are SVG path data (a part a stretch without a gap), `dots` (x, y, title); `low` and `high` its axis."""
+    """A metric: `lines` is SVG path data, `dots` are (x, y, title); `low` and `high` label its axis."""
 
     figure: str
     label: str
@@ -41,100 +38,65 @@ class TrendCurve:
     marks: list[TrendMark]
 
 
-def title(trend: Trend) -> str:
-    return f"Trend of {counted(len(trend.runs), 'run')}"
-
-
-def sentence(trend: Trend) -> str:
-    """What changed lately, in one sentence."""
-    found = [series for series in trend.series.values() if any(point.kind == "change" for point in series.points)]
-    return f"{len(found)} of {counted(len(trend.series), 'figure')} changed beyond chance over {counted(len(trend.runs), 'run')}."
-
-
-def runs(trend: Trend) -> list[tuple[str, str, str, str]]:
-    """(number, name, day, commit) of each run."""
-    told = (
-        (run.name, run.run.get("started") or "", (run.run.get("git") or {}).get("commit") or "") for run in trend.runs
-    )
-    return [(str(i), line(name), line(day)[:10], line(commit)[:12]) for i, (name, day, commit) in enumerate(told, 1)]
-
-
 def curves(trend: Trend) -> list[TrendCurve]:
-    """Those with change points first, each part in the order of a report."""
-    order = list(FIGURES)
-    placed = sorted(trend.series.values(), key=lambda s: order.index(_metric(s)) if _metric(s) in order else len(order))
-    return [
-        _curve(series, trend) for series in sorted(placed, key=lambda s: not any(p.kind == "change" for p in s.points))
-    ]
+    """Metrics with change points first, each part in the order of a report."""
+    order = list(METRICS)
 
+    def rank(series: Series) -> tuple[bool, int]:
+        metric = metric_of(series)
+        changed = any(point.kind == "change" for point in series.points)
+        return not changed, order.index(metric) if metric in order else len(order)
 
-def steps(trend: Trend) -> Iterator[TrendMark]:
-    """All change points, in the order of the runs."""
-    found = [(p.index, _mark(p, series, trend)) for series in trend.series.values() for p in series.points]
-    yield from (told for _, told in sorted(found, key=lambda pair: pair[0]) if told.kind != UNLIKE)
+    return [_curve(series, trend) for series in sorted(trend.series.values(), key=rank)]
 
 
 def _curve(series: Series, trend: Trend) -> TrendCurve:
-    known = FIGURES.get(_metric(series))
+    known = METRICS.get(metric_of(series))
     values = [value for value in series.values if value is not None]
     low, high = min(values), max(values)
     dots = [_dot(series, index, low, high, trend) for index, value in enumerate(series.values) if value is not None]
-    ends = (values[-1], low, high)
-    last, least, most = (shown(value, kind_of(_metric(series), series.unit), series.unit) for value in ends)
-    marks = [_mark(point, series, trend) for point in series.points]
+    last, lowest, highest = (_text(value, series) for value in (values[-1], low, high))
+    points = ((point.index, change_point(point, series)) for point in series.points)
+    marks = [TrendMark(text.run, _x(i, len(trend.runs)), text.kind, text.description) for i, text in points]
     return TrendCurve(
         series.figure,
-        _label(series),
+        label(series),
         known.means if known else "",
         last,
-        least,
-        most,
+        lowest,
+        highest,
         _lines(series, low, high),
         dots,
         marks,
     )
 
 
+def _text(value: float | None, series: Series) -> str:
+    return metric_value(value, kind_of(metric_of(series), series.unit), series.unit)
+
+
 def _dot(series: Series, index: int, low: float, high: float, trend: Trend) -> tuple[float, float, str]:
-    value = series.values[index]
-    told = shown(value, kind_of(_metric(series), series.unit), series.unit)
-    return *_place(series, index, low, high), f"{index + 1}, {line(trend.runs[index].name)}: {told}"
+    title = f"{index + 1}, {one_line(trend.runs[index].name)}: {_text(series.values[index], series)}"
+    return *_position(series, index, low, high), title
 
 
 def _lines(series: Series, low: float, high: float) -> str:
-    """A line from dot to dot; broken where a run has no value, and before one that is unlike."""
-    broken = {point.index for point in series.points if point.kind == UNLIKE}
-    parts, drawn = [], False
+    """A line from dot to dot; it breaks where a run has no value, and before a run that is not comparable."""
+    breaks = {point.index for point in series.points if point.kind == INCOMPATIBLE}
+    parts, drawing = [], False
     for index, value in enumerate(series.values):
-        drawn = drawn and value is not None and index not in broken
+        drawing = drawing and value is not None and index not in breaks
         if value is not None:
-            x, y = _place(series, index, low, high)
-            parts.append(f"{'L' if drawn else 'M'}{x} {y}")
-            drawn = True
+            x, y = _position(series, index, low, high)
+            parts.append(f"{'L' if drawing else 'M'}{x} {y}")
+            drawing = True
     return "".join(parts)
 
 
-def _place(series: Series, index: int, low: float, high: float) -> tuple[float, float]:
+def _position(series: Series, index: int, low: float, high: float) -> tuple[float, float]:
     share = ((series.values[index] or 0.0) - low) / (high - low) if high > low else 0.5
     return _x(index, len(series.values)), round(100 - EDGE - share * (100 - 2 * EDGE), 2)
 
 
 def _x(index: int, count: int) -> float:
     return round(EDGE + (100 - 2 * EDGE) * index / (count - 1), 2)
-
-
-def _mark(point: ChangePoint, series: Series, trend: Trend) -> TrendMark:
-    run, x = str(point.index + 1), _x(point.index, len(trend.runs))
-    if point.change is None:
-        return TrendMark(run, _label(series), x, UNLIKE, f"cannot be compared with what was before: {line(point.why)}")
-    kind = view.mark(point.change)
-    return TrendMark(run, _label(series), x, kind, f"{kind}: {view.told(point.change)}")
-
-
-def _label(series: Series) -> str:
-    known = FIGURES.get(_metric(series))
-    return f"{known.label if known else line(_metric(series))} {series.figure.partition('.')[2]}".strip()
-
-
-def _metric(series: Series) -> str:
-    return series.figure.partition(".")[0]

@@ -1,4 +1,4 @@
-"""What a report plays: MP3 inside the file up to a budget, a link to the FLAC beyond it; and each channel's envelope."""
+"""The audio of a report: MP3 inside the file up to a budget, links to the FLAC files beyond it, and envelopes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ FULL_SCALE = 0.5  # peak drawn at full height
 
 @dataclass(frozen=True, slots=True)
 class AudioPlayer:
-    """Of one scenario. `embedded`: a data URI; `link`: the file inside the run folder; `why`: why there is neither.
+    """The audio of one scenario. `embedded`: a data URI; `link`: the file in the run folder; `why`: the reason if neither exists.
 
-    `user` and `system` are SVG path data of the envelopes, `WAVE_POINTS` by 2 `WAVE_HEIGHT`; empty if there is no audio.
+    `user` and `system` are SVG path data of the envelopes, `WAVE_POINTS` by 2 `WAVE_HEIGHT`; empty without audio.
     """
 
     embedded: str = ""
@@ -42,11 +42,11 @@ class AudioPlayer:
 
 
 def players(traces: Sequence[Trace], folder: Path, budget_bytes: int) -> list[AudioPlayer]:
-    """One a trace, in the given order, which is the order in which the budget is spent. A file is never half embedded."""
+    """One player per trace, in the given order, in which the budget is spent. A file is embedded as a whole or not at all."""
     made: list[AudioPlayer] = []
     left, rest = budget_bytes, iter(traces)
     with ThreadPoolExecutor(THREADS) as pool:
-        while batch := list(islice(rest, 2 * THREADS)):  # small batches: little is encoded in vain at the budget's end
+        while batch := list(islice(rest, 2 * THREADS)):  # small batches: few files are encoded beyond the budget
             for player in pool.map(partial(_player, folder=folder, encode=left > 0), batch):
                 fits = len(player.embedded) <= left
                 left = left - len(player.embedded) if fits else 0
@@ -69,7 +69,7 @@ def _player(trace: Trace, folder: Path, encode: bool) -> AudioPlayer:
 
 
 def _read(path: Path) -> Samples | None:
-    """[T, 2] float32 at `RATE_HZ`; mono is played on both sides. None for what is no audio."""
+    """[T, 2] float32 at `RATE_HZ`, mono on both channels; None if it is not an audio file."""
     import soundfile
 
     try:
@@ -83,7 +83,7 @@ def _read(path: Path) -> Samples | None:
 
 
 def mp3(stereo: Samples) -> bytes:
-    """[T, 2] at `RATE_HZ` as MP3."""
+    """Audio [T, 2] at `RATE_HZ`, encoded as MP3."""
     import soundfile
 
     file = io.BytesIO()
@@ -93,7 +93,7 @@ def mp3(stereo: Samples) -> bytes:
 
 
 def envelope(samples: Samples) -> str:
-    """Peaks of [T] as an SVG path around the middle; empty for silence. Points of silence in a row are left out."""
+    """Peaks of samples [T] as an SVG path around the middle; silent points are left out."""
     peaks = _peaks(samples)
     heights = np.minimum(WAVE_HEIGHT, np.round(peaks / FULL_SCALE * WAVE_HEIGHT)).astype(int)
     bars = (f"M{i} {WAVE_HEIGHT - h}V{WAVE_HEIGHT + h}" for i, h in enumerate(heights) if h > 0)

@@ -1,128 +1,96 @@
-"""Whether several runs are alike: what they were asked, by whom they were judged, on which clock and machine."""
+"""What a table of several runs says of them: their components and machines, how they differ, and their caveats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from fobench.api.results import Results
 from fobench.api.scenario import Scenario
+from fobench.comparison import compatibility
 from fobench.console import counted
-from fobench.storage import environment
+from fobench.formatting import one_line
 from fobench_plugins.reporters.views import provenance
-from fobench_plugins.reporters.views.formatting import fact, line
-from fobench_plugins.reporters.views.run_table import names
+from fobench_plugins.reporters.views.run_table import run_names
 
-Told = Callable[[Results], Any]
-
-
-def _config(key: str) -> Told:
-    return lambda run: (run.run.get("config") or {}).get(key)
-
-
-def _machine(run: Results) -> Any:
-    return environment.told(run.run.get("machine") or {})
-
-
-def _judge(run: Results) -> Any:
-    return (run.run.get("components") or {}).get("judge") or _config("judge")(run)
-
-
-def _echo_delay(run: Results) -> Any:
-    return _config("echo_delay_ms")(run) if _config("echo_db")(run) is not None else None
-
-
-MUST_BE_LIKE: dict[str, Told] = {  # else the figures do not mean the same
-    "Suites": _config("suites"),
-    "Suites' options": _config("suite_args"),
-    "Seed": _config("seed"),
-    "Judge": _judge,
-    "Judge's options": _config("judge_args"),
-    "Clock": _config("clock"),
-    "Costs": _config("costs"),
-    "Listener's buffer (ms)": _config("playback_delay_ms"),
-    "Echo (dB)": _config("echo_db"),
-    "Echo's delay (ms)": _echo_delay,
-    "Workers": _config("workers"),
-    "Device": _config("device"),
-    "Machine": _machine,
-    "fobench": lambda run: run.run.get("fobench"),
+COMPARED = {  # facts that a table of runs expects to agree
+    **compatibility.FOR_ALL_METRICS,
+    **compatibility.FOR_TIMES,
+    **compatibility.FOR_MEASURED_TIMES,
+    **compatibility.CAVEATS,
 }
 
 
-def ran(runs: Sequence[Results]) -> list[tuple[str, list[str]]]:
-    """(what, by run): what each run was, and on what machine; lines that no run tells are left out."""
+def fact_rows(runs: Sequence[Results]) -> list[tuple[str, list[str]]]:
+    """(name, value in each run) of all facts of the runs and their machines; facts that no run records are left out."""
     tables = [dict((*provenance.facts(run), *provenance.machine(run))) for run in runs]
-    found = dict.fromkeys(label for table in tables for label in table)
-    components = [label for label in provenance.COMPONENTS.values() if label in found]
-    labels = dict.fromkeys((*components, *found))
+    known = dict.fromkeys(label for table in tables for label in table)
+    components = [label for label in provenance.COMPONENTS.values() if label in known]
+    labels = dict.fromkeys((*components, *known))
     return [(label, [table.get(label, "") for table in tables]) for label in labels]
 
 
-def parts(runs: Sequence[Results]) -> list[tuple[str, list[str]]]:
-    """What each run was made of: the lines of `ran` that name components."""
-    return [(label, values) for label, values in ran(runs) if label in provenance.COMPONENTS.values()]
+def component_rows(runs: Sequence[Results]) -> list[tuple[str, list[str]]]:
+    """The rows of `fact_rows` that name components."""
+    return [(label, values) for label, values in fact_rows(runs) if label in provenance.COMPONENTS.values()]
 
 
-def warnings(runs: Sequence[Results]) -> list[str]:
-    """What a reader has to bear in mind: in what the runs are unlike, then what each run's own report warns of."""
-    return [*unlike(runs), *_own(runs)]
+def caveats(runs: Sequence[Results]) -> list[str]:
+    """How the runs differ, then each run's own caveats."""
+    return [*differences(runs), *_own_caveats(runs)]
 
 
-def unlike(runs: Sequence[Results]) -> list[str]:
-    """In what the runs are unlike, though figures are only alike where they are not."""
-    found = [*_scenarios(runs)]
-    for what, told in MUST_BE_LIKE.items():
-        found += _differing(what, runs, [_told(told(run)) for run in runs])
+def differences(runs: Sequence[Results]) -> list[str]:
+    """The facts in which the runs differ though their metrics are only comparable where these agree."""
+    facts = compatibility.differences(COMPARED, [run.run for run in runs])
+    found = [*_scenarios(runs), *(_difference(what, runs, values) for what, values in facts.items())]
     metrics = dict.fromkeys(score.metric for run in runs for score in run.totals)
     for metric in metrics:
         versions = [f"version {total.version}" if (total := run.total(metric)) else "" for run in runs]
         if len({*filter(None, versions)}) > 1:
-            found += _differing(f"Metric {line(metric)}", runs, versions)
+            found.append(_difference(f"metric {one_line(metric)}", runs, versions))
     return found
 
 
-def _told(value: Any) -> str:
-    return "none" if value in (None, "", [], {}) else fact(value)
-
-
-def _differing(what: str, runs: Sequence[Results], values: Sequence[str]) -> list[str]:
-    if len({*values}) < 2:
-        return []
-    told = "; ".join(f"{value or 'none'} ({name})" for name, value in zip(names(runs), values, strict=True))
-    return [f"Unlike: {what}: {told}."]
+def _difference(what: str, runs: Sequence[Results], values: Sequence[str]) -> str:
+    by_run = "; ".join(
+        f"{one_line(value) or 'none'} ({name})" for name, value in zip(run_names(runs), values, strict=True)
+    )
+    return f"Difference: {what}: {by_run}."
 
 
 def _scenarios(runs: Sequence[Results]) -> Iterator[str]:
-    """The scenarios that not every run has, and those that are not the same in every run."""
+    """The scenarios that not every run has, and those that differ between runs."""
     ids = [{trace.id for trace in run.traces} for run in runs]
     common = set.intersection(*ids)
-    more = [(name, len(own - common)) for name, own in zip(names(runs), ids, strict=True) if own - common]
-    if more:
-        others = ", ".join(f"{name} has {n:,} more" for name, n in more)
-        yield f"Unlike: {counted(len(common), 'scenario')} in common; {others}. Each figure is of the run's own scenarios."
-    asked = [{trace.id: _asked(trace.scenario) for trace in run.traces} for run in runs]
-    changed = sum(any(other[name] != asked[0][name] for other in asked[1:]) for name in common)
+    extra = [(name, len(own - common)) for name, own in zip(run_names(runs), ids, strict=True) if own - common]
+    if extra:
+        others = ", ".join(f"{name} has {n:,} more" for name, n in extra)
+        yield (
+            f"Difference: {counted(len(common), 'scenario')} in common; {others}. Each value covers its own run's scenarios."
+        )
+    by_run = [{trace.id: _content(trace.scenario) for trace in run.traces} for run in runs]
+    changed = sum(any(other[name] != by_run[0][name] for other in by_run[1:]) for name in common)
     if changed:
-        yield f"Unlike: {counted(changed, 'scenario')} of one name but of other audio, text or answers."
+        yield f"Difference: {counted(changed, 'scenario')} of one name with different audio, text or answers."
 
 
-def _asked(scenario: Scenario) -> Scenario:
-    """What was asked, wherever its audio lies and whatever the seed."""
+def _content(scenario: Scenario) -> Scenario:
+    """The scenario independent of its audio path and seed."""
     return replace(scenario, seed=0, turns=tuple(replace(turn, audio="") for turn in scenario.turns))
 
 
-def _own(runs: Sequence[Results]) -> list[str]:
-    """Each run's own warnings; one that they all have is told once."""
-    told: dict[str, list[str]] = {}
-    for name, run in zip(names(runs), runs, strict=True):
-        for warning in provenance.warnings(run):
-            told.setdefault(warning, []).append(name)
-    of_all = [warning for warning, by in told.items() if len(by) == len(runs)]
-    return [*of_all, *(f"{', '.join(by)}: {warning}" for warning, by in told.items() if warning not in of_all)]
+def _own_caveats(runs: Sequence[Results]) -> list[str]:
+    """Each run's own caveats; one that all runs have appears once."""
+    names_by_caveat: dict[str, list[str]] = {}
+    for name, run in zip(run_names(runs), runs, strict=True):
+        for caveat in provenance.caveats(run):
+            names_by_caveat.setdefault(caveat, []).append(name)
+    shared = [caveat for caveat, names in names_by_caveat.items() if len(names) == len(runs)]
+    own = [f"{', '.join(names)}: {caveat}" for caveat, names in names_by_caveat.items() if caveat not in shared]
+    return [*shared, *own]
 
 
 def commands(runs: Sequence[Results]) -> list[tuple[str, str]]:
-    """(run, the command that makes it again)."""
-    return [(name, provenance.command(run)) for name, run in zip(names(runs), runs, strict=True)]
+    """(run, the command that reproduces it)."""
+    return [(name, provenance.command(run)) for name, run in zip(run_names(runs), runs, strict=True)]

@@ -1,4 +1,4 @@
-"""What the built-in metrics are called in a report, in which unit they are shown, and what each means in one line."""
+"""The names of the built-in metrics in reports, the units they are shown in, and their definitions in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Kind = Literal["rate", "ratio", "points", "ms", "factor", "count", "mos", "plain
 
 @dataclass(frozen=True, slots=True)
 class MetricLabel:
-    """A metric's name in plain words, how its value is shown, and its definition."""
+    """A metric's name in reports, the kind of its value, and its definition."""
 
     label: str
     kind: Kind
@@ -19,16 +19,18 @@ class MetricLabel:
 
 ROUTES = {
     "accuracy_t2t": MetricLabel(
-        "Text in, text out (t2t)", "rate", "The backbone answers the reference text of the question."
+        "Text in, text out (t2t)", "rate", "The LLM answers the reference text of the question."
     ),
     "accuracy_a2t2t": MetricLabel(
-        "Transcript in, text out (a2t2t)", "rate", "It answers the system's own transcript of the audio, as text."
+        "Transcript in, text out (a2t2t)", "rate", "The LLM answers the system's own ASR transcript, as text."
     ),
     "accuracy_s2t": MetricLabel(
-        "Speech in, text out (s2t)", "rate", "It hears the question; the reply's text is scored."
+        "Speech in, text out (s2t)", "rate", "The system hears the question; the text of its reply is scored."
     ),
     "accuracy_s2s": MetricLabel(
-        "Speech in, speech out (s2s)", "rate", "It hears the question; the judge's transcript of its speech is scored."
+        "Speech in, speech out (s2s)",
+        "rate",
+        "The system hears the question; the reference ASR's transcript of its speech is scored.",
     ),
 }
 PARITIES = {
@@ -39,86 +41,102 @@ PARITIES = {
     ),
 }
 LOSSES = {
-    "loss_understanding": MetricLabel("Lost in understanding", "points", "accuracy(t2t) - accuracy(s2t), in points."),
-    "loss_speaking": MetricLabel("Lost in speaking", "points", "accuracy(s2t) - accuracy(s2s), in points."),
+    "loss_understanding": MetricLabel(
+        "Speech understanding loss", "points", "accuracy(t2t) - accuracy(s2t), in percentage points."
+    ),
+    "loss_speaking": MetricLabel(
+        "Speech generation loss", "points", "accuracy(s2t) - accuracy(s2s), in percentage points."
+    ),
 }
 WERS = {
     "understanding_wer": MetricLabel(
-        "Understands the user", "rate", "WER of the system's transcript of the audio against the reference question."
+        "ASR WER (user speech)", "rate", "WER of the system's transcript of the user against the reference question."
     ),
     "speech_text_wer": MetricLabel(
-        "Says what it writes", "rate", "WER of the judge's transcript of the speech against the system's own text."
+        "TTS WER (intelligibility)",
+        "rate",
+        "WER of the reference ASR's transcript of the reply against the system's own text.",
     ),
-    "speech_text_cer": MetricLabel("Says what it writes, characters", "rate", "The same by character (CER)."),
+    "speech_text_cer": MetricLabel("TTS CER (intelligibility)", "rate", "The same by characters (CER)."),
     "codec_wer": MetricLabel(
-        "The codec's own share", "rate", "WER of the judge on codec-resynthesised speech, minus that on the original."
+        "Codec WER", "rate", "WER of the reference ASR on codec-resynthesized speech, minus its WER on the original."
     ),
     "judge_floor_wer": MetricLabel(
-        "Judge's floor", "rate", "WER of the judging recogniser on the users' clean audio: no rate below it means much."
+        "Reference-ASR WER, clean prompts",
+        "rate",
+        "WER of the reference ASR on the clean prompt audio; differences below it are not meaningful.",
     ),
 }
 REPLY_LATENCIES = {
     "endpoint_ms": MetricLabel(
-        "Endpoint", "ms", "True end of the user's speech to the decision that the turn is its own."
+        "End-of-turn delay (EOT)", "ms", "True end of the user's speech to the decision that the turn has ended."
     ),
-    "ttft_ms": MetricLabel("First token", "ms", "Decision to the reply's first token."),
-    "ttfa_ms": MetricLabel("First audio", "ms", "Decision to the first audio packet available."),
+    "ttft_ms": MetricLabel("TTFT", "ms", "Decision to the first token of the reply."),
+    "ttfa_ms": MetricLabel("TTFA", "ms", "Decision to the first available audio packet."),
     "response_ms": MetricLabel(
-        "Response", "ms", "True end of the user's speech to the first audible sample; leading silence counts."
+        "Response latency (voice to voice)",
+        "ms",
+        "True end of the user's speech to the first audible sample; leading silence counts.",
     ),
 }
 STOP_LATENCIES = {
     "yield_decision_ms": MetricLabel(
-        "Decides to yield", "ms", "Start of the user's interruption to the decision to stop."
+        "Barge-in decision delay", "ms", "Start of the user's interruption to the decision to stop."
     ),
     "audible_stop_ms": MetricLabel(
-        "Falls silent", "ms", "Start of the user's interruption to the last audible sample, playback buffer included."
+        "Barge-in stop latency",
+        "ms",
+        "Start of the user's interruption to the last audible sample, playback buffer included.",
     ),
 }
 STATES = {
     "state_f1": MetricLabel(
-        "States, F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore), a user's turn a case."
+        "Turn-state F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore); a user turn is a case."
     ),
     "decision_f1": MetricLabel(
-        "Decisions, F1", "rate", "The same of what it did: decided to speak, to ignore, or nothing."
+        "Decision F1", "rate", "Macro F1 of the decisions (nothing, speak, ignore); a user turn is a case."
     ),
     "state_delay_chunks": MetricLabel(
-        "Tells the turn's end after",
-        "plain",
-        "Chunks judged from the true end of the user's turn until its end is told.",
+        "Turn-state delay (chunks)", "plain", "Chunks from the true end of the user's turn to its prediction."
     ),
 }
 LATENCIES = {**REPLY_LATENCIES, **STOP_LATENCIES}
 TURN_TAKING = {
     "takeover_rate": MetricLabel(
-        "Takes the floor", "rate", "Share of scenarios with audible speech of 1 s or more, or more than 3 words."
+        "Takeover rate (TOR)", "rate", "Share of scenarios with audible speech of 1 s or more, or more than 3 words."
     ),
     "pause_takeover_rate": MetricLabel(
-        "Takes the floor in a pause", "rate", "The same, during a pause inside the user's turn."
+        "Premature end of turn", "rate", "Takeover rate during a pause inside the user's turn."
     ),
-    "turn_success": MetricLabel("Keeps its turns", "rate", "Silent in the user's span and speaks in its own."),
-    "interrupts_user_rate": MetricLabel(
-        "Interrupts the user", "rate", "Becomes audible while the user still holds the turn."
+    "turn_success": MetricLabel(
+        "Turn-taking success rate", "rate", "Silent during the user's turn and audible in its own."
     ),
-    "yield_rate": MetricLabel("Yields to interruptions", "rate", "Yields within 2.0 s of a real interruption's start."),
+    "interrupts_user_rate": MetricLabel("False cut-in", "rate", "Becomes audible while the user still holds the turn."),
+    "yield_rate": MetricLabel(
+        "Barge-in success rate", "rate", "Stops within 2.0 s of the start of a real interruption."
+    ),
     "false_yield_rate": MetricLabel(
-        "Stops without reason", "rate", "Stops for a backchannel, side talk, background speech or noise."
+        "False barge-in rate", "rate", "Stops for a backchannel, side talk, background speech or noise."
     ),
-    "resume_rate": MetricLabel("Resumes its reply", "rate", "Keeps or resumes its reply after those."),
+    "resume_rate": MetricLabel(
+        "Resume rate", "rate", "Keeps or resumes its reply after a backchannel, side talk or noise."
+    ),
     "response_after_interrupt": MetricLabel(
-        "Answers the new question", "rate", "Answers correctly after an interruption."
+        "Accuracy after barge-in", "rate", "Answers the interrupting question correctly."
     ),
 }
 PLAYBACK = {
-    "rtf_input": MetricLabel("Compute per second heard", "factor", "Compute time over media time, input path."),
-    "rtf_output": MetricLabel("Compute per second spoken", "factor", "Compute time over media time, output path."),
-    "underruns": MetricLabel("Gaps in its speech", "count", "Times the listener ran out of audio, per reply."),
-    "underrun_ms": MetricLabel("Length of the gaps", "ms", "How long those gaps were, per reply."),
+    "rtf_input": MetricLabel("RTF, input", "factor", "Real-time factor of the input path: compute / audio duration."),
+    "rtf_output": MetricLabel(
+        "RTF, output", "factor", "Real-time factor of the output path: compute / audio duration."
+    ),
+    "underruns": MetricLabel("Playback underruns", "count", "Times the playback buffer ran empty, per reply."),
+    "underrun_ms": MetricLabel("Underrun duration", "ms", "Total duration of the playback underruns, per reply."),
 }
 QUALITY = {
-    "dnsmos": MetricLabel("DNSMOS", "mos", "Predicted opinion score of the reply's sound, 1 to 5 (P.835 and P.808)."),
+    "dnsmos": MetricLabel("DNSMOS", "mos", "Predicted mean opinion score of the reply's audio, 1 to 5 (P.835, P.808)."),
 }
-FIGURES: dict[str, MetricLabel] = {
+METRICS: dict[str, MetricLabel] = {
     **ROUTES,
     **PARITIES,
     **LOSSES,
@@ -141,6 +159,6 @@ UNITS: dict[str, Kind] = {
 
 
 def kind_of(metric: str, unit: str) -> Kind:
-    """How values of `metric` are shown: as catalogued, else as its unit suggests."""
-    known = FIGURES.get(metric)
+    """The kind that values of `metric` are shown as: that of a built-in metric, otherwise by unit."""
+    known = METRICS.get(metric)
     return known.kind if known else UNITS.get(unit.lower(), "plain")

@@ -1,4 +1,4 @@
-"""How the numbers were made: what ran on what, what to beware of, and the command that makes them again."""
+"""How a run's numbers were made: its components and machine, its caveats, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 
 from fobench.api.results import Results
 from fobench.console import counted
+from fobench.formatting import any_value, compact, number, one_line, percent
 from fobench.storage.run_config import flag
-from fobench_plugins.reporters.views.formatting import fact, given, line, number, plain
-from fobench_plugins.reporters.views.metric_labels import FIGURES
+from fobench_plugins.reporters.views.formatting import finite_value
+from fobench_plugins.reporters.views.metric_labels import METRICS
 from fobench_plugins.reporters.views.tables import name_of
 
-FEW = 100  # scored questions below which an interval of a rate is wider than about +-8 points
-OVERHEAD = 0.2  # share of a run's time spent in the harness that is worth a remark
+FEW = 100  # scored questions; with fewer, the interval of a rate is wider than about +-8 pp
+OVERHEAD = 0.2  # share of a run's time in the harness from which a caveat is shown
 COMPONENTS = {
     "system": "System",
     "backbone": "Backbone",
     "checkpoint": "Checkpoint",
-    "recognizer": "Its recogniser",
-    "voice": "Its voice",
-    "codec": "Its codec",
-    "judge": "Judge",
+    "recognizer": "ASR",
+    "voice": "TTS voice",
+    "codec": "Codec",
+    "judge": "Reference ASR",
 }
 MACHINE = {
     "cpu": "CPU",
@@ -38,138 +39,144 @@ SWITCHES = {"text_routes": ("--text-routes", "--no-text-routes")}  # option: (fl
 
 
 def subtitle(results: Results) -> str:
-    """Suite, number of scenarios, clock and day, in one line."""
+    """Suite, number of scenarios, clock, latency profile and day, on one line."""
     run, config = results.run, results.run.get("config") or {}
     clock, costs = run.get("clock") or config.get("clock"), run.get("costs") or config.get("costs")
     parts = [
-        fact(config.get("suites") or ""),
+        any_value(config.get("suites") or ""),
         counted(len(results.traces), "scenario"),
-        f"{line(clock)} clock" if clock else "",
-        f"{line(costs)} costs" if costs else "",
-        line(run.get("started") or "")[:10],
+        f"{one_line(clock)} clock" if clock else "",
+        f"{one_line(costs)} latency profile" if costs else "",
+        one_line(run.get("started") or "")[:10],
     ]
     return " · ".join(filter(None, parts))
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
-    """(what, value) of the run; what run.json does not tell is left out."""
+    """(name, value) of the run's facts; those that run.json does not record are left out."""
     run, config = results.run, results.run.get("config") or {}
     git = run.get("git") or {}
     pairs: list[tuple[str, Any]] = [
         *((label, name_of(results, part)) for part, label in COMPONENTS.items()),
-        ("Takes turns by", _turns_by(run)),
+        ("Turn-taking policy", _turn_taking(run)),
         ("Suites", config.get("suites")),
         ("Scenarios", len(results.traces)),
         ("Clock", run.get("clock") or config.get("clock")),
-        ("Costs", run.get("costs") or config.get("costs")),
+        ("Latency profile", run.get("costs") or config.get("costs")),
         ("Seed", run.get("seed", config.get("seed"))),
         ("Workers", config.get("workers")),
         ("Started", run.get("started")),
         ("Duration", _duration(run.get("duration_s"))),
         ("Status", run.get("status")),
-        ("Harness", _overhead(run)),
+        ("Harness overhead", _overhead(run)),
         ("fobench", run.get("fobench")),
         ("Commit", _commit(git)),
     ]
-    return [(label, fact(value)) for label, value in pairs if value not in (None, "", [], ())]
+    return [(label, any_value(value)) for label, value in pairs if value not in (None, "", [], ())]
 
 
 def machine(results: Results) -> list[tuple[str, str]]:
     known = results.run.get("machine") or {}
-    return [(label, fact(known[key])) for key, label in MACHINE.items() if known.get(key) not in (None, "")]
+    return [(label, any_value(known[key])) for key, label in MACHINE.items() if known.get(key) not in (None, "")]
 
 
-def _turns_by(run: Mapping[str, Any]) -> Any:
-    """What decides whose turn it is, if the system says so: trained states, or rules."""
+def _turn_taking(run: Mapping[str, Any]) -> Any:
+    """What decides on turns, if the system reports it: trained states, or rules."""
     system = (run.get("components") or {}).get("system")
     return system.get("duplex") if isinstance(system, Mapping) else None
 
 
 def component_details(results: Results) -> list[tuple[str, str]]:
-    """All that system, judge and the others say of themselves."""
+    """(component, its description of itself)."""
     components = results.run.get("components") or {}
-    told = ((line(name).capitalize(), value) for name, value in components.items() if isinstance(value, Mapping))
-    return [(name, fact(value)) for name, value in told if value]
+    described = ((_component(name), value) for name, value in components.items() if isinstance(value, Mapping))
+    return [(name, any_value(value)) for name, value in described if value]
+
+
+def _component(name: str) -> str:
+    return COMPONENTS.get(name) or one_line(name).capitalize()
 
 
 def mapping(results: Results, key: str) -> list[tuple[str, str]]:
-    """A flat part of run.json, e.g. packages or assets."""
-    return [(line(name), fact(value)) for name, value in (results.run.get(key) or {}).items()]
+    """A flat mapping of run.json, e.g. packages or assets."""
+    return [(one_line(name), any_value(value)) for name, value in (results.run.get(key) or {}).items()]
 
 
 def definitions(results: Results) -> list[tuple[str, str, str]]:
     """(metric with its version, label, definition) of each known total."""
     return [
-        (f"{score.metric} v{score.version}", FIGURES[score.metric].label, FIGURES[score.metric].means)
+        (f"{score.metric} v{score.version}", METRICS[score.metric].label, METRICS[score.metric].means)
         for score in results.totals
-        if score.metric in FIGURES
+        if score.metric in METRICS
     ]
 
 
 def command(results: Results) -> str:
-    """The command line that runs this again: the recorded one, else rebuilt from the configuration."""
+    """The command that reproduces the run: the recorded one, otherwise one built from the configuration."""
     recorded = results.run.get("command")
     if recorded:
-        return shlex.join(map(str, recorded)) if isinstance(recorded, list | tuple) else line(recorded)
+        return shlex.join(map(str, recorded)) if isinstance(recorded, list | tuple) else one_line(recorded)
     config = results.run.get("config") or {}
     return shlex.join(["fobench", "run", *(part for key, value in config.items() for part in _option(key, value))])
 
 
 def _option(key: str, value: Any) -> Iterator[str]:
-    name = line(flag(key))
+    name = one_line(flag(key))
     if key in SWITCHES:
         yield SWITCHES[key][0 if value else 1]
     elif isinstance(value, Mapping):
         for part, item in value.items():
-            yield from (name, f"{line(part)}={line(item)}")
+            yield from (name, f"{one_line(part)}={one_line(item)}")
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from (name, line(item))
+            yield from (name, one_line(item))
     elif value is not None:
-        yield from (name, line(value))
+        yield from (name, one_line(value))
 
 
-def warnings(results: Results) -> list[str]:
-    """What a reader should know before believing the numbers."""
-    return [*_own_warnings(results), *(line(note) for note in results.run.get("notes") or ())]
+def caveats(results: Results) -> list[str]:
+    """The caveats of the numbers."""
+    return [*_own_caveats(results), *(one_line(note) for note in results.run.get("notes") or ())]
 
 
-def _own_warnings(results: Results) -> Iterator[str]:
+def _own_caveats(results: Results) -> Iterator[str]:
     done, status = len(results.traces), results.run.get("status")
     if done < results.planned:
-        resume = shlex.join(["fobench", "run", "--resume", line(results.folder)])
-        yield f"{done:,} of {counted(results.planned, 'scenario')}; complete it with: {resume}"
+        resume = shlex.join(["fobench", "run", "--resume", one_line(results.folder)])
+        yield f"{done:,} of {counted(results.planned, 'scenario')} are done. Complete the run with: {resume}"
     elif status not in (None, "complete"):
-        yield f"The run is {line(status)}, not complete."
+        yield f"The run is {one_line(status)}, not complete."
     if ((results.run.get("components") or {}).get("system") or {}).get("trained") is False:
-        yield "The system's weights are random: its speed is real, what it says is noise."
+        yield "The system's weights are random: its latency is real, its replies are noise."
     failed = sum(trace.failure is not None for trace in results.traces)
     if failed:
-        yield f"{failed} of {counted(done, 'scenario')} failed; where the system itself did, that is a wrong answer."
+        yield f"{failed} of {counted(done, 'scenario')} failed. A failure of the system itself counts as a wrong answer."
     yield from _few(results)
-    floor, said = given(results.total("judge_floor_wer")), given(results.total("speech_text_wer"))
-    if floor is not None and said is not None and said <= floor:
-        yield "The spoken replies score no worse than the judge's own floor: the judge cannot tell them from clean speech."
+    floor, reply_wer = finite_value(results.total("judge_floor_wer")), finite_value(results.total("speech_text_wer"))
+    if floor is not None and reply_wer is not None and reply_wer <= floor:
+        yield "The TTS WER does not exceed the reference-ASR WER on the clean prompts: it cannot be told from the reference ASR's errors."
     overhead = (results.run.get("harness") or {}).get("overhead_fraction")
     if isinstance(overhead, int | float) and overhead > OVERHEAD:
-        yield f"The harness itself took {number(overhead * 100, 0)} % of the run's time (not counted as the system's)."
+        yield f"The harness took {percent(overhead, 0)} of the run's time, which does not count as the system's."
     if (results.run.get("git") or {}).get("dirty"):
         yield "The source checkout had uncommitted changes."
 
 
-def lost(results: Results) -> list[str]:
-    """The recordings that are no longer there, as a warning."""
-    gone = sum(t.audio is not None and not (results.folder / t.audio).is_file() for t in results.traces)
-    where = line(results.folder / "audio")
+def missing_recordings(results: Results) -> list[str]:
+    """A caveat about recordings that are missing, if there are any."""
+    missing = sum(t.audio is not None and not (results.folder / t.audio).is_file() for t in results.traces)
+    where = one_line(results.folder / "audio")
     return (
-        [f"{counted(gone, 'recording')} of {len(results.traces):,} cannot be played: not in {where}."] if gone else []
+        [f"{counted(missing, 'recording')} of {len(results.traces):,} cannot be played: not in {where}."]
+        if missing
+        else []
     )
 
 
 def _few(results: Results) -> Iterator[str]:
     sizes = [score.n for score in results.totals if score.metric.startswith("accuracy_") and score.n]
     if sizes and min(sizes) < FEW:
-        yield f"Only {plain(min(sizes))} questions are scored: intervals are wide, small differences cannot be told."
+        yield f"Only {compact(min(sizes))} questions are scored: intervals are wide, and small differences cannot be detected."
 
 
 def _duration(value: Any) -> str:
@@ -181,9 +188,9 @@ def _duration(value: Any) -> str:
 
 def _overhead(run: Mapping[str, Any]) -> str:
     value = (run.get("harness") or {}).get("overhead_fraction")
-    return f"{number(value * 100, 1)} % of the time" if isinstance(value, int | float) else ""
+    return f"{percent(value)} of the time" if isinstance(value, int | float) else ""
 
 
 def _commit(git: Mapping[str, Any]) -> str:
-    commit = line(git.get("commit") or "")[:12]
-    return f"{commit} (with changes)" if commit and git.get("dirty") else commit
+    commit = one_line(git.get("commit") or "")[:12]
+    return f"{commit} (with uncommitted changes)" if commit and git.get("dirty") else commit

@@ -1,1 +1,1 @@
-"""`duplex`: who speaks when, tested family by family, each with a paired control."""
+"""`duplex`: full-duplex turn-taking scenarios by category, each with a paired control."""

@@ -1,4 +1,4 @@
-"""The suite: families and their controls in turn, so that every prefix of it is a fair subset."""
+"""The suite `duplex`: categories and their controls in turn, so that every prefix of it is balanced."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError, unknown
 from fobench_plugins.suites.audio_turns import item_seed
 from fobench_plugins.suites.duplex.families import FAMILIES
-from fobench_plugins.suites.duplex.speaker_assignment import SpeakerAssignment, SpeakerPool, troupe
+from fobench_plugins.suites.duplex.speaker_assignment import SpeakerAssignment, SpeakerPool, speaker_pool
 from fobench_plugins.suites.duplex.synthetic_tones import SyntheticTones
 from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE
 
 Sound = Literal["speech", "tones"]
-ENDING_MUTE = ("stop", "noise")  # roles after which, at a scenario's end, nothing is to be said
-WATCHED_NS = 5 * NS_PER_S  # how long it is watched that nothing is
+SILENT_ENDINGS = ("stop", "noise")  # roles of a last turn after which the system must stay silent
+OBSERVATION_NS = 5 * NS_PER_S  # duration of the check that the system stays silent
 
 
 class DuplexSuite:
-    """`count` scenarios of each family, each followed by its control. See the factory for the options."""
+    """`count` scenarios of each category, each followed by its control. See the factory for the options.
+
+    Raises `FobenchError` for an unknown category or voice, or a count below 1.
+    """
 
     def __init__(
         self, families: str | None, count: int, controls: bool, sound: Sound, voice: str, speakers: str | None
@@ -30,7 +33,7 @@ class DuplexSuite:
         self.families = [name.strip() for name in families.split(",")] if families else list(FAMILIES)
         for name in self.families:
             if name not in FAMILIES:
-                raise unknown("family of suite 'duplex'", name, FAMILIES)
+                raise unknown("category of suite 'duplex'", name, FAMILIES)
         if count < 1:
             raise FobenchError(f"Suite 'duplex' needs a count of at least 1, not {count}.")
         self.count, self.controls, self.sound, self.voice = count, controls, sound, voice
@@ -38,28 +41,32 @@ class DuplexSuite:
         registry.find("voices", voice)
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
-        for place in range(self.count):
+        for index in range(self.count):
             for family in self.families:
                 for control in (False, True) if self.controls else (False,):
-                    yield self._scenario(family, place, control, seed)
+                    yield self._scenario(family, index, control, seed)
 
     @cached_property
-    def troupe(self) -> SpeakerPool:
-        known = self._speakers or (() if self.voice == VOICE else registry.create("voices", self.voice).speakers)
-        return troupe(self.voice, tuple(known))
+    def speaker_pool(self) -> SpeakerPool:
+        speakers = self._speakers or (() if self.voice == VOICE else registry.create("voices", self.voice).speakers)
+        return speaker_pool(self.voice, tuple(speakers))
 
-    def _scenario(self, family: str, place: int, control: bool, seed: int) -> Scenario:
-        name, ending = f"{family}-{place + 1:02d}", CONTROL if control else ""
-        own = item_seed(seed, name)  # a control draws as its pair does
-        cast = SyntheticTones(own) if self.sound == "tones" else SpeakerAssignment(self.troupe, own, place)
-        made = FAMILIES[family]
-        turns = tuple((made.control if control else made.event)(cast))
+    def _scenario(self, family: str, index: int, control: bool, seed: int) -> Scenario:
+        name, suffix = f"{family}-{index + 1:02d}", CONTROL if control else ""
+        scenario_seed = item_seed(seed, name)  # the same for the control, which draws the same values
+        make = (
+            SyntheticTones(scenario_seed)
+            if self.sound == "tones"
+            else SpeakerAssignment(self.speaker_pool, scenario_seed, index)
+        )
+        definition = FAMILIES[family]
+        turns = tuple((definition.control if control else definition.event)(make))
         return Scenario(
-            id=name + ending,
+            id=name + suffix,
             suite="duplex",
-            seed=own,
+            seed=scenario_seed,
             turns=turns,
-            expect=Expect(answers=cast.answers, family=family + ending),
-            tags={"family": family + ending, **cast.tags},
-            patience_ns=WATCHED_NS if turns[-1].role in ENDING_MUTE else PATIENCE_NS,
+            expect=Expect(answers=make.answers, family=family + suffix),
+            tags={"family": family + suffix, **make.tags},
+            patience_ns=OBSERVATION_NS if turns[-1].role in SILENT_ENDINGS else PATIENCE_NS,
         )

@@ -1,1 +1,3 @@
-"""`spoken-qa`: 240 short questions on twelve subjects, spoken by five voices; or own questions, or another voice."""
+"""`spoken-qa`: 240 short questions on twelve subjects, spoken by five TTS speakers; other questions and voices are
+optional.
+"""

@@ -1,7 +1,7 @@
-"""The rendered questions that are shipped: one zip of Ogg/Opus clips with `rendering.json`, unpacked at first use.
+"""The archive of shipped clips: a zip of Ogg/Opus files with `rendering.json`, unpacked into the cache at first use.
 
-`rendering.json`: {"voice", "rate_hz", "clips": {id: {"file", "text_sha256", "speaker", "start_ns", "end_ns"}}}; the speech
-bounds are those of the clean rendering, before it was coded.
+`rendering.json`: {"voice", "rate_hz", "clips": {id: {"file", "text_sha256", "speaker", "start_ns", "end_ns"}}}; the
+speech bounds are those of the synthesized audio before Opus coding.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pathlib import Path
 from fobench import audio
 from fobench.api.types import AudioChunk
 from fobench.assets import store
+from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError
 
 ARCHIVE = Path(__file__).with_name("audio.zip")
 INDEX = "rendering.json"
 SUFFIX = ".ogg"
-COMPRESSION = 0.93  # of libsndfile's 0 to 1: 24 kbit/s
-DATE = (1980, 1, 1, 0, 0, 0)  # of every member: equal clips make an equal archive
+COMPRESSION = 0.93  # libsndfile's scale of 0 to 1: about 24 kbit/s
+DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal clips give an equal archive
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedClip:
-    """A shipped clip. `sha256`: of its sound as this machine decodes it (known when unpacked)."""
+    """A shipped clip. `sha256`: hash of its samples as decoded on this machine, set when unpacked."""
 
     file: str
     text_sha256: str
@@ -38,15 +39,15 @@ class ArchivedClip:
 
 @dataclass(frozen=True, slots=True)
 class ClipArchive:
-    """The shipped clips by question id, spoken by the voice plugin `voice`, and the folder that they lie in."""
+    """The shipped clips by question id, the voice plugin that synthesized them, and the folder of the files."""
 
     voice: str
     folder: Path
     clips: Mapping[str, ArchivedClip]
 
 
-def unpacked(archive: Path = ARCHIVE) -> ClipArchive:
-    """The rendering, unpacked into the cache by the first process that needs it; empty if none is shipped."""
+def open_archive(archive: Path = ARCHIVE) -> ClipArchive:
+    """The unpacked archive, without clips if the file does not exist. Raises `FobenchError` for a damaged file."""
     if not archive.is_file():
         return ClipArchive("", archive.parent, {})
     folder = store.converted("spoken-qa-1", archive, lambda folder: _unpack(archive, folder))
@@ -56,11 +57,11 @@ def unpacked(archive: Path = ARCHIVE) -> ClipArchive:
 
 def _unpack(archive: Path, folder: Path) -> None:
     try:
-        with zipfile.ZipFile(archive) as zipped:
-            index = json.loads(zipped.read(INDEX))
+        with zipfile.ZipFile(archive) as archive_file:
+            index = json.loads(archive_file.read(INDEX))
             for clip in index["clips"].values():
                 path = folder / Path(clip["file"]).name
-                path.write_bytes(zipped.read(clip["file"]))
+                path.write_bytes(archive_file.read(clip["file"]))
                 chunk = audio.load(path)
                 clip["sha256"] = audio.sha256(chunk.samples, chunk.rate_hz)
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
@@ -69,19 +70,17 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def encode(path: Path, chunk: AudioChunk) -> None:
-    """Writes Ogg/Opus, as many samples as went in."""
+    """Writes Ogg/Opus with the same number of samples as `chunk`."""
     import soundfile
 
     soundfile.write(path, chunk.samples, chunk.rate_hz, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
 
 
 def pack(archive: Path, voice: str, rate_hz: int, clips: Mapping[str, ArchivedClip], folder: Path) -> None:
-    """Writes the archive from coded clips in `folder`, atomically."""
-    described = {name: {k: v for k, v in asdict(clip).items() if k != "sha256"} for name, clip in clips.items()}
-    index = {"voice": voice, "rate_hz": rate_hz, "clips": described}
-    partial = archive.with_suffix(".part")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as zipped:
-        zipped.writestr(zipfile.ZipInfo(INDEX, DATE), json.dumps(index, indent=1))
+    """Writes the archive of the encoded clips in `folder`, atomically."""
+    entries = {name: {k: v for k, v in asdict(clip).items() if k != "sha256"} for name, clip in clips.items()}
+    index = {"voice": voice, "rate_hz": rate_hz, "clips": entries}
+    with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive_file:
+        archive_file.writestr(zipfile.ZipInfo(INDEX, DATE), json.dumps(index, indent=1))
         for clip in clips.values():
-            zipped.writestr(zipfile.ZipInfo(clip.file, DATE), (folder / clip.file).read_bytes())
-    partial.replace(archive)
+            archive_file.writestr(zipfile.ZipInfo(clip.file, DATE), (folder / clip.file).read_bytes())

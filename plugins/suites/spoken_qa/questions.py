@@ -1,4 +1,4 @@
-"""The questions: JSON lines of {id, subject, question, answers, level}."""
+"""The questions of `spoken-qa`: JSON Lines of {id, subject, question, answers, level}."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Question:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read(path: Path = BUILT_IN) -> list[Question]:
-    """The questions in a file; only `question` is needed. Raises `FobenchError` naming the line that is wrong."""
+def read_questions(path: Path = BUILT_IN) -> list[Question]:
+    """The questions of a file; only `question` is required. Raises `FobenchError` that names the invalid line."""
     if not path.is_file():
         raise FobenchError(f"Questions file {path} does not exist.")
     found: dict[str, Question] = {}
@@ -41,7 +41,7 @@ def read(path: Path = BUILT_IN) -> list[Question]:
                 raise FobenchError(f"{path.name}:{number}: id {question.id!r} occurs twice.")
             found[question.id] = question
     if not found:
-        raise FobenchError(f"{path} holds no question.")
+        raise FobenchError(f"{path} contains no question.")
     return list(found.values())
 
 
@@ -58,13 +58,13 @@ def _question(line: str, where: str) -> Question:
     return Question(name, text, answers, str(data.get("subject", "")), str(data.get("level", "")))
 
 
-def cast(questions: Sequence[Question], speakers: Sequence[str]) -> dict[str, str]:
-    """{question id: speaker}, in turn, so that every subject gets all speakers and every speaker all subjects."""
+def assign_speakers(questions: Sequence[Question], speakers: Sequence[str]) -> dict[str, str]:
+    """{question id: speaker}, round robin with an offset per subject, so that every subject gets all speakers."""
     subjects: dict[str, int] = {}
     counts: defaultdict[str, int] = defaultdict(int)
-    roles = {}
+    assigned: dict[str, str] = {}
     for question in questions:
         offset = subjects.setdefault(question.subject, len(subjects))
-        roles[question.id] = speakers[(offset + counts[question.subject]) % len(speakers)]
+        assigned[question.id] = speakers[(offset + counts[question.subject]) % len(speakers)]
         counts[question.subject] += 1
-    return roles
+    return assigned

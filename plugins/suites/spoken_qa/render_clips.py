@@ -1,7 +1,9 @@
-"""Makes the shipped archive: `python -m fobench_plugins.suites.spoken_qa.render_clips` (minutes), `... render check` to hear it.
+"""Builds the shipped archive: `python -m fobench_plugins.suites.spoken_qa.render_clips` (minutes).
 
-Every question gets one take, by the speaker whose turn it is. Takes are never chosen by what a recogniser hears: the suite
-measures recognisers, and would flatter the one that chose. The check only tells the floor.
+`... check` measures its WER.
+
+Every question is synthesized once, by its assigned speaker. Clips are never selected by an ASR model: the suite
+measures ASR, and would favor the model that selected. The check only reports the WER.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ from pathlib import Path
 from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
-from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, ArchivedClip, encode, pack, unpacked
-from fobench_plugins.suites.spoken_qa.questions import Question, cast, read
+from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, ArchivedClip, encode, open_archive, pack
+from fobench_plugins.suites.spoken_qa.questions import Question, assign_speakers, read_questions
 from fobench_plugins.suites.spoken_qa.suite import speak
 
 
 def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
-    """Speaks all questions and writes the archive. Prints its progress."""
+    """Synthesizes all questions and writes the archive; prints the progress to stderr."""
     voice: Voice = registry.create("voices", voice_name)
-    questions = read()
-    roles = cast(questions, voice.speakers)
+    questions = read_questions()
+    speakers = assign_speakers(questions, voice.speakers)
     clips, start = {}, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for done, question in enumerate(questions, start=1):
-            clips[question.id] = _render(voice, question, roles[question.id], Path(folder))
+            clips[question.id] = _render(voice, question, speakers[question.id], Path(folder))
             left_s = (time.monotonic() - start) / done * (len(questions) - done)
             print(f"\r{done}/{len(questions)}, {left_s:.0f} s left ", end="", file=sys.stderr, flush=True)
         pack(archive, voice_name, voice.rate_hz, clips, Path(folder))
@@ -43,26 +45,26 @@ def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> Arc
 
 
 def errors(recognizer: str = "faster-whisper") -> Iterator[tuple[Question, str, str, int, int]]:
-    """(question, speaker, what was heard, word errors, words) of each shipped clip."""
+    """(question, speaker, ASR transcript, word errors, reference words) of each shipped clip."""
     import jiwer
 
-    from fobench.scoring.text_normalization import normalise
+    from fobench.scoring.text_normalization import normalize
 
-    listener, rendering = registry.create("recognizers", recognizer), unpacked()
-    for question in read():
+    asr, rendering = registry.create("recognizers", recognizer), open_archive()
+    for question in read_questions():
         clip = rendering.clips[question.id]
-        heard = listener.transcribe(audio.load(rendering.folder / clip.file)).text
-        aligned = jiwer.process_words(normalise(question.text), normalise(heard) or "nothing")
+        transcript = asr.transcribe(audio.load(rendering.folder / clip.file)).text
+        aligned = jiwer.process_words(normalize(question.text), normalize(transcript) or "nothing")
         wrong = aligned.substitutions + aligned.deletions + aligned.insertions
-        yield question, clip.speaker, heard, wrong, len(normalise(question.text).split())
+        yield question, clip.speaker, transcript, wrong, len(normalize(question.text).split())
 
 
 def check() -> None:
-    """Prints each clip that was not heard exactly, and the word error rate of all and of each speaker."""
+    """Prints each clip with ASR errors, and the WER over all clips and per speaker."""
     found = list(errors())
-    for question, speaker, heard, wrong, _ in found:
+    for question, speaker, transcript, wrong, _ in found:
         if wrong:
-            print(f"{question.id} {speaker}: {wrong}: {question.text!r} heard as {heard!r}")
+            print(f"{question.id} {speaker}: {wrong}: {question.text!r} transcribed as {transcript!r}")
     for speaker in ["", *sorted({speaker for _, speaker, *_ in found})]:
         part = [(wrong, words) for _, who, _, wrong, words in found if speaker in ("", who)]
         wrong, words = map(sum, zip(*part, strict=True))

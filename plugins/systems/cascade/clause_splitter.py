@@ -1,4 +1,4 @@
-"""Cuts a streamed reply into clauses to be voiced, and tells which of its words a listener has heard."""
+"""Splits a streamed reply into clauses for synthesis, and maps playback positions to words."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass, field
 
 SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s|\n")
 CLAUSE_END = re.compile(r"[.!?,;:][\"')\]]*\s|\n")
-FIRST_WORDS = 3  # the first clause may be this short: it decides when the user hears something
-LATER_WORDS = 10  # later sentences are cut inside only beyond this many words
+FIRST_WORDS = 3  # minimum words of the first clause, which decides the response latency
+LATER_WORDS = 10  # words beyond which later sentences are split at clauses
 UNSPOKEN = re.compile(r"[*_`#~|]+")
 
 
 @dataclass(slots=True)
 class ClauseSplitter:
-    """Takes text as it is generated, gives the next clause as soon as it is whole."""
+    """Splits text into clauses as it is generated."""
 
     _text: str = ""
     _cut: bool = False
 
     def push(self, text: str) -> str | None:
-        """Adds text; returns a finished clause or None."""
+        """Append text; returns a complete clause or None."""
         self._text += text
         for found in (CLAUSE_END if self._may_cut_inside() else SENTENCE_END).finditer(self._text):
             if self._words(self._text[: found.end()]) >= (1 if self._cut else FIRST_WORDS):
                 return self._take(found.end())
         return None
 
-    def rest(self) -> str | None:
-        """What is left when the reply has ended, or None."""
+    def flush(self) -> str | None:
+        """The rest of the text, at the end of the reply, or None."""
         return self._take(len(self._text)) if self._text.strip() else None
 
     def _may_cut_inside(self) -> bool:
@@ -44,13 +44,13 @@ class ClauseSplitter:
 
 
 def speakable(clause: str) -> str:
-    """The clause without marks that are not read aloud."""
+    """The clause without marks that are not spoken."""
     return " ".join(UNSPOKEN.sub("", clause).split())
 
 
 @dataclass(slots=True)
 class SpokenClauses:
-    """The clauses of one reply with the samples each took."""
+    """The clauses of one reply, each with its number of samples."""
 
     clauses: list[tuple[str, int]] = field(default_factory=list)
 
@@ -62,14 +62,14 @@ class SpokenClauses:
         return sum(count for _, count in self.clauses)
 
     def heard(self, samples: int) -> str:
-        """The text of the first `samples` of audio: whole clauses, and of the last one as many words as its share."""
-        return self._parted(samples)[0].strip()
+        """The text of the first `samples` of audio; of a clause in playback, a proportional number of words."""
+        return self._split(samples)[0].strip()
 
     def unheard(self, samples: int) -> str:
-        """The rest of the text, from the first word that was not heard whole."""
-        return self._parted(samples)[1]
+        """The rest of the text."""
+        return self._split(samples)[1]
 
-    def _parted(self, samples: int) -> tuple[str, str]:
+    def _split(self, samples: int) -> tuple[str, str]:
         heard, rest = "", ""
         for clause, count in self.clauses:
             if samples >= count:

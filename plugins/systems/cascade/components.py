@@ -1,4 +1,4 @@
-"""The speech recognizer, the frozen LLM and the TTS voice of a cascade, shared by its sessions, with results that are memoised."""
+"""The speech recognizer, the frozen LLM and the TTS voice of a cascade, shared by its sessions, with a cache of results."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from fobench_plugins.systems.result_cache import ResultCache, SharedIterator, T
 
 @runtime_checkable
 class PartialRecognizer(Protocol):
-    """A recognizer that also gives a partial hypothesis of speech that still goes on, sooner and less surely."""
+    """A recognizer that also gives partial hypotheses of speech in progress, faster and less accurate."""
 
-    def glimpse(self, audio: AudioChunk) -> Transcript: ...
+    def transcribe_partial(self, audio: AudioChunk) -> Transcript: ...
 
 
 class Components:
-    """What a session calls. `replays`: whether results are memoised (`fobench.api.components.Replayable`)."""
+    """The components of a session. `cache_results`: whether results are cached (`fobench.api.components.Cacheable`)."""
 
     def __init__(
         self, backbone: Backbone, recognizer: Recognizer, voice: Voice, system_prompt: str, max_tokens: int
     ) -> None:
         self.backbone, self.recognizer, self.voice = backbone, recognizer, voice
-        self.replays = False
+        self.cache_results = False
         self._prompt: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
         self._max_tokens = max_tokens
-        self._complete: dict[tuple[int, ...], str] = {}  # greedy replies by prompt: the same prompt has the same reply
-        self._replays = ResultCache()
+        self._complete: dict[tuple[int, ...], str] = {}  # complete greedy replies by prompt
+        self._cache = ResultCache()
 
     def about(self) -> dict[str, Any]:
         """Plain data of each component that describes itself, and the hash of the LLM's parameters."""
@@ -41,7 +41,7 @@ class Components:
         """The transcript of `audio`. `glimpse`: a partial hypothesis is enough, where the recognizer has one."""
         own = self.recognizer
         if glimpse and isinstance(own, PartialRecognizer):
-            return self._once(lambda: own.glimpse(audio), "glimpse", audio).text
+            return self._once(lambda: own.transcribe_partial(audio), "glimpse", audio).text
         return self._once(lambda: own.transcribe(audio), "transcribe", audio).text
 
     def say(self, text: str, seed: int) -> AudioChunk:
@@ -49,15 +49,15 @@ class Components:
         return self._once(lambda: self.voice.speak(text, seed), "speak", text, seed)
 
     def stream(self, history: Sequence[Message], seed: int) -> Iterator[str]:
-        """The reply to `history`, token by token; a reply that was generated to its end is remembered for `answer`."""
+        """The reply to `history`, token by token; a complete reply is kept for `answer`."""
         messages = [*self._prompt, *history]
-        if self.replays:
+        if self.cache_results:
             key = ("reply", *self.backbone.chat(messages))
-            return iter(self._replays.get(key, lambda: SharedIterator(self._generated(messages, seed))))
+            return iter(self._cache.get(key, lambda: SharedIterator(self._generated(messages, seed))))
         return self._generated(messages, seed)
 
     def answer(self, history: Sequence[Message], seed: int) -> str:
-        """The reply to `history` as text, with the very prompt and decoding of the spoken one."""
+        """The reply to `history` as text, with the prompt and decoding of the spoken reply."""
         key = tuple(self.backbone.chat([*self._prompt, *history]))
         if key not in self._complete:
             for _ in self.stream(history, seed):
@@ -72,10 +72,10 @@ class Components:
         self._complete[tuple(self.backbone.chat(messages))] = "".join(pieces)
 
     def _once(self, make: Callable[[], T], *key: Hashable | AudioChunk) -> T:
-        """The result of `make`, memoised under `key` if `replays` is set."""
-        if not self.replays:
+        """The result of `make`, cached under `key` if `cache_results`."""
+        if not self.cache_results:
             return make()
-        return self._replays.get(tuple(_digest(part) if isinstance(part, AudioChunk) else part for part in key), make)
+        return self._cache.get(tuple(_digest(part) if isinstance(part, AudioChunk) else part for part in key), make)
 
 
 def _digest(audio: AudioChunk) -> tuple[int, bytes]:

@@ -1,13 +1,12 @@
-"""A conversation with the cascade: who has the turn, and what is heard, thought and said.
+"""A conversation with the cascade, with rule-based turn-taking:
 
-Whose turn it is, by rules alone:
-- The user's turn ends after a silence, a longer one if the words so far leave a sentence open; transcription begins before.
-- Speech over a reply, as near as the user's, is looked at while it lasts: words that claim the floor stop the reply, those of a
-  listener do not, unless they go on for long. Speech further away than the user is ignored.
-- What stopped a reply is known when it ends: if its words were a listener's after all, or call somebody else, the same reply goes
-  on where it was last heard; if they ask for silence, there is silence; else they are answered.
-- Its own voice in its microphone is recognised and taken out.
-- The conversation's history keeps of a reply what was heard of it.
+- The user's turn ends after a silence, a longer one after an incomplete sentence; transcription begins before.
+- The partial hypothesis of near-field speech over a reply is checked while it lasts: a barge-in request stops the reply, a
+  backchannel does not unless it lasts long. Far-field speech is ignored.
+- What stopped a reply is judged again at its end: after a backchannel or words to another person, the reply resumes where it was
+  last heard; after a stop request there is silence; all else is answered.
+- The echo of the system's own voice is recognized and cancelled.
+- The conversation's history keeps of a reply what was heard.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW
 from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 SPEECH_PROBABILITY = 0.5
-OVER_PROBABILITY = 0.3  # over a reply, where words decide, suspicion may come sooner
+OVER_PROBABILITY = 0.3  # lower over a reply, where the words decide
 PRE_ROLL = 10  # windows kept from before the onset, 320 ms
 
 
@@ -42,10 +41,10 @@ class CascadeSession:
         self._history: list[Message] = []
         self._turn: UserTurn | None = None
         self._reply: CascadeReply | None = None
-        self._stopped: CascadeReply | None = None  # the reply that the turn now heard has stopped
+        self._stopped: CascadeReply | None = None  # the reply that the current user turn has stopped
         self._nearness = NearFieldGate(timing.near_db)
-        self._replies = 0
-        self._position = 0  # samples of the microphone taken in
+        self._replies = 0  # begun so far
+        self._position = 0  # samples received from the microphone
         self._own = EchoCanceller(RATE_HZ)
         self._events: deque[Event] = deque()
 
@@ -92,14 +91,14 @@ class CascadeSession:
             if turn.speech >= timing.barge_in and turn.worded and self._near(turn):
                 self._stop_reply()
         if turn.speech < timing.onset or (self._speaking() and not self._near(turn)):
-            if turn.silence >= timing.eager:  # it was a click, or others
+            if turn.silence >= timing.eager:  # a click, or far-field speech
                 self._drop_turn()
         elif turn.silence >= (timing.eager if self._speaking() else self._patience(turn)) and not turn.ended:
             turn.ended = True
             self._events.append(Event(EventKind.SPEECH_END))
 
     def _patience(self, turn: UserTurn) -> int:
-        """The silence, in windows, that ends the turn."""
+        """The end-of-turn timeout, in windows."""
         open_ended = turn.transcript is not None and lexical_rules.unfinished(turn.transcript)
         return self._timing.unfinished if open_ended else self._timing.end
 
@@ -107,7 +106,7 @@ class CascadeSession:
         return self._nearness.of(turn.loudest)
 
     def _speaking(self) -> bool:
-        """Whether a reply is under way: being made, or not heard to its end."""
+        """Whether a reply is being generated or played."""
         reply = self._reply
         return reply is not None and not (reply.ended and reply.heard >= reply.spoken.samples)
 
@@ -116,7 +115,7 @@ class CascadeSession:
         self._before.extend(self._turn.windows[-PRE_ROLL:])
         self._turn = None
 
-    # ---- working: one unit a step, the most urgent first -------------------------------------------------------------
+    # ---- work: one unit per step, the most urgent first --------------------------------------------------------------
 
     def _work(self) -> Iterator[Event]:
         while (event := self._unit()) is not None:
@@ -141,12 +140,12 @@ class CascadeSession:
         return turn.transcript is None and (paused or turn.ended)
 
     def _look(self, turn: UserTurn) -> Event:
-        """What is being said over the reply, so far: it may be the reply itself."""
+        """Check the speech over the reply: for an echo of the reply, then for a barge-in request in its partial hypothesis."""
         turn.looks, turn.look_due = turn.looks + 1, False
-        heard = turn.audio.samples[-NEARBY * len(turn.windows[-1]) :]
-        if own := self._own.recognise(heard, self._position - len(heard)):
+        recent = turn.audio.samples[-NEARBY * len(turn.windows[-1]) :]
+        if echo := self._own.recognize(recent, self._position - len(recent)):
             self._drop_turn()
-        if own or not self._near(turn):
+        if echo or not self._near(turn):
             return Event(EventKind.BUSY, {"work": "own_voice", "path": "input"})
         text = self._components.hear(turn.audio, glimpse=True)
         turn.worded = turn.worded or bool(lexical_rules.words(text))
@@ -160,19 +159,19 @@ class CascadeSession:
         return Event(EventKind.BUSY, {"work": "transcribe", "path": "input"})
 
     def _take_turn(self, turn: UserTurn) -> Event:
-        """The turn is over: what was understood, and the decision to answer, or not to."""
+        """End the turn: its transcript, and the decision to answer or to ignore it."""
         text, over = turn.transcript or "", self._speaking()
         self._drop_turn()
         if lexical_rules.stopping(text) and (over or self._stopped):
             if over:
                 self._stop_reply()
             self._remember(self._stopped)
-            return self._told(text, Action.IGNORE)
+            return self._report(text, Action.IGNORE)
         if over:
             return Event(EventKind.DECISION, {"action": Action.IGNORE})
-        others = self._stopped is not None and (lexical_rules.listening(text) or lexical_rules.calling(text))
-        if not text or not self._near(turn) or others:
-            self._go_on()
+        no_request = self._stopped is not None and (lexical_rules.listening(text) or lexical_rules.calling(text))
+        if not text or not self._near(turn) or no_request:
+            self._resume_reply()
             return Event(EventKind.DECISION, {"action": Action.IGNORE})
         self._nearness.answered(turn.loudest)
         return self._answer(text)
@@ -183,9 +182,9 @@ class CascadeSession:
         self._history.append({"role": "user", "content": text})
         self._reply = CascadeReply(self._replies, self._components.stream(self._history, self._seed))
         self._replies += 1
-        return self._told(text, Action.SPEAK)
+        return self._report(text, Action.SPEAK)
 
-    def _told(self, text: str, action: Action) -> Event:
+    def _report(self, text: str, action: Action) -> Event:
         self._events.append(Event(EventKind.DECISION, {"action": action}))
         return Event(EventKind.TRANSCRIPT, {"text": text})
 
@@ -198,20 +197,20 @@ class CascadeSession:
         token = next(reply.tokens, None)
         if token is None:
             reply.generated = True
-            reply.clause = reply.cutter.rest()
+            reply.clause = reply.splitter.flush()
             return Event(EventKind.BUSY, {"work": "last_token"})
-        reply.clause = reply.cutter.push(token)
+        reply.clause = reply.splitter.push(token)
         work, reply.begun = ("token" if reply.begun else "first_token"), True
         return Event(EventKind.TOKEN, {"text": token, "reply": reply.number, "work": work})
 
     def _voice(self, reply: CascadeReply, clause: str) -> Event:
-        reply.clause = reply.cutter.push("")
+        reply.clause = reply.splitter.push("")
         audio = self._components.say(speakable(clause), self._seed)
         reply.spoken.add(clause, len(audio.samples))
         self._own.play(reply.number, audio)
         return Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number, "text": clause})
 
-    # ---- stopping, and what is kept of a reply -----------------------------------------------------------------------
+    # ---- the end of a reply -----------------------------------------------------------------------------------------
 
     def _stop_reply(self) -> None:
         self._events.append(Event(EventKind.DECISION, {"action": Action.YIELD}))
@@ -219,14 +218,14 @@ class CascadeSession:
         if self._stopped is not None:
             self._own.stop(self._stopped.heard, self._components.voice.rate_hz)
 
-    def _go_on(self) -> None:
-        """The stopped reply, if there is one, goes on where it was last heard."""
+    def _resume_reply(self) -> None:
+        """Resume the stopped reply, if there is one, where it was last heard."""
         if self._stopped is not None:
-            self._stopped.go_back()
+            self._stopped.rewind()
             self._reply, self._stopped = self._stopped, None
 
     def _remember(self, reply: CascadeReply | None) -> None:
-        """The reply is over, said or stopped: the history keeps what was heard of it."""
+        """End a reply: the history keeps what was heard of it."""
         if reply is None:
             return
         if text := reply.spoken.heard(reply.heard):

@@ -1,7 +1,6 @@
-"""The cascade: speech recognizer -> frozen LLM -> voice, streaming. The baseline that a speech-native system must beat.
+"""The cascade: speech recognizer -> frozen LLM -> TTS voice, streaming. The baseline for speech-native systems.
 
-Whose turn it is, is decided by Silero VAD, loudness, and rules on the words that were heard (`session`): no head is trained
-for it.
+Turn-taking is rule-based, without any training: Silero VAD, loudness, and rules on transcripts (`session`).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SYSTEM_PROMPT = (
 
 
 class Cascade:
-    """The system: its components, shared by its sessions. `detectors` makes the voice activity detector of a session."""
+    """The system: components, shared by its sessions. `detectors` makes a voice activity detector for each session."""
 
     input_rate_hz = RATE_HZ
     chunk = WINDOW  # 32 ms
@@ -42,13 +41,13 @@ class Cascade:
         self._detectors, self._timing, self._about = detectors, timing, about
 
     @property
-    def replays(self) -> bool:
-        """Whether results are memoised (`fobench.api.components.Replayable`)."""
-        return self.components.replays
+    def cache_results(self) -> bool:
+        """Whether results are cached (`fobench.api.components.Cacheable`)."""
+        return self.components.cache_results
 
-    @replays.setter
-    def replays(self, on: bool) -> None:
-        self.components.replays = on
+    @cache_results.setter
+    def cache_results(self, on: bool) -> None:
+        self.components.cache_results = on
 
     def about(self) -> dict[str, Any]:
         return {**self._about, **self.components.about()}
@@ -77,16 +76,17 @@ def cascade(
     barge_in_ms: int = 1280,
     near_db: float = 5.0,
 ) -> Cascade:
-    """Speech recognizer -> frozen LLM -> voice.
+    """Speech recognizer -> frozen LLM -> TTS voice.
 
-    `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: silence that ends
-    the turn; `unfinished_ms`: the same after words that leave a sentence open. `look_ms`: speech over a reply after
-    which its words are first looked at; `barge_in_ms`: speech that stops a reply whatever its words are.
-    `near_db`: what is softer than the user was by more than this is not the user. Times are rounded to windows of 32 ms.
+    `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: end-of-turn timeout,
+    the silence that ends the turn; `unfinished_ms`: the same after an incomplete sentence. `look_ms`: speech over a reply after
+    which its partial hypothesis is first checked; `barge_in_ms`: forced barge-in, the speech that stops a reply whatever the
+    words are. `near_db`: near-field margin; a talker softer than the user by more than this is ignored. Times are rounded to
+    windows of 32 ms.
     """
-    chosen = {key: value for key, value in {"device": device, "dtype": dtype}.items() if value}
+    placement = {key: value for key, value in {"device": device, "dtype": dtype}.items() if value}
     components = Components(
-        registry.create("backbones", backbone, {**chosen, **(backbone_args or {})}),
+        registry.create("backbones", backbone, {**placement, **(backbone_args or {})}),
         registry.create("recognizers", recognizer),
         registry.create("voices", voice),
         system_prompt,
@@ -94,7 +94,8 @@ def cascade(
     )
     network = SileroVAD(next(store.get("silero-vad").glob("*.onnx")))
     spans = (onset_ms, eager_ms, end_ms, unfinished_ms, look_ms, barge_in_ms)
-    *silences, look, barge_in = (max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans)
-    timing = CascadeTiming(*silences, looks=(look, 2 * look, 4 * look), barge_in=barge_in, near_db=near_db)
+    onset, eager, end, unfinished, look, barge_in = (max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans)
+    looks = (look, 2 * look, 4 * look)
+    timing = CascadeTiming(onset, eager, end, unfinished, looks, barge_in, near_db)
     about = {"backbone": backbone, "recognizer": recognizer, "voice": voice, "duplex": DUPLEX}
     return Cascade(components, lambda: SileroDetector(network), timing, about)

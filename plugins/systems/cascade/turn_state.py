@@ -1,4 +1,4 @@
-"""What a conversation with the cascade is made of: when it acts, what it hears of the user, what it says."""
+"""The state of a conversation with the cascade: its timing, the user's turn, the reply."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from reference_model.turn_taking.silero_vad import RATE_HZ
 
 @dataclass(frozen=True, slots=True)
 class CascadeTiming:
-    """When the cascade acts, in windows of 32 ms."""
+    """The durations after which the cascade acts, in windows of 32 ms."""
 
     onset: int  # speech that opens a turn
-    eager: int  # silence after which transcription starts, in case the turn has ended
-    end: int  # silence that ends the turn
-    unfinished: int  # ... whose words leave a sentence open
-    looks: tuple[int, ...]  # speech over a reply after which its words are looked at
-    barge_in: int  # speech that stops a reply whatever its words are
-    near_db: float  # how much softer than the user what is still the user may be
+    eager: int  # silence after which transcription starts, before the turn is over
+    end: int  # end-of-turn timeout: silence that ends the turn
+    unfinished: int  # end-of-turn timeout after an incomplete sentence
+    looks: tuple[int, ...]  # partial-hypothesis checks: speech over a reply after which its words are checked
+    barge_in: int  # forced barge-in: speech that stops a reply whatever the words are
+    near_db: float  # near-field margin, dB: how much softer than the user a talker may be
 
 
 @dataclass(slots=True)
 class UserTurn:
-    """What is being heard of the user: windows since shortly before the onset."""
+    """The user's turn: its windows, from shortly before the onset."""
 
     windows: list[Samples] = field(default_factory=list)
     speech: int = 0  # windows of speech in it
     silence: int = 0  # windows of silence at its end
     loudest: PeakLevel = field(default_factory=PeakLevel)
-    transcript: str | None = None  # of everything so far; None once more was said
-    looks: int = 0  # at its words while it came over a reply
-    look_due: bool = False
-    worded: bool = False  # whether a look found words
+    transcript: str | None = None  # of all windows; None after further speech
+    looks: int = 0  # partial-hypothesis checks so far
+    look_due: bool = False  # whether a check is due
+    worded: bool = False  # whether a check found words
     ended: bool = False
 
     @property
@@ -45,6 +45,7 @@ class UserTurn:
         return AudioChunk(np.concatenate(self.windows), RATE_HZ)
 
     def hear(self, window: Samples, speech: bool) -> None:
+        """Append a window that the detector has classified."""
         self.windows.append(window)
         if not speech:
             self.silence += 1
@@ -55,20 +56,20 @@ class UserTurn:
 
 @dataclass(slots=True)
 class CascadeReply:
-    """What is being said: the text stream, and what has been voiced and heard of it."""
+    """A reply: the token stream, the synthesized clauses, and how much was heard."""
 
     number: int
     tokens: Iterator[str]
-    cutter: ClauseSplitter = field(default_factory=ClauseSplitter)
+    splitter: ClauseSplitter = field(default_factory=ClauseSplitter)
     spoken: SpokenClauses = field(default_factory=SpokenClauses)
-    clause: str | None = None  # whole, to be voiced next
-    begun: bool = False  # a token has been generated
-    generated: bool = False  # the text is complete
-    ended: bool = False  # ... and voiced
+    clause: str | None = None  # complete, to be synthesized next
+    begun: bool = False  # whether a token has been generated
+    generated: bool = False  # whether the text is complete
+    ended: bool = False  # whether the audio is complete, too
     heard: int = 0  # samples
 
-    def go_back(self) -> None:
-        """Takes back what was made and not heard: it is to be voiced again."""
+    def rewind(self) -> None:
+        """Discard the audio that was not heard: its text is synthesized again."""
         text, rest = self.spoken.heard(self.heard), self.spoken.unheard(self.heard) + (self.clause or "")
         self.spoken = SpokenClauses([(text + " ", self.heard)])
         self.clause = rest if rest.strip() else None

@@ -1,6 +1,6 @@
-"""Sound of the scripted controls: what they hear and what they say, to the sample.
+"""Audio of the scripted controls: sound detection and replies, exact to the sample.
 
-Hearing is by level: a 10 ms frame over -45 dBFS is sound, and its first and last loud samples are where it begins and ends.
+Detection is by level: a 10 ms frame over -45 dBFS is sound, which begins and ends with its first and last loud samples.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ OUTPUT_HZ = 24_000
 CHUNK = 320  # samples at INPUT_HZ: 20 ms
 PACKET = CHUNK * OUTPUT_HZ // INPUT_HZ  # samples at OUTPUT_HZ: 20 ms
 FRAME = INPUT_HZ // 100  # 10 ms
-LOUD = 10.0 ** (audio.AUDIBLE_DBFS / 20.0)  # RMS and amplitude from which a frame or a sample is sound
-LEAD = 5 * PACKET  # a reply in real-time pace is made this far ahead of its playback
-NEVER = 1 << 62  # a sample index that is not reached
+LOUD = 10.0 ** (audio.AUDIBLE_DBFS / 20.0)  # minimum RMS of a frame, and amplitude of a sample, of sound
+LEAD = 5 * PACKET  # lead of a reply in real-time pace over its playback
+NEVER = 1 << 62  # a sample index that is never reached
 
 
 def samples(ms: int) -> int:
@@ -36,7 +36,7 @@ def tone(ms: int, hz: int = 330, level: float = 0.2) -> Samples:
 
 
 def babble(ms: int) -> Samples:
-    """Noise in the rhythm of syllables (4 Hz), always the same: sounds like an answer and says nothing."""
+    """Noise in the rhythm of syllables (4 Hz), always the same: unintelligible speech-like audio."""
     t = np.arange(ms * OUTPUT_HZ // 1000)
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, len(t))
     wave: Samples = (noise * (0.6 + 0.4 * np.cos(2 * np.pi * 4 * t / OUTPUT_HZ))).astype(np.float32)
@@ -45,16 +45,16 @@ def babble(ms: int) -> Samples:
 
 @dataclass(slots=True)
 class SoundDetector:
-    """Hears sounds by level. Positions are samples at INPUT_HZ; the latest sound is [onset, end)."""
+    """Detects sounds by level. Positions are samples at INPUT_HZ; the latest sound is [onset, end)."""
 
-    hangover: int  # a sound has ended after this much silence
+    hangover: int  # silence after which a sound has ended, in samples
     position: int = 0
     onset: int = 0
     end: int = 0
     sounding: bool = False
 
     def feed(self, chunk: Samples) -> EventKind | None:
-        """Hears a chunk; says whether a sound has begun in it or is now known to have ended."""
+        """Process a chunk; returns SPEECH_START or SPEECH_END if a sound has begun in it or has ended, else None."""
         was = self.sounding
         for first in range(0, len(chunk), FRAME):
             self._frame(chunk[first : first + FRAME], self.position + first)
@@ -76,7 +76,7 @@ class SoundDetector:
 
 @dataclass(slots=True)
 class ScriptedReply:
-    """A reply being said: it plays from `start` (input samples) to `stop`; `made` output samples have been handed over."""
+    """A reply in progress, played from `start` to `stop` (input samples); `made` output samples have been sent."""
 
     number: int
     start: int
@@ -90,7 +90,7 @@ class ScriptedReply:
         return NEVER if self.endless else self.start + len(self.wave) * INPUT_HZ // OUTPUT_HZ
 
     def packet(self) -> Event:
-        """The next 20 ms of sound, with the words that begin in it."""
+        """The next 20 ms of audio, with the words that begin in it."""
         if self.endless:
             wave = np.resize(np.roll(self.wave, -(self.made % len(self.wave))), PACKET)
             words = self.words[self.made // PACKET : self.made // PACKET + 1]
@@ -104,5 +104,5 @@ class ScriptedReply:
         return Event(EventKind.AUDIO, data)
 
     def _word(self, at: int) -> int:
-        """How many words have begun before output sample `at`, spread evenly."""
+        """The number of words that begin before output sample `at`, at even spacing."""
         return -(-min(at, len(self.wave)) * len(self.words) // max(1, len(self.wave)))

@@ -1,4 +1,4 @@
-"""Conversations with the scripted controls. Events wait in a queue until the runner asks for them: none is ever lost."""
+"""Sessions of the scripted controls. Events wait in a queue until the harness asks for them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from fobench_plugins.systems.scripted.audio import (
 
 
 class ScriptedBehavior(Protocol):
-    """What a session reads of its control; see `fobench_plugins.systems.scripted.systems` for the meanings. Times in ms."""
+    """What a session needs of its control; see `fobench_plugins.systems.scripted.systems` for the meanings. Times in ms."""
 
     hangover_ms: int
     hears: str | None
-    pace: str
+
+    @property
+    def pace(self) -> str: ...
 
     @property
     def text(self) -> str: ...
@@ -42,7 +44,7 @@ class ScriptedBehavior(Protocol):
 
 
 class ControlSession:
-    """A conversation with a control that says nothing. Events wait in `pending` until they are asked for."""
+    """A session of a silent control. Events wait in `pending` until they are asked for."""
 
     def __init__(self, hangover_ms: int) -> None:
         self.ear = SoundDetector(samples(hangover_ms))
@@ -56,10 +58,10 @@ class ControlSession:
         return self._drain()
 
     def act(self) -> None:
-        """What the control does, now that a chunk has been heard."""
+        """The control's behavior after each chunk."""
 
     def heard(self, reply: int, samples: int) -> None:
-        """Nothing here depends on what was heard."""
+        """Controls do not depend on playback."""
 
     def finish(self) -> Iterator[Event]:
         return self._drain()
@@ -79,17 +81,17 @@ class ControlSession:
 
 
 class ReplySession(ControlSession):
-    """Answers each sound that ends after the control's own reply; what ends during that is not its business."""
+    """Answers each sound that ends after the control's own reply; sounds that end during the reply are ignored."""
 
     def __init__(self, control: ScriptedBehavior) -> None:
         super().__init__(control.hangover_ms)
         self.control = control
         self.saying: ScriptedReply | None = None
         self.count = 0  # replies begun
-        self.begun_at = 0  # where the latest reply begins, in input samples
-        self.busy_until = 0  # ... and ends
-        self.settled = 0  # the end of the latest sound that needs nothing more
-        self.decided = 0  # the end of the sound that it was last decided to answer
+        self.begun_at = 0  # start of the latest reply, in input samples
+        self.busy_until = 0  # end of the latest reply
+        self.settled = 0  # end of the latest sound that has been handled
+        self.decided = 0  # end of the latest sound with a decision to answer
 
     @property
     def talking(self) -> bool:
@@ -100,7 +102,7 @@ class ReplySession(ControlSession):
         self.speak()
 
     def answer(self) -> None:
-        """Decides and begins to speak when the time after the end of a sound has come."""
+        """Decide, and begin to speak, at the configured times after the end of a sound."""
         end = self.ear.end
         if self.ear.sounding or end <= self.settled:
             return
@@ -122,7 +124,7 @@ class ReplySession(ControlSession):
             self.emit(EventKind.TOKEN, text=word + " ", reply=self.count)
 
     def begin(self, wave: Samples, pause: int = 0, endless: bool = False) -> None:
-        """Begins a reply; `pause` input samples of silence first, so that sound comes at its moment within the chunk."""
+        """Begin a reply, after `pause` input samples of silence, so that its sound begins at the exact time within the chunk."""
         silence = np.zeros(pause * OUTPUT_HZ // INPUT_HZ, dtype=np.float32)
         self.saying = ScriptedReply(
             self.count, self.ear.position, np.concatenate([silence, wave]), self.control.text.split(), endless
@@ -131,11 +133,11 @@ class ReplySession(ControlSession):
         self.count += 1
 
     def reply_wave(self) -> Samples:
-        """The sound of the next reply, at OUTPUT_HZ."""
+        """The audio of the next reply, at OUTPUT_HZ."""
         return self.control.wave()
 
     def speak(self) -> None:
-        """Makes as much of the reply as its pace allows."""
+        """Send as much of the reply as its pace allows."""
         saying = self.saying
         if saying is None:
             return
@@ -152,7 +154,7 @@ class ReplySession(ControlSession):
         return super().finish()
 
     def stop(self) -> None:
-        """Yields: what has not been played is not wanted any more."""
+        """Yield: the rest of the reply is discarded."""
         self.emit(EventKind.DECISION, action=Action.YIELD)
         if self.saying:
             self.emit(EventKind.REPLY_END, reply=self.saying.number)
@@ -167,7 +169,7 @@ class ReplySession(ControlSession):
             self.saying = None
 
     def _due(self, at: int) -> bool:
-        """Whether input sample `at` is past, or will be before the next chunk has come."""
+        """Whether input sample `at` is before the end of the next chunk."""
         return at < self.ear.position + CHUNK
 
 
@@ -182,7 +184,7 @@ class TalkingSession(ReplySession):
 
 
 class EchoSession(ReplySession):
-    """Keeps what it hears, to say it back."""
+    """Records the user, and plays the recording back."""
 
     def __init__(self, control: ScriptedBehavior) -> None:
         super().__init__(control)
@@ -198,12 +200,12 @@ class EchoSession(ReplySession):
 
 
 class YieldSession(ReplySession):
-    """Stops talking `yield_ms` after a sound began over its reply: any sound (`to_anything`), or one that still lasts then."""
+    """Stops `yield_ms` after the onset of a sound over its reply: of any sound (`to_anything`), or of one that still lasts then."""
 
     def __init__(self, control: ScriptedBehavior, yield_ms: int, to_anything: bool) -> None:
         super().__init__(control)
         self._yield_after, self._to_anything = samples(yield_ms), to_anything
-        self._intruder: int | None = None  # onset of the sound that may make it stop
+        self._intruder: int | None = None  # onset of the sound that may stop the reply
         self._known = -1  # onset of the latest sound that was considered
 
     def act(self) -> None:
@@ -211,7 +213,7 @@ class YieldSession(ReplySession):
         super().act()
 
     def _listen(self) -> None:
-        """Considers each sound over the reply once; stops at the chunk's end that is nearest to the moment."""
+        """Consider each sound over the reply once; stop at the end of the chunk nearest to the configured time."""
         ear = self.ear
         gone = not self._to_anything and not ear.sounding
         if not self.talking or gone:
@@ -224,7 +226,7 @@ class YieldSession(ReplySession):
 
 
 class FailingSession(ReplySession):
-    """Calls `fail(self)` before it takes in chunk number `at_chunk` (from 0)."""
+    """Calls `fail(self)` before chunk number `at_chunk` (from 0)."""
 
     def __init__(self, control: ScriptedBehavior, at_chunk: int, fail: Callable[[FailingSession], None]) -> None:
         super().__init__(control)

@@ -1,11 +1,11 @@
-"""Scripted controls: systems with no model whose every moment is known, so that the harness can be checked against them.
+"""Scripted controls: systems without a model and with known timing, to validate the harness.
 
-They answer what they hear by level alone (`scripted_sound`), which is exact for the users of the `controls` suite: these have
-no gaps. Real speech has, and needs `hangover_ms` of about 600.
+They detect the user by level alone (`scripted.audio`), which is exact for the suite `controls`, whose sounds have no gaps. Real
+speech has gaps, and needs `hangover_ms` of about 600.
 
-Options they share: `reply_ms` (length of the reply's tone), `says` (speak this through `voice` instead), `writes` (the reply's
-text; default `says`), `hears` (report this as the transcript of the user), `hangover_ms` (silence after which the user's sound
-has ended), `decide_ms` (user's end -> decision and text; default: when the sound begins), `pace` (make the reply as it plays, or
+Common options: `reply_ms` (length of the reply's tone), `says` (a text to speak through `voice` instead), `writes` (the reply's
+text; default `says`), `hears` (the reported transcript of the user), `hangover_ms` (silence after which the user's sound
+has ended), `decide_ms` (user's end -> decision and text; default: when the sound begins), `pace` (send the reply as it plays, or
 at once).
 """
 
@@ -31,7 +31,7 @@ PROPER = "The capital of France is Paris."
 
 @dataclass(kw_only=True)
 class ScriptedSystem:
-    """What all controls have: rates, a text route that answers `writes`, and an ear."""
+    """The common part of all controls: rates, and a text route that answers `writes`."""
 
     writes: str | None = None
     hangover_ms: int = 60
@@ -82,7 +82,7 @@ class Late(ScriptedSystem):
         return sessions.ReplySession(self)
 
     def sound(self) -> Samples:
-        """The reply's sound where it is not speech, at OUTPUT_HZ."""
+        """The reply's audio if it is not speech, at OUTPUT_HZ."""
         return tone(self.reply_ms)
 
     @property
@@ -106,7 +106,7 @@ def speech(text: str, voice: str) -> Samples:
     spoken = audio.resample(registry.create("voices", voice).speak(text, seed=0), OUTPUT_HZ)
     bounds = audio.audible_bounds(spoken.samples, OUTPUT_HZ)
     if bounds is None:
-        raise FobenchError(f"Voice {voice!r} says {text!r} without a sound.")
+        raise FobenchError(f"Voice {voice!r} produces no audible sound for {text!r}.")
     return spoken.samples[slice(*bounds)]
 
 
@@ -120,7 +120,7 @@ class Talking(Late):
 
 @dataclass(kw_only=True)
 class EchoSystem(Late):
-    """Says what it heard back, sample by sample, `delay_ms` after its end."""
+    """Plays the user's sound back, sample by sample, `delay_ms` after its end."""
 
     def open(self, seed: int) -> sessions.EchoSession:
         return sessions.EchoSession(self)
@@ -128,7 +128,7 @@ class EchoSystem(Late):
 
 @dataclass(kw_only=True)
 class NeverYields(Late):
-    """Talks on whatever the user does; answers speech only that outlasts its reply."""
+    """Never stops a reply; answers only speech that outlasts its reply."""
 
 
 @dataclass(kw_only=True)
@@ -165,7 +165,7 @@ class YieldsAlways(Yields):
 
 @dataclass(kw_only=True)
 class Gibberish(Late):
-    """Writes a proper sentence and utters noise in the rhythm of speech."""
+    """Writes a correct sentence and plays noise in the rhythm of speech."""
 
     writes: str | None = PROPER
 
@@ -175,7 +175,7 @@ class Gibberish(Late):
 
 @dataclass(kw_only=True)
 class TwoFaced(Late):
-    """Says one thing and writes another."""
+    """Speaks another sentence than it writes."""
 
     says: str | None = "The capital of France is London."
     writes: str | None = PROPER
@@ -185,7 +185,7 @@ class TwoFaced(Late):
 class Failing(Late):
     """Answers like `scripted:late` until chunk `at_chunk`, where it fails.
 
-    `at_scenario`: only in the conversation that is opened as that one (from 0, counted by this process; a warm-up counts);
+    `at_scenario`: only in the conversation of that number (from 0, counted in this process, warm-ups included);
     `at_seed`: only in the conversation with that seed; default: in all.
     """
 
@@ -213,7 +213,7 @@ class Raises(Failing):
 
 @dataclass(kw_only=True)
 class Hangs(Failing):
-    """Does not come back for `hang_s`."""
+    """Blocks for `hang_s` seconds."""
 
     hang_s: float = 3600.0
 
@@ -223,7 +223,7 @@ class Hangs(Failing):
 
 @dataclass(kw_only=True)
 class Nan(Failing):
-    """Utters 20 ms that are not numbers."""
+    """Sends 20 ms of audio that is not a number (NaN)."""
 
     def fail(self, session: sessions.ReplySession) -> None:
         chunk = AudioChunk(tone(STEP_MS) * float("nan"), OUTPUT_HZ)
@@ -232,7 +232,7 @@ class Nan(Failing):
 
 @dataclass(kw_only=True)
 class Dies(Failing):
-    """Ends its process, with no farewell."""
+    """Ends its process at once."""
 
     def fail(self, session: sessions.ReplySession) -> None:
         os._exit(3)

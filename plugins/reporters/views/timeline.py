@@ -1,4 +1,4 @@
-"""The geometry of one scenario's timeline: who spoke when, what was heard, what was decided. All places are in percent."""
+"""The geometry of one scenario's timeline: user speech, playback, decisions and compute. All positions are in percent."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 from fobench.api.trace import Reply, Trace
 from fobench.api.types import NS_PER_S, Action, EventKind
-from fobench_plugins.reporters.views.formatting import line, seconds
+from fobench.formatting import one_line, seconds
 
-TICKS = 6  # at most about so many labels on the axis
+TICKS = 6  # about the maximum number of labels on the axis
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
-JOIN = 0.25  # percent of the width: work closer together than this is drawn as one
+JOIN = 0.25  # percent of the width: compute spans closer than this are drawn as one
 SYMBOLS = {
     "speak": "decides to speak",
-    "yield": "decides to yield",
+    "yield": "decides to stop (barge-in)",
     "ignore": "decides to stay silent",
-    "token": "first token",
-    "audio": "first audio",
+    "token": "first token (TTFT)",
+    "audio": "first audio (TTFA)",
 }
 OUTPUT = (EventKind.TOKEN, EventKind.AUDIO, EventKind.REPLY_END)
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineSpan:
-    """A block from `x` on, `width` wide, in percent; `title` says what it is."""
+    """A block at `x`, `width` wide, in percent; `title` is its tooltip."""
 
     x: float
     width: float
@@ -34,7 +34,7 @@ class TimelineSpan:
 
 @dataclass(frozen=True, slots=True)
 class TimelineMark:
-    """A moment at `x` percent; `kind` is one of `SYMBOLS`."""
+    """An event at `x` percent; `kind` is one of `SYMBOLS`."""
 
     x: float
     kind: str
@@ -43,7 +43,7 @@ class TimelineMark:
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """From the user's last word to the first audible sample, or from an interruption's start to the last; `label`: how long."""
+    """The span of a response latency or a barge-in stop latency; `label` is its duration."""
 
     x: float
     width: float
@@ -57,13 +57,13 @@ class Timeline:
     user: list[TimelineSpan]
     heard: list[TimelineSpan]
     lost: list[TimelineSpan]
-    gaps: list[TimelineSpan]
+    underruns: list[TimelineSpan]
     work: list[TimelineSpan]
     marks: list[TimelineMark]
     ticks: list[tuple[float, str]]
     response: Bracket | None
     stops: list[Bracket]
-    moments: list[tuple[str, str]] = field(default_factory=list)  # (time, what happened), the same for a screen reader
+    events: list[tuple[str, str]] = field(default_factory=list)  # (time, event), for screen readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,44 +80,44 @@ class TimeScale:
 
 
 def timeline(trace: Trace) -> Timeline:
-    """The timeline of a trace; lanes are empty where nothing happened."""
+    """The timeline of a trace; a lane without events is empty."""
     scale = TimeScale(max(1, trace.duration_ns))
     return Timeline(
         duration_s=scale.duration_ns / NS_PER_S,
         user=[_utterance(trace, scale, i) for i in range(len(trace.user))],
         heard=[span for reply in trace.replies for span in _heard(reply, scale)],
         lost=[span for i in range(len(trace.replies)) for span in _lost(trace.replies, i, scale)],
-        gaps=[span for reply in trace.replies for span in _gaps(reply, scale)],
+        underruns=[span for reply in trace.replies for span in _underruns(reply, scale)],
         work=_work(trace, scale),
         marks=_marks(trace, scale),
         ticks=_ticks(scale),
         response=_response(trace, scale),
         stops=list(_stops(trace, scale)),
-        moments=_moments(trace),
+        events=_events(trace),
     )
 
 
 def _utterance(trace: Trace, scale: TimeScale, index: int) -> TimelineSpan:
-    said = trace.user[index]
-    turn = trace.scenario.turns[said.turn]
-    title = f"user, {line(turn.role)}: {line(turn.text or '')} ({seconds(said.start_ns)} to {seconds(said.end_ns)})"
-    return scale.span(said.start_ns, said.end_ns, "user", title)
+    utterance = trace.user[index]
+    turn = trace.scenario.turns[utterance.turn]
+    title = f"user, {one_line(turn.role)}: {one_line(turn.text or '')} ({seconds(utterance.start_ns)} to {seconds(utterance.end_ns)})"
+    return scale.span(utterance.start_ns, utterance.end_ns, "user", title)
 
 
 def _end(reply: Reply) -> int:
-    """When the last heard sample of a reply that began has been played."""
-    return (reply.start_ns or 0) + reply.heard_ns + sum(gap.gap_ns for gap in reply.underruns)
+    """The end of the last sample of a reply that the listener hears."""
+    return (reply.start_ns or 0) + reply.heard_ns + sum(underrun.gap_ns for underrun in reply.underruns)
 
 
 def _heard(reply: Reply, scale: TimeScale) -> Iterator[TimelineSpan]:
     if reply.start_ns is None:
         return
-    title = f"system, heard {seconds(reply.heard_ns)} of {seconds(reply.generated_ns)} made"
+    title = f"system, {seconds(reply.heard_ns)} heard of {seconds(reply.generated_ns)} generated"
     yield scale.span(reply.start_ns, _end(reply), "heard", title)
 
 
 def _lost(replies: tuple[Reply, ...], index: int, scale: TimeScale) -> Iterator[TimelineSpan]:
-    """What was made and never heard, drawn where it would have played, up to the next reply."""
+    """Audio that was generated and never heard, drawn where it would have played, up to the next reply."""
     reply = replies[index]
     missing = reply.generated_ns - reply.heard_ns
     if reply.start_ns is None or missing <= 0:
@@ -125,23 +125,23 @@ def _lost(replies: tuple[Reply, ...], index: int, scale: TimeScale) -> Iterator[
     later = [r.start_ns for r in replies[index + 1 :] if r.start_ns is not None]
     end = min([_end(reply) + missing, *later])
     if end > _end(reply):
-        yield scale.span(_end(reply), end, "lost", f"{seconds(missing)} made, never heard")
+        yield scale.span(_end(reply), end, "lost", f"{seconds(missing)} generated, never heard")
 
 
-def _gaps(reply: Reply, scale: TimeScale) -> Iterator[TimelineSpan]:
-    for gap in reply.underruns:
-        title = f"gap of {seconds(gap.gap_ns)} in playback"
-        yield scale.span(gap.at_ns, gap.at_ns + gap.gap_ns, "gap", title)
+def _underruns(reply: Reply, scale: TimeScale) -> Iterator[TimelineSpan]:
+    for underrun in reply.underruns:
+        title = f"playback underrun of {seconds(underrun.gap_ns)}"
+        yield scale.span(underrun.at_ns, underrun.at_ns + underrun.gap_ns, "gap", title)
 
 
 def _work(trace: Trace, scale: TimeScale) -> list[TimelineSpan]:
-    """When the system computed, input path and output path apart; close pieces of a kind are joined."""
+    """Compute spans of the input path and of the output path; close spans of a kind are joined."""
     joined: list[TimelineSpan] = []
     for event in trace.events:
         if event.compute_ns is None or not event.cost_ns:
             continue
         kind = "output" if event.kind in OUTPUT else "input"
-        span = scale.span(event.compute_ns - event.cost_ns, event.compute_ns, kind, f"computing, {kind}")
+        span = scale.span(event.compute_ns - event.cost_ns, event.compute_ns, kind, f"compute, {kind} path")
         last = joined[-1] if joined else None
         if last and last.kind == kind and span.x - (last.x + last.width) < JOIN:
             joined[-1] = TimelineSpan(last.x, round(max(last.width, span.x + span.width - last.x), 3), kind, last.title)
@@ -151,11 +151,11 @@ def _work(trace: Trace, scale: TimeScale) -> list[TimelineSpan]:
 
 
 def _marks(trace: Trace, scale: TimeScale) -> list[TimelineMark]:
-    return [TimelineMark(scale.x(ns), kind, f"{SYMBOLS[kind]}, {seconds(ns)}") for ns, kind in _decisive(trace)]
+    return [TimelineMark(scale.x(ns), kind, f"{SYMBOLS[kind]}, {seconds(ns)}") for ns, kind in _decisions(trace)]
 
 
-def _decisive(trace: Trace) -> Iterator[tuple[int, str]]:
-    """(time, kind) of each decision, and of the first token and the first audio after it."""
+def _decisions(trace: Trace) -> Iterator[tuple[int, str]]:
+    """(time, kind) of each decision and of the first token and first audio after it."""
     awaited: set[EventKind] = {EventKind.TOKEN, EventKind.AUDIO}
     for event in trace.events:
         if event.compute_ns is None:
@@ -189,26 +189,26 @@ def _response(trace: Trace, scale: TimeScale) -> Bracket | None:
 
 
 def _stops(trace: Trace, scale: TimeScale) -> Iterator[Bracket]:
-    """From each interruption over a reply to the end of what is audible of it."""
-    for said in trace.user:
-        if trace.scenario.turns[said.turn].role not in ("interrupt", "stop"):
+    """From the start of each interruption of a reply to the end of its audible part."""
+    for utterance in trace.user:
+        if trace.scenario.turns[utterance.turn].role not in ("interrupt", "stop"):
             continue
         for reply in trace.replies:
             start, end = reply.audible_start_ns, reply.audible_end_ns
-            if start is not None and end is not None and start <= said.start_ns < end:
-                span = scale.span(said.start_ns, end, "", "")
-                yield Bracket(span.x, span.width, f"silent after {seconds(end - said.start_ns)}", early=False)
+            if start is not None and end is not None and start <= utterance.start_ns < end:
+                span = scale.span(utterance.start_ns, end, "", "")
+                yield Bracket(span.x, span.width, f"stops after {seconds(end - utterance.start_ns)}", early=False)
 
 
-def _moments(trace: Trace) -> list[tuple[str, str]]:
-    found = [(ns, SYMBOLS[kind]) for ns, kind in _decisive(trace)]
-    for said in trace.user:
-        role = line(trace.scenario.turns[said.turn].role)
-        found += [(said.start_ns, f"user begins ({role})"), (said.end_ns, "user ends")]
+def _events(trace: Trace) -> list[tuple[str, str]]:
+    found = [(ns, SYMBOLS[kind]) for ns, kind in _decisions(trace)]
+    for utterance in trace.user:
+        role = one_line(trace.scenario.turns[utterance.turn].role)
+        found += [(utterance.start_ns, f"user starts ({role})"), (utterance.end_ns, "user stops")]
     for reply in trace.replies:
         if reply.audible_start_ns is not None:
-            found.append((reply.audible_start_ns, "system audible"))
+            found.append((reply.audible_start_ns, "system becomes audible"))
         if reply.audible_end_ns is not None:
-            found.append((reply.audible_end_ns, "system silent"))
-        found += [(gap.at_ns, f"gap of {seconds(gap.gap_ns)}") for gap in reply.underruns]
+            found.append((reply.audible_end_ns, "system becomes silent"))
+        found += [(underrun.at_ns, f"playback underrun of {seconds(underrun.gap_ns)}") for underrun in reply.underruns]
     return [(seconds(ns), what) for ns, what in sorted(found, key=lambda item: item[0])]
