@@ -1,9 +1,9 @@
-"""Freeze-Omni (arXiv 2411.00774): a frozen text LLM that hears and speaks, live. One net a file, no net imports another.
+"""Freeze-Omni (arXiv 2411.00774): a frozen text LLM with streaming speech input and output. One network per file.
 
     audio -> features -> encoder -> adapter -> [frozen LLM] -> state head: keep listening, answer, ignore
                                                    |
                                          hidden states + text -> speech decoder -> codec tokens -> codec -> audio
 
-`model.py` puts the nets together, `inference/session.py` runs one live conversation, whose caches are all in
-`inference/conversation.py`.
+`model.py` combines the networks, `inference/session.py` runs one live conversation, and `inference/conversation.py` holds its
+state.
 """

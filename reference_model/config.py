@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from fobench.api import typed
 from fobench.errors import FobenchError, unknown
 from reference_model.codec.reference_codec import CodecConfig
 from reference_model.codec.ticodec import TiCodecConfig
@@ -83,8 +82,7 @@ class ModelConfig:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "the configuration") -> ModelConfig:
         """Raises FobenchError naming the key that is unknown, missing or of the wrong type."""
-        made = _read(cls, data, where)
-        assert isinstance(made, cls)
+        made: ModelConfig = typed.read(cls, data, where, {**ENCODERS, **ADAPTERS, **CODECS})
         return compatible(made) if made.compat else made
 
     @classmethod
@@ -97,7 +95,7 @@ class ModelConfig:
             raise unknown("configuration", name, sorted(p.stem for p in FOLDER.glob("*.toml")))
         try:
             data = tomllib.loads(path.read_text())
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except ValueError as error:  # of encoding, of TOML, or of a number that is too long
             raise FobenchError(f"{path} is not a TOML file: {error}") from error
         return cls.from_json({"name": path.stem, **data}, str(path))
 
@@ -116,61 +114,3 @@ def compatible(config: ModelConfig) -> ModelConfig:
         adapter=adapter,
         settings=replace(settings, text=replace(settings.text, keep_crossing=False)),
     )
-
-
-# ---- plain data to dataclasses ---------------------------------------------------------------------------------------
-
-
-def _read(cls: Any, data: Mapping[str, Any], where: str) -> Any:
-    """The dataclass `cls` from a table, checked."""
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}
-    values = {}
-    for key, value in data.items():
-        if key not in known:
-            raise unknown(f"key in {where}", key, known)
-        values[key] = _value(hints[key], value, f"{where}: {key}")
-    try:
-        return cls(**values)
-    except TypeError as error:  # a key is missing; the message names it
-        raise FobenchError(f"{where}: {str(error).split('__init__() ')[-1]}.") from error
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    members = (
-        typing.get_args(kind)
-        if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
-        else (kind,)
-    )
-    if value is None and type(None) in members:
-        return None
-    classes = [m for m in members if is_dataclass(m)]
-    if classes:
-        return _table(classes, value, where)
-    if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
-        raise FobenchError(f"{where} is {value!r}; it must be one of {', '.join(map(repr, typing.get_args(kind)))}.")
-    return _plain(members, value, where)
-
-
-def _table(classes: list[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise FobenchError(f"{where} must be a table, not {value!r}.")
-    if len(classes) == 1:
-        return _read(classes[0], value, where)
-    kinds = {name: cls for known in KINDS.values() for name, cls in known.items() if cls in classes}
-    if value.get("kind") not in kinds:
-        raise unknown(f"kind of {where}", str(value.get("kind")), kinds)
-    return _read(kinds[value["kind"]], {k: v for k, v in value.items() if k != "kind"}, where)
-
-
-def _plain(members: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Lists become tuples, whole numbers floats where floats are asked for; other types must be right."""
-    if isinstance(value, list):
-        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    simple = [m for m in members if m in (int, float, str, bool)]
-    if float in simple and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if simple and not any(type(value) is m for m in simple):
-        wanted = " or ".join(m.__name__ for m in simple)
-        raise FobenchError(f"{where} is {value!r}; it must be {wanted}.")
-    return value

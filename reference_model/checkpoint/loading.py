@@ -1,4 +1,4 @@
-"""From a checkpoint to a model: our own, in one file or in parts, the published three files, or random weights for speed."""
+"""Loads a model: from our own checkpoints, of one file or in parts, from the published three files, or with random weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PUBLISHED_FOR = "qwen2-7b"
 def load(path: Path, *, device: torch.device | str) -> FreezeOmni:
     """The model at `path`, in evaluation mode on `device`.
 
-    A .safetensors file or a folder of parts is ours, another folder holds the published three files, `untrained:NAME` is
-    random with a fixed seed. Raises PrerequisiteError for a missing file, FobenchError for weights that do not fit.
+    A .safetensors file or a folder of parts is our own, any other folder has the published three files, `untrained:NAME` has
+    random weights with a fixed seed. Raises PrerequisiteError for a missing file, FobenchError for weights that do not fit.
     """
     if str(path).startswith(UNTRAINED):
         return untrained(str(path).removeprefix(UNTRAINED)).to(device).eval()
@@ -37,12 +37,12 @@ def load(path: Path, *, device: torch.device | str) -> FreezeOmni:
 
 
 def _own(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(configuration, tensors) of one of ours."""
-    _there(path)
+    """(configuration, tensors) of one of our own checkpoints."""
+    _check_exists(path)
     return (sharded if path.is_dir() else safetensors_io).load(path, device=device)
 
 
-def _there(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     if not path.exists():
         raise PrerequisiteError(
             f"There is no checkpoint {path}. Give a .safetensors file, a folder with the published files, or a name that "
@@ -51,42 +51,42 @@ def _there(path: Path) -> None:
 
 
 def made_for(path: Path) -> str:
-    """The backbone that a checkpoint was made for; "" where it names none. Raises PrerequisiteError where it is not there."""
+    """The backbone that a checkpoint was trained for; "" if it names none. Raises PrerequisiteError for a missing one."""
     if str(path).startswith(UNTRAINED):
         return ModelConfig.load(str(path).removeprefix(UNTRAINED)).backbone
     if path.is_dir():
         return str(sharded.read(path)["config"].get("backbone", "")) if sharded.is_folder(path) else PUBLISHED_FOR
-    _there(path)
+    _check_exists(path)
     return str(safetensors_io.load(path)[0].get("backbone", ""))
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of one of our checkpoints, "" for others: what a run's record knows the weights by."""
+    """SHA-256 of one of our own checkpoints, "" for others. It identifies the weights in run.json."""
     if sharded.is_folder(path):
         return sharded.digest(path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def save(model: FreezeOmni, path: Path, *, storage: safetensors_io.Storage | None = "float16") -> None:
-    """Writes a model with its configuration."""
+    """Write a model with its configuration."""
     safetensors_io.save(model, model.config.to_json(), path, storage=storage)
 
 
 def untrained(name: str) -> FreezeOmni:
-    """A model with random weights, the same ones each time."""
+    """A model with random weights, by a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return FreezeOmni(ModelConfig.load(name))
 
 
 def check_backbone(model: FreezeOmni, name: str, hidden_size: int, *, trained: bool = True) -> None:
-    """Refuses a backbone that the model was not made for: of another size or, to a trained model, known to be another."""
+    """Raises FobenchError for a backbone of another hidden size or, with a trained model, of another name."""
     config = model.config
-    known = trained and config.backbone and ":" not in name  # what hf: and gguf: name may be the same LLM
-    other = known and name != config.backbone
+    comparable = trained and config.backbone and ":" not in name  # hf: and gguf: names may be the same LLM
+    other = comparable and name != config.backbone
     if hidden_size != config.llm_size or other:
-        made_for = config.backbone or f"one of hidden size {config.llm_size}"
+        backbone = config.backbone or f"one of hidden size {config.llm_size}"
         raise FobenchError(
-            f"Checkpoint {config.name!r} was made for backbone {made_for} (hidden size {config.llm_size}); "
+            f"Checkpoint {config.name!r} was made for backbone {backbone} (hidden size {config.llm_size}); "
             f"{name!r} has {hidden_size}. Choose another --backbone, or a checkpoint for {name}."
         )

@@ -1,10 +1,8 @@
-"""Checkpoints: one safetensors file a model, its configuration as JSON in the metadata under "config"."""
+"""Checkpoints: one safetensors file per model, with the configuration as JSON under "config" in the metadata."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,40 +12,38 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError, PrerequisiteError
 
 Storage = Literal["float32", "float16", "bfloat16"]
-NAMED = 4  # keys that an error names before it only counts
+NAMED = 4  # keys that an error names; the others are counted
 
 
 def save(module: nn.Module, config: Mapping[str, Any], path: Path, *, storage: Storage | None = None) -> None:
-    """Writes the module's state dict and its configuration, atomically: a kill leaves the file of before, or none.
+    """Write the module's state dict and its configuration, atomically.
 
-    `config`: anything that JSON holds. `storage`: floating tensors are stored in this dtype (None: as they are); integers
-    and booleans stay. Raises FobenchError where the file cannot be written.
+    `config`: plain data for JSON. `storage`: dtype in which floating-point tensors are stored (None: their own); integers and
+    booleans are unchanged. Raises FobenchError if the file cannot be written.
     """
     tensors = {key: _stored(value, storage) for key, value in module.state_dict().items()}
     save_tensors(tensors, config, path)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path) -> None:
-    """As `save`, of tensors that no module holds."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """As `save`, for tensors without a module."""
+    contiguous = {key: value.contiguous() for key, value in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in tensors.items()}, partial, {"config": json.dumps(config)})
-        partial.replace(path)
+        with atomic_path(path) as temporary:
+            save_file(contiguous, temporary, {"config": json.dumps(config)})
     except (OSError, SafetensorError) as error:
-        raise FobenchError(f"{path} cannot be written: {error}. Choose another path, or make room.") from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
-            partial.unlink(missing_ok=True)
+        raise FobenchError(f"{path} cannot be written: {error}. Choose another path, or free disk space.") from error
 
 
 def load(path: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(configuration, tensors on `device` in the dtype they are stored in) of a file that `save` wrote.
+    """(configuration, tensors on `device`, in the stored dtype) of a file that `save` wrote.
 
-    Raises PrerequisiteError for a missing file; FobenchError for one that is not safetensors or holds no configuration.
+    Raises PrerequisiteError for a missing file; FobenchError for one that is not safetensors or has no configuration.
     """
     if not path.is_file():
         raise PrerequisiteError(f"There is no checkpoint {path}. Give the path of a .safetensors file.")
@@ -56,7 +52,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str, A
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        fix = "It may be cut short or of another kind: fetch or train it again."
+        fix = "It may be truncated or of another format: fetch or train it again."
         raise FobenchError(f"{path} is not a safetensors file ({error}). {fix}") from error
     return _config(metadata, path), tensors
 
@@ -69,10 +65,10 @@ def fill(
     unused: Iterable[str] = (),
     assign: bool = False,
 ) -> None:
-    """Puts every tensor into the module, strictly: each key is used, or begins with a prefix named in `unused`.
+    """Load every tensor into the module, strictly: each key is used, or begins with a prefix of `unused`.
 
-    Values are cast to the module's own dtype and device; `assign` (for a module on the meta device) takes them as they are.
-    `source` names the file in errors. Raises FobenchError for missing or unexpected keys and for wrong shapes.
+    Values are cast to the module's dtype and device; with `assign` (for a module on the meta device) they are not.
+    `source`: the file's name in errors. Raises FobenchError for missing or unexpected keys and for wrong shapes.
     """
     skipped = tuple(unused)
     given = {key: value for key, value in tensors.items() if not key.startswith(skipped)} if skipped else dict(tensors)
@@ -83,8 +79,8 @@ def fill(
         _named("has wrong shapes in", [_shapes(key, given[key], own[key]) for key in _misfits(given, own)]),
     ]
     if any(problems):
-        told = "; ".join(filter(None, problems))
-        raise FobenchError(f"{source} does not fit {type(module).__name__}: it {told}. Is it of another configuration?")
+        text = "; ".join(filter(None, problems))
+        raise FobenchError(f"{source} does not fit {type(module).__name__}: it {text}. Is it of another configuration?")
     module.load_state_dict(given, strict=True, assign=assign)
 
 
@@ -118,5 +114,5 @@ def _named(what: str, keys: list[str]) -> str:
 
 
 def part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """The tensors of one part, by their names within it."""
+    """The tensors of one submodule, by their names within it."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

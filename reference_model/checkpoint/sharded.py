@@ -1,7 +1,7 @@
-"""A checkpoint in a folder of parts, each pinned by its SHA-256: the form in which weights lie in the repository.
+"""A checkpoint as a folder of parts, each pinned by its SHA-256: the format of the weights in the repository.
 
-`index.json` holds the configuration and names the parts: files of safetensors, of one net each, small enough for any git host. A
-net trained anew changes its own parts only. `reference_model.train.release.package_weights` puts a checkpoint into this form.
+`index.json` has the configuration and the names of the parts: safetensors files, each of one network, small enough for any git
+host. A retrained network changes its own parts only. `reference_model.train.release.package_weights` writes this format.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from fobench.errors import FobenchError, PrerequisiteError
 from reference_model.checkpoint import safetensors_io
 
 INDEX = "index.json"
-PART_BYTES = 8_000_000  # of tensors in a part, unless one tensor alone has more
+PART_BYTES = 8_000_000  # maximum size of a part's tensors, unless a single tensor is larger
 AGAIN = "Install fobench again, or restore the file from the repository."
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` holds a checkpoint in parts."""
+    """Whether `path` is a folder with a checkpoint in parts."""
     return (path / INDEX).is_file()
 
 
 def load(folder: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(configuration, tensors on `device`) of a folder that `save` wrote.
 
-    Raises PrerequisiteError for a part that is missing; FobenchError for one that is cut short or is not what was pinned.
+    Raises PrerequisiteError for a missing part; FobenchError for one whose size or SHA-256 differs from its pin.
     """
     index = read(folder)
     tensors: dict[str, Tensor] = {}
@@ -43,7 +43,7 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str,
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The index: {"config": {...}, "parts": [{"name", "size", "sha256"}]}. Raises FobenchError where it is none."""
+    """The index: {"config": {...}, "parts": [{"name", "size", "sha256"}]}. Raises FobenchError if it is not valid."""
     path = folder / INDEX
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the index, and so of all that it pins."""
+    """SHA-256 of the index, which pins all parts."""
     return hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
 
 
@@ -74,15 +74,15 @@ def _content(path: Path, pin: Mapping[str, Any]) -> bytes:
 
 
 def save(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> int:
-    """Writes parts and, last, the index; earlier parts are removed, other files of the folder stay. Returns the bytes of all."""
+    """Write the parts, then the index; earlier parts are removed, other files are kept. Returns the total size in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / INDEX).unlink(missing_ok=True)  # a kill leaves a folder without weights, never one with mixed ones
+    (folder / INDEX).unlink(missing_ok=True)  # an interrupted write leaves no index, never a mixture of weights
     for old in folder.glob("*.safetensors"):
         old.unlink()
-    pins = []
+    pins: list[dict[str, Any]] = []
     for name, group in _groups(tensors):
         safetensors_io.save_tensors(group, {}, folder / name)
-        (folder / name).chmod(0o644)  # safetensors makes files for their owner alone; a package is for everybody
+        (folder / name).chmod(0o644)  # safetensors creates files that only their owner can read
         content = (folder / name).read_bytes()
         pins.append({"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     text = json.dumps({"config": config, "parts": pins}, indent=1) + "\n"
@@ -91,16 +91,16 @@ def save(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
 
 
 def _groups(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """(file name, tensors) of each part; a net begins a part of its own."""
-    nets: dict[str, list[dict[str, Tensor]]] = {}
+    """(file name, tensors) of each part; each network begins a new part."""
+    networks: dict[str, list[dict[str, Tensor]]] = {}
     for key, value in tensors.items():
-        parts = nets.setdefault(key.partition(".")[0], [{}])
+        parts = networks.setdefault(key.partition(".")[0], [{}])
         if parts[-1] and bytes_of({**parts[-1], key: value}) > PART_BYTES:
             parts.append({})
         parts[-1][key] = value
-    for net, parts in nets.items():
+    for network, parts in networks.items():
         for number, part in enumerate(parts, 1):
-            yield f"{net}-{number}.safetensors", part
+            yield f"{network}-{number}.safetensors", part
 
 
 def bytes_of(tensors: Mapping[str, Tensor]) -> int:

@@ -1,9 +1,10 @@
-"""The parts of the reference codec around its quantiser and generator: mel frames, and ConvNeXt blocks (arXiv 2201.03545)."""
+"""The reference codec's encoder and decoder: mel frames, and ConvNeXt blocks (arXiv 2201.03545)."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,13 @@ from torch.nn import functional
 from reference_model.codec.exact_streaming import ConvSpec
 
 FLOOR = 1e-5  # of a mel band's magnitude
-MEAN, SPREAD = -4.0, 3.0  # of log-mel values of speech, roughly: brings them near 0 and 1
+MEAN, SPREAD = -4.0, 3.0  # approximate mean and standard deviation of log-mel values of speech
 KERNEL = 7
 WIDENING = 3
 
 
 class MelFrames(nn.Module):
-    """Waveform [B, T], T a multiple of `hop` -> log-mel frames [B, mels, T / hop], centred on their hop, roughly of unit size.
+    """Waveform [B, T], T a multiple of `hop` -> log-mel frames [B, mels, T / hop], centered on their hop, approximately standardized.
 
     Magnitudes of a Hann-windowed FFT of `fft` samples, in triangular bands evenly spaced in mels from 0 to half the rate.
     """
@@ -41,7 +42,7 @@ class MelFrames(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """x + scale * contract(GELU(expand(norm(depthwise(x))))), on [B, C, F]. `causal`: it reads no later frame."""
+    """x + scale * contract(GELU(expand(norm(depthwise(x))))), on [B, C, F]. `causal`: without lookahead."""
 
     def __init__(self, channels: int, *, causal: bool, scale: float) -> None:
         super().__init__()
@@ -63,13 +64,13 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtEncoder(nn.Module):
-    """Mel frames [B, mels, stack * F] -> latents [B, C, F], whole phrases around each frame read."""
+    """Mel frames [B, mels, stack * F] -> latents [B, C, F], with lookahead."""
 
     def __init__(self, mels: int, stack: int, channels: int, blocks: int) -> None:
         super().__init__()
         self.stack = stack
         self.pre = nn.Conv1d(mels, channels, 3 * stack, stack, padding=stack)
-        self.blocks = _blocks(channels, blocks, causal=False)
+        self.blocks: Any = _blocks(channels, blocks, causal=False)
         self.norm = nn.LayerNorm(channels)
         self.post = nn.Linear(channels, channels)
 
@@ -86,12 +87,12 @@ class ConvNeXtEncoder(nn.Module):
 
 
 class ConvNeXtDecoder(nn.Module):
-    """Quantised latents [B, C, F] -> frames for the generator [B, outputs, stack * F]; it reads no later frame."""
+    """Quantized latents [B, C, F] -> inputs of the generator [B, outputs, stack * F], without lookahead."""
 
     def __init__(self, channels: int, stack: int, outputs: int, blocks: int) -> None:
         super().__init__()
         self.stack = stack
-        self.blocks = _blocks(channels, blocks, causal=True)
+        self.blocks: Any = _blocks(channels, blocks, causal=True)
         self.norm = nn.LayerNorm(channels)
         self.post = nn.Linear(channels, stack * outputs)
 
@@ -109,7 +110,7 @@ class ConvNeXtDecoder(nn.Module):
 
 @cache
 def _tables(rate_hz: int, mels: int, fft: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(window [fft], mel bands). Kept here, not in modules: they are in no checkpoint, so a module made without memory lacks them."""
+    """(window [fft], mel bands), outside the modules: no checkpoint has them, so a module from the meta device would lack them."""
     with torch.inference_mode(False), torch.device("cpu"):
         return torch.hann_window(fft).to(device), mel_bands(rate_hz, mels, fft).to(device)
 

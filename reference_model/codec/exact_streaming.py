@@ -1,10 +1,9 @@
-"""Exact streaming of convolution stacks that look ahead.
+"""Exact streaming of convolution stacks with lookahead, by receptive fields and windowed evaluation.
 
-A stack without any memory but its convolutions is told as the list of its `ConvSpec`s. From it follow how many outputs a
-beginning of the input settles (`settled`) and which inputs an output reads (`reads`). A `Windowed` function then recomputes,
-at each step, only the outputs that have just become settled, on a window that holds everything they read: streamed equals
-offline. The zeros with which each layer pads its own input enter at the true start and end of the stream alone, because an
-inner edge of a window never reaches an output that is emitted.
+A stack without state but its convolutions is described by the list of its `ConvSpec`s. They determine how many outputs depend on
+the inputs so far alone (`settled`), and which inputs an output depends on (`reads`). A `Windowed` function computes, at each step,
+the outputs that have become settled, on a window of all inputs that they depend on: streamed equals offline. The zero padding of
+each layer has an effect at the start and end of the stream only, because window edges are outside the emitted outputs' fields.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from torch.nn import functional
 class ConvSpec:
     """One convolution along time: output o reads inputs o * stride - padding + (0 ... kernel - 1) * dilation.
 
-    `transposed`: input i adds to outputs i * stride - padding + (0 ... kernel - 1) * dilation instead. Anything that works on
-    each frame alone needs no layer; parallel branches and skips are the one layer that reads the most.
+    `transposed`: input i adds to outputs i * stride - padding + (0 ... kernel - 1) * dilation instead. Pointwise operations need
+    no layer; parallel branches and skip connections are one layer, the branch of the largest receptive field.
     """
 
     kernel: int
@@ -39,12 +38,12 @@ class ConvSpec:
 
 
 def same(radius: int) -> ConvSpec:
-    """A layer that reads `radius` frames to both sides of each frame."""
+    """A layer with a receptive field of `radius` frames on both sides."""
     return ConvSpec(2 * radius + 1, padding=radius)
 
 
 def rate(layers: Sequence[ConvSpec]) -> Fraction:
-    """Output frames an input frame."""
+    """Output frames per input frame."""
     ratio = Fraction(1)
     for layer in layers:
         ratio *= Fraction(layer.stride) if layer.transposed else Fraction(1, layer.stride)
@@ -52,7 +51,7 @@ def rate(layers: Sequence[ConvSpec]) -> Fraction:
 
 
 def settled(layers: Sequence[ConvSpec], frames: int) -> int:
-    """How many outputs the first `frames` inputs determine, whatever follows."""
+    """The number of outputs that depend on the first `frames` inputs alone."""
     for layer in layers:
         if layer.transposed:
             frames = max(0, frames * layer.stride - layer.padding)
@@ -62,7 +61,7 @@ def settled(layers: Sequence[ConvSpec], frames: int) -> int:
 
 
 def reads(layers: Sequence[ConvSpec], first: int, last: int) -> tuple[int, int]:
-    """The first and last input that outputs `first` to `last` read; below 0 is padding before the stream."""
+    """The first and last input that outputs `first` to `last` depend on; below 0 is padding."""
     for layer in reversed(layers):
         if layer.transposed:
             first = -((layer.reach - layer.padding - first) // layer.stride)
@@ -74,7 +73,7 @@ def reads(layers: Sequence[ConvSpec], first: int, last: int) -> tuple[int, int]:
 
 
 def receptive_field(layers: Sequence[ConvSpec]) -> tuple[int, int]:
-    """(left, right): the most input frames that any output reads before and after the input frame it falls into."""
+    """(left, right): the maximum number of input frames that an output depends on before and after its own input frame."""
     ratio = rate(layers)
     outputs = range(ratio.numerator)  # from there on the pattern repeats
     spans = [(math.floor(o / ratio), *reads(layers, o, o)) for o in outputs]
@@ -83,7 +82,7 @@ def receptive_field(layers: Sequence[ConvSpec]) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """Where a stream stands: the inputs [..., W] that are still read, the index of their first, outputs emitted so far."""
+    """The state of a stream: inputs [..., W] that are still needed, the index of the first, the number of outputs so far."""
 
     inputs: Tensor
     start: int
@@ -91,15 +90,15 @@ class WindowState:
 
     @property
     def end(self) -> int:
-        """How many inputs there have been."""
+        """The number of inputs so far."""
         return self.start + self.inputs.shape[-1]
 
 
 class Windowed:
-    """A function of whole streams, made to run on pieces: `step` gives the very outputs that the function gives at once.
+    """Windowed evaluation of a function of complete streams: the outputs of `step` are those of the function.
 
-    `function`: inputs [..., F] -> outputs [..., F * rate], without state; it pads with zeros, layer by layer, as `layers` says.
-    `empty`: the same inputs -> its outputs of length 0.
+    `function`: inputs [..., F] -> outputs [..., F * rate], without state; it is zero-padded layer by layer, as in `layers`.
+    `empty`: the same inputs -> outputs of length 0.
     """
 
     def __init__(
@@ -107,18 +106,18 @@ class Windowed:
     ) -> None:
         self.function, self.layers, self.empty = function, tuple(layers), empty
         self.rate = rate(self.layers)
-        self.grid = self.rate.denominator  # windows are whole multiples of it, so that outputs fall into place
+        self.grid = self.rate.denominator  # windows are multiples of it, so that outputs are aligned
 
     def step(self, inputs: Tensor, state: WindowState | None = None, last: bool = False) -> tuple[Tensor, WindowState]:
-        """The next inputs [..., F], any F from 0 -> (the outputs [..., G] that they settle, the state that follows).
+        """The next inputs [..., F], F >= 0 -> (the outputs [..., G] that become settled, the next state).
 
-        `last`: the stream ends here, so that all that is left comes out. Its length must be a multiple of `grid` (ValueError).
+        `last`: the end of the stream, with all remaining outputs. Raises ValueError if its length is not a multiple of `grid`.
         """
         state = state or WindowState(inputs[..., :0], 0, 0)
         held = torch.cat([state.inputs, inputs], -1)
         end = state.start + held.shape[-1]
         if last and end % self.grid:
-            raise ValueError(f"A stream of {end} frames is no multiple of {self.grid}: pad it first.")
+            raise ValueError(f"A stream of {end} frames is not a multiple of {self.grid}: pad it first.")
         ready = math.floor(end * self.rate)
         ready = ready if last else min(settled(self.layers, end), ready)
         if ready <= state.emitted:
@@ -126,9 +125,9 @@ class Windowed:
         outputs = self.function(functional.pad(held, (0, -held.shape[-1] % self.grid)))
         offset = int(state.start * self.rate)
         start = min(end, self._start(ready))
-        following = WindowState(held[..., start - state.start :], start, ready)
-        return outputs[..., state.emitted - offset : ready - offset], following
+        next_state = WindowState(held[..., start - state.start :], start, ready)
+        return outputs[..., state.emitted - offset : ready - offset], next_state
 
     def _start(self, output: int) -> int:
-        """Where a window must begin that gives `output`."""
+        """The first input of a window for `output`."""
         return max(0, reads(self.layers, output, output)[0]) // self.grid * self.grid

@@ -1,7 +1,7 @@
-"""HiFi-GAN (arXiv 2010.05646, section 2.2): a generator of waveforms, from frames of features or of codec embeddings.
+"""HiFi-GAN (arXiv 2010.05646, section 2.2): a waveform generator, from frames of features or codec embeddings.
 
-Transposed convolutions raise the frame rate step by step, each followed by residual blocks of several kernel sizes whose
-outputs are averaged. It looks ahead; `Generator.layers` tells how far, for exact streaming (`reference_model.codec.exact_streaming`).
+Transposed convolutions upsample in stages, each followed by residual blocks of several kernel sizes whose outputs are averaged.
+Its lookahead follows from `Generator.layers`, for exact streaming (`reference_model.codec.exact_streaming`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
-    """Sizes of a generator. One entry of `rates` and `kernels` a stage; one of `block_kernels` and `dilations` a block."""
+    """Sizes of a generator: one entry of `rates` and `kernels` per stage, one of `block_kernels` and `dilations` per block."""
 
     inputs: int  # channels of a frame
     channels: int  # after the first convolution; halved by each stage
@@ -36,7 +36,7 @@ class GeneratorConfig:
     dilations: tuple[tuple[int, ...], ...]
     block: Literal[1, 2] = 1  # residual blocks with a second, undilated convolution (1), or without (2)
     slope: float = 0.1  # of the leaky ReLUs
-    last_slope: float = 0.1  # ... and of the one before the last convolution
+    last_slope: float = 0.1  # of the leaky ReLU before the last convolution
     last_bias: bool = True
     global_size: int | None = None  # a vector of this size is added in stages with as many channels
 
@@ -53,7 +53,7 @@ class GeneratorConfig:
 
     @property
     def hop(self) -> int:
-        """Samples an input frame."""
+        """Samples per input frame."""
         return math.prod(self.rates)
 
 
@@ -81,7 +81,7 @@ class ResidualBlock(nn.Module):
         self.dilated = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
         self.plain = nn.ModuleList(same_conv(channels, kernel) for _ in dilations) if kind == 1 else None
         further = (kernel - 1) // 2 * len(dilations) if kind == 1 else 0
-        self.radius = (kernel - 1) // 2 * sum(dilations) + further  # frames read to each side
+        self.radius = (kernel - 1) // 2 * sum(dilations) + further  # frames of the receptive field on each side
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, F] -> [B, C, F]"""
@@ -94,7 +94,7 @@ class ResidualBlock(nn.Module):
 
 
 class UpsampleBlock(nn.Module):
-    """One upsampling step and the residual blocks after it, averaged."""
+    """A transposed convolution, and the average of the residual blocks after it."""
 
     def __init__(self, config: GeneratorConfig, index: int) -> None:
         super().__init__()
@@ -102,13 +102,13 @@ class UpsampleBlock(nn.Module):
         self.slope = config.slope
         self.takes_global = config.global_size == channels
         self.up = nn.ConvTranspose1d(2 * channels, channels, kernel, rate, padding=(kernel - rate) // 2)
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(  # of ResidualBlock
             ResidualBlock(channels, kernel, dilations, kind=config.block, slope=config.slope)
             for kernel, dilations in zip(config.block_kernels, config.dilations, strict=True)
         )
 
     def forward(self, x: Tensor, voice: Tensor | None = None) -> Tensor:
-        """[B, 2C, F] -> [B, C, F * rate]; `voice` [B, C] is added to every frame where the stage takes one."""
+        """[B, 2C, F] -> [B, C, F * rate]; `voice` [B, C] is added to every frame if the stage takes one."""
         x = self.up(functional.leaky_relu(x, self.slope))
         total = self.blocks[0](x)
         for block in list(self.blocks)[1:]:
@@ -131,13 +131,13 @@ class Generator(nn.Module):
         self.config = config
         stages = len(config.rates)
         self.pre = nn.Conv1d(config.inputs, config.channels, OUTER_KERNEL, padding=OUTER_KERNEL // 2)
-        self.stages = nn.ModuleList(UpsampleBlock(config, index) for index in range(stages))
+        self.stages: Any = nn.ModuleList(UpsampleBlock(config, index) for index in range(stages))
         self.post = nn.Conv1d(
             config.channels >> stages, 1, OUTER_KERNEL, padding=OUTER_KERNEL // 2, bias=config.last_bias
         )
 
     def forward(self, x: Tensor, voice: Tensor | None = None) -> Tensor:
-        """`voice`: [B, global_size], where the generator has one."""
+        """`voice`: [B, global_size], if the generator has one."""
         x = self.pre(x)
         for stage in self.stages:
             x = stage(x, voice)
@@ -146,7 +146,7 @@ class Generator(nn.Module):
 
     @property
     def layers(self) -> tuple[ConvSpec, ...]:
-        """What each sample reads of the frames."""
+        """The layers, for exact streaming."""
         outer = same(OUTER_KERNEL // 2)
         return outer, *(layer for stage in self.stages for layer in stage.layers), outer
 
@@ -157,14 +157,14 @@ def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
 
 
 def weight_normed(module: M) -> M:
-    """Reparametrises every convolution in the module, in place: weight = g * v / |v|, the norm over all axes but the first."""
+    """Reparametrize every convolution in the module, in place: weight = g * v / |v|, the norm over all axes but the first."""
     for conv in list(_convolutions(module)):
         weight_norm(conv)
     return module
 
 
 def fused(module: M) -> M:
-    """Undoes `weight_normed`, in place; the function stays the same, and the parameters are plain weights again."""
+    """Undo `weight_normed`, in place: the same function with plain weights."""
     for conv in _convolutions(module):
         if parametrize.is_parametrized(conv, "weight"):
             parametrize.remove_parametrizations(conv, "weight")

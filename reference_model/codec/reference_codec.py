@@ -1,4 +1,4 @@
-"""A codec to train: mel frames, an encoder, residual vector quantisation, and a HiFi-GAN generator. Streaming, exactly."""
+"""The reference codec: mel frames, ConvNeXt encoder, residual vector quantization, HiFi-GAN generator; exact streaming."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fobench.errors import FobenchError
 from reference_model.codec.convnext import ConvNeXtDecoder, ConvNeXtEncoder, MelFrames
 from reference_model.codec.exact_streaming import ConvSpec, Windowed, WindowState, rate, receptive_field
 from reference_model.codec.hifigan import PIPER_GENERATOR, Generator, GeneratorConfig
-from reference_model.codec.residual_vq import Quantized, ResidualVQ
+from reference_model.codec.residual_vq import ResidualVQ
 
 
 @dataclass(frozen=True, slots=True)
 class CodecConfig:
-    """Sizes of a codec. By default a frame is two of Piper's generator's: 43.07 Hz, 861 bit/s."""
+    """Sizes of a codec. By default a codec frame is two frames of Piper's generator: 43.07 Hz, 861 bit/s."""
 
     sample_rate_hz: int = 22_050
-    hop: int = 512  # samples a frame: a multiple of the generator's
+    hop: int = 512  # samples per frame: a multiple of the generator's
     codebooks: int = 2
     cardinality: int = 1024
     code_size: int = 32  # of a codebook's vectors
@@ -45,7 +45,7 @@ class CodecConfig:
 
     @property
     def stack(self) -> int:
-        """Generator frames a codec frame."""
+        """Generator frames per codec frame."""
         return self.hop // self.generator.hop
 
     @property
@@ -58,7 +58,7 @@ class CodecConfig:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CodecConfig:
-        """From plain data, as `dataclasses.asdict` gives it. Raises FobenchError for what is no codec's configuration."""
+        """From plain data, as `dataclasses.asdict` returns it. Raises FobenchError for any other data."""
         try:
             generator = {key: _tuples(value) for key, value in data["generator"].items()}
             return cls(**{**data, "generator": GeneratorConfig(**generator)})
@@ -69,18 +69,10 @@ class CodecConfig:
         return ReferenceCodec(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Reconstruction:
-    """What training needs of a forward pass: `audio` [B, T] as decoded, and the quantiser's part with its commitment loss."""
-
-    audio: Tensor
-    quantised: Quantized
-
-
 class ReferenceCodec(nn.Module):
-    """Waveform [B, T] in [-1, 1] at `sample_rate_hz` <-> codes [B, K, F], int64. The last frame is filled up with zeros.
+    """Waveform [B, T] in [-1, 1] at `sample_rate_hz` <-> codes [B, K, F], int64. The last frame is padded with zeros.
 
-    `weight_normed(codec.generator)` and the losses are the trainer's; the quantiser's codebooks learn by `start` and `follow`.
+    `weight_normed(codec.generator)` and the losses are the trainer's; it trains the codebooks by `ResidualVQ.start` and `follow`.
     """
 
     def __init__(self, config: CodecConfig) -> None:
@@ -103,25 +95,18 @@ class ReferenceCodec(nn.Module):
 
     @property
     def lookahead(self) -> int:
-        """Frames that `decode_step` holds back until it knows what follows them."""
+        """Frames that `decode_step` holds back until the next ones are known."""
         return receptive_field(self.decode_layers)[1]
 
     @property
     def encode_layers(self) -> tuple[ConvSpec, ...]:
-        """What a frame's codes read of the samples."""
+        """The layers from samples to codes, for exact streaming."""
         return *self.mels.layers, *self.encoder.layers
 
     @property
     def decode_layers(self) -> tuple[ConvSpec, ...]:
-        """What a sample reads of the codes."""
+        """The layers from codes to samples, for exact streaming."""
         return *self.decoder.layers, *self.generator.layers
-
-    def forward(self, audio: Tensor) -> Reconstruction:
-        """[B, T] there and back, with gradients: what training compares with the audio."""
-        latents = self.encoder(self.mels(self._filled(audio)))
-        quantised = self.quantizer(latents)
-        decoded = self.generator(self.decoder(quantised.values))
-        return Reconstruction(decoded[:, : audio.shape[-1]], quantised)
 
     def encode(self, audio: Tensor) -> Tensor:
         """[B, T] -> [B, K, ceil(T / hop)]"""
@@ -134,15 +119,15 @@ class ReferenceCodec(nn.Module):
     def encode_step(
         self, audio: Tensor, state: WindowState | None = None, last: bool = False
     ) -> tuple[Tensor, WindowState]:
-        """The next samples [B, T], any T from 0 -> (the codes [B, K, F] that they settle, state); `last`: all that are left."""
+        """The next samples [B, T], T >= 0 -> (the codes [B, K, F] that become settled, state); `last`: all remaining codes."""
         if last:
-            audio = self._filled(audio, state.end if state else 0)
+            audio = self._padded(audio, state.end if state else 0)
         return self._encoding().step(audio, state, last)
 
     def decode_step(
         self, codes: Tensor, state: WindowState | None = None, last: bool = False
     ) -> tuple[Tensor, WindowState]:
-        """The next codes [B, K, F], any F from 0 -> (the audio [B, T] that they settle, state); `last`: all that is left."""
+        """The next codes [B, K, F], F >= 0 -> (the audio [B, T] that becomes settled, state); `last`: all remaining audio."""
         return self._decoding().step(codes, state, last)
 
     def _encoding(self) -> Windowed:
@@ -157,8 +142,8 @@ class ReferenceCodec(nn.Module):
 
         return Windowed(lambda x: self.generator(self.decoder(self.quantizer.decode(x))), self.decode_layers, empty)
 
-    def _filled(self, audio: Tensor, before: int = 0) -> Tensor:
-        """The samples, which follow `before` others, and zeros that make the whole a multiple of the hop."""
+    def _padded(self, audio: Tensor, before: int = 0) -> Tensor:
+        """The samples, after `before` earlier ones, zero-padded to a multiple of the hop in total."""
         return functional.pad(audio, (0, -(before + audio.shape[-1]) % self.config.hop))
 
 

@@ -1,4 +1,4 @@
-"""Vector quantisation: one codebook, or several, each coding what the ones before it left over (SoundStream, section III-C)."""
+"""Residual vector quantization (SoundStream, section III-C): each codebook codes the residual of the previous ones."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCK = 2**24  # distances held at once
+BLOCK = 2**24  # maximum distances in memory
 COUNT_EPS = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What a quantiser makes of latents [B, D, F]."""
+    """The result of quantizing latents [B, D, F]."""
 
     values: Tensor  # [B, D, F]; gradients pass straight through to the latents
     codes: Tensor  # [B, K, F]
-    commitment: Tensor  # scalar: mean squared distance of each level's input to the rows that it chose
+    commitment: Tensor  # scalar: mean squared distance of each level's input to the selected rows
     residuals: Tensor  # [K, B * F, C]: each level's input, without gradient
 
 
 @dataclass(frozen=True, slots=True)
 class CodebookLearning:
-    """How codebooks follow the data: exponential moving averages (VQ-VAE, appendix A.1), unused rows restarted."""
+    """Codebook training: exponential moving averages (VQ-VAE, appendix A.1), with restarts of unused rows."""
 
     decay: float = 0.99
-    dead_below: float = 0.5  # rows with a lower average count of uses a batch are set to vectors of the batch
+    dead_below: float = 0.5  # rows with fewer average uses per batch are restarted from vectors of the batch
     k_means_steps: int = 10
 
 
 class ResidualVQ(nn.Module):
-    """K codebooks of N vectors. They live in `code_size` dimensions, between two linear maps if that is not `size`.
+    """K codebooks of N vectors of `code_size` dimensions, between two linear maps if that is not `size`.
 
-    The codebooks are buffers: they learn by `start` and `follow`, not by gradients. Both are called by the trainer.
+    The codebooks are buffers: the trainer updates them by `start` and `follow`, not by gradients.
     """
 
     codebooks: Tensor  # [K, N, C]
-    counts: Tensor  # [K, N]: average uses a batch
+    counts: Tensor  # [K, N]: average uses per batch
 
     def __init__(self, codebooks: int, cardinality: int, size: int, code_size: int | None = None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ResidualVQ(nn.Module):
         return self._levels(self.into(latents).transpose(1, 2))[0]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, K, F] -> [B, D, F]; of the first codebooks alone if K is less than there are."""
+        """Codes [B, K, F] -> [B, D, F]; K may be less than the number of codebooks, for the first ones alone."""
         return self.out(self._sum(codes).transpose(1, 2))
 
     def forward(self, latents: Tensor) -> Quantized:
@@ -68,7 +68,7 @@ class ResidualVQ(nn.Module):
 
     @torch.no_grad()
     def start(self, latents: Tensor, generator: torch.Generator, learning: CodebookLearning | None = None) -> None:
-        """Sets the codebooks by k-means on a first batch of latents [B, D, F], level by level. `generator`: on the CPU."""
+        """Initialize the codebooks by k-means on a first batch of latents [B, D, F], level by level. `generator`: on the CPU."""
         learning = learning or CodebookLearning()
         left = self.into(latents).transpose(1, 2).flatten(0, 1)  # [B * F, C]
         for level, book in enumerate(self.codebooks):
@@ -79,11 +79,11 @@ class ResidualVQ(nn.Module):
 
     @torch.no_grad()
     def follow(
-        self, quantised: Quantized, generator: torch.Generator, learning: CodebookLearning | None = None
+        self, quantized: Quantized, generator: torch.Generator, learning: CodebookLearning | None = None
     ) -> None:
-        """Moves the codebooks towards what a `forward` sent to them, and restarts unused rows. `generator`: on the CPU."""
+        """Update the codebooks by the result of a `forward`, and restart unused rows. `generator`: on the CPU."""
         learning = learning or CodebookLearning()
-        for level, (residuals, codes) in enumerate(zip(quantised.residuals, quantised.codes.unbind(1), strict=True)):
+        for level, (residuals, codes) in enumerate(zip(quantized.residuals, quantized.codes.unbind(1), strict=True)):
             book, counts = self.codebooks[level], self.counts[level]
             uses, sums = _assigned(residuals, codes.flatten(), len(book))
             total = book * counts[:, None] * learning.decay + sums * (1 - learning.decay)
@@ -114,7 +114,7 @@ class ResidualVQ(nn.Module):
 
 
 def nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """[..., C], codebook [N, C] -> [...]: index of the row at the least squared distance, the first of equals."""
+    """[..., C], codebook [N, C] -> [...]: index of the nearest row by squared distance, the first of equals."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     square = book.square().sum(-1)
     rows = max(1, BLOCK // len(book))
@@ -123,25 +123,25 @@ def nearest(vectors: Tensor, book: Tensor) -> Tensor:
 
 
 def k_means(vectors: Tensor, count: int, steps: int, generator: torch.Generator) -> Tensor:
-    """[M, C] -> `count` centres [count, C], begun at vectors drawn at random; a centre that nothing is near to is redrawn."""
-    centres = _drawn(vectors, count, generator)
+    """[M, C] -> `count` centers [count, C], initialized with random vectors; a center without any vector is redrawn."""
+    centers = _drawn(vectors, count, generator)
     for _ in range(steps):
-        uses, sums = _assigned(vectors, nearest(vectors, centres), count)
-        centres = sums / uses.clamp(min=1)[:, None]
+        uses, sums = _assigned(vectors, nearest(vectors, centers), count)
+        centers = sums / uses.clamp(min=1)[:, None]
         empty = (uses == 0).nonzero()[:, 0]
-        centres[empty] = _drawn(vectors, len(empty), generator)
-    return centres
+        centers[empty] = _drawn(vectors, len(empty), generator)
+    return centers
 
 
 def _assigned(vectors: Tensor, codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Vectors [M, C] and their codes [M] -> (how many have each code [count], their sums [count, C])"""
+    """Vectors [M, C] and their codes [M] -> (number of vectors per code [count], their sums [count, C])"""
     uses = codes.bincount(minlength=count).to(vectors)
     sums = vectors.new_zeros(count, vectors.shape[-1]).index_add_(0, codes, vectors)
     return uses, sums
 
 
 def _drawn(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` of the vectors [M, C], each at most once as long as there are enough."""
+    """`count` random vectors out of [M, C], without replacement as long as there are enough."""
     rounds = -(-count // len(vectors)) if count else 0
     order = [torch.randperm(len(vectors), generator=generator) for _ in range(rounds)]
     return vectors[torch.cat(order)[:count].to(vectors.device)] if order else vectors[:0]

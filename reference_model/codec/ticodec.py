@@ -1,13 +1,14 @@
-"""The codec that the published Freeze-Omni speaks with: TiCodec (arXiv 2310.00014), 24 kHz, 40 frames/s of one codebook.
+"""TiCodec (arXiv 2310.00014), the codec of the published Freeze-Omni: 24 kHz, 40 frames/s of one codebook.
 
-A frame's code stands for a row of the local codebook; eight global codes, fixed for all speech, stand for the voice: the
-vector that they make together is added inside the generator. The encoder is here too, so that speech can be turned to codes.
+A frame's code is a row of the local codebook. Eight global codes, fixed for all speech, represent the voice: their vectors,
+concatenated, are added inside the generator. The encoder is optional.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ GENERATOR = GeneratorConfig(
 )
 VOICE = (473, 975, 419, 219, 565, 121, 550, 616)  # the published global codes
 LAST_SLOPE = 0.01  # of the encoder's last leaky ReLU; all others have the generator's
-NORM_CHANNELS = 16  # a group of the encoder's group norms
+NORM_CHANNELS = 16  # per group of the encoder's group norms
 NORM_EPS = 1e-6
 
 
@@ -40,12 +41,14 @@ class TiCodecConfig:
     cardinality: int = 1024
     generator: GeneratorConfig = field(default=GENERATOR)
     voice: tuple[int, ...] = VOICE
-    context: int = 10  # frames to both sides that streamed decoding takes in; less than all, as published
-    with_encoder: bool = False  # 47 M parameters that speaking does not need
+    context: int = (
+        10  # frames of context on both sides in streamed decoding; less than the receptive field, as published
+    )
+    with_encoder: bool = False  # 47 M parameters that synthesis does not need
 
     @property
     def hop(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return self.generator.hop
 
     @property
@@ -62,7 +65,7 @@ class TiCodecConfig:
 
 @dataclass(frozen=True, slots=True)
 class TiCodecState:
-    """Codes [B, 1, n] that are still needed, of which the first `left` have been decoded already."""
+    """Codes [B, 1, n] that are still needed; the first `left` of them are already decoded."""
 
     codes: Tensor
     left: int = 0
@@ -90,12 +93,12 @@ class TiCodec(nn.Module):
 
     @property
     def lookahead(self) -> int:
-        """Frames that `decode_step` holds back until it knows what follows them."""
+        """Frames that `decode_step` holds back until the next ones are known."""
         return self.config.context
 
     @property
     def layers(self) -> tuple[ConvSpec, ...]:
-        """What each sample reads of the codes: for exact streaming, with more context than the published one."""
+        """The layers, for exact streaming, which has more context than the published one."""
         return self.generator.layers
 
     def decode(self, codes: Tensor, voice: Tensor | None = None) -> Tensor:
@@ -116,8 +119,8 @@ class TiCodec(nn.Module):
     ) -> tuple[Tensor, TiCodecState]:
         """The next codes [B, 1, F], any F from 0 -> (audio [B, T], state). `context` frames are held back until `last`.
 
-        `chunk`: decode in windows of exactly so many new frames, once they are there (published: 20, later 40), so that the
-        audio does not depend on how many codes come at a time. None: decode whatever has come, at once.
+        `chunk`: decode in windows of exactly so many new frames (published: 20, later 40), so that the audio does not depend on
+        the number of codes per call. None: decode all frames at once.
         """
         state = state or TiCodecState(codes[..., :0])
         state = TiCodecState(torch.cat([state.codes, codes], -1), state.left)
@@ -131,15 +134,15 @@ class TiCodec(nn.Module):
         return torch.cat(pieces, -1), state
 
     def encode(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio [B, T], T a multiple of the hop -> (codes [B, 1, F], global codes [B, G]). Whole signals only: the encoder
-        normalises over time. Raises ValueError if built without the encoder."""
+        """Audio [B, T], T a multiple of the hop -> (codes [B, 1, F], global codes [B, G]). Complete signals only: the encoder
+        normalizes over time. Raises ValueError if built without the encoder."""
         if self.encoder is None:
-            raise ValueError("This PublishedCodec has no encoder: set with_encoder in its configuration.")
+            raise ValueError("This TiCodec has no encoder: set with_encoder in its configuration.")
         frames, voice = self.encoder(audio)
         return self.quantizer.codes(frames), self.quantizer.voice_codes(voice)
 
     def _due(self, state: TiCodecState, chunk: int | None) -> int:
-        """How many frames can be decoded now."""
+        """The number of frames that can be decoded now."""
         ready = state.codes.shape[-1] - state.left - self.config.context
         return max(0, ready) if chunk is None else chunk * (ready >= chunk)
 
@@ -148,20 +151,20 @@ class TiCodec(nn.Module):
         end, hop = state.left + size, self.config.hop
         audio = self.decode(state.codes[..., : end + self.config.context], voice)
         left = min(end, self.config.context)
-        following = TiCodecState(state.codes[..., end - left :], left)
-        return audio[:, state.left * hop : end * hop], following
+        next_state = TiCodecState(state.codes[..., end - left :], left)
+        return audio[:, state.left * hop : end * hop], next_state
 
     def _nothing(self, codes: Tensor) -> Tensor:
         return self.quantizer.local.weight.new_zeros(len(codes), 0)
 
 
 class TiCodecQuantizer(nn.Module):
-    """The local codebook [N, C], and the global ones, each with its share of the global vector's channels."""
+    """The local codebook [N, C], and the global codebooks, each for an equal part of the global vector."""
 
     def __init__(self, cardinality: int, size: int, globals_: int, global_size: int) -> None:
         super().__init__()
         self.local = nn.Embedding(cardinality, size)
-        self.voices = nn.ModuleList(nn.Embedding(cardinality, global_size // globals_) for _ in range(globals_))
+        self.voices: Any = nn.ModuleList(nn.Embedding(cardinality, global_size // globals_) for _ in range(globals_))
 
     def frames(self, codes: Tensor) -> Tensor:
         """[B, 1, F] -> [B, C, F]"""
@@ -182,7 +185,7 @@ class TiCodecQuantizer(nn.Module):
 
 
 class TiCodecEncoder(nn.Module):
-    """Waveform -> frames and global vector: the generator's mirror image, with group norms after the residual blocks."""
+    """Waveform -> frames and global vector: the reverse of the generator, with group norms after the residual blocks."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -209,7 +212,7 @@ class TiCodecEncoder(nn.Module):
 
 
 class EncoderStage(nn.Module):
-    """A strided convolution that doubles the channels; residual blocks summed up, the sum normalised after each."""
+    """A strided convolution that doubles the channels; residual blocks, whose running sum is normalized after each."""
 
     def __init__(self, channels: int, rate: int, kernel: int, config: GeneratorConfig) -> None:
         super().__init__()

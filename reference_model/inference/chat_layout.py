@@ -1,7 +1,7 @@
-"""Where a turn's audio goes among the tokens of a backbone's own chat template.
+"""The position of a turn's audio among the tokens of a backbone's chat template.
 
-The template is asked, not known: it is filled with one-token contents, and whatever stays the same is layout. So any chat
-model works (Qwen, Llama 3, SmolLM2, Gemma, ...), and the ids around a turn are those that its authors trained it with.
+The layout is found by probing: the template is filled with contents of one token each, and the ids that stay the same are layout.
+So any chat model works (Qwen, Llama 3, SmolLM2, Gemma, ...), with the ids around a turn that it was trained with.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PROBES = (("1", "2"), ("a", "b"), ("yes", "no"), ("one", "two"))  # two contents
 class TurnLayout:
     """Token ids around the turns of a conversation.
 
-    The conversation is `opening`, user, `reply_open`, reply, `user_open`, user, `reply_open`, reply, ... Where one side's
-    turn ends, the ids that close it belong to what opens the other's; so a reply that was cut off is closed like any other.
+    A conversation is `opening`, user, `reply_open`, reply, `user_open`, user, `reply_open`, reply, ... The ids that close a turn
+    belong to what opens the next; so a reply that was stopped is closed like any other.
     """
 
     opening: tuple[int, ...]  # before the first user turn: system prompt, and the user turn's opening
@@ -31,7 +31,7 @@ class TurnLayout:
 
     @classmethod
     def of(cls, chat: Chat, system_prompt: str = "") -> TurnLayout:
-        """The layout of `chat`, a backbone's template. FobenchError for one whose turns cannot be told apart."""
+        """The layout of a backbone's template, `chat`. FobenchError if contents and layout cannot be separated."""
         system: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
         for probe in PROBES:
             ids, others = ([*chat([*system, *_conversation(content)])] for content in probe)
@@ -40,7 +40,7 @@ class TurnLayout:
                 user, reply, again = cuts
                 return cls(tuple(ids[:user]), tuple(ids[again + 1 :]), tuple(ids[reply + 1 : again]))
         raise FobenchError(
-            "The backbone's chat template does not keep turns apart from their contents, so audio cannot take a turn's place. "
+            "The backbone's chat template does not separate layout from contents, so audio cannot replace a turn's text. "
             "Use a model whose template copies each message as it is."
         )
 

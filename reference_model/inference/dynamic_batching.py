@@ -1,4 +1,4 @@
-"""Steps of different sessions that coincide are done as one: the weights are read once for all of them."""
+"""Dynamic batching across sessions: concurrent steps are computed as one batch, so that the weights are read once."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-Asked = TypeVar("Asked")
-Given = TypeVar("Given")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class _Call(Generic[Asked, Given]):
-    asked: Asked
-    given: Given | None = None
+class _Call(Generic[Argument, Result]):
+    argument: Argument
+    result: Result | None = None
     error: BaseException | None = None
     done: bool = False
 
 
-class DynamicBatcher(Generic[Asked, Given]):
-    """A function of many arguments, called with one at a time by any number of threads.
+class DynamicBatcher(Generic[Argument, Result]):
+    """A batched function, called by any number of threads with one argument each.
 
-    Whoever comes while a batch is being computed waits, and the next batch takes all who wait. A lone caller never waits for
-    company. If a batch fails, its members are computed one by one, so that each caller meets only its own error.
+    While a batch is computed, callers queue for the next batch. A single caller is never delayed to fill a batch. If a batch
+    fails, its calls are computed one by one, so that each caller gets only its own error.
     """
 
-    def __init__(self, many: Callable[[Sequence[Asked]], Sequence[Given]]) -> None:
-        self._many = many
+    def __init__(self, function: Callable[[Sequence[Argument]], Sequence[Result]]) -> None:
+        self._function = function
         self._computing = threading.Lock()
-        self._waiting: list[_Call[Asked, Given]] = []
-        self._list = threading.Lock()
+        self._queue: list[_Call[Argument, Result]] = []
+        self._queue_lock = threading.Lock()
 
-    def __call__(self, asked: Asked) -> Given:
-        call: _Call[Asked, Given] = _Call(asked)
-        with self._list:
-            self._waiting.append(call)
+    def __call__(self, argument: Argument) -> Result:
+        call: _Call[Argument, Result] = _Call(argument)
+        with self._queue_lock:
+            self._queue.append(call)
         with self._computing:
             if not call.done:
-                with self._list:
-                    batch, self._waiting = self._waiting, []
+                with self._queue_lock:
+                    batch, self._queue = self._queue, []
                 self._compute(batch)
         if call.error is not None:
             raise call.error
-        return call.given  # type: ignore[return-value]
+        return call.result  # type: ignore[return-value]  # set, for there is no error
 
-    def _compute(self, batch: list[_Call[Asked, Given]]) -> None:
+    def _compute(self, batch: list[_Call[Argument, Result]]) -> None:
         try:
-            for call, given in zip(batch, self._many([call.asked for call in batch]), strict=True):
-                call.given = given
+            for call, result in zip(batch, self._function([call.argument for call in batch]), strict=True):
+                call.result = result
         except Exception as error:
             if len(batch) == 1:
                 batch[0].error = error
@@ -60,20 +60,20 @@ class DynamicBatcher(Generic[Asked, Given]):
 
 
 class BatchedBackbone:
-    """A backbone whose steps, asked for by several sessions at once, are done as one."""
+    """A backbone whose concurrent steps are batched. The other methods are the backbone's own."""
 
     def __init__(self, backbone: Any) -> None:
         self._backbone = backbone
-        self._together = DynamicBatcher(self._many)
+        self._step = DynamicBatcher(self._step_many)
         self.embed, self.fork, self.crop = backbone.embed, backbone.fork, backbone.crop
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
         """As `fobench.api.components.Backbone.step`."""
-        return self._together((x, state, logits))
+        return self._step((x, state, logits))
 
-    def _many(self, calls: Sequence[tuple[Any, Any, int | None]]) -> Sequence[tuple[Any, Any, Any]]:
+    def _step_many(self, calls: Sequence[tuple[Any, Any, int | None]]) -> Sequence[tuple[Any, Any, Any]]:
         if len(calls) > 1 and hasattr(self._backbone, "step_many"):
             xs, states, logits = zip(*calls, strict=True)
-            together: Sequence[tuple[Any, Any, Any]] = self._backbone.step_many(xs, states, logits=logits)
-            return together
+            results: Sequence[tuple[Any, Any, Any]] = self._backbone.step_many(xs, states, logits=logits)
+            return results
         return [self._backbone.step(x, state, logits=logits) for x, state, logits in calls]

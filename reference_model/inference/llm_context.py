@@ -1,7 +1,7 @@
-"""What the frozen LLM has in mind: its cache, and the turns the cache was made of.
+"""The LLM's KV cache of a conversation, and the inputs of each turn in it.
 
-One object, cropped or forked where a conversation takes another way, never copied per token. Because it keeps what was fed,
-it can forget its oldest turns when the LLM's context is full, and can say again what was really heard of a reply.
+One object, cropped or forked where a conversation branches, never copied per token. Because it keeps the inputs, it can drop its
+oldest turns when the LLM's context is full, and be rebuilt with what was heard of a reply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reference_model.inference.chat_layout import TurnLayout
 
 
 class ContextBackbone(Protocol):
-    """What a context needs of a backbone (see `fobench.api.components.Backbone`)."""
+    """The part of `fobench.api.components.Backbone` that a context uses."""
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
 
@@ -32,30 +32,32 @@ class ContextBackbone(Protocol):
 
 
 class Role(Enum):
+    """Whose turn it is."""
+
     USER = auto()
     REPLY = auto()
 
 
 @dataclass(slots=True)
 class ContextTurn:
-    """One side's turn: where its contents begin in the cache, and all that was fed for them."""
+    """A turn in the cache: where its contents begin, and their inputs."""
 
     role: Role
-    opening: int  # position of the first token that opens it
+    opening: int  # position of the first template token that opens it
     start: int  # position of its contents
-    rows: list[torch.Tensor] = field(default_factory=list)  # of its contents, each [1, n, D]
+    rows: list[torch.Tensor] = field(default_factory=list)  # inputs of its contents, each [1, n, D]
 
     @property
     def length(self) -> int:
         return sum(rows.shape[1] for rows in self.rows)
 
     def keep(self, length: int) -> None:
-        """Forget its contents from `length` on."""
+        """Keep the first `length` positions of its contents."""
         self.rows = [torch.cat(self.rows, 1)[:, :length]] if length else []
 
 
 class LLMContext:
-    """A conversation as the LLM knows it. `feed` is the only way in; nothing of the backbone is ever changed."""
+    """The LLM's context of a conversation. Inputs enter by `feed` alone; the backbone is never changed."""
 
     def __init__(self, backbone: ContextBackbone, layout: TurnLayout) -> None:
         self._backbone, self._layout = backbone, layout
@@ -69,7 +71,7 @@ class LLMContext:
         return self._backbone.embed(torch.tensor([list(ids)], dtype=torch.long))
 
     def feed(self, rows: torch.Tensor, logits: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, n, D] inputs, appended to the cache -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
+        """Append inputs [1, n, D] to the cache -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
         if not rows.shape[1]:
             return rows, rows
         hidden, scores, self._cache = self._backbone.step(rows, self._cache, logits=logits)
@@ -79,9 +81,9 @@ class LLMContext:
     # ---- turns ---------------------------------------------------------------------------------------------------------
 
     def open(self, role: Role, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Close the other side's turn, open this one's, and feed its first contents; returns what they gave.
+        """Close the other role's turn, open one of `role`, and feed its first contents [1, n, D]; returns what `feed` does.
 
-        A user's turn at the very beginning is already open.
+        The first user turn of a conversation is already open.
         """
         first = role is Role.USER and not self.turns
         ids = () if first else self._layout.user_open if role is Role.USER else self._layout.reply_open
@@ -93,16 +95,16 @@ class LLMContext:
         return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=1)
 
     def extend(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Further contents [1, n, D] of the turn that is open."""
+        """Append contents [1, n, D] to the open turn; returns what `feed` does."""
         self.turns[-1].rows.append(rows)
         return self.feed(rows, logits=1)
 
     def drop(self) -> None:
-        """Forget the last turn, its opening included."""
+        """Remove the last turn, its opening included."""
         self._crop(self.turns.pop().opening)
 
     def cut(self, length: int) -> None:
-        """Keep of the last turn's contents only the first `length` positions; of a reply without any, nothing at all."""
+        """Keep the first `length` positions of the last turn's contents; a reply of length 0 is removed with its opening."""
         turn = self.turns[-1]
         if length == 0 and turn.role is Role.REPLY:
             return self.drop()
@@ -112,7 +114,7 @@ class LLMContext:
         return None
 
     def fork(self) -> LLMContext:
-        """A context that goes its own way from here. This copies the cache: once an overheard turn, never per token."""
+        """An independent copy. This copies the cache: once per turn over a reply, never per token."""
         forked = object.__new__(LLMContext)
         forked._backbone, forked._layout = self._backbone, self._layout
         forked._cache, forked.length = self._backbone.fork(self._cache), self.length
@@ -120,9 +122,9 @@ class LLMContext:
         return forked
 
     def forget(self, limit: int) -> int:
-        """If it holds more than `limit` positions: drop its oldest turns until half of that is left, and think the rest over.
+        """Above `limit` positions: drop the oldest turns until half of that is left, and prefill the rest again.
 
-        Returns how many turns were forgotten. FobenchError if the last turn alone is longer than `limit`.
+        Returns how many turns were dropped. FobenchError if the last turn alone is longer than `limit`.
         """
         if self.length <= limit:
             return 0
@@ -131,12 +133,12 @@ class LLMContext:
             kept.pop(0)
         if not kept and self.turns and self.turns[-1].length > limit:
             raise FobenchError(f"One turn fills the LLM's context of {limit} positions. Speak in shorter turns.")
-        forgotten, self.turns = len(self.turns) - len(kept), []
+        dropped, self.turns = len(self.turns) - len(kept), []
         self._cache, self.length = None, 0
         self.feed(self.embed(self._layout.opening))
         for turn in kept:
             self.open(turn.role, torch.cat(turn.rows, 1) if turn.rows else self.embed(())[:, :0])
-        return forgotten
+        return dropped
 
     def _crop(self, length: int) -> None:
         self._cache, self.length = self._backbone.crop(self._cache, length), length

@@ -1,15 +1,15 @@
-"""One live conversation: audio in, events out, one unit of work a step.
+"""One live conversation: audio in, events out, one unit of work per step.
 
-What is observed becomes signals, signals become acts through the table in `turn_taking/state_machine.py`, and acts change the one state object.
-Text, codec tokens and audio are made in turns, so that sound flows while the text is still being thought; hearing the user
-always comes first.
+Observations become signals, signals become actions through the table of `turn_taking/state_machine.py`, and actions change the one
+state object. Text, codec tokens and audio are generated in turns, so that playback begins while text is still being generated;
+encoding the user's audio always comes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -18,20 +18,21 @@ from reference_model.inference.conversation import Conversation, UserTurnState
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
 from reference_model.inference.reply import GeneratedReply, SpokenSegment
+from reference_model.turn_taking.policy import VoiceEvent
 from reference_model.turn_taking.state_head import TurnState
 from reference_model.turn_taking.state_machine import Phase, Signal, TurnAction, transition
 
-VERDICTS = {TurnState.ANSWER: Signal.ANSWER, TurnState.IGNORE: Signal.IGNORE}
+SIGNALS = {TurnState.ANSWER: Signal.ANSWER, TurnState.IGNORE: Signal.IGNORE}
 
 
 class FreezeOmniSession:
-    """A conversation with a `InferenceEngine` model, which it shares with others and never changes."""
+    """A conversation with the model of an `InferenceEngine`, which sessions share and never change."""
 
     def __init__(self, live: InferenceEngine, seed: int) -> None:
-        self._live, self._duplex = live, live.settings.duplex
+        self._live, self._settings = live, live.settings.duplex
         self._state = Conversation.begin(live, seed)
         self._events: deque[Event] = deque()
-        self._acts: deque[tuple[TurnAction, UserTurnState | None]] = deque()  # each with the user turn that it is about
+        self._actions: deque[tuple[TurnAction, UserTurnState | None]] = deque()  # each with the user turn it is about
 
     def __enter__(self) -> Self:
         return self
@@ -40,99 +41,95 @@ class FreezeOmniSession:
         del self._state
 
     def heard(self, reply: int, samples: int) -> None:
+        """Register how many samples of a reply have been played, as `fobench.api.components.Session` says."""
         if (current := self._state.reply) is not None and current.number == reply:
             current.heard = samples
-            self._state.floor.heard(reply, samples, current.rate_hz)
+            self._state.policy.heard(reply, samples, current.rate_hz)
 
     @torch.no_grad()
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
+        """The events that a chunk of microphone audio leads to; each step of the iterator does one unit of work."""
         self._listen(chunk)
         return self._work()
 
     def finish(self) -> Iterator[Event]:
         return iter(())
 
-    # ---- observing -----------------------------------------------------------------------------------------------------
+    # ---- observations --------------------------------------------------------------------------------------------------
 
     def _listen(self, chunk: AudioChunk) -> None:
-        """Take audio in, window by window: features, activity, and the signals that follow."""
-        state, samples = self._state, self._state.floor.clean(chunk.samples)
-        ending = any(
-            act in (TurnAction.STOP, TurnAction.CLOSE) for act, _ in self._acts
-        )  # of this reply, and another may follow
+        """Take audio in, window by window: features for the encoder, and the signals of the turn-taking policy."""
+        state = self._state
+        ending = any(action in (TurnAction.STOP, TurnAction.CLOSE) for action, _ in self._actions)  # of this reply
         if state.reply is not None and state.reply.over and not ending:
             self._signal(Signal.DONE)
-        if state.detector is None:
-            state.take(torch.from_numpy(samples), self._live.model.encoder, keep=0)
-            self._signal(Signal.ONSET)  # without a detector it listens always
-            return
-        for window, probability in state.detector.push(samples):
-            speech = probability >= self._duplex.speech_probability
-            state.take(torch.from_numpy(window), self._live.model.encoder, self._duplex.pre_roll)
-            state.floor.push(window, speech)
-            self._observe(speech)
+        keep = self._settings.pre_roll if state.policy.detector is not None else 0
+        for window, event in state.policy.push(chunk.samples):
+            state.take(torch.from_numpy(window), self._live.model.encoder, keep)
+            self._observe(event)
 
-    def _observe(self, speech: bool) -> None:
-        """One window of the voice activity detector."""
-        state, activity, duplex = self._state, self._state.activity, self._duplex
-        activity.push(speech)
-        if speech and state.hearing is not None:
-            state.hearing.speak_on()
-        if speech and activity.speech == duplex.onset:
+    def _observe(self, event: VoiceEvent) -> None:
+        """Map a voice event to signals."""
+        state, turn = self._state, self._state.turn
+        if turn is not None and event in (VoiceEvent.ONSET, VoiceEvent.SPEECH):
+            turn.resume()
+        if event is VoiceEvent.ONSET:
             self._signal(Signal.ONSET)
-        elif speech and state.hearing is not None and not (duplex.manners and state.hearing.reader.text is not None):
-            self._barge_in(state.hearing)  # else words decide: once a chunk has been heard
-        elif activity.silence in (duplex.end, duplex.unfinished) and duplex.turn_end != "head":
-            self._rule()
-        elif activity.silence >= duplex.heed and state.hearing is not None and state.hearing.over:
-            self._heed(Signal.ANSWER)
+        elif turn is None:
+            return
+        elif event is VoiceEvent.SPEECH:
+            if not state.policy.rules_apply(turn.reader.text):  # else words decide, after each encoded chunk
+                self._barge_in(turn)
+        elif event is VoiceEvent.TIMEOUT:
+            brief = state.phase is Phase.OVERLAP and state.policy.activity.speech < self._settings.barge_in
+            if brief or turn.nothing:  # a backchannel over the reply, or no words
+                self._signal(Signal.NO_INPUT)
+            else:
+                self._accept(Signal.ANSWER)
+        elif turn.over and state.policy.silent:
+            self._accept(Signal.ANSWER)
 
-    def _barge_in(self, hearing: UserTurnState) -> None:
-        """What is being said over a reply may be meant to stop it."""
+    def _barge_in(self, turn: UserTurnState) -> None:
+        """Check whether speech over a reply is a barge-in."""
+        if self._state.phase is Phase.OVERLAP and (signal := self._state.policy.barge_in(turn.reader.text)) is not None:
+            self._signal(signal)
+
+    def _predict(self, predicted: TurnState, length: int) -> None:
+        """Act on the state head's prediction for the current turn, of `length` rows."""
         state = self._state
-        if state.phase is Phase.OVERHEARING and self._duplex.barge_in_at == "onset":
-            called = state.floor.interrupts(hearing.reader.text, state.activity.speech)
-            if called is not None:
-                self._signal(called)
+        if predicted is TurnState.ANSWER and state.turn is not None and state.policy.activity.silence:
+            state.turn.over = True  # the prediction holds until there is more speech
+        if predicted in SIGNALS and state.policy.silent:
+            self._accept(SIGNALS[predicted])
+        elif length >= self._live.settings.max_turn_rows:
+            self._signal(Signal.NO_INPUT)
 
-    def _rule(self) -> None:
-        """Silence has ended a turn before the state head did: answered, unless it was a murmur over the reply, or no words."""
-        state = self._state
-        murmured = state.phase is Phase.OVERHEARING and state.activity.speech < self._duplex.barge_in
-        wordless = state.hearing is not None and state.hearing.nothing
-        if murmured or wordless:
-            self._signal(Signal.LOST)
-        else:
-            self._heed(Signal.ANSWER)
-
-    def _heed(self, verdict: Signal) -> None:
-        """A verdict on the user's turn, as far as manners let it stand."""
-        state, hearing = self._state, self._state.hearing
-        if hearing is not None:
-            ends = hearing.ends(self._live.end_ids)
-            for signal in state.floor.verdict(verdict, hearing.reader.text, ends, state.activity.silence):
+    def _accept(self, predicted: Signal) -> None:
+        """Emit the signals as which the policy accepts a predicted end of the user turn."""
+        if (turn := self._state.turn) is not None:
+            end_logprob = turn.end_logprob(self._live.end_ids)
+            for signal in self._state.policy.accept(predicted, turn.reader.text, end_logprob):
                 self._signal(signal)
 
     def _signal(self, signal: Signal) -> None:
-        """What the signal calls for, to be done by the work that follows; what is heard from now on belongs to what it opens."""
-        state, hearing = self._state, self._state.hearing
-        if signal in (Signal.IGNORE, Signal.LOST) and hearing is not None and hearing.continued and not state.overheard:
-            signal = Signal.ANSWER  # the turn that it went on with is still to be answered
-        phase, acts = transition(state.phase, signal)
-        if phase is state.phase and not acts:
+        """Make the transition of a signal, and queue its actions for `_unit`; audio from now on belongs to the turn it begins."""
+        state, turn = self._state, self._state.turn
+        empty = signal in (Signal.IGNORE, Signal.NO_INPUT)
+        if empty and turn is not None and turn.continued and not state.overlap:
+            signal = Signal.ANSWER  # the earlier turn that it continues still needs an answer
+        phase, actions = transition(state.phase, signal)
+        if phase is state.phase and not actions:
             return
         state.phase = phase
-        if TurnAction.REPLY in acts:
-            state.floor.answered()
-        if TurnAction.OPEN in acts:
-            hearing = state.hear(self._live.model)
-            state.floor.open(over=phase is Phase.OVERHEARING)
-        elif TurnAction.DROP in acts or TurnAction.REPLY in acts:
-            state.hearing = None
-        self._acts.extend((act, hearing) for act in acts)
-        self._events.extend(_told(signal, acts))
+        state.policy.follow(actions, overlapping=phase is Phase.OVERLAP)
+        if TurnAction.BEGIN_TURN in actions:
+            turn = state.begin_turn(self._live.model)
+        elif TurnAction.DROP in actions or TurnAction.REPLY in actions:
+            state.turn = None
+        self._actions.extend((action, turn) for action in actions)
+        self._events.extend(_events(signal, actions))
 
-    # ---- working: one unit a step, the most urgent first ---------------------------------------------------------------
+    # ---- work: one unit per step, the most urgent first ----------------------------------------------------------------
 
     @torch.no_grad()
     def _work(self) -> Iterator[Event]:
@@ -142,138 +139,121 @@ class FreezeOmniSession:
     def _unit(self) -> Event | None:
         if self._events:
             return self._events.popleft()
-        while self._acts:
-            act, hearing = self._acts[0]
-            if act is TurnAction.REPLY and hearing is not None and hearing.waiting:
-                return self._hear(hearing)  # what was said before the turn's end comes first
-            if act is TurnAction.REPLY and hearing is not None and self._unread(hearing):
-                return self._reread(hearing)
-            self._acts.popleft()
-            if (work := self._do(act, hearing)) is not None:
+        while self._actions:
+            action, turn = self._actions[0]
+            if action is TurnAction.REPLY and turn is not None:  # all of the turn is recognized before the reply begins
+                if turn.waiting:
+                    return self._encode(turn)
+                if self._second_pass_due(turn):
+                    return self._second_pass(turn)
+            self._actions.popleft()
+            if (work := self._do(action, turn)) is not None:
                 return Event(EventKind.BUSY, {"work": work, "path": "input"})
-        hearing, reply = self._state.hearing, self._state.reply
-        if hearing is not None and hearing.waiting:
-            return self._hear(hearing)
-        if hearing is not None and self._unread(hearing) and self._state.activity.silence >= self._duplex.reread:
-            return self._reread(hearing)  # should the turn be over, it is understood by then
-        if reply is not None and not reply.ended:
-            return self._work_on(reply)
+        state, turn = self._state, self._state.turn
+        if turn is not None and turn.waiting:
+            return self._encode(turn)
+        if turn is not None and self._second_pass_due(turn) and state.policy.activity.silence >= self._settings.reread:
+            return self._second_pass(turn)  # early, in case the turn is over
+        if state.reply is not None and not state.reply.ended:
+            return self._continue(state.reply)
         return None
 
-    def _do(self, act: TurnAction, hearing: UserTurnState | None) -> str | None:
-        """An act on the state. Returns the name of what had to be thought for it; most take no time."""
+    def _do(self, action: TurnAction, turn: UserTurnState | None) -> str | None:
+        """Execute an action. Returns the name of the LLM's work for it, None for an action without any."""
         state, live = self._state, self._live
-        if act is TurnAction.OPEN:
+        if action is TurnAction.BEGIN_TURN:
             return "forget" if state.open_turn(live) else None
-        if act is TurnAction.DROP:
-            state.drop_turn(hearing)
-        elif act is TurnAction.REPLY:
-            state.begin_reply(live, hearing)
-            if hearing is not None and hearing.reader.text is not None:
-                self._events.append(Event(EventKind.TRANSCRIPT, {"text": hearing.reader.text}))
+        if action is TurnAction.DROP:
+            state.drop_turn(turn)
+        elif action is TurnAction.REPLY:
+            state.begin_reply(live, turn)
+            if turn is not None and turn.reader.text is not None:
+                self._events.append(Event(EventKind.TRANSCRIPT, {"text": turn.reader.text}))
         else:
-            if act is TurnAction.STOP and state.reply is not None:
-                state.floor.own.stop(state.reply.heard, state.reply.rate_hz)
-            state.end_reply(heard_only=act is TurnAction.STOP)
-            return "adopt" if state.adopt_turn(hearing, live.model.prompt) else None
+            state.end_reply(stopped=action is TurnAction.STOP)
+            return "adopt" if state.adopt_turn(turn, live.model.prompt) else None
         return None
 
-    def _hear(self, hearing: UserTurnState) -> Event:
-        """All chunks that wait, and what the state head says after the last of them."""
+    def _encode(self, turn: UserTurnState) -> Event:
+        """Encode all waiting chunks of a turn, feed them to the LLM, and act on the state head's prediction after the last."""
         live, state = self._live, self._state
-        rehearsed = len(hearing.waiting) <= hearing.rehearsal  # only audio from before the onset: no verdict on it
-        hearing.listen(live)
-        seen = hearing.enter(state.overheard or state.context, live)
-        p = live.model.state_head.probabilities(seen)  # [3]
-        if not rehearsed and self._duplex.turn_end != "vad" and not self._acts:
-            self._judge(live.model.state_head.decide(p), hearing.length)
-        if hearing is state.hearing and state.activity.silence == 0:
-            self._barge_in(hearing)
+        pre_roll = len(turn.waiting) <= turn.rehearsal  # only audio from before the onset: the head is not asked
+        turn.listen(live)
+        features = turn.enter(state.overlap or state.context, live)
+        p = live.model.state_head.probabilities(features)  # [3]
+        if not pre_roll and self._settings.turn_end != "vad" and not self._actions:
+            self._predict(live.model.state_head.decide(p), turn.length)
+        if turn is state.turn:
+            self._barge_in(turn)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
 
-    def _unread(self, hearing: UserTurnState) -> bool:
-        """Whether there is a second pass, and something that it has not read."""
-        return self._live.model.rereader is not None and not hearing.reread and bool(hearing.heard)
+    def _second_pass_due(self, turn: UserTurnState) -> bool:
+        """Whether there is a second pass that has not recognized all of the turn."""
+        return self._live.model.rereader is not None and not turn.reread and bool(turn.outputs)
 
-    def _reread(self, hearing: UserTurnState) -> Event:
-        """The second pass over a user turn."""
-        state = self._state
-        hearing.read_again(state.overheard or state.context, self._live)
+    def _second_pass(self, turn: UserTurnState) -> Event:
+        turn.run_second_pass(self._state.overlap or self._state.context, self._live)
         return Event(EventKind.BUSY, {"work": "reread", "path": "input"})
 
-    def _judge(self, verdict: TurnState, length: int) -> None:
-        state, heed = self._state, 0 if self._state.detector is None else self._duplex.heed
-        if verdict is TurnState.ANSWER and state.hearing is not None and state.activity.silence:
-            state.hearing.over = True  # it stands, unless more is said
-        if verdict in VERDICTS and state.activity.silence >= heed:
-            self._heed(VERDICTS[verdict])
-        elif length >= self._live.settings.max_turn_rows:
-            self._signal(Signal.LOST)
+    # ---- replies -------------------------------------------------------------------------------------------------------
 
-    # ---- replying ------------------------------------------------------------------------------------------------------
-
-    def _work_on(self, reply: GeneratedReply) -> Event:
-        """The next piece of a reply: sound while the listener may run out of it, else thoughts, else what is left to say."""
-        sayable = reply.speech is not None or bool(reply.waiting)
-        if sayable and (reply.thought or reply.ahead_s < self._live.settings.ahead_s):
-            return self._say(reply)
-        if not reply.thought:
-            return self._think(reply)
+    def _continue(self, reply: GeneratedReply) -> Event:
+        """The next piece of a reply: audio while the playback buffer may run empty, else text, else the remaining audio."""
+        speakable = reply.speech is not None or bool(reply.waiting)
+        if speakable and (reply.generated or reply.ahead_s < self._live.settings.ahead_s):
+            return self._speak(reply)
+        if not reply.generated:
+            return self._generate(reply)
         reply.ended = True
         return Event(EventKind.REPLY_END, {"reply": reply.number})
 
-    def _think(self, reply: GeneratedReply) -> Event:
-        """One token of the reply. The first includes the prefill; the token that ends the turn is not fed to the LLM."""
-        live, state = self._live, self._state
+    def _generate(self, reply: GeneratedReply) -> Event:
+        """One token of the reply. The first includes the prefill; the end-of-turn token is not fed to the LLM."""
+        live, context = self._live, self._state.context
         first = not reply.tokens
         if first:
-            hidden, logits = state.context.open(Role.REPLY, state.context.embed(()))
+            hidden, logits = context.open(Role.REPLY, context.embed(()))
         else:
-            hidden, logits = state.context.extend(state.context.embed(reply.tokens[-1:]))
+            hidden, logits = context.extend(context.embed(reply.tokens[-1:]))
         token = live.settings.text.sample(logits[0, -1], reply.generator)
         if token in live.end_ids or len(reply.tokens) >= live.settings.max_tokens:
-            return self._token_event(reply, reply.finish(), "last_token")
-        piece = reply.add(token, hidden[0, -1])
-        return self._token_event(reply, piece, "first_token" if first else "token")
-
-    def _token_event(self, reply: GeneratedReply, text: str, work: str) -> Event:
+            text, work = reply.finish(), "last_token"
+        else:
+            text, work = reply.push(token, hidden[0, -1]), "first_token" if first else "token"
         if not text:
             return Event(EventKind.BUSY, {"work": work, "reply": reply.number})
         return Event(EventKind.TOKEN, {"text": text, "reply": reply.number, "work": work})
 
-    def _say(self, reply: GeneratedReply) -> Event:
-        """A segment's prefill, or its next packet of audio."""
-        live = self._live
+    def _speak(self, reply: GeneratedReply) -> Event:
+        """The prefill of a segment, or its next packet of audio."""
+        packets = self._live.settings.packets
         if reply.speech is None:
             segment = reply.waiting.popleft()
-            reply.speech = live.speech(reply, segment)
-            reply.said.append(SpokenSegment(segment, whole=reply.speech is None))
+            reply.speech = self._live.speech(reply, segment)
+            reply.spoken.append(SpokenSegment(segment, complete=reply.speech is None))
             return Event(EventKind.BUSY, {"work": "speech_prefill"})
-        said = reply.said[-1]
-        audio = reply.speech.packet(live.settings.packets.later if reply.samples else live.settings.packets.first)
-        text = said.segment.text if not said.samples else ""
-        said.samples += len(audio)
+        spoken = reply.spoken[-1]
+        audio = reply.speech.packet(packets.later if reply.samples else packets.first)
+        text = spoken.segment.text if not spoken.samples else ""
+        spoken.samples += len(audio)
         if reply.speech.done:
-            reply.speech, said.whole = None, True
+            reply.speech, spoken.complete = None, True
         if not len(audio):
             return Event(EventKind.BUSY, {"work": "speech_tokens"})
-        return Event(EventKind.AUDIO, self._audio(reply, audio, text))
-
-    def _audio(self, reply: GeneratedReply, audio: torch.Tensor, text: str) -> dict[str, Any]:
         chunk = AudioChunk(audio.float().clamp(-1, 1).cpu().numpy(), reply.rate_hz)
-        self._state.floor.play(reply.number, chunk)
-        return {"audio": chunk, "reply": reply.number, "text": text}
+        self._state.policy.play(reply.number, chunk)
+        return Event(EventKind.AUDIO, {"audio": chunk, "reply": reply.number, "text": text})
 
 
-def _told(signal: Signal, acts: tuple[TurnAction, ...]) -> Iterator[Event]:
-    """What the listener at the other end of the session's events learns of a signal."""
+def _events(signal: Signal, actions: tuple[TurnAction, ...]) -> Iterator[Event]:
+    """The events that report a signal and its actions."""
     if signal is Signal.ONSET:
         yield Event(EventKind.SPEECH_START)
     elif signal in (Signal.ANSWER, Signal.IGNORE):
         yield Event(EventKind.SPEECH_END)
     if signal is Signal.IGNORE:
         yield Event(EventKind.DECISION, {"action": Action.IGNORE})
-    if TurnAction.STOP in acts:
+    if TurnAction.STOP in actions:
         yield Event(EventKind.DECISION, {"action": Action.YIELD})
-    if TurnAction.REPLY in acts:
+    if TurnAction.REPLY in actions:
         yield Event(EventKind.DECISION, {"action": Action.SPEAK})

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# `small`, from texts to one checkpoint: Freeze-Omni around the frozen SmolLM2-135M, on a CPU or one GPU.
+# `small`, from texts to a checkpoint: Freeze-Omni with the frozen SmolLM2-135M, on a CPU or one GPU.
 #
-#   reference_model/runs/small.sh            # all of it; what is done is gone past, what was stopped goes on
-#   reference_model/runs/small.sh --dry-run  # memory and time of every stage; nothing is read or written
+#   reference_model/runs/small.sh            # all steps; a second call skips completed steps and resumes
+#   reference_model/runs/small.sh --dry-run  # memory and time of every stage, without reading or writing files
 #   DATA=/data/qa_text CLIPS=/data reference_model/runs/small.sh
 #   GPU=1 PRECISION=bf16 BOOKS=/data/novels reference_model/runs/small.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 DATA=${DATA:-../shared/data/qa_text}  # folder of question sets
-CLIPS=${CLIPS:-../shared/data}        # folder of recordings: noises, rooms, people's sentences
-BOOKS=${BOOKS:-}                      # folder of novels, .txt: four in ten of Kokoro's sentences are then of them
+CLIPS=${CLIPS:-../shared/data}        # folder of recordings: noises, room responses, sentences of human speakers
+BOOKS=${BOOKS:-}                      # folder of novels (.txt): four in ten sentences of Kokoro are then from them
 OUT=${OUT:-runs/small}
-GPU=${GPU:-}                          # 1: clips are kept in its memory, and heard anew by both passes
-WORKERS=${WORKERS:-1}                 # processes that load data
-PRECISION=${PRECISION:-no}            # bf16 on a GPU; on a CPU it is slower
+GPU=${GPU:-}                          # 1: clips stay in GPU memory, and both passes encode them in every epoch
+WORKERS=${WORKERS:-1}                 # data-loading processes
+PRECISION=${PRECISION:-no}            # bf16 on a GPU; slower on a CPU
 FOBENCH=${FOBENCH:-.venv/bin/fobench}
 DRY=${1:-}
 
-train() {  # a command of fobench train; a dry run passes by what is no stage
+train() {  # runs a command of fobench train; a dry run skips commands that are not stages
   case "$DRY $1" in
     "--dry-run "*put-[123]|"--dry-run reread") "$FOBENCH" train "$@" --set precision="$PRECISION" --dry-run; echo ;;
     "--dry-run "*) ;;
@@ -27,53 +27,53 @@ train() {  # a command of fobench train; a dry run passes by what is no stage
   esac
 }
 
-once() {  # FILE COMMAND...: the command, unless its file is there
+once() {  # FILE COMMAND...: runs the command unless FILE exists
   local file=$1; shift
   if [[ $DRY ]] || [[ ! -e $file ]]; then "$@"; fi
 }
 
-# ---- 1. data: texts, spoken by many voices; the reply's voice with its latents; the LLM's own answers -----------------
+# ---- 1. data: texts rendered by many voices; latents of the reply voice; replies of the LLM ---------------------------
 
-# (renderings can share a folder: start as many as there are cores)
+# (several processes can render into the same folder, e.g. one per core)
 train render --set input --set output --set natural --out "$OUT/data/{set}" --texts "$DATA" ${BOOKS:+--books "$BOOKS"}
 once "$OUT/data/replies.jsonl" train replies --plan "$OUT/data/input" --out "$OUT/data/replies.jsonl"
 once "$OUT/data/latents" train latents --plan "$OUT/data/output" --out "$OUT/data/latents" --hours 2
 once "$OUT/data/spoken" train latents --plan "$OUT/data/output" --replies "$OUT/data/replies.jsonl" \
   --out "$OUT/data/spoken" --hours 20 --silent --noise 0
 
-# ---- 2. listening: units of writing by CTC, from Whisper tiny.en made chunk-causal ------------------------------------
+# ---- 2. speech input: BPE tokens by CTC, from Whisper tiny.en with chunk-causal attention -----------------------------
 
-HEAR=(--data "$OUT/data/input" --data "$OUT/data/natural" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl"
+ASR_DATA=(--data "$OUT/data/input" --data "$OUT/data/natural" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl"
   --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --times 6)
 
-train input-1 --config small --out "$OUT/input-1" --set workers="$([[ $GPU ]] && echo 0 || echo "$WORKERS")" "${HEAR[@]}" \
+train input-1 --config small --out "$OUT/input-1" --set workers="$([[ $GPU ]] && echo 0 || echo "$WORKERS")" "${ASR_DATA[@]}" \
   ${GPU:+--on-device}
 
-# ... and all of a turn again, once it is over: on a GPU with changes to Whisper's own encoder, by hearing the clips anew;
-# elsewhere from what that makes of them as it is, which is worked out once
+# second-pass recognition with full context: on a GPU Whisper's encoder is trained with it (LoRA) on augmented clips; otherwise the
+# features of the frozen encoder are computed once
 
 if [[ $GPU ]]; then
-  train reread --config small --out "$OUT/reread" --adapter "$OUT/input-1" "${HEAR[@]}" --on-device
+  train reread --config small --out "$OUT/reread" --adapter "$OUT/input-1" "${ASR_DATA[@]}" --on-device
 else
-  train frames "${HEAR[@]}" --out "$OUT/data/frames"
+  train frames "${ASR_DATA[@]}" --out "$OUT/data/frames"
   train reread --config small --out "$OUT/reread" --frames "$OUT/data/frames" --adapter "$OUT/input-1" --data "$OUT/data/input"
 fi
 
-# ---- 3. speaking: codec, then speech decoder, then the network that reads the LLM's thoughts --------------------------
+# ---- 3. speech output: codec, speech decoder, prefix network for the LLM's hidden states ------------------------------
 
 train output-1 --config small --out "$OUT/output-1" --latents "$OUT/data/latents"
 train output-2 --config small --out "$OUT/output-2" --latents "$OUT/data/spoken" --codec "$OUT/output-1"
 train output-3 --config small --out "$OUT/output-3" --silent --noise 0 --replies "$OUT/data/replies.jsonl" \
   --codec "$OUT/output-1" --speech "$OUT/output-2"
 
-# ---- 4. when to answer: the state head, of what the trained listener and the LLM make of situations ------------------
-# (input stage 2 is for adapters whose outputs are rows for the LLM; that of `small` spells, and has nothing to learn there)
+# ---- 4. turn-taking: the state head, on features of the trained speech input and the LLM -----------------------------
+# (input stage 2 trains adapters whose outputs are LLM embeddings; the CTC adapter of `small` skips it)
 
 train input-3 --config small --out "$OUT/input-3" --init "$OUT/input-1" --workers "$WORKERS" \
   --data "$OUT/data/input" --real "$CLIPS/librispeech_train_clean_3spk/manifest.jsonl" \
   --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small"
 
-# ---- 5. one checkpoint, judged ---------------------------------------------------------------------------------------
+# ---- 5. checkpoint and evaluation ---------------------------------------------------------------------------------------
 
 train unit-lm --units "$OUT/input-1" --texts "$DATA" --out "$OUT/lm.safetensors"
 train assemble --config small --lm "$OUT/lm.safetensors" --input "$OUT/input-1" --states "$OUT/input-3" --codec "$OUT/output-1" \

@@ -1,4 +1,4 @@
-"""The adapter: encoder frames -> vectors in the LLM's embedding space, at a fraction of the rate (paper: speech input)."""
+"""The adapter: encoder frames -> vectors in the LLM's embedding space, downsampled (paper: speech input)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ class AdapterConfig:
     encoder_size: int
     llm_size: int
     kernel: int = 5  # encoder frames
-    stride: int = 2  # encoder frames an output
+    stride: int = 2  # encoder frames per output
     hidden: int | None = None  # None: twice the encoder's size
-    left: int | None = None  # frames from before a step. None: kernel - stride, so that the newest frame is always used
+    left: int | None = (
+        None  # past frames that a step needs. None: kernel - stride, so that the newest frame is always used
+    )
     norm_eps: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -33,17 +35,17 @@ class AdapterConfig:
 
     @property
     def context(self) -> int:
-        """Frames from before a step that it needs."""
+        """Past frames that a step needs."""
         return self.kernel - self.stride if self.left is None else self.left
 
     @property
     def newest(self) -> int:
-        """The last of the first `stride` frames that output 0 sees."""
+        """The newest of the first `stride` frames that output 0 sees."""
         return self.kernel - 1 - self.context
 
     @property
     def evidence(self) -> int:
-        """Size of what the state head learns from the sound itself: nothing, the LLM hears it all."""
+        """Number of acoustic features for the state head: 0, the LLM's hidden state includes them."""
         return 0
 
     def build(self) -> Adapter:
@@ -58,7 +60,7 @@ class AdapterState:
 
 
 class Embedder(Protocol):
-    """What a reader needs of a backbone (see `fobench.api.components.Backbone`)."""
+    """The part of `fobench.api.components.Backbone` that a reader uses."""
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor: ...
 
@@ -66,31 +68,31 @@ class Embedder(Protocol):
 
 
 class AdapterReader(Protocol):
-    """What an adapter's output in one user turn becomes for the LLM."""
+    """Turns the adapter's outputs of one user turn into LLM inputs."""
 
     @property
     def text(self) -> str | None:
-        """What has been understood so far; None: only the LLM knows."""
+        """The transcript so far; None: the adapter has none."""
 
-    def push(self, heard: torch.Tensor) -> None:
-        """The next output of the adapter [1, n, ...]."""
+    def push(self, output: torch.Tensor) -> None:
+        """Append the adapter's next output [1, n, ...]."""
 
     def rows(self, backbone: Embedder, following: bool) -> tuple[int, torch.Tensor]:
-        """(how many of the rows given so far are taken back, new ones [1, n, D]). `following`: it goes on with an earlier turn."""
+        """(number of earlier rows to remove from the end, new rows [1, n, D]). `following`: the turn continues an earlier one."""
 
     def evidence(self) -> torch.Tensor:
-        """What the state head is told beside the LLM's hidden state [E]."""
+        """Acoustic features for the state head [E], beside the LLM's hidden state."""
 
 
 @dataclass(slots=True)
 class EmbeddingReader:
-    """Of an adapter whose outputs are rows: all of them, in order."""
+    """The reader of an adapter whose outputs are LLM inputs."""
 
     waiting: list[torch.Tensor] = field(default_factory=list)
     text: None = None
 
-    def push(self, heard: torch.Tensor) -> None:
-        self.waiting.append(heard)
+    def push(self, output: torch.Tensor) -> None:
+        self.waiting.append(output)
 
     def rows(self, backbone: Embedder, following: bool) -> tuple[int, torch.Tensor]:
         new, self.waiting = torch.cat(self.waiting, 1), []
@@ -112,27 +114,29 @@ class Adapter(nn.Module):
         self.project = nn.Linear(hidden, config.llm_size)
 
     def reader(self) -> EmbeddingReader:
-        """What reads its output in one user turn."""
+        """The reader of one user turn."""
         return EmbeddingReader()
 
     def begin(self, batch: int) -> AdapterState:
-        """New streams."""
+        """The state of `batch` new streams."""
         return AdapterState(self.conv.weight.new_zeros(batch, self.config.context, self.config.encoder_size))
 
     def step(self, frames: torch.Tensor, state: AdapterState) -> tuple[torch.Tensor, AdapterState]:
         """Frames [B, T, encoder_size] -> (vectors [B, T / stride, llm_size], the next state).
 
-        Raises `ValueError` where T is no multiple of the stride.
+        Raises `ValueError` if T is not a multiple of the stride.
         """
         if frames.shape[1] % self.config.stride:
-            raise ValueError(f"{frames.shape[1]} frames are no multiple of the adapter's stride, {self.config.stride}.")
+            raise ValueError(
+                f"{frames.shape[1]} frames are not a multiple of the adapter's stride, {self.config.stride}."
+            )
         frames = torch.cat([state.frames, frames.to(state.frames.dtype)], 1)  # [B, context + T, encoder_size]
         return self._adapt(frames), AdapterState(frames[:, frames.shape[1] - self.config.context :])
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Whole recordings: frames [B, T, encoder_size], mask [B, T] bool -> (vectors [B, T / stride, llm_size], mask).
 
-        Masked frames count as zeros. A vector is valid where the newest frame that it sees is.
+        Masked frames count as zeros. A vector is valid if the newest frame that it sees is.
         """
         if mask is None:
             mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)

@@ -1,4 +1,4 @@
-"""The pieces of writing that speech is heard as: a small BPE vocabulary with capitals and punctuation, for CTC."""
+"""The CTC vocabulary: a small set of BPE tokens with capitals and punctuation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fobench.errors import FobenchError
 
 SPACE = "▁"  # begins a word
 BLANK = 0  # CTC's
-MARKS = (".", "?", "!")  # which sentences end with
+MARKS = (".", "?", "!")  # end of sentence
 
 
 class BPEUnits:
-    """Text <-> ids from 1 on; 0 is CTC's blank. `merges`: the learnt BPE, as JSON of the `tokenizers` library."""
+    """Text <-> ids from 1 on; 0 is CTC's blank. `merges`: the trained BPE, as JSON of the `tokenizers` library."""
 
     def __init__(self, merges: str) -> None:
         from tokenizers import Tokenizer
@@ -30,7 +30,7 @@ class BPEUnits:
 
     @classmethod
     def learn(cls, texts: Iterable[str], size: int) -> BPEUnits:
-        """`size` units with the blank, from the texts that will be spoken."""
+        """Train `size` units, the blank included, on the texts of the speech."""
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
         bpe = Tokenizer(models.BPE(unk_token=None))
@@ -42,7 +42,7 @@ class BPEUnits:
 
     @classmethod
     def letters_only(cls) -> BPEUnits:
-        """The letters and signs of ASCII, one by one."""
+        """A vocabulary of the printable ASCII characters."""
         signs = "".join(map(chr, range(ord("!"), ord("~") + 1)))
         return cls.learn([signs], len(signs) + 2)
 
@@ -56,9 +56,9 @@ class BPEUnits:
         return ["", *(vocabulary[i] for i in range(len(vocabulary)))]
 
     def encode(self, text: str, dropout: float = 0.0, draw: Callable[[], float] = random.random) -> list[int]:
-        """What cannot be written with these units is left out.
+        """The ids of a text; characters outside the vocabulary are dropped.
 
-        `dropout` (arXiv 1910.13267): chance that a merge is not made where it could be; `draw` gives numbers in [0, 1) for it.
+        `dropout`: probability that a possible merge is skipped (BPE dropout, arXiv 1910.13267); `draw`: random numbers in [0, 1).
         """
         if not dropout:
             return [i + 1 for i in self._bpe.encode(text).ids]
@@ -66,14 +66,14 @@ class BPEUnits:
         return [self._ids[piece] for word, _ in words for piece in self._merged(word, dropout, draw)]
 
     def _merged(self, word: str, dropout: float, draw: Callable[[], float]) -> list[str]:
-        """A word's pieces. The library drops merges, too, but with a randomness of its own that nothing can fix."""
+        """A word's units, with BPE dropout. That of the library cannot be seeded."""
         pieces = [sign for sign in word if sign in self._ids]
         while True:
             pairs = [(self._ranks.get(pair), at) for at, pair in enumerate(pairwise(pieces))]
-            made = [(rank, at) for rank, at in pairs if rank is not None and draw() >= dropout]
-            if not made:
+            merges = [(rank, at) for rank, at in pairs if rank is not None and draw() >= dropout]
+            if not merges:
                 return pieces
-            _, at = min(made)
+            _, at = min(merges)
             pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
 
     @cached_property
@@ -82,14 +82,15 @@ class BPEUnits:
 
     @cached_property
     def _ranks(self) -> dict[tuple[str, str], int]:
-        """Which pairs are merged, the earliest learnt first."""
+        """The rank of each merge, the earliest trained first."""
         return {(one, other): rank for rank, (one, other) in enumerate(self.to_json()["model"]["merges"])}
 
     def letters(self, ids: Sequence[int]) -> list[int]:
-        """How long each unit is in writing."""
+        """The number of characters of each unit."""
         return [len(self.pieces[i]) for i in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, with single spaces."""
         return " ".join("".join(self.pieces[i] for i in ids).replace(SPACE, " ").split())
 
     def to_json(self) -> Any:
@@ -97,5 +98,5 @@ class BPEUnits:
 
 
 def collapsed(best: Sequence[int]) -> list[int]:
-    """CTC's reading of the best unit of every frame: repetitions are one, blanks none."""
+    """The CTC collapse of the best unit of every frame: repetitions merged, blanks removed."""
     return [unit for i, unit in enumerate(best) if unit != BLANK and (i == 0 or unit != best[i - 1])]

@@ -16,22 +16,16 @@ from torch.nn import functional
 
 from reference_model.speech_input.log_mel import KaldiFbank
 from reference_model.speech_input.streaming_encoder import (
+    Cache,
+    Carried,
     EncoderState,
-    advance,
+    SpeechEncoder,
     attend,
-    cache_mask,
-    chunk_mask,
-    empty_state,
     extend,
     heads,
-    length_mask,
 )
 
-SUBSAMPLING = 4  # feature frames a frame
-CONTEXT = 3  # older feature frames that the convolutions see
-TABLE = 5000  # rows of the position table that `lagging_positions` is about
-
-Cache = tuple[torch.Tensor, torch.Tensor]
+TABLE = 5000  # rows of the published position table, for `lagging_positions`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +38,20 @@ class ConvTransformerConfig:
     feed_forward: int = 4096
     mels: int = 80
     chunk: int = 4  # frames: 160 ms
-    left_chunks: int = 16  # chunks that attention sees before its own
+    left_chunks: int = 16  # chunks of left context
     dropout: float = 0.1
-    # The published weights were trained or run with these; models of ours have no need of them.
-    lagging_positions: bool = False  # streamed, positions stop at a chunk late once the cache is full, and wrap
-    zero_context: bool = False  # before a stream there are zeros, as log-mel values, and not silence
+    # For the published weights, which were trained or run with these.
+    lagging_positions: bool = False  # in streams, positions lag by a chunk once the cache is full, and wrap
+    zero_context: bool = False  # whether the log-mel values before a stream are zeros, and not silence
 
     @property
     def left(self) -> int:
-        """Frames that attention sees before its own chunk."""
+        """Frames of left context."""
         return self.chunk * self.left_chunks
 
     @property
     def wrap(self) -> int:
-        """The position at which lagging positions start again from 0 (4932 in the published model)."""
+        """The position at which lagging positions wrap to 0 (4932 in the published model)."""
         return TABLE // self.chunk * self.chunk - self.left - self.chunk
 
     def build(self) -> ConvTransformerEncoder:
@@ -65,7 +59,7 @@ class ConvTransformerConfig:
 
 
 class PositionalAttention(nn.Module):
-    """Multi-head attention whose scores also depend on where the keys are."""
+    """Multi-head attention whose scores also depend on the positions of the keys."""
 
     def __init__(self, size: int, count: int) -> None:
         super().__init__()
@@ -86,13 +80,13 @@ class PositionalAttention(nn.Module):
         """x [B, T, D], table [B or 1, K, D] of the K = past + T keys' positions -> (out [B, T, D], keys and values)."""
         query, key, value = (heads(side(x), self.heads) for side in (self.query, self.key, self.value))
         key, value = extend(past, key, value)
-        where = query + self.position_bias[:, None]  # [B, H, T, d]
-        scores = self._short(where, table) if past is not None else self._long(where, table)
+        shifted = query + self.position_bias[:, None]  # [B, H, T, d]
+        scores = self._short(shifted, table) if past is not None else self._long(shifted, table)
         bias = scores / math.sqrt(query.shape[-1])
         return self.out(attend(query + self.content_bias[:, None], key, value, seen, bias)), (key, value)
 
     def _long(self, query: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-        """[B, H, T, K]: queries by projected positions, which the whole batch shares."""
+        """[B, H, T, K]: queries times projected positions, which the batch shares."""
         return query @ heads(self.position(table), self.heads).transpose(-1, -2)
 
     def _short(self, query: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -117,19 +111,21 @@ class ConvTransformerLayer(nn.Module):
         self, x: torch.Tensor, table: torch.Tensor, seen: torch.Tensor, past: Cache | None
     ) -> tuple[torch.Tensor, Cache]:
         """As `PositionalAttention.forward`."""
-        heard, cache = self.attention(self.attention_norm(x), table, seen, past)
-        x = x + self.dropout(heard)
+        attended, cache = self.attention(self.attention_norm(x), table, seen, past)
+        x = x + self.dropout(attended)
         inner = self.dropout(functional.relu(self.expand(self.feed_forward_norm(x))))
         return x + self.dropout(self.contract(inner)), cache
 
 
-class ConvTransformerEncoder(nn.Module):
-    """The paper's encoder, a `SpeechEncoder`. Frame j sees features 4 j - 3 ... 4 j + 3 (and more through attention).
+class ConvTransformerEncoder(SpeechEncoder):
+    """The paper's encoder. Frame j sees features 4 j - 3 ... 4 j + 3 (and more through attention).
 
-    `mean` and `istd` [mels] are the global statistics that features are normalised with. `begin` without `before` sets
-    silence before the stream (zeros with `zero_context`).
+    `mean` and `istd` [mels] are the global statistics that features are normalized with. `begin` without `before` begins after
+    silence (zeros with `zero_context`).
     """
 
+    subsampling = 4
+    context = 3
     mean: torch.Tensor
     istd: torch.Tensor
 
@@ -139,7 +135,7 @@ class ConvTransformerEncoder(nn.Module):
         self.front = KaldiFbank(config.mels)
         self.register_buffer("mean", torch.zeros(config.mels))
         self.register_buffer("istd", torch.ones(config.mels))
-        bands = ((config.mels - 1) // 2 - 1) // 2  # what two convolutions leave of the mels
+        bands = ((config.mels - 1) // 2 - 1) // 2  # mel bands after two convolutions
         self.convs = nn.ModuleList(nn.Conv2d(channels, config.size, 3, 2) for channels in (1, config.size))
         self.flatten = nn.Linear(config.size * bands, config.size)
         self.embed = nn.Linear(config.size, config.size)
@@ -149,68 +145,26 @@ class ConvTransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.size)
 
     @property
-    def size(self) -> int:
-        return self.config.size
-
-    @property
-    def frame_rate_hz(self) -> float:
-        return self.front.rate_hz / (self.front.hop * SUBSAMPLING)
-
-    @property
-    def chunk(self) -> int:
-        return self.config.chunk * SUBSAMPLING
-
-    @property
-    def context(self) -> int:
-        return CONTEXT
+    def dtype(self) -> torch.dtype:
+        return self.norm.weight.dtype
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
 
-    def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
-        """New streams after the features `before` [B, 3, mels]."""
-        config, carried = self.config, self._before(batch, before)
-        return empty_state([carried], config.layers, config.heads, config.left, config.size, self.norm.weight.dtype)
-
-    def step(self, features: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, EncoderState]:
-        """A chunk of features [B, chunk, mels] -> (frames [B, config.chunk, D], the next state).
-
-        Raises `ValueError` for another number of features.
-        """
-        if features.shape[1] != self.chunk:
-            raise ValueError(f"A step takes {self.chunk} feature frames, not {features.shape[1]}.")
-        features = torch.cat([state.carried[0], features], 1)  # [B, 3 + chunk, mels]
-        table = sinusoids(self._positions(state), self.size).to(self.norm.weight.dtype)  # [B, left + T, D]
-        pasts = list(zip(state.keys, state.values, strict=True))
-        frames, caches = self._encode(features, table, cache_mask(state, self.config.chunk), pasts)
-        return frames, advance(state, [features[:, -CONTEXT:]], caches, self.config.chunk)
-
-    def forward(
-        self,
-        features: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        chunk: int | None = None,
-        left: int | None = None,
-        before: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `SpeechEncoder.forward`; positions never lag here."""
-        batch, count = len(features), features.shape[1] // SUBSAMPLING
-        mask = length_mask(None if lengths is None else lengths // SUBSAMPLING, batch, count, features.device)
-        seen = chunk_mask(count, chunk, left, features.device) & mask[:, None, None]  # [B, 1, T, T]
-        table = sinusoids(torch.arange(count, device=features.device)[None], self.size).to(self.norm.weight.dtype)
-        features = torch.cat([self._before(batch, before), features], 1)
-        return self._encode(features, table, seen, [None] * len(self.layers))[0], mask
-
-    def _encode(
-        self, features: torch.Tensor, table: torch.Tensor, seen: torch.Tensor, pasts: Sequence[Cache | None]
+    def _attend(
+        self, x: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, pasts: Sequence[Cache | None]
     ) -> tuple[torch.Tensor, list[Cache]]:
-        """Features with their context [B, 3 + N, mels] -> (frames [B, N // 4, D], keys and values of every layer)."""
-        x, caches = self.dropout(self._subsample(features)), []
+        """As `SpeechEncoder._attend`; `positions` [B or 1, K] are those of the keys."""
+        x, caches, table = self.dropout(x), [], sinusoids(positions, self.size).to(self.dtype)
         for layer, past in zip(self.layers, pasts, strict=True):
             x, cache = layer(x, table, seen, past)
             caches.append(cache)
         return self.norm(x), caches
+
+    def _convolve(self, features: torch.Tensor, carried: Carried) -> tuple[torch.Tensor, Carried]:
+        features = torch.cat([carried[0], features], 1)  # [B, 3 + N, mels]
+        return self._subsample(features), (features[:, -self.context :],)
 
     def _subsample(self, features: torch.Tensor) -> torch.Tensor:
         """[B, 3 + N, mels] -> [B, N // 4, D], scaled by the root of D."""
@@ -220,15 +174,15 @@ class ConvTransformerEncoder(nn.Module):
         x = self.flatten(x.transpose(1, 2).flatten(2))  # [B, D, T, bands] -> [B, T, D * bands] -> [B, T, D]
         return functional.relu(self.embed_norm(self.embed(x))) * math.sqrt(self.size)
 
-    def _before(self, batch: int, before: torch.Tensor | None) -> torch.Tensor:
+    def _before(self, batch: int, before: torch.Tensor | None) -> Carried:
         """The feature frames just before a stream [B, 3, mels]."""
         if before is not None:
-            return before.to(self.device, torch.float32)
+            return (before.to(self.device, torch.float32),)
         value = 0.0 if self.config.zero_context else self.front.silence
-        return torch.full((batch, CONTEXT, self.config.mels), value, device=self.device)
+        return (torch.full((batch, self.context, self.config.mels), value, device=self.device),)
 
     def _positions(self, state: EncoderState) -> torch.Tensor:
-        """The positions [B, left + chunk] of the cached and the new frames of a step; any where a cache is not filled."""
+        """The positions [B, left + chunk] of the cached and the new frames of a step; arbitrary where a cache is empty."""
         config = self.config
         if config.lagging_positions:
             first = (state.position % config.wrap - config.left - config.chunk).clamp(min=0)
@@ -246,10 +200,10 @@ def sinusoids(positions: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def draw_chunk(generator: torch.Generator, longest: int = 25, history: int = 250) -> tuple[int | None, int | None]:
-    """A (chunk, left) for one training step, so that one encoder serves all latencies (dynamic chunk training).
+    """A (chunk, left) for one training step, so that one encoder works at all latencies (dynamic chunk training).
 
-    Half the time full context (None, None), else 1 to `longest` frames a chunk, with any number of chunks to the left
-    that make at most `history` frames.
+    Half the time full context (None, None), else 1 to `longest` frames per chunk, with any number of left chunks
+    of at most `history` frames together.
     """
     full, chunk, left = torch.rand(3, generator=generator, device=generator.device).tolist()
     if full < 0.5:

@@ -1,8 +1,8 @@
-"""An adapter that spells: encoder frames -> units of writing by CTC -> the LLM's own token embeddings.
+"""A CTC adapter: encoder frames -> BPE units by CTC -> text -> the LLM's own token embeddings.
 
-A frozen LLM understands best what it was trained on: its own tokens, as its tokeniser cuts them. So what is heard is read as
-text, and the LLM is given the embeddings of that text's tokens. Reading goes on with every chunk; where more sound changes how the
-last word is cut into tokens, the rows of that word are taken back and given anew.
+A frozen LLM understands best what it was trained on, the tokens of its own tokenizer. So speech is recognized as text, and the LLM
+gets the embeddings of its tokens. Recognition advances with every chunk; where further audio changes the text or its tokens, the
+rows from the first changed token on are removed and replaced.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from reference_model.speech_input.bpe_units import BLANK, MARKS, BPEUnits, colla
 from reference_model.speech_input.ctc_beam_search import BeamSearch, CTCPrefixBeam, rescore_jointly
 from reference_model.speech_input.ngram_lm import ORDER, NGramLM
 
-COUNTS = 2  # of the numbers in `Evidence` that are no features
+COUNTS = 2  # entries of `CTCReader.evidence` beside the features
 
 
 @dataclass(frozen=True, slots=True)
 class CTCAdapterConfig:
-    """Sizes, and the units as `BPEUnits.merges` has them. Output i sees `kernel` frames, the newest number stride (i + 1) - 1."""
+    """Sizes and units of a `CTCAdapter`. Output i sees `kernel` frames, the newest of them number stride (i + 1) - 1."""
 
     encoder_size: int
-    units: str = ""  # none learnt yet: letters
+    units: str = ""  # `BPEUnits.merges`; "": letters
     kernel: int = 6  # encoder frames
-    stride: int = 2  # encoder frames an output
+    stride: int = 2  # encoder frames per output
     hidden: int = 384
-    beam: BeamSearch | None = None  # None: the best unit of every output is read
+    beam: BeamSearch | None = None  # None: greedy decoding
 
     @property
     def context(self) -> int:
+        """Past frames that a step needs."""
         return self.kernel - self.stride
 
     @property
     def evidence(self) -> int:
-        """Size of what the state head learns from the sound itself."""
+        """Number of acoustic features for the state head."""
         return self.hidden + COUNTS
 
     def build(self) -> CTCAdapter:
@@ -49,7 +50,10 @@ class CTCAdapterConfig:
 
 
 class CTCAdapter(nn.Module):
-    """A causal strided convolution, LayerNorm, GELU, and a linear layer to the units; [B, n, U + hidden] an output."""
+    """A causal strided convolution, LayerNorm, GELU, and a linear layer to the logits of U units."""
+
+    lm_grams: torch.Tensor  # of the beam search's language model, with `lm_scores`
+    lm_scores: torch.Tensor
 
     def __init__(self, config: CTCAdapterConfig) -> None:
         super().__init__()
@@ -61,7 +65,7 @@ class CTCAdapter(nn.Module):
             self._register(*_table(config.beam.lm_entries))
 
     def read_with(self, beam: BeamSearch, grams: torch.Tensor, scores: torch.Tensor) -> None:
-        """From now on by beam search, with the table of a `NGramLM`."""
+        """Decode by beam search from now on, with the table of a `NGramLM`."""
         self.config = replace(self.config, beam=beam)
         self._register(grams, scores)
         self.__dict__.pop("lm", None)
@@ -72,91 +76,96 @@ class CTCAdapter(nn.Module):
 
     @cached_property
     def lm(self) -> NGramLM:
-        """The language model that its output is read with, once its weights are there."""
+        """The language model of the beam search, built when first used, after the weights are loaded."""
         return NGramLM.of(self.lm_grams, self.lm_scores)
 
     def reader(self) -> CTCReader:
-        """What reads its output in one user turn."""
-        return CTCReader(self.units, self.config.beam and CTCPrefixBeam(self.config.beam, self.lm))
+        """The reader of one user turn."""
+        beam = self.config.beam
+        return CTCReader(self.units, CTCPrefixBeam(beam, self.lm) if beam else None)
 
-    def whole(self, hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch | None) -> list[int]:
-        """The units of a whole turn, of natural logs of their chances [n, U] as it was heard once or more (`beam.agreed`).
+    def decode(self, log_ps: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch | None) -> list[int]:
+        """The units of a complete turn, from one or more recognizers' log-probabilities [n, U] (`rescore_jointly`).
 
-        `search`: how, if not as its own output. Without a language model the first hearing alone is read.
+        `search`: the beam search, None for the adapter's own; without either, greedy decoding of the first recognizer.
         """
         if (search := search or self.config.beam) is None:
-            return collapsed(hearings[0].argmax(-1).tolist())
-        return rescore_jointly(hearings, weights, search, self.lm)
+            return collapsed(log_ps[0].argmax(-1).tolist())
+        return rescore_jointly(log_ps, weights, search, self.lm)
 
     def begin(self, batch: int) -> AdapterState:
-        """New streams."""
+        """The state of `batch` new streams."""
         return AdapterState(self.conv.weight.new_zeros(batch, self.config.context, self.config.encoder_size))
 
     def step(self, frames: torch.Tensor, state: AdapterState) -> tuple[torch.Tensor, AdapterState]:
         """Frames [B, T, encoder_size] -> ([B, T / stride, U + hidden]: logits of the units and features; the next state).
 
-        Raises `ValueError` where T is no multiple of the stride.
+        Raises `ValueError` if T is not a multiple of the stride.
         """
         if frames.shape[1] % self.config.stride:
-            raise ValueError(f"{frames.shape[1]} frames are no multiple of the adapter's stride, {self.config.stride}.")
+            raise ValueError(
+                f"{frames.shape[1]} frames are not a multiple of the adapter's stride, {self.config.stride}."
+            )
         frames = torch.cat([state.frames, frames.to(state.frames.dtype)], 1)
-        return torch.cat(self._heard(frames), -1), AdapterState(frames[:, frames.shape[1] - self.config.context :])
+        return torch.cat(self._adapt(frames), -1), AdapterState(frames[:, frames.shape[1] - self.config.context :])
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Whole recordings: frames [B, T, encoder_size], mask [B, T] -> (logits [B, n, U], features [B, n, hidden], mask [B, n])."""
         frames = functional.pad(frames.masked_fill(~mask[..., None], 0.0), (0, 0, self.config.context, 0))
-        logits, features = self._heard(frames)
+        logits, features = self._adapt(frames)
         return logits, features, mask[:, self.config.stride - 1 :: self.config.stride]
 
-    def _heard(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _adapt(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = self.conv(frames.transpose(1, 2)).transpose(1, 2)
         features = functional.gelu(self.norm(hidden))
         return self.spell(features), features
 
 
 def _table(entries: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One of a `NGramLM`, to be filled."""
+    """The table of an `NGramLM`, still empty."""
     return torch.zeros(entries, ORDER, dtype=torch.int16), torch.zeros(entries, 2, dtype=torch.float16)
 
 
 @dataclass(slots=True)
 class CTCReader:
-    """Of an adapter that spells: what is read of its outputs so far, and the tokens that the LLM was given of it.
+    """The transcript of one user turn so far, and the tokens of it that the LLM has.
 
-    What the sound itself tells, the evidence, does not depend on how it is read: it is counted in the best unit of every output.
+    The evidence does not depend on the beam search: it is computed from greedy decoding.
     """
 
     units: BPEUnits
-    beam: CTCPrefixBeam | None = None  # None: the best unit of every output is read
-    greedy: list[int] = field(default_factory=list)  # those units, collapsed
-    last: int = BLANK  # of the last frame
-    given: list[int] = field(default_factory=list)  # token ids
-    quiet: int = 0  # outputs since a unit was heard
+    beam: CTCPrefixBeam | None = None  # None: greedy decoding
+    greedy: list[int] = field(default_factory=list)  # units of greedy decoding
+    last: int = BLANK  # best unit of the last output
+    given: list[int] = field(default_factory=list)  # token ids that the LLM has
+    quiet: int = 0  # outputs since the last unit
     features: torch.Tensor | None = None  # [hidden] of the last output
-    again: list[int] | None = None  # the units of a second pass, which count as long as it does
+    second_pass: list[int] | None = None  # units of the second pass; None: no valid one
 
     @property
     def best(self) -> list[int]:
-        """The units that are read; at the end of what was read again, the mark that is heard once silence follows."""
+        """The recognized units: of the second pass, with a final mark that the first pass has added since; else of the first pass."""
         own = self.beam.best if self.beam else self.greedy
-        if self.again is None:
+        if self.second_pass is None:
             return own
         marked = bool(own) and self.units.pieces[own[-1]] in MARKS
         return (
-            [*self.again, own[-1]] if marked and not self.units.decode(self.again[-1:]).endswith(MARKS) else self.again
+            [*self.second_pass, own[-1]]
+            if marked and not self.units.decode(self.second_pass[-1:]).endswith(MARKS)
+            else self.second_pass
         )
 
     @property
     def text(self) -> str | None:
         return self.units.decode(self.best)
 
-    def push(self, heard: torch.Tensor) -> None:
-        logits, self.features = heard[0, :, : len(self.units)], heard[0, -1, len(self.units) :]
+    def push(self, output: torch.Tensor) -> None:
+        logits, self.features = output[0, :, : len(self.units)], output[0, -1, len(self.units) :]
         for unit in logits.argmax(-1).tolist():
-            fresh = unit not in (BLANK, self.last)
-            if fresh:
+            new = unit not in (BLANK, self.last)
+            if new:
                 self.greedy.append(unit)
-            self.quiet = 0 if fresh else self.quiet + 1
+            self.quiet = 0 if new else self.quiet + 1
             self.last = unit
         if self.beam:
             self.beam.push(logits.float().log_softmax(-1))

@@ -1,6 +1,6 @@
-"""CTC prefix beam search (arXiv 1408.2873) with a language model of units, frame by frame: what was heard, on the evidence so far.
+"""CTC prefix beam search (arXiv 1408.2873), frame by frame, with an n-gram language model of the units.
 
-Where the same was heard twice, `rescore_jointly` finds the reading that both hearings bear out best.
+`rescore_jointly` combines the outputs of several recognizers for the same audio.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from reference_model.speech_input.bpe_units import BLANK
 from reference_model.speech_input.ngram_lm import BEGINNING, NGramLM, after
 
 NEVER = -math.inf
-READINGS = 12  # of each hearing that are weighed against one another
+N_BEST = 12  # hypotheses of each recognizer in joint rescoring
 
 
 @dataclass(frozen=True, slots=True)
 class BeamSearch:
-    """How it searches. A unit of a frame is tried if it is among the `units` best and above `floor`."""
+    """Parameters of the search. A frame's units are pruned to the `units` best above `floor`."""
 
     lm_entries: int  # size of the language model's table
-    width: int = 32  # readings that are followed
+    width: int = 32  # hypotheses kept
     units: int = 8
-    floor: float = -7.0  # natural log
+    floor: float = -7.0  # log-probability
     lm_weight: float = 0.6
-    unit_bonus: float = 2.0  # natural log, a unit: the language model alone would have everything short
+    unit_bonus: float = 2.0  # per unit, added to the score: against the language model's preference for short texts
 
 
 class LMState(NamedTuple):
-    """What a reading is worth before it is heard: a natural log; and the language model's context at its end."""
+    """The language-model score of a hypothesis, and its context at the end."""
 
     score: float
     context: int
@@ -41,116 +41,118 @@ class LMState(NamedTuple):
 
 @dataclass(slots=True)
 class Hypothesis:
-    """A reading: its chance if the last frame was blank and if not, both natural logs, and its prior."""
+    """A hypothesis: the log-probabilities of its paths that end in blank and in its last unit, and its language-model state."""
 
-    prior: LMState
+    lm: LMState
     blank: float = NEVER
     unit: float = NEVER
 
     @property
-    def sound(self) -> float:
+    def acoustic(self) -> float:
+        """Log-probability by the CTC outputs."""
         return _plus(self.blank, self.unit)
 
     @property
     def score(self) -> float:
-        return self.sound + self.prior.score
+        """Acoustic and language-model score."""
+        return self.acoustic + self.lm.score
 
 
-def _nothing() -> dict[tuple[int, ...], Hypothesis]:
+def _empty() -> dict[tuple[int, ...], Hypothesis]:
     return {(): Hypothesis(LMState(0.0, BEGINNING), blank=0.0)}
 
 
 @dataclass(slots=True)
 class CTCPrefixBeam:
-    """One user turn. `push` takes frames as they come; `best` is the likeliest reading so far."""
+    """The beam of one user turn. `push` advances it; `best` is the best hypothesis so far."""
 
     search: BeamSearch
     lm: NGramLM
-    guesses: dict[tuple[int, ...], Hypothesis] = field(default_factory=_nothing)
+    hypotheses: dict[tuple[int, ...], Hypothesis] = field(default_factory=_empty)
 
     def push(self, log_p: torch.Tensor) -> None:
-        """Natural logs of the chances of the units [n, U] in n frames."""
+        """Advance by n frames of log-probabilities [n, U]."""
         units = torch.cat([log_p[:, :BLANK], log_p[:, BLANK + 1 :]], 1)
         best, at = units.topk(min(self.search.units, units.shape[1]), -1)
         for scores, ids, blank in zip(best.tolist(), at.tolist(), log_p[:, BLANK].tolist(), strict=True):
-            heard = {i + (i >= BLANK): p for i, p in zip(ids, scores, strict=True) if p > self.search.floor}
-            self._frame(blank, heard)
+            units_p = {i + (i >= BLANK): p for i, p in zip(ids, scores, strict=True) if p > self.search.floor}
+            self._frame(blank, units_p)
 
     @property
     def best(self) -> list[int]:
-        return list(max(self.guesses.items(), key=lambda pair: pair[1].score)[0])
+        """The units of the best hypothesis."""
+        return list(max(self.hypotheses.items(), key=lambda pair: pair[1].score)[0])
 
-    def _frame(self, blank: float, heard: dict[int, float]) -> None:
-        """A frame with the chances of blank, and of the units that are tried."""
-        made = {
-            reading: Hypothesis(guess.prior, guess.sound + blank, _held(reading, guess, heard))
-            for reading, guess in self.guesses.items()
+    def _frame(self, blank: float, log_p: dict[int, float]) -> None:
+        """Advance by a frame with the log-probabilities of the blank and of the units that are not pruned."""
+        extended = {
+            prefix: Hypothesis(hypothesis.lm, hypothesis.acoustic + blank, _repeated(prefix, hypothesis, log_p))
+            for prefix, hypothesis in self.hypotheses.items()
         }
-        if heard:
-            for reading, guess in self.guesses.items():
-                self._extend(made, reading, guess, heard)
-            made = dict(sorted(made.items(), key=lambda pair: pair[1].score, reverse=True)[: self.search.width])
-        self.guesses = made
+        if log_p:
+            for prefix, hypothesis in self.hypotheses.items():
+                self._extend(extended, prefix, hypothesis, log_p)
+            extended = dict(sorted(extended.items(), key=lambda pair: pair[1].score, reverse=True)[: self.search.width])
+        self.hypotheses = extended
 
     def _extend(
         self,
-        made: dict[tuple[int, ...], Hypothesis],
-        reading: tuple[int, ...],
-        guess: Hypothesis,
-        heard: dict[int, float],
+        extended: dict[tuple[int, ...], Hypothesis],
+        prefix: tuple[int, ...],
+        hypothesis: Hypothesis,
+        log_p: dict[int, float],
     ) -> None:
-        """All that a reading may become with this frame, into `made`."""
-        last, sound = reading[-1] if reading else BLANK, guess.sound
-        for unit, chance in heard.items():
-            before = guess.blank if unit == last else sound  # without a blank between them, two of the same are one
+        """Add to `extended` the extensions of a hypothesis by one unit."""
+        last, acoustic = prefix[-1] if prefix else BLANK, hypothesis.acoustic
+        for unit, unit_p in log_p.items():
+            before = hypothesis.blank if unit == last else acoustic  # equal units without a blank between are one
             if before == NEVER:
                 continue
-            longer = (*reading, unit)
-            new = made.get(longer)
+            longer = (*prefix, unit)
+            new = extended.get(longer)
             if new is None:
-                new = made[longer] = Hypothesis(self._prior(guess.prior, unit))
-            new.unit = _plus(new.unit, before + chance)
+                new = extended[longer] = Hypothesis(self._advance(hypothesis.lm, unit))
+            new.unit = _plus(new.unit, before + unit_p)
 
-    def _prior(self, prior: LMState, unit: int) -> LMState:
-        """Of a reading that is one unit longer."""
-        score = self.search.lm_weight * self.lm.score(prior.context, unit) + self.search.unit_bonus
-        return LMState(prior.score + score, after(prior.context, unit))
+    def _advance(self, state: LMState, unit: int) -> LMState:
+        score = self.search.lm_weight * self.lm.score(state.context, unit) + self.search.unit_bonus
+        return LMState(state.score + score, after(state.context, unit))
 
 
 def rescore_jointly(
-    hearings: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch, lm: NGramLM
+    log_ps: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch, lm: NGramLM
 ) -> list[int]:
-    """Of the readings that either of several hearings leaves likely, the best by all of them.
+    """The units of the best hypothesis by several recognizers, out of the union of their n-best lists.
 
-    `hearings`: natural logs of the units' chances [n, U] each; a reading is worth the mean of its chances in them, by `weights`
-    that sum to 1, and its prior (n-best lists rescored by another system's model, Ostendorf et al. 1991).
+    `log_ps`: each recognizer's log-probabilities of the units [n, U]. A hypothesis has the score of the language model and the
+    mean of its CTC log-probabilities by `weights`, which sum to 1 (n-best rescoring, Ostendorf et al. 1991).
     """
-    told = [(log_p, weight) for log_p, weight in zip(hearings, weights, strict=True) if weight]
-    priors: dict[tuple[int, ...], float] = {}
-    for log_p, _ in told:
+    weighted = [(log_p, weight) for log_p, weight in zip(log_ps, weights, strict=True) if weight]
+    lm_scores: dict[tuple[int, ...], float] = {}
+    for log_p, _ in weighted:
         beam = CTCPrefixBeam(search, lm)
         beam.push(log_p)
-        likely = sorted(beam.guesses.items(), key=lambda pair: pair[1].score, reverse=True)[:READINGS]
-        priors |= {reading: guess.prior.score for reading, guess in likely}
-    readings = list(priors)
-    worth = torch.tensor(list(priors.values()))
-    for log_p, weight in told:
-        worth += weight * chances(log_p, readings)
-    return list(readings[int(worth.argmax())])
+        n_best = sorted(beam.hypotheses.items(), key=lambda pair: pair[1].score, reverse=True)[:N_BEST]
+        lm_scores |= {prefix: hypothesis.lm.score for prefix, hypothesis in n_best}
+    prefixes = list(lm_scores)
+    scores = torch.tensor(list(lm_scores.values()))
+    for log_p, weight in weighted:
+        scores += weight * ctc_log_probabilities(log_p, prefixes)
+    return list(prefixes[int(scores.argmax())])
 
 
-def chances(log_p: torch.Tensor, readings: Sequence[Sequence[int]]) -> torch.Tensor:
-    """How likely each of R readings is, of natural logs of the units' chances [n, U]: natural logs [R] on the CPU."""
+def ctc_log_probabilities(log_p: torch.Tensor, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The CTC log-probabilities [R], on the CPU, of R unit sequences, from the units' log-probabilities [n, U]."""
     log_p = log_p.float().cpu()
-    units = torch.tensor([unit for reading in readings for unit in reading], dtype=torch.long)
-    sizes = torch.tensor([len(reading) for reading in readings])
-    rows = log_p[:, None].expand(-1, len(readings), -1).contiguous()
+    units = torch.tensor([unit for text in texts for unit in text], dtype=torch.long)
+    sizes = torch.tensor([len(text) for text in texts])
+    rows = log_p[:, None].expand(-1, len(texts), -1).contiguous()
     return -functional.ctc_loss(rows, units, torch.full_like(sizes, len(log_p)), sizes, BLANK, "none")
 
 
-def _held(reading: tuple[int, ...], guess: Hypothesis, heard: dict[int, float]) -> float:
-    """The chance that the last unit is still to be heard."""
-    return guess.unit + heard.get(reading[-1], NEVER) if reading else NEVER
+def _repeated(prefix: tuple[int, ...], hypothesis: Hypothesis, log_p: dict[int, float]) -> float:
+    """The log-probability of the paths on which the last unit continues."""
+    return hypothesis.unit + log_p.get(prefix[-1], NEVER) if prefix else NEVER
 
 
 def _plus(a: float, b: float) -> float:

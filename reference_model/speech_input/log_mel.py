@@ -1,7 +1,7 @@
-"""From samples to log-mel features, streaming: any number of samples in, every frame that is complete out.
+"""Streaming log-mel front ends: any number of samples in, every complete frame out.
 
 Frame t covers samples 160 t - 240 ... 160 t + 159 of the stream (25 ms every 10 ms, aligned to its right edge), so that 2560
-samples always give 16 frames and no frame waits for samples that its own 10 ms do not hold.
+samples always give 16 frames, without lookahead beyond a frame's own 10 ms.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 RATE_HZ = 16_000
-HOP = 160  # samples a frame advances: 10 ms
-WINDOW = 400  # samples a frame covers: 25 ms
-OVERLAP = WINDOW - HOP  # samples of a frame that are older than its own hop
+HOP = 160  # samples between frames: 10 ms
+WINDOW = 400  # samples per frame: 25 ms
+OVERLAP = WINDOW - HOP  # samples that a frame shares with earlier ones
 
 
 class FrontEnd(Protocol):
-    """Samples in, features out. A state of None begins a stream, as if silence had gone before."""
+    """Samples in, features out. A state of None begins a stream, after silence."""
 
-    rate_hz: int  # of the samples
-    hop: int  # samples a frame
-    mels: int  # features a frame
+    rate_hz: ClassVar[int]  # of the samples
+    hop: ClassVar[int]  # samples per frame
+
+    @property
+    def mels(self) -> int:
+        """Features per frame."""
 
     @property
     def silence(self) -> float:
@@ -34,12 +37,12 @@ class FrontEnd(Protocol):
         """Samples [B, N] in [-1, 1], any N -> (features [B, F, mels] float32, the next state)."""
 
     def offline(self, samples: torch.Tensor) -> torch.Tensor:
-        """Samples [B, N] of whole recordings -> features [B, N // hop, mels] float32: the same as streamed."""
+        """Samples [B, N] of complete recordings -> features [B, N // hop, mels] float32, equal to streamed ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class FbankState:
-    """`samples` [B, 240 ... 399]: the end of the stream that later frames also cover."""
+    """`samples` [B, 240 ... 399]: the last samples of the stream, which later frames also cover."""
 
     samples: torch.Tensor
 
@@ -54,10 +57,10 @@ class WhisperMelState:
 
 @dataclass(frozen=True, slots=True)
 class KaldiFbank:
-    """Kaldi's log filterbank energies, in natural log, without dither: the paper's front end.
+    """Kaldi's log filterbank energies, natural log, without dither: the paper's front end.
 
-    Each window is freed of its mean, pre-emphasised by 0.97, shaped by the Povey window and padded to 512 samples; the
-    triangles lie evenly on the HTK mel scale from 20 to 8000 Hz, with a peak of 1.
+    From each window its mean is subtracted, then pre-emphasis of 0.97, the Povey window and padding to 512 samples follow; the
+    triangular filters are evenly spaced on the HTK mel scale from 20 to 8000 Hz, with a peak of 1.
     """
 
     mels: int = 80
@@ -78,7 +81,7 @@ class KaldiFbank:
     def _energies(self, frames: torch.Tensor) -> torch.Tensor:
         """Windows [B, F, 400] -> natural log of the mel energies [B, F, mels]."""
         window, filters = _kaldi_tables(self.mels, frames.device)
-        frames = frames * 32768.0  # Kaldi counts in 16-bit samples
+        frames = frames * 32768.0  # Kaldi's samples are 16-bit integers
         frames = frames - frames.mean(-1, keepdim=True)
         frames = frames - 0.97 * torch.cat([frames[..., :1], frames[..., :-1]], -1)
         return _project(_power(frames * window, 512), filters).clamp(min=torch.finfo(torch.float32).eps).log()
@@ -88,9 +91,9 @@ class KaldiFbank:
 class WhisperMel:
     """Whisper's log10 mel power, scaled as Whisper scales it: (max(x, peak - 8) + 4) / 4.
 
-    Whisper takes the peak of a whole clip. Here it is the peak up to the frame in question, and never less than `peak`,
-    the median of recordings of speech at -25 dB of full scale: without it, what comes before the first word would be spread over a
-    range that Whisper has never seen. With `peak` at or above the clip's own peak the values are Whisper's own.
+    Whisper takes the peak of a complete clip. Here it is the peak up to the current frame, and at least `peak`, the median of
+    speech recordings at -25 dBFS: else the frames before the first word would be outside the range of Whisper's training data.
+    With `peak` at or above the clip's own peak the values are Whisper's own.
     """
 
     mels: int = 80
@@ -120,27 +123,27 @@ class WhisperMel:
 
 
 def windows(samples: torch.Tensor, carried: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples [B, N] after the carried ones -> (complete windows [B, F, 400], what is carried next [B, 240 ... 399])."""
+    """Samples [B, N] after the carried ones -> (complete windows [B, F, 400], samples to carry [B, 240 ... 399])."""
     samples = samples.float()
     before = samples.new_zeros(len(samples), OVERLAP) if carried is None else carried
     samples = torch.cat([before, samples], 1)
     frames = (samples.shape[1] - OVERLAP) // HOP
-    rest = samples[:, frames * HOP :].clone()  # a view would keep all of the samples alive
+    rest = samples[:, frames * HOP :].clone()  # a view would keep all samples in memory
     if not frames:
         return samples.new_zeros(len(samples), 0, WINDOW), rest
     return samples.unfold(1, WINDOW, HOP), rest  # [B, F, 400]
 
 
 def _power(frames: torch.Tensor, points: int) -> torch.Tensor:
-    """Shaped windows [B, F, 400], padded to `points` -> power spectra [B, F, points // 2 + 1]."""
+    """Windowed frames [B, F, 400], padded to `points` -> power spectra [B, F, points // 2 + 1]."""
     if not frames.shape[1]:
         return frames.new_zeros(len(frames), 0, points // 2 + 1)
     spectra = torch.fft.rfft(frames, points)
-    return spectra.real.square() + spectra.imag.square()  # three times as fast as by abs(), which takes a root
+    return spectra.real.square() + spectra.imag.square()  # three times as fast as abs(), which takes a root
 
 
 def _project(power: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """Power spectra [B, F, bins] -> mel powers [B, F, mels], in float32 whatever the precision around it."""
+    """Power spectra [B, F, bins] -> mel powers [B, F, mels], in float32 even under autocast."""
     with torch.autocast(power.device.type, enabled=False):
         return power @ filters
 
@@ -152,7 +155,7 @@ def _kaldi_tables(mels: int, device: torch.device) -> tuple[torch.Tensor, torch.
     edges = torch.linspace(_htk_mel(20.0), _htk_mel(RATE_HZ / 2), mels + 2, dtype=torch.float64, device="cpu")
     bins = torch.tensor([_htk_mel(k * RATE_HZ / 512) for k in range(257)], dtype=torch.float64, device="cpu")
     filters = _triangles(bins, edges)
-    filters[-1] = 0.0  # Kaldi leaves the Nyquist bin out
+    filters[-1] = 0.0  # Kaldi excludes the Nyquist bin
     return hann.pow(0.85).to(device, torch.float32), filters.to(device, torch.float32)
 
 

@@ -1,7 +1,7 @@
-"""Low-rank changes of a frozen encoder's linear maps (LoRA, arXiv 2106.09685): W x + up (down x).
+"""LoRA (arXiv 2106.09685) for the linear maps of a frozen encoder: W x + up (down x).
 
-A second pass that hears with somebody else's encoder can so have it listen for what is to be spelt, for a fortieth of its weights.
-While it learns, the changes run beside the maps (`attach`); once it is used, they are added to them (`merge`), which costs nothing.
+It adapts the second pass's Whisper encoder to CTC, with a fortieth of its parameters. In training the updates are computed
+separately (`attach`); for inference they are added to the weights (`merge`), at no cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperCo
 
 
 class LoRAPair(nn.Module):
-    """Of one map: down [R, in], up [out, R], zeros at first."""
+    """The update of one linear map: down [R, in], up [out, R], initially zero."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -24,16 +24,16 @@ class LoRAPair(nn.Module):
         self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
 
     def beside(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """What the map makes of its input, changed: a forward hook."""
+        """A forward hook: the map's output plus the update."""
         return output + functional.linear(functional.linear(inputs[0], self.down), self.up)
 
     def weight(self) -> Tensor:
-        """[out, in]."""
+        """The update of the weight [out, in]."""
         return self.up @ self.down
 
 
 class LoRA(nn.Module):
-    """Changes of rank R to every linear map in the `layers` blocks of an encoder of `size`."""
+    """Updates of rank `rank` for every linear map in the `layers` blocks of an encoder of `size`."""
 
     def __init__(self, size: int, layers: int, rank: int) -> None:
         super().__init__()
@@ -44,21 +44,21 @@ class LoRA(nn.Module):
         )
 
     def attach(self, encoder: WhisperStreamingEncoder) -> None:
-        """From now on the encoder hears with the changes, which can learn."""
-        self._each(encoder, lambda linear, change: linear.register_forward_hook(change.beside))
+        """Add the updates to the encoder's outputs by forward hooks, trainable."""
+        self._each(encoder, lambda linear, pair: linear.register_forward_hook(pair.beside))
 
     @torch.no_grad()
     def merge(self, encoder: WhisperStreamingEncoder) -> None:
-        """Adds the changes to the encoder's weights, once and for all."""
-        self._each(encoder, lambda linear, change: linear.weight.add_(change.weight().to(linear.weight)))
+        """Add the updates to the encoder's weights, permanently."""
+        self._each(encoder, lambda linear, pair: linear.weight.add_(pair.weight().to(linear.weight)))
 
     def _each(self, encoder: WhisperStreamingEncoder, do: Callable[[nn.Linear, LoRAPair], object]) -> None:
-        for block, changes in zip(encoder.blocks, self.layers, strict=True):
-            assert isinstance(changes, nn.ModuleDict)
+        for block, pairs in zip(encoder.blocks, self.layers, strict=True):
+            assert isinstance(pairs, nn.ModuleDict)
             for name, linear in _linears(block):
-                change = changes[_key(name)]
-                assert isinstance(change, LoRAPair)
-                do(linear, change)
+                pair = pairs[_key(name)]
+                assert isinstance(pair, LoRAPair)
+                do(linear, pair)
 
 
 def _linears(block: nn.Module) -> list[tuple[str, nn.Linear]]:

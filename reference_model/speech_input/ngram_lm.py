@@ -1,7 +1,7 @@
-"""A small n-gram model of what is spelt: which unit of writing follows which. `reference_model.train.speech_input.ngram_lm_training` learns one from texts.
+"""A small back-off n-gram language model of BPE units, trained by `reference_model.train.speech_input.ngram_lm_training`.
 
-A table with back-off weights, as ARPA files are: the chance of a unit after a context that the table lacks is that after a shorter
-context, times the longer one's weight (Katz 1987).
+A table with back-off weights, as in ARPA files: the probability of a unit after a context that the table lacks is that after a
+shorter context, times the longer context's weight (Katz 1987).
 """
 
 from __future__ import annotations
@@ -9,40 +9,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ORDER = 5  # units of an n-gram, at most
-START = 0  # stands before a text; CTC's blank, and so no unit of writing
-PAD = -1  # fills shorter n-grams up, on the left
-BITS = 12  # of a unit in a number that stands for an n-gram
-LARGEST = 2**BITS - 2  # id of a unit
-RECENT = (1 << BITS * (ORDER - 1)) - 1  # the units of a context in such a number
+ORDER = 5  # maximum units of an n-gram
+START = 0  # start of text; the id of CTC's blank, which no text contains
+PAD = -1  # left padding of shorter n-grams
+BITS = 12  # of a unit in an n-gram packed into an integer
+LARGEST = 2**BITS - 2  # maximum unit id
+RECENT = (1 << BITS * (ORDER - 1)) - 1  # bit mask of a context
 BEGINNING = START + 1  # the context of a text's first unit
-UNKNOWN = -20.0  # natural log of the chance of a unit that a table lacks: one without weights
+UNKNOWN = -20.0  # log-probability of a unit that the table lacks
 
 
 class NGramLM:
-    """N-grams as numbers: of each the natural logs of its last unit's chance, and of its weight as a context.
+    """N-grams packed into integers, each with its log-probability and its log back-off weight.
 
-    A context is a number, too: it begins as `BEGINNING`, and goes on with `after`.
+    A context is a packed integer, too: `BEGINNING`, then `after`.
     """
 
-    def __init__(self, chances: dict[int, float], weights: dict[int, float]) -> None:
-        self.chances, self.weights = chances, weights
+    def __init__(self, log_probabilities: dict[int, float], weights: dict[int, float]) -> None:
+        self.log_probabilities, self.weights = log_probabilities, weights
 
     @classmethod
     def of(cls, grams: Tensor, scores: Tensor) -> NGramLM:
-        """From a table: `grams` int16 [N, ORDER], `scores` [N, 2] of each its chance and its weight."""
+        """From a table: `grams` int16 [N, ORDER], `scores` [N, 2]: log-probability and log back-off weight."""
         keys = packed(grams.cpu().long()).tolist()
-        chances, weights = scores.detach().cpu().double().unbind(-1)
-        weighty = {key: weight for key, weight in zip(keys, weights.tolist(), strict=True) if weight}
-        return cls(dict(zip(keys, chances.tolist(), strict=True)), weighty)
+        log_probabilities, weights = scores.detach().cpu().double().unbind(-1)
+        backoffs = {key: weight for key, weight in zip(keys, weights.tolist(), strict=True) if weight}
+        return cls(dict(zip(keys, log_probabilities.tolist(), strict=True)), backoffs)
 
     def __len__(self) -> int:
-        return len(self.chances)
+        return len(self.log_probabilities)
 
     def score(self, context: int, unit: int) -> float:
-        """Natural log of the chance that `unit` is next."""
+        """The log-probability of `unit` after `context`."""
         total = 0.0
-        while (found := self.chances.get(context << BITS | unit + 1)) is None:
+        while (found := self.log_probabilities.get(context << BITS | unit + 1)) is None:
             if not context:
                 return total + UNKNOWN
             total += self.weights.get(context, 0.0)
@@ -51,17 +51,17 @@ class NGramLM:
 
 
 def after(context: int, unit: int) -> int:
-    """The context that a unit leads to."""
+    """The context after a further unit."""
     return (context << BITS | unit + 1) & RECENT
 
 
 def shorter(context: int) -> int:
-    """Without the oldest of its units."""
+    """The context without its oldest unit."""
     return context & (1 << (context.bit_length() - 1) // BITS * BITS) - 1
 
 
 def packed(grams: Tensor) -> Tensor:
-    """N-grams int64 [N, ORDER], filled up with `PAD`, as numbers [N]."""
+    """N-grams int64 [N, ORDER], padded with `PAD`, packed into integers [N]."""
     keys = torch.zeros_like(grams[:, 0])
     for column in grams.unbind(-1):
         keys = keys << BITS | column + 1
@@ -69,6 +69,6 @@ def packed(grams: Tensor) -> Tensor:
 
 
 def unpacked(keys: Tensor) -> Tensor:
-    """The inverse of `packed`, as int16."""
+    """The inverse of `packed`: [N] -> int16 [N, ORDER]."""
     shifts = torch.arange(ORDER - 1, -1, -1) * BITS
     return ((keys[:, None] >> shifts & LARGEST + 1) - 1).to(torch.int16)

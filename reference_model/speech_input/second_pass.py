@@ -1,9 +1,9 @@
-"""A second pass over a user turn that has ended: all of it, read again with Whisper's own encoder, which then sees it whole.
+"""Second-pass recognition of a user turn with full context.
 
-While the user speaks, the streaming encoder hears without a look ahead: enough to tell when a turn ends, but words are mistaken
-that what follows would make clear. Once the turn is over, a frozen Whisper encoder reads it in full context, and a network spells
-what it hears (two passes, arXiv 1908.10992); or, if it is given the adapter's features as well, corrects what the adapter spelt
-(cascaded encoders, arXiv 2010.14606). One that spells anew has mistakes of its own: both hearings have a say in what is read.
+The first pass, the streaming encoder, has no lookahead: enough to detect the end of turn, at the cost of recognition errors. At the
+end of the turn, a frozen Whisper encoder processes all of it with full context, followed by a CTC network (two-pass recognition,
+arXiv 1908.10992); or, with the adapter's features as further inputs, the network corrects the first pass's logits (cascaded
+encoders, arXiv 2010.14606). In the former case the results of both passes are combined (`rescore_jointly`).
 """
 
 from __future__ import annotations
@@ -23,31 +23,33 @@ from reference_model.speech_input.whisper_weights import full_context, ranged
 
 @dataclass(frozen=True, slots=True)
 class SecondPassConfig:
-    """Sizes. An output sees `kernel` of the encoder's frames around its own `stride`, and through `layers` all outputs."""
+    """Sizes of a `SecondPass`. An output sees `kernel` encoder frames around its own `stride`, and by attention all outputs."""
 
-    units: int = 0  # of the adapter's writing, the blank among them; 0: not known yet
-    features: int = 0  # size of the adapter's own, if it corrects; 0: it spells anew
+    units: int = 0  # units of the adapter's vocabulary, the blank included; 0: not trained yet
+    features: int = 0  # size of the adapter's features, for a network that corrects; 0: independent recognition
     encoder_size: int = 384
     encoder_layers: int = 4
-    rank: int = 0  # of the changes to the encoder's linear maps; 0: it stays as it is
+    rank: int = 0  # of the LoRA of the encoder; 0: none
     size: int = 288
     heads: int = 6
     layers: int = 3
     kernel: int = 6
     stride: int = 2
     dropout: float = 0.1
-    beam: BeamSearch | None = None  # how it is read; None: as the adapter is
-    trust: float = 0.5  # in a network that spells anew; the rest is in what the adapter heard
+    beam: BeamSearch | None = None  # beam search; None: the adapter's
+    trust: float = (
+        0.5  # weight of this pass in joint rescoring, for independent recognition; the rest is the first pass's
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.trust <= 1:
             raise FobenchError(f"A second pass's trust is a share, from 0 to 1, not {self.trust}.")
         if self.rank < 0:
-            raise FobenchError(f"A second pass's rank is 0, for no change to the encoder, or more, not {self.rank}.")
+            raise FobenchError(f"A second pass's rank is 0, for no LoRA, or more, not {self.rank}.")
 
     @property
     def weights(self) -> tuple[float, float]:
-        """Of what this network and what the adapter heard; one that corrects has taken account of the adapter already."""
+        """Weights of the second and the first pass in joint rescoring; a network that corrects includes the first pass."""
         return (1.0, 0.0) if self.features else (self.trust, 1.0 - self.trust)
 
     def build(self) -> SecondPass:
@@ -57,9 +59,8 @@ class SecondPassConfig:
 class SecondPass(nn.Module):
     """Frames of the frozen encoder [B, T, 384] -> logits of units [B, n, U], n = T / stride.
 
-    The encoder is no part of its weights, changes of low rank to it are.
-
-    One that corrects is given the adapter's features [B, n, F], too, and its output is to be added to the adapter's logits.
+    The weights include the encoder's LoRA, but not the encoder. A network that corrects also takes the adapter's features
+    [B, n, F], and its output is added to the adapter's logits.
     """
 
     def __init__(self, config: SecondPassConfig) -> None:
@@ -73,10 +74,10 @@ class SecondPass(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.spell = nn.Linear(config.size, config.units)
         self.change = LoRA(config.encoder_size, config.encoder_layers, config.rank) if config.rank else None
-        self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is no part of this module
+        self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is not a submodule
 
     def forward(self, frames: Tensor, mask: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Frames [B, T, 384], mask [B, T], where it corrects the adapter's features [B, n, F] -> (logits [B, n, U], mask [B, n])."""
+        """Frames [B, T, 384], mask [B, T], adapter's features [B, n, F] if it corrects -> (logits [B, n, U], mask [B, n])."""
         config, around = self.config, self.config.kernel - self.config.stride
         frames = functional.pad(frames.masked_fill(~mask[..., None], 0.0), (0, 0, around // 2, around - around // 2))
         x = self.conv(frames.transpose(1, 2)).transpose(1, 2)
@@ -91,9 +92,9 @@ class SecondPass(nn.Module):
 
     @torch.no_grad()
     def read(self, features: Tensor, heard: Tensor) -> Tensor:
-        """A whole turn -> natural logs of the units' chances [1, n, U].
+        """A complete turn -> the units' log-probabilities [1, n, U].
 
-        Log-mel features [1, N, mels], of whole chunks, and all of the adapter's output [1, n, U + F] (`SpellingAdapter.step`).
+        `features`: log-mel [1, N, mels], of complete chunks; `heard`: the adapter's output [1, n, U + F] (`CTCAdapter.step`).
         """
         device, dtype = self.conv.weight.device, self.conv.weight.dtype
         frames, mask = self.encoder().to(device)(ranged(features.to(device)))
@@ -104,7 +105,7 @@ class SecondPass(nn.Module):
         return (logits + self(frames, mask, own)[0]).float().log_softmax(-1)
 
     def encoder(self) -> WhisperStreamingEncoder:
-        """Whisper tiny.en's, from the pinned model file, once it is needed, with the changes that were learnt."""
+        """Whisper tiny.en's encoder with the trained LoRA, loaded when first used."""
         if not self._encoder:
             encoder = full_context()
             if self.change is not None:

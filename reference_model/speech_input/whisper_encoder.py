@@ -1,7 +1,7 @@
-"""Whisper's encoder made chunk-causal, at 50 Hz, so that it can start from Whisper's weights and stream.
+"""A chunk-wise streaming version of Whisper's encoder, at 50 Hz, that can be initialized with Whisper's weights.
 
-Its two convolutions read the mel frames one frame (10 ms) late, so that 16 of them give exactly 8 frames without a look
-ahead; attention is limited to a chunk and some chunks to the left. The parameters bear the names of OpenAI's `encoder.*`.
+Its two convolutions are delayed by one mel frame (10 ms), so that 16 of them give exactly 8 frames without lookahead; attention is
+limited to a chunk and a number of left chunks. The parameters have the names of OpenAI's `encoder.*`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,7 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.speech_input.log_mel import WhisperMel
-from reference_model.speech_input.streaming_encoder import (
-    EncoderState,
-    advance,
-    attend,
-    cache_mask,
-    chunk_mask,
-    empty_state,
-    extend,
-    heads,
-    length_mask,
-)
-
-SUBSAMPLING = 2  # feature frames a frame
-CONTEXT = 3  # older feature frames that the convolutions see
-
-Cache = tuple[torch.Tensor, torch.Tensor]
+from reference_model.speech_input.streaming_encoder import Cache, Carried, SpeechEncoder, attend, extend, heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +27,13 @@ class WhisperConfig:
     heads: int = 6
     mels: int = 80
     chunk: int = 8  # frames: 160 ms
-    left_chunks: int = 16  # chunks that attention sees before its own
-    positions: int = 1500  # rows of the position table, 30 s: position 1500 is again position 0
+    left_chunks: int = 16  # chunks of left context
+    positions: int = 1500  # rows of the position table, 30 s; positions wrap
     dropout: float = 0.0
 
     @property
     def left(self) -> int:
-        """Frames that attention sees before its own chunk."""
+        """Frames of left context."""
         return self.chunk * self.left_chunks
 
     def build(self) -> WhisperStreamingEncoder:
@@ -87,18 +72,20 @@ class WhisperBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor, past: Cache | None) -> tuple[torch.Tensor, Cache]:
         """As `WhisperAttention.forward`."""
-        heard, cache = self.attn(self.attn_ln(x), seen, past)
-        x = x + self.dropout(heard)
+        attended, cache = self.attn(self.attn_ln(x), seen, past)
+        x = x + self.dropout(attended)
         return x + self.dropout(self.mlp(self.mlp_ln(x))), cache
 
 
-class WhisperStreamingEncoder(nn.Module):
-    """Whisper's encoder as a `SpeechEncoder`. Frame j sees features 2 j - 3 ... 2 j + 1 (and more through attention).
+class WhisperStreamingEncoder(SpeechEncoder):
+    """Whisper's encoder, streaming. Frame j sees features 2 j - 3 ... 2 j + 1 (and more through attention).
 
-    `begin` without `before` sets silence before the stream, and before that nothing: where Whisper pads the input of its
-    second convolution with zeros, so does it.
+    `begin` without `before` begins after one frame of silence; as in Whisper, the input of the second convolution is padded
+    with zeros.
     """
 
+    subsampling = 2
+    context = 3
     positional_embedding: torch.Tensor
 
     def __init__(self, config: WhisperConfig) -> None:
@@ -113,32 +100,20 @@ class WhisperStreamingEncoder(nn.Module):
         self.ln_post = nn.LayerNorm(config.size)
 
     @property
-    def size(self) -> int:
-        return self.config.size
-
-    @property
-    def frame_rate_hz(self) -> float:
-        return self.front.rate_hz / (self.front.hop * SUBSAMPLING)
-
-    @property
-    def chunk(self) -> int:
-        return self.config.chunk * SUBSAMPLING
-
-    @property
-    def context(self) -> int:
-        return CONTEXT
+    def dtype(self) -> torch.dtype:
+        return self.conv1.weight.dtype
 
     @property
     def device(self) -> torch.device:
         return self.positional_embedding.device
 
     def load_whisper(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of OpenAI's Whisper: the state dict of its encoder, or of the whole model.
+        """Load the weights of OpenAI's Whisper: the state dict of its encoder, or of the complete model.
 
-        Layers beyond Whisper's own begin as identities. Raises `FobenchError` where a name or a shape differs.
+        Layers beyond Whisper's own are initialized as identities. Raises `FobenchError` if a name or a shape differs.
         """
         own = {key.removeprefix("encoder."): value for key, value in weights.items() if not key.startswith("decoder.")}
-        own.pop("positional_embedding", None)  # as `sinusoids` makes it
+        own.pop("positional_embedding", None)  # equal to `sinusoids`
         own |= self._identities(
             1 + max((int(key.split(".")[1]) for key in own if key.startswith("blocks.")), default=-1)
         )
@@ -148,59 +123,19 @@ class WhisperStreamingEncoder(nn.Module):
             raise FobenchError(f"Whisper's weights do not fit {self.config}: {error}") from error
 
     def _identities(self, first: int) -> dict[str, torch.Tensor]:
-        """The parameters of the layers from `first` on, with what they add set to zero."""
+        """The parameters of the layers from `first` on, with zero output projections."""
         outs = ("attn.out", "mlp.2")
-        added = {f"blocks.{i}.": block for i, block in enumerate(self.blocks) if i >= first}
+        blocks = {f"blocks.{i}.": block for i, block in enumerate(self.blocks) if i >= first}
         return {
             prefix + name: torch.zeros_like(value) if name.rpartition(".")[0] in outs else value
-            for prefix, block in added.items()
+            for prefix, block in blocks.items()
             for name, value in block.state_dict().items()
         }
 
-    def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
-        """New streams after the features `before` [B, 3, mels]."""
-        config, dtype = self.config, self.conv1.weight.dtype
-        carried = self._before(batch, before)
-        return empty_state(carried, config.layers, config.heads, config.left, config.size, dtype)
-
-    def step(self, features: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, EncoderState]:
-        """A chunk of features [B, chunk, mels] -> (frames [B, config.chunk, D], the next state).
-
-        Raises `ValueError` for another number of features.
-        """
-        if features.shape[1] != self.chunk:
-            raise ValueError(f"A step takes {self.chunk} feature frames, not {features.shape[1]}.")
-        count = self.config.chunk
-        x, carried = self._convolve(features, state.carried)
-        positions = state.position[:, None] + torch.arange(count, device=self.device)  # [B, T]
-        pasts = list(zip(state.keys, state.values, strict=True))
-        frames, caches = self._attend(x, positions, cache_mask(state, count), pasts)
-        return frames, advance(state, carried, caches, count)
-
-    def forward(
-        self,
-        features: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        chunk: int | None = None,
-        left: int | None = None,
-        before: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `SpeechEncoder.forward`."""
-        batch, count = len(features), features.shape[1] // SUBSAMPLING
-        mask = length_mask(None if lengths is None else lengths // SUBSAMPLING, batch, count, features.device)
-        seen = chunk_mask(count, chunk, left, features.device) & mask[:, None, None]  # [B, 1, T, T]
-        x, _ = self._convolve(features, self._before(batch, before))
-        positions = torch.arange(count, device=features.device)[None]
-        return self._attend(x, positions, seen, [None] * len(self.blocks))[0], mask
-
     def _attend(
-        self,
-        x: torch.Tensor,
-        positions: torch.Tensor,
-        seen: torch.Tensor,
-        pasts: Sequence[Cache | None],
+        self, x: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, pasts: Sequence[Cache | None]
     ) -> tuple[torch.Tensor, list[Cache]]:
-        """Convolved features [B, T, D] at positions [B or 1, T] -> (frames [B, T, D], keys and values of every block)."""
+        """As `SpeechEncoder._attend`; `positions` [B or 1, T] are those of the frames."""
         x = self.dropout(x + self.positional_embedding[positions % self.config.positions])
         caches = []
         for block, past in zip(self.blocks, pasts, strict=True):
@@ -208,10 +143,7 @@ class WhisperStreamingEncoder(nn.Module):
             caches.append(cache)
         return self.ln_post(x), caches
 
-    def _convolve(
-        self, features: torch.Tensor, carried: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Features [B, N, mels] after the carried ones -> ([B, N // 2, D], what is carried next)."""
+    def _convolve(self, features: torch.Tensor, carried: Carried) -> tuple[torch.Tensor, Carried]:
         features = torch.cat([carried[0], features], 1)  # [B, 2 + N, mels]
         hidden = torch.cat([carried[1], self._first(features)], 1)  # [B, 1 + N, D]
         x = functional.gelu(self.conv2(hidden.transpose(1, 2))).transpose(1, 2)
@@ -221,8 +153,8 @@ class WhisperStreamingEncoder(nn.Module):
         """The first convolution: features [B, 2 + N, mels] -> [B, N, D]."""
         return functional.gelu(self.conv1(features.transpose(1, 2).to(self.conv1.weight.dtype))).transpose(1, 2)
 
-    def _before(self, batch: int, before: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the convolutions carry when a stream begins: features [B, 2, mels], hidden frames [B, 1, D]."""
+    def _before(self, batch: int, before: torch.Tensor | None) -> Carried:
+        """The inputs of both convolutions before a stream: features [B, 2, mels], hidden frames [B, 1, D]."""
         if before is not None:
             before = before.to(self.device, torch.float32)
             return before[:, 1:], self._first(before)

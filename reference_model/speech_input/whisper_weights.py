@@ -1,4 +1,4 @@
-"""Whisper tiny.en's encoder, as published, from the pinned model file that the recogniser uses too."""
+"""The encoder of Whisper tiny.en, from the pinned model file that the speech recognizer uses, too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fobench.assets import store
 from reference_model.speech_input.whisper_encoder import WhisperConfig, WhisperStreamingEncoder
 
 ASSET, FILE = "whisper-tiny.en-ct2", "model.bin"
-RANGE = 2.0  # of Whisper's features: what lies further below the loudest of a recording is set to that
+RANGE = 2.0  # dynamic range of Whisper's features: values are clipped to this much below a recording's maximum
 
 
 def whisper() -> dict[str, torch.Tensor]:
-    """Its weights, float32, by OpenAI's names."""
+    """The encoder's weights, float32, by OpenAI's names."""
     from fobench.assets import ctranslate2
 
     state = ctranslate2.whisper_state(ctranslate2.read(store.get(ASSET) / FILE))
@@ -20,12 +20,12 @@ def whisper() -> dict[str, torch.Tensor]:
 
 
 def full_context() -> WhisperStreamingEncoder:
-    """The frozen encoder, to be run on whole recordings (`ranged` features, no chunk)."""
+    """The frozen encoder, for complete recordings (`ranged` features, no chunks)."""
     encoder = WhisperConfig().build()
     encoder.load_whisper(whisper())
     return encoder.requires_grad_(False).eval()
 
 
 def ranged(features: torch.Tensor) -> torch.Tensor:
-    """Log-mel features [B, N, mels] of whole recordings, with the range that Whisper gives them."""
+    """Log-mel features [B, N, mels] of complete recordings, clipped to Whisper's dynamic range."""
     return torch.maximum(features, features.amax((1, 2), keepdim=True) - RANGE)

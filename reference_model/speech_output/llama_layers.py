@@ -1,11 +1,11 @@
-"""Llama decoder layers: RMSNorm, rotary positions, gated MLP, no biases. What may see what is the caller's mask."""
+"""Llama decoder layers: RMSNorm, rotary positions, gated MLP, no biases. The caller gives the attention mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ class LlamaConfig:
     layers: int
     theta: float = 10_000.0  # base of the rotary frequencies
     eps: float = 1e-6
-    rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16 (a habit of published weights)
+    rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16 (published weights)
 
     @property
     def head(self) -> int:
@@ -38,7 +38,7 @@ class LlamaConfig:
 class KVCache:
     """Rotated keys and values of every layer, [B, H, capacity, head] each, of which `length` positions are filled.
 
-    Appending writes in place and costs the same however long the cache is: `fork` to keep one.
+    Appending writes in place, at a cost that does not depend on the length: `fork` for a copy.
     """
 
     keys: list[torch.Tensor]
@@ -47,13 +47,13 @@ class KVCache:
 
     @classmethod
     def of(cls, pairs: Pairs, room: int) -> KVCache:
-        """Holds `pairs`, with room for `room` further positions before it has to grow."""
+        """A cache of `pairs` with free space for `room` further positions."""
         length = pairs[0][0].shape[2]
         keys, values = ([_grown(side, length, length + room) for side in sides] for sides in zip(*pairs, strict=True))
         return cls(keys, values, length)
 
     def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes [B, H, T, head] behind `length` and returns all [B, H, length + T, head]; `length` itself is the caller's."""
+        """Write [B, H, T, head] behind `length`, and return all [B, H, length + T, head]; the caller advances `length`."""
         end = self.length + key.shape[2]
         if end > self.keys[layer].shape[2]:
             for buffers in (self.keys, self.values):
@@ -75,23 +75,23 @@ class KVCache:
 
 @cache
 def frequencies(head: int, theta: float, rounded: bool, device: torch.device) -> torch.Tensor:
-    """Rotary frequencies [head / 2], float32, in radians a position. `rounded`: as bfloat16 holds them."""
+    """Rotary frequencies [head / 2], float32, in radians per position. `rounded`: to bfloat16."""
     steps = torch.arange(0, head, 2, dtype=torch.float32, device=device) / head
-    each = 1.0 / theta**steps
-    return each.bfloat16().float() if rounded else each
+    rates = 1.0 / theta**steps
+    return rates.bfloat16().float() if rounded else rates
 
 
 def rotary_embedding(config: LlamaConfig, positions: torch.Tensor) -> Rotary:
     """Rotary position embedding, half-split: positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
-    each = frequencies(config.head, config.theta, config.rotary_bf16, positions.device)
-    angles = positions[..., None].float() * each  # [..., T, head / 2]
+    rates = frequencies(config.head, config.theta, config.rotary_bf16, positions.device)
+    angles = positions[..., None].float() * rates  # [..., T, head / 2]
     angles = torch.cat([angles, angles], -1).unsqueeze(-3)
     return angles.cos(), angles.sin()
 
 
-def rotate(x: torch.Tensor, turn: Rotary) -> torch.Tensor:
-    """x [B, H, T, head], turned by its positions."""
-    cos, sin = turn
+def rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    """x [B, H, T, head], rotated by its positions."""
+    cos, sin = rotary
     low, high = x.float().chunk(2, -1)
     return (x * cos + torch.cat([-high, low], -1) * sin).to(x.dtype)
 
@@ -108,7 +108,7 @@ class LlamaLayer(nn.Module):
         self.gate, self.up = (nn.Linear(config.size, config.ffn, bias=False) for _ in range(2))
         self.down = nn.Linear(config.ffn, config.size, bias=False)
 
-    def project(self, x: torch.Tensor, turn: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def project(self, x: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x [B, T, D] -> rotated queries and keys, and values, [B, H, T, head] each."""
         normed = self.attention_norm(x)
         parts = (
@@ -116,27 +116,31 @@ class LlamaLayer(nn.Module):
             for linear in (self.query, self.key, self.value)
         )
         query, key, value = parts
-        return rotate(query, turn), rotate(key, turn), value
+        return rotate(query, rotary), rotate(key, rotary), value
 
-    def finish(self, x: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
-        """Residual x [B, T, D] and attention's outcome [B, H, T, head] -> [B, T, D]."""
-        x = x + self.out(heard.transpose(1, 2).flatten(2))
+    def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Residual x [B, T, D] and the attention's output [B, H, T, head] -> [B, T, D]."""
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
         normed = self.mlp_norm(x)
         return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
 
 
 class LlamaStack(nn.ModuleList):
-    """Layers one after the other."""
+    """A stack of layers."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(LlamaLayer(config) for _ in range(config.layers))
         self.config = config
         self._steps: list[tuple[Callable[..., Any], Callable[..., Any]]] | None = None
 
-    def compile_steps(self, mode: str = "default") -> None:
-        """From now on, `step_many` runs what surrounds attention through torch.compile: same numbers, fewer kernels.
+    if TYPE_CHECKING:  # torch's ModuleList does not know the type of its members
 
-        `mode` is torch.compile's; "reduce-overhead" makes CUDA graphs of it.
+        def __iter__(self) -> Iterator[LlamaLayer]: ...
+
+    def compile_steps(self, mode: str = "default") -> None:
+        """Compile the parts of `step_many` around attention with torch.compile: same results, fewer kernels.
+
+        `mode` is torch.compile's; "reduce-overhead" uses CUDA graphs.
         """
         compiled = partial(torch.compile, mode=mode)
         self._steps = [(compiled(layer.project), compiled(layer.finish)) for layer in self]
@@ -144,32 +148,32 @@ class LlamaStack(nn.ModuleList):
     def forward(
         self,
         x: torch.Tensor,
-        turn: Rotary,
+        rotary: Rotary,
         past: Pairs | None = None,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Pairs]:
-        """x [B, T, D] -> (x [B, T, D], not normed; rotated keys and values of every layer, [B, H, S, head], `past` first).
+        """x [B, T, D] -> (x [B, T, D], before the final norm; rotated keys and values of every layer, [B, H, S, head], `past` first).
 
-        `mask` [B or 1, 1, T, S] bool tells which of all S positions each may see; None: all, in both directions.
+        `mask` [B or 1, 1, T, S] bool: the positions that each query sees; None: all, in both directions.
         """
         pairs = []
         for i, layer in enumerate(self):
-            query, key, value = layer.project(x, turn)
+            query, key, value = layer.project(x, rotary)
             if past is not None:
                 key, value = torch.cat([past[i][0], key], 2), torch.cat([past[i][1], value], 2)
             x = layer.finish(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
             pairs.append((key, value))
         return x, pairs
 
-    def step_many(self, x: torch.Tensor, turn: Rotary, caches: list[KVCache]) -> torch.Tensor:
-        """One position [S, 1, D] of each of S sequences, each behind a cache of its own; weights are read once for all."""
+    def step_many(self, x: torch.Tensor, rotary: Rotary, caches: list[KVCache]) -> torch.Tensor:
+        """One position [S, 1, D] of each of S sequences with caches of their own, as one batch."""
         for i, (project, finish) in enumerate(self._steps or [(layer.project, layer.finish) for layer in self]):
-            query, key, value = project(x, turn)
-            heard = []
+            query, key, value = project(x, rotary)
+            attended = []
             for row, held in enumerate(caches):
                 past = held.append(i, key[row : row + 1], value[row : row + 1])
-                heard.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
-            x = finish(x, torch.cat(heard))
+                attended.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
+            x = finish(x, torch.cat(attended))
         for held in caches:
             held.length += 1
         return x

@@ -1,7 +1,7 @@
-"""How a text is said: phonemes of the International Phonetic Alphabet, by espeak-ng, a Unicode character each.
+"""Grapheme-to-phoneme conversion: International Phonetic Alphabet by espeak-ng, one Unicode character per phoneme.
 
-A decoder that reads phonemes need not learn to spell, which is most of what a small one finds hard. They are those of the voice
-that its speech was learnt from (`reference_model.train.synthesis.piper_latents`).
+With phonemes, a small speech decoder need not learn pronunciation. They are those of the TTS voice that the decoder was trained on
+(`reference_model.train.synthesis.piper_latents`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from fobench.api.components import Detokenizer
 from fobench.errors import PrerequisiteError
-from reference_model.speech_output.segmenter import pieces_of
+from reference_model.speech_output.segmenter import token_texts
 
 LANGUAGE = "en-us"
 
@@ -22,14 +22,14 @@ def phonemes(text: str) -> str:
     return "".join("".join(sentence) for sentence in _espeak().phonemize(LANGUAGE, text))
 
 
-def sounding(ids: Sequence[int], said: str) -> list[str]:
-    """What stands beside each of a text's tokens where its phonemes `said` are read: all of them beside the last."""
-    return [""] * (len(ids) - 1) + [said] if ids else []
+def phonemes_by_token(ids: Sequence[int], text: str) -> list[str]:
+    """A string for each token of a text: all of the text's phonemes, `text`, for the last token, none for the others."""
+    return [""] * (len(ids) - 1) + [text] if ids else []
 
 
-def pieces(ids: Sequence[int], text: str, reader: Detokenizer, *, phonetic: bool) -> list[str]:
-    """What is read beside each of the tokens `ids` of `text`: its letters, or the text's phonemes."""
-    return sounding(ids, phonemes(text)) if phonetic else pieces_of(reader, ids)
+def aligned_text(ids: Sequence[int], text: str, detokenizer: Detokenizer, *, phonetic: bool) -> list[str]:
+    """A string for each of the tokens `ids` of `text`, for the speech decoder: the token's letters, or the text's phonemes."""
+    return phonemes_by_token(ids, phonemes(text)) if phonetic else token_texts(detokenizer, ids)
 
 
 @cache
@@ -37,5 +37,5 @@ def _espeak() -> Any:
     try:
         from piper.phonemize_espeak import EspeakPhonemizer
     except ImportError as error:
-        raise PrerequisiteError("This speech decoder reads phonemes. Install them: pip install piper-tts") from error
+        raise PrerequisiteError("This speech decoder needs phonemes. Install them: pip install piper-tts") from error
     return EspeakPhonemizer()

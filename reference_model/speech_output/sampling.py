@@ -1,4 +1,4 @@
-"""Drawing a token from logits, for the LLM's text and for the speech decoder's codes."""
+"""Sampling of tokens from logits, for the LLM's text and for the speech decoder's codes."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Greedy where `temperature` is 0 or `top_k` is 1."""
+    """Parameters of sampling. Greedy at `temperature` 0 or `top_k` 1."""
 
     temperature: float = 1.0
-    top_k: int = 0  # keep the k likeliest; 0: all
-    top_p: float = 0.0  # keep the likeliest that together reach p; 0: all
-    keep_crossing: bool = True  # the token that crosses top_p stays, as is usual; published: it goes
+    top_k: int = 0  # keep the k most probable tokens; 0: all
+    top_p: float = 0.0  # keep the most probable tokens that together reach p (nucleus sampling); 0: all
+    keep_crossing: bool = True  # whether the token that crosses top_p is kept, as usual; published: it is not
     penalty: float = 1.0  # divides the logits of recent tokens
-    window: int = 0  # how many recent tokens are penalised; 0: none
-    per_occurrence: bool = False  # published: divided once an occurrence, negative logits too (which raises them)
+    window: int = 0  # number of recent tokens that are penalized; 0: none
+    per_occurrence: bool = False  # published: divided once per occurrence, negative logits too (which raises them)
 
     @property
     def greedy(self) -> bool:
         return self.temperature == 0 or self.top_k == 1
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits [..., V] -> the distribution [..., V] that is drawn from. Every filter renormalises."""
+        """Logits [..., V] -> the distribution [..., V] that is sampled. Every filter renormalizes."""
         p = torch.softmax(logits if self.temperature in (0, 1) else logits / self.temperature, -1)
         if 0 < self.top_k < p.shape[-1]:
             kept = torch.zeros_like(p).scatter(-1, p.topk(self.top_k, -1).indices, 1.0)
-            p = _renormalised(p * kept)
+            p = _renormalized(p * kept)
         if 0 < self.top_p < 1 or (self.top_p == 1 and not self.keep_crossing):
-            p = _renormalised(p * self._nucleus(p))
+            p = _renormalized(p * self._nucleus(p))
         return p
 
     def sample(self, logits: torch.Tensor, generator: torch.Generator, history: Sequence[int] = ()) -> int:
-        """A token from logits [V]. Drawn on the CPU in float64, so that a seed means the same on every device."""
+        """A token id from logits [V]; `history`: the tokens so far. Sampled on the CPU in float64, so that a seed is portable."""
         if self.window and self.penalty != 1:
-            logits = self.penalised(logits, history)
+            logits = self.penalized(logits, history)
         if self.greedy:
             return int(logits.argmax())
-        likeliest = logits.topk(
+        top = logits.topk(
             min(self.top_k or len(logits), len(logits))
         )  # first, since the other filters are slow on a large vocabulary
-        chosen = torch.multinomial(self.probabilities(likeliest.values.double().cpu()), 1, generator=generator)
-        return int(likeliest.indices[chosen])
+        chosen = torch.multinomial(self.probabilities(top.values.double().cpu()), 1, generator=generator)
+        return int(top.indices[chosen])
 
-    def penalised(self, logits: torch.Tensor, history: Sequence[int]) -> torch.Tensor:
-        """Logits [V] with the last `window` tokens of `history` made less likely."""
+    def penalized(self, logits: torch.Tensor, history: Sequence[int]) -> torch.Tensor:
+        """Logits [V] with the last `window` tokens of `history` penalized."""
         recent, logits = history[-self.window :], logits.clone()
         for token in recent if self.per_occurrence else set(recent):
             up = logits[token] < 0 and not self.per_occurrence
@@ -55,7 +55,7 @@ class Sampling:
         return logits
 
     def _nucleus(self, p: torch.Tensor) -> torch.Tensor:
-        """[..., V] bool: which tokens top_p keeps; the likeliest always."""
+        """[..., V] bool: the tokens that top_p keeps; the most probable one always."""
         ordered, order = p.sort(-1, descending=True)
         total = ordered.cumsum(-1)
         kept = total - ordered < self.top_p if self.keep_crossing else total <= self.top_p
@@ -64,12 +64,12 @@ class Sampling:
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """A generator on the CPU whose draws depend on these whole numbers alone, e.g. on seed, reply and segment."""
+    """A CPU generator seeded by these integers alone, e.g. seed, reply and segment."""
     seed = 0
     for number in numbers:
         seed = (seed * 1_000_003 + number + 1) % 2**63
     return torch.Generator().manual_seed(seed)
 
 
-def _renormalised(p: torch.Tensor) -> torch.Tensor:
+def _renormalized(p: torch.Tensor) -> torch.Tensor:
     return p / p.sum(-1, keepdim=True)

@@ -1,7 +1,7 @@
 """The speech decoder: a segment's text and the LLM's hidden states -> codec tokens (paper, speech output).
 
-A pre-network reads the text embeddings, a prefix network the hidden states; the main layers read both at once (NAR prefill),
-then say codes one by one (AR) with the same weights. Several codebooks follow each other with a delay (arXiv 2306.05284).
+A pre-network encodes the text embeddings, a prefix network the hidden states; the main layers take both at once (NAR prefill),
+then generate codes one by one (AR) with the same weights. Several codebooks have the delay pattern of arXiv 2306.05284.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from reference_model.speech_output.sampling import Sampling
 
 BOS, SOS, EOS, PAD = range(4)  # ids after the codes: start of text, start of speech, end of speech, padding
 SPECIALS = 4
-ROOM = 128  # positions a segment's cache has room for at first
-IGNORED = -100  # target that no loss is taken from
-LETTER_STD = 0.13  # of a letter's vector at first: as an LLM's embeddings are
+ROOM = 128  # initial free positions of a segment's cache
+IGNORED = -100  # target without loss
+LETTER_STD = 0.13  # initial std of letter embeddings, that of an LLM's embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class SpeechDecoderConfig:
     pre_layers: int = 2
     codebooks: int = 1  # K
     codes: int = 1024  # V, of each codebook
-    max_frames: int = 1000  # of a segment
+    max_frames: int = 1000  # maximum of a segment
     theta: float = 10_000.0
     eps: float = 1e-6
     rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16, as the published server has them on a GPU
-    allow_special: bool = False  # ids that are no codes may be drawn, as published
-    thoughts: bool = True  # the LLM's hidden states are read too, by the prefix network
-    characters: int = 0  # letters are read beside the LLM's vectors: how many, by Unicode number; 0: none
-    phonetic: bool = False  # phonemes are read in place of letters, see `pronunciation`
-    paced: bool = False  # every sound has a duration, see `pace`
+    allow_special: bool = False  # whether ids that are no codes may be sampled, as published
+    thoughts: bool = True  # whether the prefix network takes the LLM's hidden states
+    characters: int = 0  # size of the letter embedding, by Unicode number; 0: no letters beside the LLM's embeddings
+    phonetic: bool = False  # whether phonemes take the place of letters, see `phonemizer`
+    paced: bool = False  # whether every letter has a duration, see `duration_predictor`
 
     def stack(self, layers: int) -> LlamaConfig:
         return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
@@ -52,15 +52,15 @@ class SpeechDecoderConfig:
 
 @dataclass(slots=True)
 class DecoderState:
-    """A segment being said. `step` advances it in place; `fork` keeps one."""
+    """The state of a segment in synthesis. `step` advances it in place; `fork` copies it."""
 
     cache: KVCache
     position: int  # of the next token: the prefix does not count
-    last: list[int]  # the token of each codebook that was drawn last
-    rows: list[list[int]] = field(default_factory=list)  # what was drawn, [K] a step, codebook k late by k steps
-    given: int = 0  # frames that have been returned
+    last: list[int]  # the latest token of each codebook
+    rows: list[list[int]] = field(default_factory=list)  # sampled tokens, [K] per step, codebook k delayed by k steps
+    given: int = 0  # frames returned so far
     end: int | None = None  # the number of frames, once the first codebook has ended
-    pace: torch.Tensor | None = None  # [end, d], of a paced decoder: what each frame is drawn with
+    pace: torch.Tensor | None = None  # [end, d]: conditioning of each frame, with a duration predictor
 
     def fork(self) -> DecoderState:
         rows = [list(row) for row in self.rows]
@@ -71,11 +71,11 @@ class DecoderState:
         return self.end is not None and self.given >= self.end
 
     def due(self) -> bool:
-        """Whether more has to be drawn before the next frame is whole."""
+        """Whether more steps are needed before the next frame is complete."""
         return not self.over and len(self.rows) < self.given + len(self.last)
 
     def take(self) -> list[int] | None:
-        """The next frame's codes, which must be whole; None if there are no more."""
+        """The next frame's codes [K], which must be complete; None after the last."""
         if self.over:
             return None
         frame = [self.rows[self.given + k][k] for k in range(len(self.last))]
@@ -84,7 +84,7 @@ class DecoderState:
 
 
 class SpeechDecoder(nn.Module):
-    """Text rows [B, H, d] and hidden-state rows [B, P, d] -> codes [K] a step."""
+    """Text rows [B, H, d] and hidden-state rows [B, P, d] -> codes [K] per step."""
 
     def __init__(self, config: SpeechDecoderConfig) -> None:
         super().__init__()
@@ -107,9 +107,9 @@ class SpeechDecoder(nn.Module):
         return self.config.codes + which
 
     def text_rows(self, embeddings: torch.Tensor, pieces: Sequence[str] | None = None) -> torch.Tensor:
-        """LLM vectors [n, D] -> [1, n * D / d, d]: each is cut into D / d rows. FobenchError where d does not divide D.
+        """LLM vectors [n, D] -> [1, n * D / d, d]: each is split into D / d rows. FobenchError if d does not divide D.
 
-        With the tokens' texts `pieces`, of a decoder that reads letters, a token's letters follow its rows, one row each.
+        With the tokens' texts `pieces`, in a decoder with letters, each token's letters follow its rows, one row each.
         """
         width, size = embeddings.shape[-1], self.config.size
         if width % size:
@@ -118,25 +118,26 @@ class SpeechDecoder(nn.Module):
         if pieces is None or not self.config.characters:
             return rows[None]
         letters = [letters_of(piece, self.config.characters) for piece in pieces]
-        spelt = self.letters(torch.tensor([i for word in letters for i in word], dtype=torch.long, device=rows.device))
+        embedded = self.letters(
+            torch.tensor([i for word in letters for i in word], dtype=torch.long, device=rows.device)
+        )
         order = interleaved(width // size, [len(word) for word in letters])
-        return torch.cat([rows, spelt])[order][None]
+        return torch.cat([rows, embedded])[order][None]
 
-    # ---- saying ----------------------------------------------------------------------------------------------------------
+    # ---- synthesis -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def prefill(self, text: torch.Tensor, prefix: torch.Tensor | None = None) -> DecoderState:
-        """Text rows [1, H, d] and, where the decoder reads thoughts, hidden-state rows [1, P, d] -> the state in which the
-        first code is drawn."""
-        past = None if prefix is None else self.prefix(prefix, self._turn(prefix.shape[1]))[1]
-        beginning = self._beginning(text)
-        _, pairs = self.layers(beginning, self._turn(text.shape[1] + 1), past)
+        """Text rows [1, H, d] and, with a prefix network, hidden-state rows [1, P, d] -> the state before the first code."""
+        past = None if prefix is None else self.prefix(prefix, self._rotary(prefix.shape[1]))[1]
+        start_rows = self._start_rows(text)
+        _, pairs = self.layers(start_rows, self._rotary(text.shape[1] + 1), past)
         start = [self.special(SOS)] * self.config.codebooks
         state = DecoderState(KVCache.of(pairs, ROOM), text.shape[1] + 1, start)
         if self.pace is not None:
-            durations = self.pace.durations(beginning[:, 1:])
+            durations = self.pace.durations(start_rows[:, 1:])
             state.end = min(max(1, round(float(durations.sum()))), self.config.max_frames)
-            state.pace = self.pace.read(beginning[:, 1:], durations, state.end)[0]
+            state.pace = self.pace.read(start_rows[:, 1:], durations, state.end)[0]
         return state
 
     def step(self, state: DecoderState, sampling: Sampling, generator: torch.Generator) -> torch.Tensor | None:
@@ -144,7 +145,7 @@ class SpeechDecoder(nn.Module):
         return self.step_many([(state, sampling, generator)])[0]
 
     def step_many(self, calls: Sequence[tuple[DecoderState, Sampling, torch.Generator]]) -> list[torch.Tensor | None]:
-        """`step` of several segments at once; the weights are read once for all."""
+        """`step` of several segments as one batch."""
         while due := [call for call in calls if call[0].due()]:
             logits = self.logits([state for state, _, _ in due])
             for (state, sampling, generator), row in zip(due, logits, strict=True):
@@ -154,7 +155,7 @@ class SpeechDecoder(nn.Module):
 
     @torch.no_grad()
     def logits(self, states: Sequence[DecoderState]) -> torch.Tensor:
-        """Feeds the last tokens of S segments; logits [S, K, V + 4] of the next ones."""
+        """Feed the last tokens of S segments; returns the logits [S, K, V + 4] of the next ones."""
         device = self.embedding.weight.device
         x = self._embed(torch.tensor([state.last for state in states], device=device)[..., None])  # [S, 1, d]
         if self.pace is not None:
@@ -166,22 +167,22 @@ class SpeechDecoder(nn.Module):
         return self.out(self.norm(x))[:, 0].unflatten(-1, (self.config.codebooks, -1))
 
     def _draw(self, state: DecoderState, logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> None:
-        """Draws each codebook's token from logits [K, V + 4]."""
-        step, drawn = len(state.rows), []
+        """Sample each codebook's token from logits [K, V + 4]."""
+        step, tokens = len(state.rows), []
         for k in range(self.config.codebooks):
             if step < k or (state.end is not None and step - k >= state.end):
-                drawn.append(self.special(PAD))  # this codebook has not begun, or has said all
+                tokens.append(self.special(PAD))  # this codebook has not begun, or has ended
                 continue
             history = [self.special(SOS), *(row[k] for row in state.rows[k:])]
             ends = k == 0 and state.end is None
-            drawn.append(sampling.sample(self._allowed(logits[k].float(), ends), generator, history))
-        if state.end is None and (drawn[0] == self.special(EOS) or step >= self.config.max_frames):
-            state.end, drawn[0] = step, self.special(PAD)
-        state.rows.append(drawn)
-        state.last = drawn
+            tokens.append(sampling.sample(self._allowed(logits[k].float(), ends), generator, history))
+        if state.end is None and (tokens[0] == self.special(EOS) or step >= self.config.max_frames):
+            state.end, tokens[0] = step, self.special(PAD)
+        state.rows.append(tokens)
+        state.last = tokens
 
     def _allowed(self, logits: torch.Tensor, ends: bool) -> torch.Tensor:
-        """Logits [V + 4] without what may not be drawn; `ends`: the segment may end now, which only the first codebook says."""
+        """Logits [V + 4], -inf for ids that must not be sampled; `ends`: EOS may be, which only the first codebook has."""
         if self.config.allow_special:
             return logits
         logits = logits.clone()
@@ -191,7 +192,7 @@ class SpeechDecoder(nn.Module):
             logits[self.special(EOS)] = end
         return logits
 
-    # ---- learning --------------------------------------------------------------------------------------------------------
+    # ---- training --------------------------------------------------------------------------------------------------------
 
     def forward(
         self,
@@ -207,46 +208,46 @@ class SpeechDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing. Text rows [B, H, d], codes [B, K, T], prefix rows [B, P, d], each padded, with lengths [B].
 
-        Returns logits [B, K, T + K, V + 4] and the sum of the cross-entropies of all codes and ends; of a paced decoder, which
-        needs each text row's `durations` [B, H] in frames, with those durations' losses. `compact`: positions count a segment's
-        own rows, as when it is said; else (as published) those of the padded layout.
+        Returns logits [B, K, T + K, V + 4] and the sum of the cross-entropies of all codes and ends; with a duration predictor,
+        which needs each text row's `durations` [B, H] in frames, the sum includes the duration loss. `compact`: positions count
+        a segment's own rows, as in synthesis; else (as published) those of the padded layout.
         """
         inputs, targets = self.delayed(codes, code_lengths)  # [B, K, T + K] each
         past, seen = self._prefixed(text, prefix, prefix_lengths)
         text_seen = _within(text_lengths + 1, text.shape[1] + 1)  # [B, H + 1]
-        beginning, said = self._beginning(text, text_seen[:, 1:]), self._embed(inputs)
-        lateness = said.new_zeros(())
+        start_rows, tokens = self._start_rows(text, text_seen[:, 1:]), self._embed(inputs)
+        duration_loss = tokens.new_zeros(())
         if self.pace is not None:
             if durations is None:
-                raise ValueError("A paced decoder learns from durations.")
-            said = said + self.pace.read(beginning[:, 1:], durations, inputs.shape[-1])
-            lateness = self.pace.loss(beginning[:, 1:], durations, text_seen[:, 1:])
-        x = torch.cat([beginning, said], 1)
-        turn = rotary_embedding(
+                raise ValueError("A decoder with a duration predictor needs durations for training.")
+            tokens = tokens + self.pace.read(start_rows[:, 1:], durations, inputs.shape[-1])
+            duration_loss = self.pace.loss(start_rows[:, 1:], durations, text_seen[:, 1:])
+        x = torch.cat([start_rows, tokens], 1)
+        rotary = rotary_embedding(
             self.layers.config, self._positions(text_lengths, text.shape[1], inputs.shape[-1], compact)
         )
         mask = _visible(seen, text_seen, inputs.shape[-1])
-        hidden, _ = self.layers(x, turn, past, mask)
+        hidden, _ = self.layers(x, rotary, past, mask)
         logits = self.out(self.norm(hidden[:, text.shape[1] + 1 :]))  # [B, T + K, K * (V + 4)]
         logits = logits.unflatten(-1, (self.config.codebooks, -1)).transpose(1, 2)
         total = F.cross_entropy(logits.flatten(0, 2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        return logits, total + lateness
+        return logits, total + duration_loss
 
     def delayed(self, codes: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes [B, K, T] of `lengths` [B] -> inputs and targets [B, K, T + K], codebook k late by k steps.
+        """Codes [B, K, T] of `lengths` [B] -> inputs and targets [B, K, T + K], codebook k delayed by k steps.
 
-        The first codebook's target after its codes is the end; the others have none there, as in `step`.
+        The first codebook's target after its codes is EOS; the others have none there, as in `step`.
         """
         batch, books, frames = codes.shape
-        said = codes.new_full((batch, books, frames + books), self.special(PAD))
-        targets = torch.full_like(said, IGNORED)
+        inputs = codes.new_full((batch, books, frames + books), self.special(PAD))
+        targets = torch.full_like(inputs, IGNORED)
         valid = _within(lengths, frames)  # [B, T]
         for k in range(books):
-            said[:, k, k : k + frames] = codes[:, k].masked_fill(~valid, self.special(PAD))
+            inputs[:, k, k : k + frames] = codes[:, k].masked_fill(~valid, self.special(PAD))
             targets[:, k, k : k + frames] = codes[:, k].masked_fill(~valid, IGNORED)
         targets[torch.arange(batch, device=codes.device), 0, lengths] = self.special(EOS)
         start = codes.new_full((batch, books, 1), self.special(SOS))
-        return torch.cat([start, said[..., :-1]], -1), targets
+        return torch.cat([start, inputs[..., :-1]], -1), targets
 
     # ---- parts -----------------------------------------------------------------------------------------------------------
 
@@ -255,48 +256,48 @@ class SpeechDecoder(nn.Module):
         offsets = torch.arange(self.config.codebooks, device=tokens.device) * self.vocabulary
         return self.embedding(tokens + offsets[:, None]).sum(1)
 
-    def _beginning(self, text: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
-        """Text rows [B, H, d], `seen` [B, H] bool -> what the main layers read [B, H + 1, d]: the start, and the rows pre-read."""
+    def _start_rows(self, text: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+        """Text rows [B, H, d], `seen` [B, H] bool -> inputs of the main layers [B, H + 1, d]: BOS, and the pre-network's outputs."""
         mask = None if seen is None else seen[:, None, None]
-        read, _ = self.pre(text, self._turn(text.shape[1]), mask=mask)
+        encoded, _ = self.pre(text, self._rotary(text.shape[1]), mask=mask)
         start = self.embedding(torch.tensor([[self.special(BOS)]], device=text.device))
-        return torch.cat([start.expand(len(text), -1, -1), read], 1)
+        return torch.cat([start.expand(len(text), -1, -1), encoded], 1)
 
     def _prefixed(
         self, text: torch.Tensor, prefix: torch.Tensor | None, lengths: torch.Tensor | None
     ) -> tuple[Pairs | None, torch.Tensor]:
-        """The prefix's keys and values, and which of them may be seen [B, P]."""
+        """The prefix's keys and values, and which of them are valid [B, P] bool."""
         if prefix is None:
             return None, torch.zeros(len(text), 0, dtype=torch.bool, device=text.device)
         full = torch.full((len(prefix),), prefix.shape[1], device=prefix.device)
         seen = _within(full if lengths is None else lengths, prefix.shape[1])
-        _, pairs = self.prefix(prefix, self._turn(prefix.shape[1]), mask=seen[:, None, None])
+        _, pairs = self.prefix(prefix, self._rotary(prefix.shape[1]), mask=seen[:, None, None])
         return pairs, seen
 
-    def _turn(self, length: int) -> Rotary:
+    def _rotary(self, length: int) -> Rotary:
         return rotary_embedding(self.layers.config, torch.arange(length, device=self.embedding.weight.device))
 
     def _positions(self, lengths: torch.Tensor, text: int, steps: int, compact: bool) -> torch.Tensor:
-        """[B, H + 1 + T + K]: positions of the beginning and of the tokens."""
+        """[B, H + 1 + T + K]: positions of the start rows and of the tokens."""
         device = lengths.device
         first = lengths + 1 if compact else torch.full_like(lengths, text + 1)  # position of the first token
-        beginning = torch.arange(text + 1, device=device).expand(len(lengths), -1)
-        return torch.cat([beginning, first[:, None] + torch.arange(steps, device=device)], 1)
+        start_rows = torch.arange(text + 1, device=device).expand(len(lengths), -1)
+        return torch.cat([start_rows, first[:, None] + torch.arange(steps, device=device)], 1)
 
 
 def _at(pace: torch.Tensor | None, step: int) -> torch.Tensor:
-    """Row `step` of a state's `pace`, or its last."""
+    """Row `step` of a state's `pace`, or the last row."""
     assert pace is not None
     return pace[min(step, len(pace) - 1)]
 
 
 def letters_of(piece: str, characters: int) -> list[int]:
-    """A token's text by letter: their Unicode numbers, all beyond the table the last one; none where no letters are read."""
+    """The Unicode numbers of a token's letters, clipped to the embedding of `characters`; empty for a decoder without letters."""
     return [min(ord(letter), characters - 1) for letter in piece] if characters else []
 
 
 def interleaved(rows: int, letters: Sequence[int]) -> list[int]:
-    """Where the rows of each token and then its letters lie, if all rows come first and then all letters."""
+    """The indices that order all rows, then all letters, token by token: its `rows` rows, then its letters."""
     order, next_letter = [], rows * len(letters)
     for token, count in enumerate(letters):
         order += [*range(rows * token, rows * (token + 1)), *range(next_letter, next_letter + count)]
@@ -305,12 +306,12 @@ def interleaved(rows: int, letters: Sequence[int]) -> list[int]:
 
 
 def _within(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """[B, size] bool: which positions are within `lengths` [B]."""
+    """[B, size] bool: the positions within `lengths` [B]."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def _visible(prefix: torch.Tensor, text: torch.Tensor, steps: int) -> torch.Tensor:
-    """[B, 1, H + 1 + T, P + H + 1 + T] bool: all see prefix [B, P] and text [B, H + 1]; tokens see those up to themselves too."""
+    """[B, 1, H + 1 + T, P + H + 1 + T] bool: all see prefix [B, P] and text [B, H + 1]; tokens are causal."""
     batch, rows = text.shape
     known = torch.cat([prefix, text], 1)[:, None].expand(-1, rows + steps, -1)  # [B, H + 1 + T, P + H + 1]
     causal = torch.ones(steps, steps, dtype=torch.bool, device=text.device).tril()

@@ -1,15 +1,16 @@
-"""What is said of a text that an LLM wrote: words and common punctuation, nothing that is only there to be looked at.
+"""Text normalization of LLM output for speech: words and common punctuation only.
 
-Markdown, list marks, links and pictographs go; numbers, sums of money, units, signs and abbreviations become words, as in the
-texts that the speech decoder has learnt from. The text that is shown stays as the LLM wrote it.
+Markdown, list marks, links and pictographs are removed; numbers, amounts of money, units, signs and abbreviations become words, as
+in the texts that the speech decoder was trained on. The displayed text is not changed.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
-from reference_model.speech_output.verbalizer import NUMBER, cardinal, spelt, year
+from reference_model.speech_output.verbalizer import NUMBER, cardinal, verbalize, year
 
 MOST_PASSES = 4
 SIGNS = {
@@ -17,14 +18,25 @@ SIGNS = {
     "≥": " at least ", "<": " less than ", ">": " greater than ", "√": " the root of ", "¥": " yen ", "₹": " rupees ",
 }  # fmt: skip
 PAUSES = dict.fromkeys("()[]{}|→—–", ", ")
-LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "Æ": "Ae", "Ø": "O", "Ł": "L"}  # that no accent makes
+LETTERS = {
+    "ß": "ss",
+    "æ": "ae",
+    "œ": "oe",
+    "ø": "o",
+    "ł": "l",
+    "Æ": "Ae",
+    "Ø": "O",
+    "Ł": "L",
+}  # letters that NFKD does not decompose
+SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "−": "-"})
+ASCII = str.maketrans({"⁄": "/", "’": "'", "。": ". "} | LETTERS)
 MARKS = "'.,?!:;-"
 FRACTIONS = {"1/2": "a half", "1/3": "a third", "2/3": "two thirds", "1/4": "a quarter", "3/4": "three quarters"}
 SCALES = {"k": "thousand", "K": "thousand", "M": "million", "bn": "billion", "B": "billion"}
 SCALE = "hundred|thousand|million|billion|trillion"
 MONEY = {"$": "dollars", "£": "pounds", "€": "euros"}
 POWERS = {"2": "squared", "3": "cubed"}
-UNITS = {  # after a number; more than one of them are written with an s unless told otherwise
+UNITS = {  # after a number; the plural has an s unless `SEVERAL` says otherwise
     "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "mi": "mile", "yd": "yard", "s": "second",
     "kg": "kilogram", "g": "gram", "mg": "milligram", "lb": "pound", "lbs": "pound", "oz": "ounce", "ms": "millisecond",
     "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter", "sec": "second", "min": "minute", "h": "hour",
@@ -36,7 +48,7 @@ SEVERAL = {"foot": "feet", "mile per hour": "miles per hour", "degree Celsius": 
 SEVERAL |= {"degree Fahrenheit": "degrees Fahrenheit"} | {u: u for u in UNITS.values() if u.endswith("hertz")}
 SPACED = {"s": "(?<= )s"}  # "the 90s" are no seconds
 UNIT = "|".join(SPACED.get(u, re.escape(u)) for u in sorted(UNITS, key=len, reverse=True))
-SHORT = {  # a point after them is theirs
+SHORT = {  # abbreviations with a point
     "Dr": "Doctor", "Mr": "Mister", "Mrs": "Missus", "Ms": "Miss", "Prof": "Professor", "Gen": "General", "Mt": "Mount",
     "Gov": "Governor", "Sen": "Senator", "Capt": "Captain", "Rev": "Reverend", "approx": "approximately",
     "vs": "versus", "e.g": "for example", "i.e": "that is", "cf": "compare",
@@ -47,10 +59,10 @@ LAST = {
     "Sr": "Senior",
     "Inc": "Incorporated",
     "Ltd": "Limited",
-}  # may end a sentence
+}  # abbreviations that may end a sentence
 
-LAYOUT = (  # of Markdown and lists: pattern, what takes its place
-    (r"!?\[([^\]\[]*)\]\([^)\s]*\)", r"\1"),  # a link is its text
+LAYOUT = (  # of Markdown and lists: pattern, replacement
+    (r"!?\[([^\]\[]*)\]\([^)\s]*\)", r"\1"),  # a link becomes its text
     (r"(?:https?://|www\.)\S*[^\s.,;:!?)]", " "),
     (r"\[\d+\]|</?[a-zA-Z][^<>]*>", " "),  # notes and tags
     (r"(?m)^[ \t]*(?:[-*+•–][ \t]+|>[ \t]*|#+[ \t]+)+", ""),
@@ -100,33 +112,33 @@ TIDY = (
 )
 
 
-def normalise(text: str) -> str:
-    """The text in letters and `MARKS` with single spaces; "" where nothing of it can be said. Said texts stay as they are."""
-    for _ in range(MOST_PASSES):  # what goes may leave behind it what goes, too
-        said = _once(text)
-        if said == text:
+def normalize(text: str) -> str:
+    """The text in letters and `MARKS` with single spaces; "" without any letter. Idempotent."""
+    for _ in range(MOST_PASSES):  # a replacement may enable another
+        normalized = _once(text)
+        if normalized == text:
             break
-        text = said
+        text = normalized
     return text
 
 
 def _once(text: str) -> str:
-    text = re.sub(r"(?<=\d)(?=[¼½¾⅓⅔])", " and ", text.translate(str.maketrans({"²": "^2", "³": "^3", "−": "-"})))
-    text = unicodedata.normalize("NFKC", text).translate(str.maketrans({"⁄": "/", "’": "'", "。": ". "} | LETTERS))
+    text = re.sub(r"(?<=\d)(?=[¼½¾⅓⅔])", " and ", text.translate(SUPERSCRIPTS))
+    text = unicodedata.normalize("NFKC", text).translate(ASCII)
     text = _changed(_changed(_changed(text, LAYOUT), NUMBERS), WORDS)
-    text = unicodedata.normalize("NFC", spelt("".join((SIGNS | PAUSES).get(c, c) for c in text)))
+    text = unicodedata.normalize("NFC", verbalize("".join((SIGNS | PAUSES).get(c, c) for c in text)))
     text = _changed("".join(c if c.isalpha() or c in MARKS else " " for c in text), TIDY).strip()
     return text if any(map(str.isalpha, text)) else ""
 
 
-def _changed(text: str, rules: tuple[tuple[str, object], ...]) -> str:
+def _changed(text: str, rules: tuple[tuple[str, Any], ...]) -> str:
     for pattern, change in rules:
-        text = re.sub(pattern, change, text)  # type: ignore[call-overload]
+        text = re.sub(pattern, change, text)
     return text
 
 
 def _measure(match: re.Match[str]) -> str:
-    """ "3.5 km/h" in words, but for the number."""
+    """The replacement of a number with a unit: "3.5 km/h" -> "3.5 kilometers per hour"."""
     number, name, power, per, squared = match.groups()
     unit = UNITS[name] if number == "1" else SEVERAL.get(UNITS[name], f"{UNITS[name]}s")
     square = {"2": "square ", "3": "cubic "}.get(power or "", "")

@@ -1,7 +1,7 @@
-"""Numbers and signs as they are spoken: "1988" -> "nineteen eighty-eight", "$5" -> "five dollars".
+"""Verbalization of numbers and signs: "1988" -> "nineteen eighty-eight", "$5" -> "five dollars".
 
-A voice reads "1988" in its own way; spelt out, text and sound agree whatever the voice. So speech is learnt from spelt-out
-texts (`reference_model.train`), and replies are spelt out before they are spoken (`reference_model.speech_output.text_normalizer`).
+TTS voices read "1988" in different ways; in words, text and audio agree whatever the voice. So the training texts are verbalized
+(`reference_model.train`), and replies are before synthesis (`reference_model.speech_output.text_normalizer`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ SIGNS = {"&": " and ", "+": " plus ", "=": " equals ", "@": " at ", "%": " perce
 MONEY = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
 PLAIN = str.maketrans("‘’“”‐‑–—", "''\"\"----")
 SPEAKABLE = re.compile(r"[A-Za-z '.,?!:;-]+")
-UNCLEAR = re.compile(r"\b[A-Z]{6,}\b| x |\b[a-z]\. [a-z]\b|--")  # names of variables, sums, letters parted by points
+UNCLEAR = re.compile(
+    r"\b[A-Z]{6,}\b| x |\b[a-z]\. [a-z]\b|--"
+)  # names of variables, products, letters separated by points
 MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 
@@ -42,7 +44,7 @@ def cardinal(number: int) -> str:
 
 def ordinal(number: int) -> str:
     """12 -> "twelfth"."""
-    head, mark, last = re.fullmatch(r"(.*?)([ -]?)([a-z]+)", cardinal(number)).groups()  # type: ignore[union-attr]
+    head, mark, last = re.fullmatch(r"(.*?)([ -]?)([a-z]+)", cardinal(number)).groups()  # type: ignore[union-attr]  # always matches
     ending = ODD_ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
     return head + mark + ending
 
@@ -57,8 +59,8 @@ def year(number: int) -> str:
     return f"{cardinal(high)} {'oh ' if low < 10 else ''}{cardinal(low)}"
 
 
-def spelt(text: str) -> str:
-    """`text` with every digit and sign that is read aloud in words, accents dropped, single spaces."""
+def verbalize(text: str) -> str:
+    """`text` with digits and signs in words, without accents, with single spaces."""
     text = unicodedata.normalize("NFKD", text.translate(PLAIN))
     text = "".join(c for c in text if not unicodedata.combining(c))
     text = re.sub(r"(?<![\d.])(?=\.\d)", "0", text)
@@ -76,7 +78,7 @@ def spelt(text: str) -> str:
 
 
 def is_speakable(text: str) -> bool:
-    """Whether only letters and common punctuation are left: nothing that voices would each read in their own way."""
+    """Whether the text has only letters and common punctuation, which all voices read alike."""
     return bool(SPEAKABLE.fullmatch(text)) and not UNCLEAR.search(text)
 
 

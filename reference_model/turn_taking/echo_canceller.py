@@ -1,7 +1,7 @@
-"""A system's own voice in its microphone: recognised by correlation with what it is playing, then taken out.
+"""Acoustic echo cancellation: the system's own voice in its microphone is recognized by correlation with the playback, and subtracted.
 
-Nothing is taken out before an echo has been recognised once. The echo is one delayed and scaled copy of the playback: rooms with
-long reverberation, and loudspeakers that distort, need more than this.
+Nothing is subtracted before an echo has been recognized. The echo model is a single delayed and scaled copy of the playback: long
+reverberation and loudspeaker distortion need a better one.
 """
 
 from __future__ import annotations
@@ -13,83 +13,84 @@ import numpy as np
 from fobench import audio
 from fobench.api.types import AudioChunk, Samples
 
-LONGEST_S = 0.5  # delay of an echo that is looked for
-ALIKE = 0.5  # correlation from which a sound is the own voice
-LEAST_S = 0.1  # of playback that a sound is compared with
+LONGEST_S = 0.5  # maximum delay of an echo
+CORRELATION = 0.5  # normalized correlation from which a sound counts as an echo
+LEAST_S = 0.1  # minimum playback that a sound is compared with
 
 
 @dataclass(slots=True)
 class EchoCanceller:
-    """The playback of the latest reply on the microphone's timeline, at `rate_hz`, and what is known of its echo."""
+    """The playback of the latest reply on the timeline of the microphone, at `rate_hz`, and the estimate of its echo."""
 
     rate_hz: int
-    number: int = -1
-    wave: Samples = field(default_factory=lambda: np.zeros(0, np.float32))  # of the reply from its first sample on
-    start: int | None = None  # where it began, in samples of the microphone
-    delay: int = 0
-    gain: float = 0.0  # 0: no echo is known
-    _told: int = 0  # samples of the reply that were played when last told
+    number: int = -1  # of the latest reply
+    wave: Samples = field(default_factory=lambda: np.zeros(0, np.float32))  # the reply, from its first sample on
+    start: int | None = None  # start of its playback, in samples of the microphone
+    delay: int = 0  # of the echo, in samples
+    gain: float = 0.0  # 0: no echo was recognized
+    _heard: int = 0  # samples of the reply in the latest report of `heard`
 
     def play(self, number: int, chunk: AudioChunk) -> None:
-        """More of a reply is going to be played."""
+        """Register audio of a reply that is going to be played."""
         if number != self.number:
-            self.number, self.wave, self.start, self._told = number, np.zeros(0, np.float32), None, 0
+            self.number, self.wave, self.start, self._heard = number, np.zeros(0, np.float32), None, 0
         self.wave = np.concatenate([self.wave, audio.resample(chunk, self.rate_hz).samples])
 
     def heard(self, number: int, samples: int, rate_hz: int, position: int, since: int) -> None:
-        """By `position` so many samples of the reply were played, at `rate_hz`; `since`: the microphone's since last told.
+        """Register that at `position` of the microphone, `samples` of a reply were played, at `rate_hz`.
 
-        Where it began is the latest that fits, since such news may be late. Told when it paused or ended, it does not fit.
+        `since`: microphone samples since the last report. Reports may be late, so the latest start that fits them is taken; a
+        report during a pause or after the end of playback does not count.
         """
         if number != self.number:
             return
-        played, self._told = (samples - self._told) * self.rate_hz // rate_hz, samples
+        played, self._heard = (samples - self._heard) * self.rate_hz // rate_hz, samples
         if played >= since - 1:
-            begun = position - samples * self.rate_hz // rate_hz
-            self.start = begun if self.start is None else max(self.start, begun)
+            start = position - samples * self.rate_hz // rate_hz
+            self.start = start if self.start is None else max(self.start, start)
 
     def stop(self, samples: int, rate_hz: int) -> None:
-        """What comes after so many samples is not played."""
+        """Register that nothing of the reply is played after `samples`."""
         self.wave = self.wave[: samples * self.rate_hz // rate_hz]
 
     def clean(self, samples: Samples, first: int) -> Samples:
-        """The microphone's samples from `first` on without the echo, as far as it is known."""
+        """Microphone samples [N], from position `first` on, minus the estimated echo."""
         if not self.gain or self.start is None:
             return samples
         cleaned: Samples = samples - np.float32(self.gain) * self._played(first - self.delay, len(samples))
         return cleaned
 
-    def recognise(self, samples: Samples, first: int) -> bool:
-        """Whether the sound from `first` on is the own voice; if so, its delay and level are known from now on."""
+    def recognize(self, samples: Samples, first: int) -> bool:
+        """Whether microphone samples [N] from position `first` on are an echo; if so, its delay and gain are estimated."""
         if self.start is None:
             return False
         longest = round(LONGEST_S * self.rate_hz)
         played = self._played(first - longest, len(samples) + longest)
         if np.count_nonzero(played) < LEAST_S * self.rate_hz:
             return False
-        delay, alike, gain = _match(samples.astype(np.float64), played.astype(np.float64))
-        if alike < ALIKE:
+        offset, correlation, gain = _match(samples.astype(np.float64), played.astype(np.float64))
+        if correlation < CORRELATION:
             return False
-        self.delay, self.gain = longest - delay, gain
+        self.delay, self.gain = longest - offset, gain
         return True
 
     def _played(self, first: int, count: int) -> Samples:
-        """[count] of the playback from the microphone's sample `first` on; zeros where nothing was played."""
-        found = np.zeros(count, dtype=np.float32)
+        """The playback [count] from position `first` of the microphone on; zeros where nothing was played."""
+        wave = np.zeros(count, dtype=np.float32)
         begin = first - (self.start or 0)
         low, high = max(0, begin), min(len(self.wave), begin + count)
         if low < high:
-            found[low - begin : high - begin] = self.wave[low:high]
-        return found
+            wave[low - begin : high - begin] = self.wave[low:high]
+        return wave
 
 
-def _match(heard: np.ndarray, played: np.ndarray) -> tuple[int, float, float]:
-    """(offset in `played` [T + L] at which it is most like `heard` [T], correlation there, level of `heard` against it)."""
-    size = len(played) + len(heard)
-    spectra = np.fft.rfft(played, size) * np.conj(np.fft.rfft(heard, size))
-    products = np.fft.irfft(spectra, size)[: len(played) - len(heard) + 1]
+def _match(recorded: np.ndarray, played: np.ndarray) -> tuple[int, float, float]:
+    """(offset in `played` [T + L] of the best match with `recorded` [T], normalized correlation there, gain of the match)."""
+    size = len(played) + len(recorded)
+    spectra = np.fft.rfft(played, size) * np.conj(np.fft.rfft(recorded, size))
+    products = np.fft.irfft(spectra, size)[: len(played) - len(recorded) + 1]
     energy = np.concatenate([[0.0], np.cumsum(played**2)])
-    powers = np.maximum(energy[len(heard) :] - energy[: len(energy) - len(heard)], 1e-9)
-    alike = products / np.sqrt(powers * max(float(np.sum(heard**2)), 1e-9))
-    best = int(np.argmax(alike))
-    return best, float(alike[best]), float(products[best] / powers[best])
+    powers = np.maximum(energy[len(recorded) :] - energy[: len(energy) - len(recorded)], 1e-9)
+    correlation = products / np.sqrt(powers * max(float(np.sum(recorded**2)), 1e-9))
+    best = int(np.argmax(correlation))
+    return best, float(correlation[best]), float(products[best] / powers[best])

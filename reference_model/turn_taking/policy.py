@@ -1,15 +1,19 @@
-"""Manners beside the state head: what loudness, the own voice, and the words that are spelt say about whose turn it is.
+"""Rule-based turn-taking policy: voice activity, loudness, the echo of the system's own voice, and rules on partial transcripts.
 
-The state head judges chunk by chunk what it has learnt to. Rules keep it from what it cannot know: that others speak, further away
-than the user; that the sound is its own; that words over a reply are a listener's, or call somebody else; that they ask for silence and for nothing
-else; that a sentence is not complete. They apply to adapters that spell. Without manners (`TurnTakingSettings.manners`) a reply stops for every sound
-that lasts, and every verdict stands, as in the published system.
+The policy is where a session's microphone audio enters. It cancels the echo, runs the voice activity detector, and reports what
+each window means for turn-taking. It also filters the predictions of the state head, by what the head cannot know: that a talker
+is further away than the user; that the sound is an echo; that words over a reply are a backchannel, or addressed to somebody
+else; that they only ask for silence; that a sentence is not complete. These rules need an adapter with a transcript (CTC).
+Without them (`TurnTakingSettings.manners`) a reply stops for any sound that lasts, and every prediction is accepted, as in the
+published system.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -19,108 +23,151 @@ from reference_model.turn_taking import lexical_rules
 from reference_model.turn_taking.echo_canceller import EchoCanceller
 from reference_model.turn_taking.energy_vad import NEARBY, NearFieldGate, PeakLevel
 from reference_model.turn_taking.settings import TurnTakingSettings
-from reference_model.turn_taking.state_machine import Signal
+from reference_model.turn_taking.silero_vad import RATE_HZ
+from reference_model.turn_taking.speech_activity import SpeechActivity, VoiceActivityDetector
+from reference_model.turn_taking.state_machine import Signal, TurnAction
 
-SURE = 2  # words, and looks at them, up to which what is spelt may be something else
-MISHEARD = 2  # words beside "stop" that may be meant as "please"
+UNCERTAIN = 2  # words, and checks of the words, up to which a partial transcript may still be revised
+MISHEARD = 2  # words beside "stop" that may be recognition errors of "please"
+
+
+class VoiceEvent(Enum):
+    """What a window of the microphone means for turn-taking."""
+
+    ONSET = auto()  # the window with which a burst of speech is long enough to open a turn
+    SPEECH = auto()  # any other window of speech
+    SILENCE = auto()
+    TIMEOUT = auto()  # the window of silence with which a turn ends by rule
 
 
 @dataclass(slots=True)
 class TurnTakingPolicy:
-    """What is known of who speaks. `over`: the turn that is heard began over a reply."""
+    """The turn-taking state of one session. Without a detector all audio is speech, and no window is silent."""
 
-    duplex: TurnTakingSettings
-    own: EchoCanceller
-    loudest: PeakLevel = field(default_factory=PeakLevel)
-    over: bool = False
-    looks: int = 0  # at the words of this turn
-    position: int = 0  # samples of the microphone
-    chunk: int = 0  # samples that came last
-    windows: deque[Samples] = field(default_factory=lambda: deque(maxlen=NEARBY))
-    nearness: NearFieldGate = field(init=False)
+    settings: TurnTakingSettings
+    detector: VoiceActivityDetector | None = None
+    overlapping: bool = False  # whether the current user turn began over a reply
+    activity: SpeechActivity = field(init=False)
+    _checks: int = 0  # of the words of the current turn
+    _position: int = 0  # samples received from the microphone
+    _chunk: int = 0  # samples in the last chunk
+    _peak: PeakLevel = field(default_factory=PeakLevel)  # of the current turn
+    _windows: deque[Samples] = field(default_factory=lambda: deque(maxlen=NEARBY))
+    _echo: EchoCanceller = field(default_factory=lambda: EchoCanceller(RATE_HZ))
+    _gate: NearFieldGate = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nearness = NearFieldGate(self.duplex.near_db)
+        self.activity = SpeechActivity(self.settings.release)
+        self._gate = NearFieldGate(self.settings.near_db)
 
-    def clean(self, samples: Samples) -> Samples:
-        """The microphone's next samples, without the own voice as far as that is known."""
-        cleaned = self.own.clean(samples, self.position)
-        self.position, self.chunk = self.position + len(samples), len(samples)
-        return cleaned
+    # ---- the microphone and the playback -------------------------------------------------------------------------------
 
-    def heard(self, reply: int, samples: int, rate_hz: int) -> None:
-        """So many samples of a reply were heard by the end of the chunk that comes next."""
-        self.own.heard(reply, samples, rate_hz, self.position + self.chunk, since=self.chunk)
+    def push(self, samples: Samples) -> Iterator[tuple[Samples, VoiceEvent]]:
+        """Microphone samples [N] -> each complete window without echo, and what it means for turn-taking."""
+        cleaned = self._echo.clean(samples, self._position)
+        self._position, self._chunk = self._position + len(samples), len(samples)
+        if self.detector is None:
+            yield cleaned, VoiceEvent.ONSET
+            return
+        for window, probability in self.detector.push(cleaned):
+            yield window, self.observe(window, probability >= self.settings.speech_probability)
+
+    def observe(self, window: Samples, speech: bool) -> VoiceEvent:
+        """Count a window [512] that the detector has classified."""
+        settings, activity = self.settings, self.activity
+        self._windows.append(window)
+        activity.push(speech)
+        if speech:
+            self._peak.push(window)
+            return VoiceEvent.ONSET if activity.speech == settings.onset else VoiceEvent.SPEECH
+        timeout = settings.turn_end != "head" and activity.silence in (settings.end, settings.unfinished)
+        return VoiceEvent.TIMEOUT if timeout else VoiceEvent.SILENCE
 
     def play(self, reply: int, audio: AudioChunk) -> None:
-        self.own.play(reply, audio)
+        """Register audio of a reply that is going to be played."""
+        self._echo.play(reply, audio)
 
-    def push(self, window: Samples, speech: bool) -> None:
-        """A window of the voice activity detector."""
-        self.windows.append(window)
-        if speech:
-            self.loudest.push(window)
+    def heard(self, reply: int, samples: int, rate_hz: int) -> None:
+        """Register how many samples of a reply will have been played by the end of the next chunk."""
+        self._echo.heard(reply, samples, rate_hz, self._position + self._chunk, since=self._chunk)
 
-    def open(self, over: bool) -> None:
-        """A user turn begins, with the windows of speech that open one."""
-        self.over, self.looks, self.loudest = over, 0, PeakLevel()
-        for window in list(self.windows)[-self.duplex.onset :]:
-            self.loudest.push(window)
+    def stop(self, samples: int, rate_hz: int) -> None:
+        """Register that nothing of the reply is played after `samples`."""
+        self._echo.stop(samples, rate_hz)
 
-    def answered(self) -> None:
-        """The turn was the user's."""
-        self.nearness.answered(self.loudest)
+    # ---- decisions -----------------------------------------------------------------------------------------------------
+
+    def follow(self, actions: Collection[TurnAction], *, overlapping: bool) -> None:
+        """Take account of a transition. `overlapping`: the turn that it may begin is spoken over a reply."""
+        if TurnAction.REPLY in actions:
+            self._gate.answered(self._peak)
+        if TurnAction.BEGIN_TURN in actions:
+            self.overlapping, self._checks, self._peak = overlapping, 0, PeakLevel()
+            for window in list(self._windows)[-self.settings.onset :]:  # the windows of speech that opened the turn
+                self._peak.push(window)
+
+    def rules_apply(self, text: str | None) -> bool:
+        """Whether the rules on words and loudness hold for a turn with this transcript (None: the adapter has none)."""
+        return self.settings.manners and text is not None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the silence is long enough for a prediction of the state head to be accepted."""
+        return self.detector is None or self.activity.silence >= self.settings.heed
 
     @property
     def near(self) -> bool:
-        """Whether it may be the user who speaks in this turn."""
-        return self.nearness.of(self.loudest)
+        """Whether the talker of the current turn may be the user, by loudness."""
+        return self._gate.of(self._peak)
 
-    def interrupts(self, text: str | None, speech: int) -> Signal | None:
-        """What `speech` windows of sound over a reply, of which `text` is understood so far, call for; None: wait and see."""
-        if text is None or not self.duplex.manners:
-            return Signal.INTERRUPT if speech >= self.duplex.barge_in else None
-        due = sum(speech >= windows for windows in self.duplex.looks)
-        if due > self.looks:
-            self.looks = due
-            recent = np.concatenate(self.windows)
-            if self.own.recognise(recent, self.position - len(recent)):
-                return Signal.LOST
-            if self.near and lexical_rules.claiming(text, min(due, SURE)):
+    def barge_in(self, text: str | None) -> Signal | None:
+        """The signal that speech over a reply calls for, by its partial transcript (None: the adapter has none); None: none yet."""
+        settings, speech = self.settings, self.activity.speech
+        if settings.barge_in_at == "end" or self.activity.silence:
+            return None
+        if text is None or not self.rules_apply(text):
+            return Signal.INTERRUPT if speech >= settings.barge_in else None
+        checks = sum(speech >= windows for windows in settings.looks)
+        if checks > self._checks:
+            self._checks = checks
+            recent = np.concatenate(self._windows)
+            if self._echo.recognize(recent, self._position - len(recent)):
+                return Signal.NO_INPUT
+            if self.near and lexical_rules.claiming(text, min(checks, UNCERTAIN)):
                 return Signal.INTERRUPT
-        insists = speech >= self.duplex.insist and self.near and bool(lexical_rules.words(text))
-        return Signal.INTERRUPT if insists else None
+        forced = speech >= settings.insist and self.near and bool(lexical_rules.words(text))
+        return Signal.INTERRUPT if forced else None
 
-    def verdict(self, signal: Signal, text: str | None, ends: float, silence: int) -> tuple[Signal, ...]:
-        """A verdict on a turn of the user's as far as it can stand; (): not yet.
+    def accept(self, predicted: Signal, text: str | None, end_logprob: float) -> tuple[Signal, ...]:
+        """The signals that a predicted end of the turn, ANSWER or IGNORE, is accepted as; (): it is not accepted yet.
 
-        `text` as far as understood, None of an adapter that does not spell; `ends`: natural log of the chance that the LLM gives
-        to its being complete; `silence`: windows of it since.
+        `text`: the transcript so far, None of an adapter without one. `end_logprob`: log-probability, by the LLM, of the turn's
+        end as the next token.
         """
-        if not self.duplex.manners or text is None:
-            return (signal,)
-        if signal is Signal.IGNORE:
-            return () if self._asked(text) else (signal,)
+        if text is None or not self.rules_apply(text):
+            return (predicted,)
+        if predicted is Signal.IGNORE:
+            return () if self._addressed(text) else (predicted,)
         if not self.near:
-            return (Signal.LOST,)
-        if self.over and lexical_rules.stopping(text, MISHEARD):
+            return (Signal.NO_INPUT,)
+        if self.overlapping and lexical_rules.stopping(text, MISHEARD):
             return (Signal.INTERRUPT, Signal.IGNORE)
-        if self.over and (self._murmured(text) or lexical_rules.calling(text)):
+        if self.overlapping and (self._backchannel(text) or lexical_rules.calling(text)):
             return (Signal.IGNORE,)
-        return (signal,) if silence >= self._patience(text, ends) else ()
+        return (predicted,) if self.activity.silence >= self._required_silence(text, end_logprob) else ()
 
-    def _patience(self, text: str, ends: float) -> int:
-        """The silence, in windows, before a turn of these words is over."""
-        if lexical_rules.unfinished(text) or ends < self.duplex.complete:
-            return self.duplex.unfinished
-        return 0 if text.endswith(MARKS) else self.duplex.unmarked
+    def _required_silence(self, text: str, end_logprob: float) -> int:
+        """The silence, in windows, after which a turn with this transcript is over."""
+        if lexical_rules.unfinished(text) or end_logprob < self.settings.complete:
+            return self.settings.unfinished
+        return 0 if text.endswith(MARKS) else self.settings.unmarked
 
-    def _murmured(self, text: str) -> bool:
-        """Whether nothing was said that wants an answer: a listener's words, or one or two that may be those, misheard."""
-        return lexical_rules.listening(text) or (
-            len(lexical_rules.words(text)) < SURE + 1 and not lexical_rules.claiming(text, 1)
-        )
+    def _backchannel(self, text: str) -> bool:
+        """Whether the words need no answer: a backchannel, or one or two words that may be a misrecognized one."""
+        few = len(lexical_rules.words(text)) <= UNCERTAIN
+        return lexical_rules.listening(text) or (few and not lexical_rules.claiming(text, 1))
 
-    def _asked(self, text: str) -> bool:
-        """Whether a turn is not to be ignored, whatever the head says: words of the user's, with nobody speaking but them."""
-        return not self.over and self.near and len(lexical_rules.words(text)) > 2 and not lexical_rules.listening(text)
+    def _addressed(self, text: str) -> bool:
+        """Whether a turn must not be ignored, whatever the head predicts: three words or more of the user's, over no reply."""
+        enough = len(lexical_rules.words(text)) > 2
+        return not self.overlapping and self.near and enough and not lexical_rules.listening(text)

@@ -1,4 +1,4 @@
-"""Silero VAD, streaming: the probability of speech for each window of 32 ms."""
+"""Silero VAD, streaming: the probability of speech in each window of 32 ms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fobench.api.types import Samples
 
 RATE_HZ = 16_000
 WINDOW = 512  # samples, 32 ms
-CONTEXT = 64  # samples of the previous window that the network sees before the new one
+CONTEXT = 64  # samples of the previous window before the new one in the network's input
 
 
 class SileroVAD:
@@ -21,20 +21,20 @@ class SileroVAD:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # 32 ms windows are too small to share
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # 32 ms windows are too small for threads
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     def step(self, window: Samples, state: np.ndarray) -> tuple[float, np.ndarray]:
         """[CONTEXT + WINDOW] samples and state [2, 1, 128] -> (probability of speech, next state)."""
         inputs = {"input": window[None], "state": state}
-        if any(wanted.name == "sr" for wanted in self._session.get_inputs()):
+        if any(one.name == "sr" for one in self._session.get_inputs()):
             inputs["sr"] = np.array(RATE_HZ, dtype=np.int64)
         probability, state = self._session.run(None, inputs)
         return float(probability[0, 0]), state
 
 
 class SileroDetector:
-    """One stream: push audio of any length, get the speech probability of every full window."""
+    """One stream, as `VoiceActivityDetector`."""
 
     def __init__(self, network: SileroVAD) -> None:
         self._network = network
@@ -43,7 +43,7 @@ class SileroDetector:
         self._rest = np.zeros(0, dtype=np.float32)
 
     def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]:
-        """(window [WINDOW], probability) for each window that is now complete."""
+        """Samples [N] -> each window [WINDOW] that is now complete, and the probability of speech in it."""
         self._rest = np.concatenate([self._rest, samples])
         while len(self._rest) >= WINDOW:
             window, self._rest = self._rest[:WINDOW], self._rest[WINDOW:]

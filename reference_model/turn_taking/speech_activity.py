@@ -1,4 +1,4 @@
-"""Voice activity as runs of speech and silence, counted in windows of a detector."""
+"""Speech activity as runs of speech and silence, in windows of a voice activity detector."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from fobench.api.types import Samples
 
 
 class VoiceActivityDetector(Protocol):
-    """A stream's voice activity detector: pushes of any length, the speech probability of each window that is complete."""
+    """A streaming voice activity detector."""
 
-    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]: ...
+    def push(self, samples: Samples) -> Iterator[tuple[Samples, float]]:
+        """Samples [N] -> each window that is now complete, and the probability of speech in it."""
 
 
 @dataclass(slots=True)
 class SpeechActivity:
-    """The burst of speech that is going on, or was last; silence of `release` windows ends it."""
+    """The current or latest burst of speech; `release` windows of silence end a burst."""
 
     release: int
     speech: int = 0  # windows of speech in this burst
     silence: int = 0  # windows of silence since the last speech
 
     def push(self, speech: bool) -> None:
+        """Count a window."""
         if speech:
             self.speech = 1 if self.silence >= self.release else self.speech + 1
             self.silence = 0

@@ -1,4 +1,4 @@
-"""The state head: after every chunk, what to do about the user (paper: duplex dialogue)."""
+"""The state head: a classifier of the turn state, run after every chunk (paper: duplex dialogue)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import nn
 
 
 class TurnState(IntEnum):
-    """What the user's turn calls for; the values are the head's classes. Class 3 marks padding in training."""
+    """The state of the user's turn; the values are the head's classes. Class 3 marks padding in training."""
 
     KEEP_LISTENING = 0
-    ANSWER = 1  # it is over and wants an answer, at once
-    IGNORE = 2  # it is over and wants none
+    ANSWER = 1  # end of speech, with an answer
+    IGNORE = 2  # end of speech, without an answer
 
 
 class StateHead(nn.Module):
-    """A linear layer over the LLM's last hidden state (paper), and over what the adapter tells of the sound if it tells anything.
+    """A linear layer over the LLM's last hidden state (paper) and the adapter's acoustic features, if it has any.
 
-    `middle`: units of a layer between, for what cannot be told apart by a plane.
+    `evidence`: the number of acoustic features; `middle`: units of a hidden layer, 0 for none.
     """
 
     def __init__(self, llm_size: int, evidence: int = 0, middle: int = 0) -> None:
@@ -28,17 +28,17 @@ class StateHead(nn.Module):
         self.linear = nn.Linear(middle or llm_size + evidence, 4)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states and evidence [..., D + E] -> logits [..., 4], for the training loss."""
+        """Hidden states and acoustic features [..., D + E] -> logits [..., 4], for the training loss."""
         logits: torch.Tensor = self.linear(self.first(hidden.to(self.linear.weight.dtype)))
         return logits
 
     def probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states and evidence [..., D + E] -> probabilities [..., 3] of the states, float32."""
+        """Hidden states and acoustic features [..., D + E] -> probabilities [..., 3] of the states, float32."""
         return self.forward(hidden)[..., :3].float().softmax(-1)
 
     @staticmethod
     def decide(p: torch.Tensor, threshold: float = 0.5) -> TurnState:
-        """The state that probabilities [3] call for: the first of ignore and answer above the threshold, else to listen."""
+        """The predicted state by probabilities [3]: the first of IGNORE and ANSWER above the threshold, else KEEP_LISTENING."""
         _, answer, ignore = p.tolist()
         if ignore > threshold:
             return TurnState.IGNORE

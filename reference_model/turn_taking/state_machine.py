@@ -1,8 +1,8 @@
-"""Who has the turn: the duplex state machine, as one table.
+"""The turn-taking state machine, as one transition table.
 
-The session turns what it observes (voice activity, the state head's verdict on a chunk, what was heard of a reply) into
-signals, and does the acts that the table answers with. Nothing else decides whether the system listens or speaks.
-Paper, duplex dialogue: states 0 (keep listening), 1 (end of speech, answer), 2 (end of speech, do not answer).
+The session maps observations (voice activity, the state head's prediction, playback of a reply) to signals, and executes the
+actions that the table returns. Only the table decides whether the system listens or speaks.
+Source: Freeze-Omni, duplex dialogue: states 0 (keep listening), 1 (end of speech, answer), 2 (end of speech, do not answer).
 """
 
 from __future__ import annotations
@@ -11,50 +11,50 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
-    """What the system is doing."""
+    """The state of the conversation."""
 
     WAITING = auto()  # nobody speaks
-    LISTENING = auto()  # a user's turn is being heard
-    REPLYING = auto()  # a reply is being made or heard
-    OVERHEARING = auto()  # both: the user speaks over the reply, and it is not yet clear what for
+    LISTENING = auto()  # a user turn is in progress
+    REPLYING = auto()  # a reply is being generated or played
+    OVERLAP = auto()  # both: the user speaks over the reply, and the purpose is not yet known
 
 
 class Signal(Enum):
-    """What has been observed."""
+    """An observation."""
 
-    ONSET = auto()  # speech has begun (or, without voice activity detection, there is audio)
-    ANSWER = auto()  # the user's turn is over and wants an answer (state 1, or the rule that stands for it)
-    IGNORE = auto()  # the user's turn is over and wants none (state 2)
-    LOST = auto()  # nothing came of it: silence, or a turn longer than the model can hold
-    INTERRUPT = auto()  # the user's speech is to stop the reply before it is known how it ends
-    DONE = auto()  # the reply has been heard to its end
+    ONSET = auto()  # speech has begun (without voice activity detection: audio has arrived)
+    ANSWER = auto()  # the user turn is over and needs an answer (state 1, or the rule in its place)
+    IGNORE = auto()  # the user turn is over and needs none (state 2)
+    NO_INPUT = auto()  # the turn had no usable content: silence, an echo, or more than the model can hold
+    INTERRUPT = auto()  # the user's speech stops the reply before the end of the turn
+    DONE = auto()  # the reply has been played to its end
 
 
 class TurnAction(Enum):
-    """What is to be done, in the order given."""
+    """What the session does; a transition gives them in the order of execution."""
 
-    OPEN = auto()  # begin a user turn, with the audio from shortly before
-    DROP = auto()  # forget the user turn
-    STOP = auto()  # stop the reply; of it, remember what was heard
-    CLOSE = auto()  # the reply is over; remember it
+    BEGIN_TURN = auto()  # begin a user turn, with the audio of the pre-roll
+    DROP = auto()  # discard the user turn
+    STOP = auto()  # stop the reply; the context keeps what was heard of it
+    CLOSE = auto()  # end the reply; the context keeps all of it
     REPLY = auto()  # begin a reply to the user turn
 
 
 TRANSITIONS: dict[tuple[Phase, Signal], tuple[Phase, tuple[TurnAction, ...]]] = {
-    (Phase.WAITING, Signal.ONSET): (Phase.LISTENING, (TurnAction.OPEN,)),
+    (Phase.WAITING, Signal.ONSET): (Phase.LISTENING, (TurnAction.BEGIN_TURN,)),
     (Phase.LISTENING, Signal.ANSWER): (Phase.REPLYING, (TurnAction.REPLY,)),
     (Phase.LISTENING, Signal.IGNORE): (Phase.WAITING, (TurnAction.DROP,)),
-    (Phase.LISTENING, Signal.LOST): (Phase.WAITING, (TurnAction.DROP,)),
-    (Phase.REPLYING, Signal.ONSET): (Phase.OVERHEARING, (TurnAction.OPEN,)),
+    (Phase.LISTENING, Signal.NO_INPUT): (Phase.WAITING, (TurnAction.DROP,)),
+    (Phase.REPLYING, Signal.ONSET): (Phase.OVERLAP, (TurnAction.BEGIN_TURN,)),
     (Phase.REPLYING, Signal.DONE): (Phase.WAITING, (TurnAction.CLOSE,)),
-    (Phase.OVERHEARING, Signal.ANSWER): (Phase.REPLYING, (TurnAction.STOP, TurnAction.REPLY)),
-    (Phase.OVERHEARING, Signal.INTERRUPT): (Phase.LISTENING, (TurnAction.STOP,)),
-    (Phase.OVERHEARING, Signal.IGNORE): (Phase.REPLYING, (TurnAction.DROP,)),
-    (Phase.OVERHEARING, Signal.LOST): (Phase.REPLYING, (TurnAction.DROP,)),
-    (Phase.OVERHEARING, Signal.DONE): (Phase.LISTENING, (TurnAction.CLOSE,)),
+    (Phase.OVERLAP, Signal.ANSWER): (Phase.REPLYING, (TurnAction.STOP, TurnAction.REPLY)),
+    (Phase.OVERLAP, Signal.INTERRUPT): (Phase.LISTENING, (TurnAction.STOP,)),
+    (Phase.OVERLAP, Signal.IGNORE): (Phase.REPLYING, (TurnAction.DROP,)),
+    (Phase.OVERLAP, Signal.NO_INPUT): (Phase.REPLYING, (TurnAction.DROP,)),
+    (Phase.OVERLAP, Signal.DONE): (Phase.LISTENING, (TurnAction.CLOSE,)),
 }
 
 
 def transition(phase: Phase, signal: Signal) -> tuple[Phase, tuple[TurnAction, ...]]:
-    """The next phase and what to do; a signal that means nothing in a phase changes nothing."""
+    """The next phase and the actions; a signal without an entry for the phase changes nothing."""
     return TRANSITIONS.get((phase, signal), (phase, ()))

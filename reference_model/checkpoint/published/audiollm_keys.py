@@ -31,6 +31,6 @@ RENAMES: tuple[tuple[str, str], ...] = (
 )
 
 UNUSED: tuple[str, ...] = (
-    r"task_embeddings\..+",  # no call at run time reads them
-    r"llm_decoder\..+",  # the LLM, which comes from a folder of its own
+    r"task_embeddings\..+",  # never used in inference
+    r"llm_decoder\..+",  # the LLM, which has its own folder
 )

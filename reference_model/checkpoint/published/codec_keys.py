@@ -1,7 +1,7 @@
-"""The published codec's names (codec/final.pt) in ours (`reference_model.codec.ticodec.PublishedCodec`).
+"""The keys of the published codec/final.pt: the codec (`reference_model.codec.ticodec.TiCodec`).
 
-The file holds one dict of tensors under each of `ENTRIES`; a key here is the entry, a dot, and the
-key in it, weight norm fused (`fuse_weight_norm`).
+The file has one dict of tensors for each of `ENTRIES`; a key here is the entry, a dot, and the key in that dict, after
+`fuse_weight_norm`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from fobench.errors import FobenchError
 
 ENTRIES = ("generator", "quantizer", "encoder")
-STAGES, BLOCKS = 4, 3  # of the generator and of the encoder; the file numbers the blocks through
+STAGES, BLOCKS = 4, 3  # of the generator and of the encoder; the file numbers the blocks consecutively
 
 
 def _blocks() -> Iterator[tuple[str, str]]:
@@ -39,20 +39,20 @@ RENAMES: tuple[tuple[str, str], ...] = (
     (r"quantizer\.quantizer_modules_globaltokens\.(\d+)\.embedding\.(.+)", r"quantizer.voices.\1.\2"),
 )
 
-UNUSED: tuple[str, ...] = (r"encoder\.linear\..+",)  # a layer that nothing calls
-WITHOUT_ENCODER: tuple[str, ...] = (r"encoder\..+",)  # unused, too, where the codec is built without its encoder
+UNUSED: tuple[str, ...] = (r"encoder\.linear\..+",)  # a layer that is never called
+WITHOUT_ENCODER: tuple[str, ...] = (r"encoder\..+",)  # unused, too, in a codec without the encoder
 
 
 def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every pair `X.weight_g`, `X.weight_v` as the one `X.weight` = g * v / |v|, the norm over all axes but the first.
+    """Replace every pair `X.weight_g`, `X.weight_v` by `X.weight` = g * v / |v|, the norm over all axes but the first.
 
-    Other tensors stay. Raises FobenchError for one of a pair without the other.
+    Other tensors are unchanged. Raises FobenchError for an incomplete pair.
     """
     plain = {key: value for key, value in tensors.items() if not key.endswith((".weight_g", ".weight_v"))}
     stems = {key[: -len("_g")] for key in tensors.keys() - plain.keys()}
     if alone := sorted(stem for stem in stems if not {f"{stem}_g", f"{stem}_v"} <= tensors.keys()):
         raise FobenchError(
-            f"The codec's weight norm is not whole: one of weight_g and weight_v is missing of {alone[0]}."
+            f"The codec's weight norm is incomplete: one of weight_g and weight_v is missing of {alone[0]}."
         )
     return plain | {stem: _weight(tensors[stem + "_g"], tensors[stem + "_v"]) for stem in sorted(stems)}
 

@@ -1,4 +1,4 @@
-"""The codec alone out of the published files of Freeze-Omni (`loader` has all three). Licence of the weights: research only."""
+"""Loads the codec alone from the published files of Freeze-Omni. License of the weights: research only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from reference_model.codec.ticodec import TiCodec, TiCodecConfig
 
 
 def load(folder: Path, config: TiCodecConfig | None = None) -> TiCodec:
-    """The codec in a folder that holds the authors' codec/final.pt (at any depth), on the CPU; by default with its encoder.
+    """The codec of a folder with the authors' codec/final.pt (at any depth), on the CPU; by default with its encoder.
 
-    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
+    Raises PrerequisiteError for a missing file, FobenchError with the names of keys that do not fit.
     """
     config = config or TiCodecConfig(with_encoder=True)
     path = loader.find(folder, loader.CODEC)

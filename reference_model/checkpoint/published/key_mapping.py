@@ -1,4 +1,4 @@
-"""From the keys of a checkpoint to the names of our parameters, with nothing left over."""
+"""Maps the keys of a checkpoint to the names of our parameters, strictly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fobench.errors import FobenchError
 
 
 def rename(keys: Iterable[str], renames: Sequence[tuple[str, str]], unused: Sequence[str] = ()) -> dict[str, str]:
-    """Our name for every key: that of the first pattern that it begins with, its groups filled in, and the key's rest.
+    """Our name for every key: the name of the first pattern that matches its beginning, followed by the rest of the key.
 
-    `renames` are pairs (regular expression, name with groups such as \\1); keys that begin with a pattern of `unused` are
-    left out. Raises `FobenchError` for keys that match none, and for two keys that would get the same name.
+    `renames`: pairs (regular expression, name with groups such as \\1); keys that begin with a pattern of `unused` are
+    dropped. Raises `FobenchError` for keys that match none, and for two keys with the same name.
     """
     wanted = [key for key in keys if not any(re.match(pattern, key) for pattern in unused)]
     names = {key: _name(key, renames) for key in wanted}

@@ -1,6 +1,6 @@
-"""The three published files of Freeze-Omni as one of our models. Licence of the weights: research only.
+"""Loads the three published files of Freeze-Omni as one of our models. License of the weights: research only.
 
-Strictly: every key is used, or named as unused; what is missing or left over is an error, never a random weight.
+Loading is strict: every key is used or listed as unused; a missing or unknown key is an error, never a random weight.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ AUDIOLLM, DECODER, CODEC = "audiollm/final.pt", "decoder/final.pt", "codec/final
 
 
 def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
-    """The model in a folder that holds the three files (at any depth), on the CPU; by default in the published sizes.
+    """The model of a folder with the three files (at any depth), on the CPU; by default in the published sizes.
 
-    Raises PrerequisiteError for a missing file, FobenchError naming keys that do not fit.
+    Raises PrerequisiteError for a missing file, FobenchError with the names of keys that do not fit.
     """
     paths = [find(folder, name) for name in (AUDIOLLM, DECODER, CODEC)]
     config = config or ModelConfig.load("paper")
@@ -37,7 +37,7 @@ def load(folder: Path, config: ModelConfig | None = None) -> FreezeOmni:
 def renamed(
     audiollm: Mapping[str, Any], decoder: Mapping[str, Any], codec: Mapping[str, Any], *, encoder: bool = False
 ) -> dict[str, torch.Tensor]:
-    """The contents of the three files under the names of `FreezeOmni`. `encoder`: the codec's too, which speaking does not need."""
+    """The contents of the three files under the names of `FreezeOmni`. `encoder`: include the codec's encoder."""
     if "model" in decoder:
         (decoder,) = _entries(decoder, ("model",), DECODER)
     return {
@@ -48,9 +48,9 @@ def renamed(
 
 
 def renamed_codec(codec: Mapping[str, Any], prefix: str = "", *, encoder: bool) -> dict[str, torch.Tensor]:
-    """The contents of the codec's file under the names of `PublishedCodec`, each behind `prefix`; weight norm is fused.
+    """The contents of the codec's file under the names of `TiCodec`, each with the prefix `prefix`; weight norm is fused.
 
-    `encoder`: the encoder's tensors too. Raises FobenchError naming keys that do not fit.
+    `encoder`: include the encoder's tensors. Raises FobenchError with the names of keys that do not fit.
     """
     unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
     each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
@@ -59,7 +59,7 @@ def renamed_codec(codec: Mapping[str, Any], prefix: str = "", *, encoder: bool) 
 
 
 def _entries(data: Mapping[str, Any], names: Sequence[str], file: str) -> list[Mapping[str, torch.Tensor]]:
-    """The dicts of tensors that a file holds under `names`. FobenchError for one that is missing or unknown."""
+    """The dicts of tensors under `names` in a file. FobenchError for a missing or unknown name."""
     if data.keys() != set(names):
         raise FobenchError(
             f"{file} holds {', '.join(map(str, data)) or 'nothing'}; it must hold {', '.join(names)}, and no more."
@@ -70,9 +70,9 @@ def _entries(data: Mapping[str, Any], names: Sequence[str], file: str) -> list[M
 def _named(
     part: str, tensors: Mapping[str, torch.Tensor], renames: Sequence[tuple[str, str]], unused: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """The tensors of one part under our names."""
-    if odd := [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]:
-        raise FobenchError(f"The checkpoint holds entries that are no tensors: {', '.join(odd[:5])}.")
+    """The tensors of one file under our names."""
+    if others := [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+        raise FobenchError(f"The checkpoint holds entries that are no tensors: {', '.join(others[:5])}.")
     return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
 
 
@@ -87,10 +87,10 @@ def find(folder: Path, name: str) -> Path:
 
 
 def read(path: Path) -> Mapping[str, Any]:
-    """A file's contents, as tensors only: nothing in it is executed. Raises FobenchError for what is no checkpoint."""
+    """The contents of a torch file, loaded as tensors only, without executing any code. FobenchError for any other file."""
     try:
         data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises many kinds for what is not its file
+    except Exception as error:  # torch raises many types for invalid files
         raise FobenchError(f"{path} cannot be read as a torch checkpoint: {error}") from error
     if not isinstance(data, Mapping):
         raise FobenchError(f"{path} holds a {type(data).__name__}, not tensors by name.")

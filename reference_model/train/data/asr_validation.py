@@ -1,56 +1,70 @@
-"""What a listening stage is judged by: clips it is not trained on, as they are, and the share of words heard wrongly."""
+"""ASR validation of the speech-input stages: held-out clips without augmentation, and their word error rate."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import jiwer
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalise
+from fobench.scoring.text_normalization import normalize
 from reference_model.train.data.asr_batches import AsrBatch, AsrBatcher
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.manifests import ClipEntry
 
 BATCH = 16  # clips
 
-Named = tuple[str, Sequence[AsrBatch]]  # a set's name, and its batches
+ValidationSet = tuple[str, Sequence[AsrBatch]]  # (name, batches)
 
 
-def valid_sets(data: Sequence[Path], manifests: Sequence[Path], listening: AsrBatcher, most: int) -> list[Named]:
-    """At most `most` clips of the shards' own validation split, by voices trained on or not, and of each manifest."""
+class TranscribedBatch(Protocol):
+    """A batch of clips with their `texts`."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+
+Batch = TypeVar("Batch", bound=TranscribedBatch)
+
+
+def validation_sets(
+    data: Sequence[Path], manifests: Sequence[Path], batcher: AsrBatcher, max_clips: int
+) -> list[ValidationSet]:
+    """Returns at most `max_clips` clips of the shards' validation split, by seen and unseen voices, and of each
+    manifest."""
     folders = [folder for folder in data if any(folder.glob("valid-*.tar"))]
-    own = Corpus.open(folders, listening.corpus.rate_hz, "valid").entries if folders else []
-    unseen = [entry for entry in own if entry.info.get("manner", {}).get("held_out")]
-    seen = [entry for entry in own if not entry.info.get("manner", {}).get("held_out")]
+    entries = Corpus.open(folders, batcher.corpus.rate_hz, "valid").entries if folders else []
+    unseen = [entry for entry in entries if entry.info.get("manner", {}).get("held_out")]
+    seen = [entry for entry in entries if not entry.info.get("manner", {}).get("held_out")]
     sets = [("unseen_voice", unseen), ("seen_voice", seen)]
-    sets += [(path.parent.name, Corpus.open([path], listening.corpus.rate_hz).entries) for path in manifests]
-    return [(name, batches(entries, listening, most)) for name, entries in sets if entries]
+    sets += [(path.parent.name, Corpus.open([path], batcher.corpus.rate_hz).entries) for path in manifests]
+    return [(name, validation_batches(entries, batcher, max_clips)) for name, entries in sets if entries]
 
 
-def batches(entries: Sequence[ClipEntry], listening: AsrBatcher, most: int) -> list[AsrBatch]:
-    """Clips as they are, at most `most`, the same ones each time; those of like length together."""
+def validation_batches(entries: Sequence[ClipEntry], batcher: AsrBatcher, max_clips: int) -> list[AsrBatch]:
+    """Returns at most `max_clips` clips without augmentation, the same ones in every run, batched by length."""
     chosen = sorted(entries, key=lambda entry: entry.id)
     random.Random(0).shuffle(chosen)
     corpus = Corpus(
-        sorted(chosen[:most], key=lambda entry: entry.seconds), listening.corpus.rate_hz, listening.corpus.faults
+        sorted(chosen[:max_clips], key=lambda entry: entry.seconds), batcher.corpus.rate_hz, batcher.corpus.faults
     )
-    plain = listening.plain(corpus)
+    plain = batcher.plain(corpus)
     found = [plain.load(range(i, min(i + BATCH, len(corpus))), 0) for i in range(0, len(corpus), BATCH)]
     return [batch for batch in found if batch is not None]
 
 
-def word_error_rate(batches: Sequence[AsrBatch], transcribe: Callable[[AsrBatch], Sequence[str]]) -> float:
-    """Words wrong, of all that are said, after Whisper's normaliser. FobenchError where nothing is said."""
-    said: list[str] = []
-    heard: list[str] = []
+def word_error_rate(batches: Sequence[Batch], transcribe: Callable[[Batch], Sequence[str]]) -> float:
+    """Returns the WER after Whisper's normalizer. FobenchError where the references hold no word."""
+    references: list[str] = []
+    hypotheses: list[str] = []
     for batch in batches:
-        for text, found in zip(batch.texts, transcribe(batch), strict=True):
-            if normalise(text):
-                said.append(normalise(text))
-                heard.append(normalise(found))
-    if not said:
-        raise FobenchError("There is not a word in the clips to validate on. Give --valid another manifest.")
-    return float(jiwer.wer(said, heard))
+        for text, hypothesis in zip(batch.texts, transcribe(batch), strict=True):
+            if normalize(text):
+                references.append(normalize(text))
+                hypotheses.append(normalize(hypothesis))
+    if not references:
+        raise FobenchError("The clips to validate on contain no words. Give --valid another manifest.")
+    return float(jiwer.wer(references, hypotheses))

@@ -1,4 +1,4 @@
-"""Which clips go into which batch: of like length, in an order that the seed and the epoch fix."""
+"""Assignment of clips to batches: clips of similar length together, in an order given by the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-POOL = 64  # batches that clips are sorted by length within
+POOL = 64  # batches per pool; clips are sorted by length within a pool
 
 
 @dataclass(frozen=True, slots=True)
 class DataPosition:
-    """Where in the data a training is: the batch that comes next."""
+    """Position of a training run in its data: the next batch."""
 
     epoch: int = 0
     batch: int = 0
@@ -19,28 +19,30 @@ class DataPosition:
 
 @dataclass(frozen=True, slots=True)
 class BatchSampler:
-    """Batches of at most `seconds` of audio, padding included, and `most` clips."""
+    """Batches of at most `seconds` of audio, padding included, and at most `max_clips` clips."""
 
-    lengths: Sequence[float]  # seconds of every clip
+    lengths: Sequence[float]  # duration of every clip in seconds
     seconds: float
-    most: int = 64
+    max_clips: int = 64
     seed: int = 0
 
     def epoch(self, number: int) -> list[list[int]]:
-        """All clips once: clips of like length together, the batches in random order."""
+        """Returns the batches of epoch `number`, as clip indices: every clip once, similar lengths together, batches in
+        random order.
+        """
         rng = random.Random(f"batches {self.seed} {number}")
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
-        pool = POOL * min(self.most, max(1, round(self.seconds / (sum(self.lengths) / len(self.lengths)))))
-        made: list[list[int]] = []
+        pool = POOL * min(self.max_clips, max(1, round(self.seconds / (sum(self.lengths) / len(self.lengths)))))
+        batches: list[list[int]] = []
         for begin in range(0, len(order), pool):
-            made += self._cut(sorted(order[begin : begin + pool], key=lambda i: (self.lengths[i], i)))
-        rng.shuffle(made)
-        return made
+            batches += self._split(sorted(order[begin : begin + pool], key=lambda i: (self.lengths[i], i)))
+        rng.shuffle(batches)
+        return batches
 
-    def after(self, place: DataPosition) -> Iterator[tuple[DataPosition, list[int]]]:
-        """Without end: each batch with the place behind it."""
-        epoch, skip = place.epoch, place.batch
+    def batches_after(self, position: DataPosition) -> Iterator[tuple[DataPosition, list[int]]]:
+        """Yields (position after the batch, clip indices of the batch) without end."""
+        epoch, skip = position.epoch, position.batch
         while True:
             batches = self.epoch(epoch)
             for number in range(skip, len(batches)):
@@ -48,12 +50,12 @@ class BatchSampler:
                 yield DataPosition(epoch + 1, 0) if last else DataPosition(epoch, number + 1), batches[number]
             epoch, skip = epoch + 1, 0
 
-    def _cut(self, order: Sequence[int]) -> list[list[int]]:
-        """Clips sorted by length, cut into batches; the longest of a batch is its last."""
-        made: list[list[int]] = [[]]
+    def _split(self, order: Sequence[int]) -> list[list[int]]:
+        """Splits clips sorted by length into batches; the last clip of a batch is its longest."""
+        batches: list[list[int]] = [[]]
         for index in order:
-            full = len(made[-1]) >= self.most or (len(made[-1]) + 1) * self.lengths[index] > self.seconds
-            if made[-1] and full:
-                made.append([])
-            made[-1].append(index)
-        return made
+            full = len(batches[-1]) >= self.max_clips or (len(batches[-1]) + 1) * self.lengths[index] > self.seconds
+            if batches[-1] and full:
+                batches.append([])
+            batches[-1].append(index)
+        return batches

@@ -1,4 +1,6 @@
-"""Checkpoints of a training in its folder: `step-N/` with the module and all that going on exactly needs; whole or absent."""
+"""Checkpoints in the folder of a training run: `step-N/` with the module and the trainer state for an exact resume,
+written atomically.
+"""
 
 from __future__ import annotations
 
@@ -19,44 +21,47 @@ from reference_model.checkpoint import safetensors_io
 from reference_model.train.engine.training_log import unwritable
 
 MODEL, TRAINER = "model.safetensors", "trainer.pt"
-KEPT = 2  # checkpoints
-SHOWN = 40  # characters of a value that an error tells
+CHECKPOINTS_KEPT = 2
+MAX_VALUE_CHARS = 40  # characters of a value in an error message
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete ones, the newest last."""
+    """Returns the complete checkpoints in `folder`, newest last."""
     return sorted(path.parent for path in folder.glob(f"step-*/{TRAINER}"))
 
 
-def newest(folder: Path) -> Path:
-    """The newest checkpoint. FobenchError naming the folder where there is none."""
+def newest_checkpoint(folder: Path) -> Path:
+    """Returns the newest checkpoint in `folder`. Raises FobenchError naming the folder if there is none."""
     if found := checkpoints(folder):
         return found[-1]
-    raise FobenchError(f"{folder} holds no checkpoint of a stage. Give the --out folder of a training.")
+    raise FobenchError(f"{folder} holds no checkpoint of a stage. Give the --out folder of a training run.")
 
 
 def write(module: nn.Module, config: Mapping[str, Any], state: Mapping[str, Any], folder: Path, step: int) -> None:
-    """Writes the checkpoint of a step, and forgets all but the newest. FobenchError where it cannot; the older ones stay."""
+    """Writes the checkpoint of a step atomically and removes all but the newest.
+
+    Raises FobenchError if the folder cannot be written; the older checkpoints are then kept.
+    """
     partial, target = folder / f".step-{step:07d}.{os.getpid()}", folder / f"step-{step:07d}"
     try:
         partial.mkdir(parents=True, exist_ok=True)
         safetensors_io.save(module, config, partial / MODEL)
-        with (partial / TRAINER).open("wb") as file:  # ours, so that a full disk is an OSError
+        with (partial / TRAINER).open("wb") as file:  # an own file object, so that a full disk raises OSError
             torch.save(dict(state), file)
         shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
-    except (OSError, RuntimeError, FobenchError) as error:  # torch's writer wraps the disk's error in a RuntimeError
+    except (OSError, RuntimeError, FobenchError) as error:  # torch.save wraps an OSError of the disk in a RuntimeError
         raise FobenchError(unwritable(folder, error.__context__ or error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for old in checkpoints(folder)[:-KEPT]:
+    for old in checkpoints(folder)[:-CHECKPOINTS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def read(module: nn.Module, config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Fills the module from the newest checkpoint and returns its state; None if there is none.
+    """Loads the newest checkpoint into `module` and returns the trainer state, or None if there is no checkpoint.
 
-    Raises FobenchError naming what differs for a checkpoint of another configuration.
+    Raises FobenchError naming the differences if the checkpoint has another configuration.
     """
     found = checkpoints(folder)
     if not found:
@@ -64,7 +69,7 @@ def read(module: nn.Module, config: Mapping[str, Any], folder: Path) -> dict[str
     saved, tensors = safetensors_io.load(found[-1] / MODEL)
     if differing := differences(saved, json.loads(json.dumps(config))):
         raise FobenchError(
-            f"{folder} holds a training of another configuration ({'; '.join(differing)}). "
+            f"{folder} holds a training run of another configuration ({'; '.join(differing)}). "
             "Choose another folder, or remove it."
         )
     safetensors_io.fill(module, tensors, found[-1])
@@ -72,19 +77,20 @@ def read(module: nn.Module, config: Mapping[str, Any], folder: Path) -> dict[str
     return state
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
-    """E.g. "encoder.layers: 6, now 4" for every value of nested plain data that is not the same in both."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns the values of nested plain data that differ, e.g. ["encoder.layers: 6, now 4"]."""
     found = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{within}{key}.")
+            found += differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{within}{key}: {_shown(before)}, now {_shown(after)}")
+            found.append(f"{prefix}{key}: {_abbreviate(before)}, now {_abbreviate(after)}")
     return found
 
 
 def random_state() -> dict[str, Any]:
+    """Returns the states of the random generators of Python, NumPy, torch and CUDA."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state(), "cuda": cuda}
 
@@ -103,6 +109,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."

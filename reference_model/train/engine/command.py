@@ -1,4 +1,4 @@
-"""The command of a training stage as a click class: errors as messages, and a dry run that needs no data."""
+"""Click command class of training stages: errors are printed as messages, and a dry run requires no data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from fobench.errors import FobenchError
 
 
 class StageCommand(click.Command):
-    """A command that, run as a program of its own, tells errors as `fobench` does. A dry run needs no data."""
+    """A click command that prints FobenchError like `fobench` does and exits with 2.
+
+    With --dry-run no option is required.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--dry-run" not in args:
             return super().parse_args(ctx, args)
-        with _nothing_needed(self.params):
+        with _all_optional(self.params):
             return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -30,18 +33,22 @@ class StageCommand(click.Command):
 
 
 @contextmanager
-def _nothing_needed(parameters: Sequence[click.Parameter]) -> Iterator[None]:
-    """Within it no option has to be given, and no path has to exist."""
-    required = [one for one in parameters if one.required]
-    paths = {id(one.type): one.type for one in parameters if isinstance(one.type, click.Path) and one.type.exists}
+def _all_optional(parameters: Sequence[click.Parameter]) -> Iterator[None]:
+    """Within the block no option is required and no path has to exist."""
+    required = [parameter for parameter in parameters if parameter.required]
+    paths = {
+        id(parameter.type): parameter.type
+        for parameter in parameters
+        if isinstance(parameter.type, click.Path) and parameter.type.exists
+    }
     try:
-        for one in required:
-            one.required = False
+        for parameter in required:
+            parameter.required = False
         for path in paths.values():
             path.exists = False
         yield
     finally:
-        for one in required:
-            one.required = True
+        for parameter in required:
+            parameter.required = True
         for path in paths.values():
             path.exists = True

@@ -1,19 +1,24 @@
-"""How long and how fast a stage trains, as its command line says it: `--set lr=0.001 --set steps=6000`."""
+"""Hyper-parameters of the training loop and their command-line form: `--set lr=0.001 --set steps=6000`."""
 
 from __future__ import annotations
 
 import json
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from fobench.api import typed
 from fobench.errors import FobenchError, unknown
 
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """The rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` of them."""
+    """Settings of the loop.
+
+    The learning rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` of all steps.
+    """
 
     steps: int = 1000
     lr: float = 3e-4
@@ -21,29 +26,29 @@ class LoopConfig:
     decay: float = 0.3
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
-    clip: float = 1.0  # norm of the gradient
-    accumulate: int = 1  # batches that make one step
-    batch_s: float = 64.0  # seconds of audio in a batch
-    batch_most: int = 64  # clips
+    clip: float = 1.0  # maximal gradient norm
+    accumulate: int = 1  # batches per step
+    batch_s: float = 64.0  # seconds of audio per batch
+    batch_most: int = 64  # maximal number of clips per batch
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = 0  # processes that load data
     save_every_s: float = 240.0
     validate_every: int = 500
-    spike: float = 4.0  # times the median loss: such a step is left out
-    patience: int = 20  # bad steps in a row before it gives up
+    spike: float = 4.0  # a step with a loss above this multiple of the median loss is skipped
+    patience: int = 20  # skipped steps in a row before the run stops
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rate's factor at a step, in [0, 1]."""
-        falling = max(1, round(self.steps * self.decay))
-        return max(0.0, min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / falling))
+        """Returns the factor of the learning rate at a step, in [0, 1]."""
+        decay_steps = max(1, round(self.steps * self.decay))
+        return max(0.0, min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / decay_steps))
 
 
-LEAST = {"steps": 1, "accumulate": 1, "batch_most": 1, "workers": 0, "validate_every": 1, "patience": 1}
+MINIMUM = {"steps": 1, "accumulate": 1, "batch_most": 1, "workers": 0, "validate_every": 1, "patience": 1}
 
 
-def loop_of(defaults: Mapping[str, Any], pairs: Sequence[str]) -> LoopConfig:
-    """A stage's own `defaults`, changed by NAME=VALUE `pairs`; a value is JSON, or a bare string.
+def parse_loop_config(defaults: Mapping[str, Any], pairs: Sequence[str]) -> LoopConfig:
+    """Returns the stage's `defaults`, overridden by NAME=VALUE `pairs`; a list is written as JSON.
 
     Raises FobenchError naming the setting that is unknown, of the wrong type or out of range.
     """
@@ -59,35 +64,24 @@ def loop_of(defaults: Mapping[str, Any], pairs: Sequence[str]) -> LoopConfig:
     return LoopConfig(**chosen)
 
 
-def settings(defaults: Mapping[str, Any]) -> str:
-    """Every setting with the stage's default, for its help."""
+def describe_settings(defaults: Mapping[str, Any]) -> str:
+    """Returns every setting with the stage's default, for the help text."""
     loop = LoopConfig(**defaults)
-    return ", ".join(f"{f.name}={_shown(getattr(loop, f.name))}" for f in fields(loop))
+    return ", ".join(f"{f.name}={_format(getattr(loop, f.name))}" for f in fields(loop))
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
     try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
-            raise FobenchError(f"--set {name}={text}: it must be one of {', '.join(typing.get_args(kind))}.")
-        return value
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
-            raise FobenchError(f"--set {name}={text}: it must be two numbers, e.g. {name}=[0.9,0.98].")
-        return tuple(map(float, value))
-    if not _is_number(value) or (kind is int and value != int(value)):
-        raise FobenchError(f"--set {name}={text}: it must be a {'whole ' if kind is int else ''}number.")
-    if value < LEAST.get(name, 0):
-        raise FobenchError(f"--set {name}={text}: it must be at least {LEAST.get(name, 0)}.")
-    return kind(value)
+        value = typed.convert(text, kind, text=True)
+    except ValueError as error:
+        raise FobenchError(f"--set {name}={text}: it {error}.") from error
+    if isinstance(value, int | float):
+        if value < (minimum := MINIMUM.get(name, 0)):
+            raise FobenchError(f"--set {name}={text}: it must be at least {minimum}.")
+        if value > (sys.maxsize if kind is int else sys.float_info.max):
+            raise FobenchError(f"--set {name}={text}: it is too large.")
+    return value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")) if isinstance(value, tuple) else f"{value}"

@@ -1,7 +1,8 @@
-"""Running a training step on the meta device, where tensors have shapes and no values: for memory and work of any model, in no time.
+"""Training steps on the meta device, whose tensors have shapes but no values: memory and operations of a model of any
+size.
 
-Where a net asks for a value it is told 1, and no for a question; where it looks for elements it finds none, and every element of a
-mask is taken. So what is counted is what a full batch costs.
+Operators that return a value give 1, or False for a boolean; `nonzero` gives no element, and indexing with a mask
+selects every element. The counts are therefore those of a full batch.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from torch.utils.flop_counter import flop_registry
 META = torch.device("meta")
 aten = torch.ops.aten
 F = torch.nn.functional
-LOWERED = {  # what autocast computes in half precision
+HALF_PRECISION = {  # operators that autocast computes in half precision
     *(F.linear, F.conv1d, F.conv2d, F.conv_transpose1d, F.scaled_dot_product_attention, F.bilinear),
     *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm, torch.einsum),
 }
-RAISED = {  # and in full
+FULL_PRECISION = {  # operators that autocast computes in float32
     *(F.layer_norm, F.cross_entropy, F.nll_loss, F.mse_loss, F.l1_loss, F.kl_div, F.ctc_loss, torch.ctc_loss),
     *(F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, Tensor.softmax, Tensor.log_softmax),
 }
 
 
 class MetaDeviceMode(TorchDispatchMode):
-    """Answers on the meta device for operators that ask for values."""
+    """Results on the meta device for operators that depend on values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -57,7 +58,7 @@ class MetaDeviceMode(TorchDispatchMode):
 
 
 class OperationCounter(TorchDispatchMode):
-    """Counts the operations of products and convolutions; a multiplication and an addition are two."""
+    """Counts the floating-point operations of matrix products and convolutions; a multiply-add counts as two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,15 +72,15 @@ class OperationCounter(TorchDispatchMode):
 
 
 class MetaAutocast(TorchFunctionMode):
-    """Autocast for the meta device, which has none: products in bfloat16, losses and norms in float32."""
+    """Autocast for the meta device, which torch does not support: products in bfloat16, losses and norms in float32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kind = torch.bfloat16 if func in LOWERED else torch.float32 if func in RAISED else None
-        if kind is not None:
-            args, kwargs = tree_map(lambda x: _as(x, kind), (args, kwargs or {}))
+        dtype = torch.bfloat16 if func in HALF_PRECISION else torch.float32 if func in FULL_PRECISION else None
+        if dtype is not None:
+            args, kwargs = tree_map(lambda x: _cast(x, dtype), (args, kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
-def _as(value: Any, kind: torch.dtype) -> Any:
+def _cast(value: Any, dtype: torch.dtype) -> Any:
     floating = isinstance(value, Tensor) and value.is_floating_point() and value.is_meta
-    return value.to(kind) if floating else value
+    return value.to(dtype) if floating else value

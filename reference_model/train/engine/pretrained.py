@@ -1,4 +1,4 @@
-"""Weights of an earlier training for one that begins: part by part, each of the configuration that is asked for."""
+"""Initial weights from an earlier training run, part by part, with a check of each part's configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reference_model.train.engine import checkpoints
 
 @dataclass(frozen=True, slots=True)
 class PretrainedWeights:
-    """A stage's checkpoint, or a whole model's."""
+    """The checkpoint of a stage or of a complete model."""
 
     path: Path
     config: dict[str, Any]
@@ -25,50 +25,62 @@ class PretrainedWeights:
 
     @classmethod
     def read(cls, path: Path) -> PretrainedWeights:
-        """A file, the newest checkpoint in the folder of a training, or a checkpoint in parts, as they ship.
+        """Returns the weights of a file, of the newest checkpoint in the folder of a training run, or of a sharded
+        checkpoint.
 
-        How a spelling adapter is read (its beam) is no matter of training, and is left out. FobenchError or PrerequisiteError
-        where there is none.
+        The beam-search settings and the language model of a CTC adapter are left out, since training does not use them.
+        Raises FobenchError or PrerequisiteError if there is no checkpoint.
         """
         if sharded.is_folder(path):
-            return cls(path, *_unread(*sharded.load(path)))
-        file = checkpoints.newest(path) / checkpoints.MODEL if path.is_dir() else path
-        return cls(file, *_unread(*safetensors_io.load(file)))
+            return cls(path, *_without_decoding(*sharded.load(path)))
+        file = checkpoints.newest_checkpoint(path) / checkpoints.MODEL if path.is_dir() else path
+        return cls(file, *_without_decoding(*safetensors_io.load(file)))
 
-    def about(self, name: str) -> dict[str, Any] | None:
-        """The configuration of a part as its own dataclass has it; None where the checkpoint has no such part."""
+    def part_config(self, name: str) -> dict[str, Any] | None:
+        """Returns the configuration of a part as the fields of its dataclass, or None if the checkpoint has no such
+        part.
+        """
         found = self.config.get(name)
         return {k: v for k, v in found.items() if k != "kind"} if isinstance(found, Mapping) else None
 
-    def give(self, module: nn.Module, name: str, config: Any) -> None:
-        """Fills a part, whose `config` is a dataclass, from the part of that name. FobenchError naming what differs."""
-        about = self.about(name)
-        if about is None:
-            raise FobenchError(f"{self.path} has no {name}. It is of {', '.join(sorted(self.config)) or 'nothing'}.")
-        if differing := checkpoints.differences(about, json.loads(json.dumps(asdict(config))), f"{name}."):
+    def fill_checked(self, module: nn.Module, name: str, config: Any) -> None:
+        """Loads the part `name` into `module`.
+
+        Raises FobenchError if it is missing or differs from the dataclass `config`.
+        """
+        part = self.part_config(name)
+        if part is None:
+            raise FobenchError(f"{self.path} has no {name}. It has {', '.join(sorted(self.config)) or 'nothing'}.")
+        if differing := checkpoints.differences(part, json.loads(json.dumps(asdict(config))), f"{name}."):
             raise FobenchError(
-                f"{self.path} is of another configuration ({'; '.join(differing)}). Choose another --init, or --config."
+                f"{self.path} has another configuration ({'; '.join(differing)}). Choose another --init, or --config."
             )
         self.fill(module, name)
 
     def check_backbone(self, name: str) -> None:
-        """FobenchError where it learnt through another LLM than the backbone `name`; of some it is not known."""
-        made = self.config.get("backbone")
-        if made and made != name:
+        """Raises FobenchError if the weights were trained with another LLM than `name`; checkpoints without a backbone
+        pass.
+        """
+        backbone = self.config.get("backbone")
+        if backbone and backbone != name:
             raise FobenchError(
-                f"{self.path} was trained for backbone {made!r}, not {name!r}. Choose another --init, or --backbone {made}."
+                f"{self.path} was trained for backbone {backbone!r}, not {name!r}. "
+                f"Choose another --init, or --backbone {backbone}."
             )
 
     def fill(self, module: nn.Module, name: str) -> bool:
-        """Fills a part by its tensors' names within it, strictly; False where the checkpoint has none of them."""
-        found = safetensors_io.part(self.tensors, name)
-        if found:
-            safetensors_io.fill(module, found, f"{self.path} ({name})")
-        return bool(found)
+        """Loads the tensors of part `name` into `module`, strictly.
+
+        Returns False if the checkpoint has none of them.
+        """
+        tensors = safetensors_io.part(self.tensors, name)
+        if tensors:
+            safetensors_io.fill(module, tensors, f"{self.path} ({name})")
+        return bool(tensors)
 
 
-def _unread(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Without what only serves to read an adapter's output."""
+def _without_decoding(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the checkpoint without beam-search settings and language model."""
     adapter = {key: value for key, value in (config.get("adapter") or {}).items() if key != "beam"}
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("adapter.lm_")}
     return ({**config, "adapter": adapter} if adapter else config), kept

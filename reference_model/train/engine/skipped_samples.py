@@ -1,30 +1,30 @@
-"""Samples that cannot be used: left out, counted and named."""
+"""Unusable samples: skipped, counted and listed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-TOLD = 10  # faults that an error names before it only counts
+MAX_LISTED = 10  # samples that an error message lists; further ones are only counted
 
 
 @dataclass(slots=True)
 class SkippedSamples:
-    """What was skipped: [(shard or shard/clip, reason)]."""
+    """Skipped samples as [(shard or shard/clip, reason)]."""
 
-    found: list[tuple[str, str]] = field(default_factory=list)
+    entries: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, where: str, reason: str) -> None:
-        """Takes a fault in, once: a clip that is tried in every epoch is still one."""
-        if (where, reason) not in self.found:
-            self.found.append((where, reason))
+        """Adds a skipped sample; a clip that is tried in every epoch is listed once."""
+        if (where, reason) not in self.entries:
+            self.entries.append((where, reason))
 
-    def told(self, most: int = TOLD) -> str:
-        """The first of them, and how many more there are."""
+    def describe(self, limit: int = MAX_LISTED) -> str:
+        """Returns the first `limit` samples, one per line, and the number of further ones."""
         lines = str(self).splitlines()
-        return "\n".join([*lines[:most], *([f"... and {len(lines) - most} more"] if len(lines) > most else [])])
+        return "\n".join([*lines[:limit], *([f"... and {len(lines) - limit} more"] if len(lines) > limit else [])])
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.entries)
 
     def __str__(self) -> str:
-        return "\n".join(f"{where}: {reason}" for where, reason in self.found)
+        return "\n".join(f"{where}: {reason}" for where, reason in self.entries)

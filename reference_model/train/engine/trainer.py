@@ -1,7 +1,8 @@
-"""The training loop that all stages share: steps, schedule, checkpoints that resume exactly, a log, a guard against bad steps.
+"""The training loop of all stages: steps, schedule, checkpoints with exact resume, a log, and skipping of bad steps.
 
-It runs on one device or, under `accelerate launch` or `torchrun`, on many: a batch is then dealt out, and the loss is taken over
-the whole batch, so that the curve is that of one process. The same holds for batches that are accumulated to one step.
+The loop runs on one device or, under `accelerate launch` or `torchrun`, on several: a batch is then split among the
+processes, and the loss is normalized over the whole batch, so that the loss curve equals that of one process. The same
+holds for gradient accumulation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fobench.errors import FobenchError
-from reference_model.train.engine import checkpoints as saved
+from reference_model.train.engine import checkpoints as checkpoint_files
 from reference_model.train.engine.batch_sampler import BatchSampler, DataPosition
 from reference_model.train.engine.checkpoints import MODEL, TRAINER, checkpoints
 from reference_model.train.engine.loop_config import LoopConfig
@@ -39,55 +40,59 @@ __all__ = [
     "Trainer",
     "TrainingStage",
     "checkpoints",
-    "in_full",
+    "full_precision",
     "to_device",
 ]
 
-WINDOW = 100  # losses that a spike is told from
-ENOUGH = 10  # of them
+LOSS_WINDOW = 100  # recent losses whose median is the reference for spikes
+MIN_LOSSES = 10  # of them, before a spike is detected
 
 
 class TrainingStage(Protocol):
-    """What is trained, on what. `module(batch)` gives {"loss": sum over the batch, "count": what to divide it by, ...}.
+    """A module with its training data.
 
-    A stage may have `faults`: what of its data could not be used; they grow while it loads. It may have `at`, a function that
-    is told the number of every step before it is made.
+    `module(batch)` returns {"loss": sum over the batch, "count": its divisor, ...}. Optional members: `faults`, the
+    SkippedSamples of its data, which grow during loading; `before_step(step)`, which is called with the number of every
+    step before the step.
     """
 
     name: str
-    module: nn.Module
 
-    def batches(self, loop: LoopConfig) -> BatchSampler: ...
+    @property
+    def module(self) -> nn.Module: ...
+
+    def batches(self, loop: LoopConfig) -> BatchSampler:
+        """Returns the batch sampler over the training clips."""
 
     def load(self, indices: Sequence[int], epoch: int) -> Any:
-        """The batch of these clips, the same in every run; None where none of them can be used."""
+        """Returns the batch of these clips, the same in every run, or None if none of them can be used."""
 
     def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser, each with its "lr"."""
+        """Returns the parameter groups of the optimizer, each with its "lr"."""
 
     def validate(self) -> dict[str, float]:
-        """Scores on clips that are not trained on."""
+        """Returns scores on validation clips, by name."""
 
     def config(self) -> dict[str, Any]:
-        """Plain data that goes into the checkpoint; a checkpoint of another configuration is refused."""
+        """Returns plain data for the checkpoint; a checkpoint of another configuration is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBatch:
-    """A batch, the place behind it, and the clips that turned out to be unusable: [(where, why)]."""
+    """A batch, the data position after it, and the clips that could not be used: [(shard or clip, reason)]."""
 
-    place: DataPosition
+    position: DataPosition
     batch: Any
     faults: list[tuple[str, str]]
 
     def pin_memory(self) -> LoadedBatch:
-        """For the data loader: the batch in memory that a GPU reads while it computes, if the batch knows how."""
+        """Called by the data loader: returns the batch in page-locked memory, if the batch supports it."""
         pin = getattr(self.batch, "pin_memory", None)
         return replace(self, batch=pin()) if pin else self
 
 
 class _Loader(Dataset[LoadedBatch]):
-    """Batches as the data loader's items; it may live in another process, so it tells of faults with the batch."""
+    """Batches as items of the data loader. Workers are other processes, so each batch carries its skipped clips."""
 
     def __init__(self, stage: TrainingStage, order: list[tuple[DataPosition, list[int]]]) -> None:
         self.stage, self.order = stage, order
@@ -96,223 +101,239 @@ class _Loader(Dataset[LoadedBatch]):
         return len(self.order)
 
     def __getitem__(self, index: int) -> LoadedBatch:
-        place, indices = self.order[index]
+        position, indices = self.order[index]
         faults = faults_of(self.stage)
         before = len(faults)
-        batch = self.stage.load(indices, place.epoch if place.batch else place.epoch - 1)
-        return LoadedBatch(place, batch, faults.found[before:])
+        batch = self.stage.load(indices, position.epoch if position.batch else position.epoch - 1)
+        return LoadedBatch(position, batch, faults.entries[before:])
 
 
 @dataclass(slots=True)
 class Trainer:
-    """One training of one stage, in one folder."""
+    """One training run of one stage, in one folder."""
 
     stage: TrainingStage
     loop: LoopConfig
     folder: Path
     accelerator: Accelerator = field(init=False)
-    journal: TrainingLog = field(init=False)
+    log: TrainingLog = field(init=False)
     step: int = 0
-    place: DataPosition = field(default_factory=DataPosition)
-    skipped: int = 0  # steps
-    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    _bad: int = 0
-    _module: Any = field(init=False)  # the stage's, shared among processes
-    _optimiser: torch.optim.Optimizer = field(init=False)
+    position: DataPosition = field(default_factory=DataPosition)
+    skipped: int = 0  # number of skipped steps
+    _recent_losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
+    _bad_steps: int = 0  # in a row
+    _module: Any = field(init=False)  # the stage's module, wrapped for several processes
+    _optimizer: torch.optim.Optimizer = field(init=False)
     _scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accelerator = Accelerator(mixed_precision="no")  # one a process; precision is each training's own
-        # cuDNN's attention plans anew for every shape of a batch, which takes longer than a step
+        self.accelerator = Accelerator(
+            mixed_precision="no"
+        )  # one per process; the precision belongs to each training run
+        # cuDNN attention compiles a plan for every batch shape, which takes longer than a step
         torch.backends.cuda.enable_cudnn_sdp(False)
         self._scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=self.loop.precision == "fp16")
-        saved.seed_everything(self.loop.seed)
+        checkpoint_files.seed_everything(self.loop.seed)
         self.stage.module.to(self.accelerator.device)
         groups = self.stage.groups(self.loop)
         self._module = self.accelerator.prepare(self.stage.module)
-        self._optimiser = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
-        for group in self._optimiser.param_groups:
+        self._optimizer = torch.optim.AdamW(groups, betas=self.loop.betas, weight_decay=self.loop.weight_decay)
+        for group in self._optimizer.param_groups:
             group["peak"] = group["lr"]
-        self.journal = TrainingLog(self.folder, self.accelerator.is_main_process)
+        self.log = TrainingLog(self.folder, self.accelerator.is_main_process)
 
     # ---- the loop --------------------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Trains to the end, from the newest checkpoint in the folder if there is one; gives a row of the log each step."""
+        """Trains to the last step, from the newest checkpoint in the folder if there is one; yields a row of the log
+        per step.
+        """
         self.resume()
-        self.journal.skip(faults_of(self.stage).found)
+        self.log.list_skipped(faults_of(self.stage).entries)
         data, last_saved = self._data(), time.monotonic()
         while self.step < self.loop.steps:
             loaded = list(itertools.islice(data, self.loop.accumulate))
             row = self._step([one.batch for one in loaded])
-            self.place, self.step = loaded[-1].place, self.step + 1
+            self.position, self.step = loaded[-1].position, self.step + 1
             last = self.step >= self.loop.steps
             if last or self.step % self.loop.validate_every == 0:
-                row |= self._validated()
+                row |= self._validate()
             if faults := [fault for one in loaded for fault in one.faults]:
-                self.journal.skip(faults)
-                row["clips_skipped"] = float(self.journal.skipped)
-            self.journal.add(row)
+                self.log.list_skipped(faults)
+                row["clips_skipped"] = float(self.log.skipped)
+            self.log.add(row)
             if last or time.monotonic() - last_saved > self.loop.save_every_s:
                 self.save()
                 last_saved = time.monotonic()
             yield row
 
     def _data(self) -> Iterator[LoadedBatch]:
-        """Batches from the present place on, each process its share; of too few clips, some more than once."""
-        place, batches = self.place, self.stage.batches(self.loop)
+        """Yields the batches from the current position on, for each process its share; a clip repeats if there are too
+        few.
+        """
+        position, batches = self.position, self.stage.batches(self.loop)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         while True:
             order = []
-            for place, indices in batches.after(place):  # noqa: B020 - the place moves on
-                order.append((place, indices[rank::world] or [indices[rank % len(indices)]]))
-                if place.batch == 0:
+            for position, indices in batches.batches_after(position):  # noqa: B020 - the position advances
+                order.append((position, indices[rank::world] or [indices[rank % len(indices)]]))
+                if position.batch == 0:
                     break
-            own = torch.Generator()  # else it draws from the training's own randomness each time it begins
+            generator = torch.Generator()  # a separate one: the default generator belongs to the training
             loader = _Loader(self.stage, order)
             pinned = self.accelerator.device.type == "cuda"
-            found = DataLoader(loader, batch_size=None, num_workers=self.loop.workers, generator=own, pin_memory=pinned)
-            yield from (one for one in found if self._usable(one))
+            batches_loaded = DataLoader(
+                loader, batch_size=None, num_workers=self.loop.workers, generator=generator, pin_memory=pinned
+            )
+            yield from (one for one in batches_loaded if self._usable(one))
 
     def _usable(self, loaded: LoadedBatch) -> bool:
-        """Whether every process has something of this batch to learn from; what is wrong with one that is left out is listed."""
+        """Returns whether every process has a part of this batch; the faults of a skipped batch are listed."""
         empty = torch.tensor(float(loaded.batch is None), device=self.accelerator.device)
         if float(self.accelerator.reduce(empty, "sum")) == 0:
             return True
-        self.journal.skip(loaded.faults)
+        self.log.list_skipped(loaded.faults)
         return False
 
     def _step(self, batches: Sequence[Any]) -> dict[str, float]:
-        """One step on all the batches together."""
+        """Trains one step on the accumulated batches; returns its row of the log."""
         started, factor = time.perf_counter(), self.loop.rate(self.step)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        if told := getattr(self.stage, "at", None):
-            told(self.step)
+        if before_step := getattr(self.stage, "before_step", None):
+            before_step(self.step)
         self._module.train()
         sums: dict[str, float] = {}
-        first = fine = 0.0
+        first_count, usable = 0.0, False
         for number, batch in enumerate(batches, 1):
-            shared = contextlib.nullcontext() if number == len(batches) else self.accelerator.no_sync(self._module)
-            with shared:
-                first, fine = self._learn(batch, sums, first)
-            if not fine:
+            synchronization = (
+                contextlib.nullcontext() if number == len(batches) else self.accelerator.no_sync(self._module)
+            )
+            with synchronization:
+                first_count, usable = self._accumulate_gradients(batch, sums, first_count)
+            if not usable:
                 break
         count = max(1.0, sums.pop("count"))
         row = {"step": self.step + 1, **{name: total / count for name, total in sums.items()}}
         row["lr"] = factor * self.loop.lr
-        if fine:
-            row["norm"] = self._descend(first / count)
-            fine = math.isfinite(row["norm"])
-        self._optimiser.zero_grad(set_to_none=True)
-        self._judged(bool(fine), row["loss"])
-        return row | {"skipped": float(not fine), "seconds": time.perf_counter() - started}
+        if usable:
+            row["norm"] = self._update_weights(first_count / count)
+            usable = math.isfinite(row["norm"])
+        self._optimizer.zero_grad(set_to_none=True)
+        self._count_bad_steps(usable, row["loss"])
+        return row | {"skipped": float(not usable), "seconds": time.perf_counter() - started}
 
-    def _learn(self, batch: Any, sums: dict[str, float], first: float) -> tuple[float, bool]:
-        """Adds a batch's values to `sums`, and its gradients, over the first batch's count, to those there are.
+    def _accumulate_gradients(self, batch: Any, sums: dict[str, float], first_count: float) -> tuple[float, bool]:
+        """Adds the values of a batch to `sums`, and its gradients, divided by the first batch's count, to the
+        accumulated ones.
 
-        Returns that count, and whether the batch is fit to learn from: not where its loss is no number, or far above what
-        was usual.
+        Returns the first batch's count, and whether the batch is usable: its loss is finite and no spike
+        (`LoopConfig.spike`).
         """
-        with self._precisely():
-            found = self._module(batch)
-        summed = {name: self.accelerator.reduce(value.detach().float(), "sum") for name, value in found.items()}
+        with self._autocast():
+            output = self._module(batch)
+        summed = {name: self.accelerator.reduce(value.detach().float(), "sum") for name, value in output.items()}
         values = {name: float(value) for name, value in summed.items()}
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value
         loss = values["loss"] / max(1.0, values["count"])
-        if not math.isfinite(loss) or loss > self.loop.spike * self._usual:
-            return first, False
-        self._recent.append(loss)
-        first = first or max(1.0, values["count"])
-        self._scaler.scale(found["loss"] / first * self.accelerator.num_processes).backward()
-        return first, True
+        if not math.isfinite(loss) or loss > self.loop.spike * self._median_loss:
+            return first_count, False
+        self._recent_losses.append(loss)
+        first_count = first_count or max(1.0, values["count"])
+        self._scaler.scale(output["loss"] / first_count * self.accelerator.num_processes).backward()
+        return first_count, True
 
-    def _descend(self, share: float) -> float:
-        """A step along the gradients, which are 1 / `share` too large; their norm."""
-        self._scaler.unscale_(self._optimiser)
-        if share != 1.0:
+    def _update_weights(self, scale: float) -> float:
+        """Scales the gradients by `scale`, clips them and updates the weights; returns the norm before clipping."""
+        self._scaler.unscale_(self._optimizer)
+        if scale != 1.0:
             for parameter in self._module.parameters():
                 if parameter.grad is not None:
-                    parameter.grad.mul_(share)
+                    parameter.grad.mul_(scale)
         norm = float(nn.utils.clip_grad_norm_(self._module.parameters(), self.loop.clip))
         if math.isfinite(norm):
-            self._scaler.step(self._optimiser)
-        self._scaler.update()  # lowers float16's scale after a gradient without bound
+            self._scaler.step(self._optimizer)
+        self._scaler.update()  # lowers the float16 loss scale after a non-finite gradient
         return norm
 
-    def _precisely(self) -> torch.autocast:
-        """The training's precision, for a forward pass."""
-        kind = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.loop.precision]
-        return torch.autocast(self.accelerator.device.type, kind, enabled=kind is not None)
+    def _autocast(self) -> torch.autocast:
+        """Returns the autocast context of the loop's precision, for a forward pass."""
+        dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.loop.precision]
+        return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype is not None)
 
     @property
-    def _usual(self) -> float:
-        """The median loss of late; without bound while there are few."""
-        return statistics.median(self._recent) if len(self._recent) >= ENOUGH else math.inf
+    def _median_loss(self) -> float:
+        """The median of the recent losses; infinite while there are too few."""
+        return statistics.median(self._recent_losses) if len(self._recent_losses) >= MIN_LOSSES else math.inf
 
-    def _judged(self, fine: bool, loss: float) -> None:
-        """Counts bad steps; FobenchError after too many in a row."""
-        self._bad = 0 if fine else self._bad + 1
-        self.skipped += not fine
-        if self._bad >= self.loop.patience:
+    def _count_bad_steps(self, usable: bool, loss: float) -> None:
+        """Counts bad steps; raises FobenchError after too many in a row."""
+        self._bad_steps = 0 if usable else self._bad_steps + 1
+        self.skipped += not usable
+        if self._bad_steps >= self.loop.patience:
             raise FobenchError(
-                f"Stage {self.stage.name}: {self._bad} steps in a row could not be used, the last with a loss of {loss:.4g} "
-                f"(usual: {self._usual:.4g}). Lower lr ({self.loop.lr:g}), or go on from an older checkpoint in {self.folder}."
+                f"Stage {self.stage.name}: {self._bad_steps} steps in a row could not be used, the last with "
+                f"a loss of {loss:.4g} (median: {self._median_loss:.4g}). Lower lr ({self.loop.lr:g}), or resume from an older "
+                f"checkpoint in {self.folder}."
             )
 
     @torch.no_grad()
-    def _validated(self) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         self._module.eval()
-        with self._precisely():
+        with self._autocast():
             return {f"valid_{name}": value for name, value in self.stage.validate().items()}
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Writes `step-N/`, whole or not at all, and forgets all but the newest."""
+        """Writes the checkpoint `step-N/` atomically and removes all but the newest."""
         if self.accelerator.is_main_process:
-            saved.write(self.stage.module, self.stage.config(), self._state(), self.folder, self.step)
+            checkpoint_files.write(self.stage.module, self.stage.config(), self._state(), self.folder, self.step)
 
     def resume(self) -> bool:
-        """Takes the newest checkpoint, if any; the log is cut back to it. FobenchError for one of another configuration."""
-        state = saved.read(self.stage.module, self.stage.config(), self.folder)
+        """Loads the newest checkpoint and truncates the log to its step; returns False if there is none.
+
+        Raises FobenchError if the checkpoint has another configuration.
+        """
+        state = checkpoint_files.read(self.stage.module, self.stage.config(), self.folder)
         if state is None:
             return False
-        self._optimiser.load_state_dict(state["optimiser"])
-        if state.get("scaler") and self._scaler.is_enabled():  # begun in another precision, it has none
+        self._optimizer.load_state_dict(state["optimiser"])
+        if state.get("scaler") and self._scaler.is_enabled():  # a run begun in another precision has no scaler state
             self._scaler.load_state_dict(state["scaler"])
-        self.step, self.place = state["step"], DataPosition(*state["place"])
-        self.skipped, self._bad = state["skipped"], state.get("bad", 0)
-        self._recent.extend(state["recent"])
-        saved.set_random_state(state["random"])
-        self.journal.cut(self.step)
+        self.step, self.position = state["step"], DataPosition(*state["place"])
+        self.skipped, self._bad_steps = state["skipped"], state.get("bad", 0)
+        self._recent_losses.extend(state["recent"])
+        checkpoint_files.set_random_state(state["random"])
+        self.log.truncate(self.step)
         return True
 
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
-            "place": (self.place.epoch, self.place.batch),
+            "place": (self.position.epoch, self.position.batch),
             "skipped": self.skipped,
-            "bad": self._bad,
-            "recent": list(self._recent),
-            "optimiser": self._optimiser.state_dict(),
+            "bad": self._bad_steps,
+            "recent": list(self._recent_losses),
+            "optimiser": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "random": saved.random_state(),
+            "random": checkpoint_files.random_state(),
             "loop": asdict(self.loop),
         }
 
 
 def faults_of(stage: TrainingStage) -> SkippedSamples:
-    """What of a stage's data could not be used; nothing for a stage that has no clips."""
-    found = getattr(stage, "faults", None)
-    return found if found is not None else SkippedSamples()
+    """Returns the skipped samples of a stage; an empty list for a stage without clips."""
+    faults = getattr(stage, "faults", None)
+    return faults if faults is not None else SkippedSamples()
 
 
-def in_full(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Float32 within, whatever the training's precision. The meta device, of dry runs, has no autocast."""
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context that computes in float32 at any precision of the loop; on the meta device, a null context."""
     return contextlib.nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def to_device(value: Tensor, module: nn.Module) -> Tensor:
+    """Returns `value` on the device of the module's first parameter."""
     return value.to(next(module.parameters()).device)

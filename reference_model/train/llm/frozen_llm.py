@@ -1,7 +1,7 @@
-"""A frozen LLM to learn through: gradients flow through it into what it is given, never into its own parameters.
+"""The frozen LLM in training: gradients flow through it to its input embeddings, never to its parameters.
 
-`Backbone.step` is made for talking: position by position, with a cache. Learning wants whole batches, no cache, and logits only
-where there is something to predict. A `FrozenLLM` is no `nn.Module`, so no learner, optimiser or checkpoint takes it for a part.
+`Backbone.step` decodes position by position with a cache; training needs batches without a cache, and logits only at predicted
+positions. A `FrozenLLM` is not an `nn.Module`, so no learner, optimizer or checkpoint includes its parameters.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from fobench.api.components import Backbone
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 
-CLOSE = 0.02  # that two ways to the same logits may differ by, as a share of their range: bfloat16 rounds
+LOGIT_TOLERANCE = (
+    0.02  # allowed difference of two computations of the same logits, relative to their range: bfloat16 rounds
+)
 
 
 class FrozenLLM:
-    """A backbone of the transformers library, for training. Give it rows [B, T, D] where `Backbone.step` takes them.
+    """A backbone of the transformers library as a function of input embeddings [B, T, D].
 
-    Raises FobenchError for a backbone of another kind, and for one whose logits are more than a linear map of its hidden states.
+    Raises FobenchError for a backbone of another kind, and for one whose logits are not a linear map of its hidden states.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         model = getattr(backbone, "model", None)
         if not isinstance(model, nn.Module) or not hasattr(model, "get_output_embeddings"):
             raise FobenchError(
-                f"Backbone {backbone.name!r} cannot be learnt through: it is no model of the transformers library."
+                f"Backbone {backbone.name!r} cannot be trained through: it is not a model of the transformers library."
             )
         self.backbone, self.size = backbone, backbone.hidden_size
-        self._decoder, self._head = model.base_model, model.get_output_embeddings()
-        self._cap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        network: Any = model  # torch types the attributes of a module as Tensor | Module
+        self._decoder, self._head = network.base_model, network.get_output_embeddings()
+        self._cap: float | None = getattr(network.config.get_text_config(), "final_logit_softcapping", None)
         self.dtype, self.device = self._head.weight.dtype, self._head.weight.device
         model.eval().requires_grad_(False)
         self._check_logits(model)
@@ -42,9 +45,9 @@ class FrozenLLM:
 
     @classmethod
     def load(cls, name: str, device: torch.device | str, options: Mapping[str, str] | None = None) -> FrozenLLM:
-        """The backbone plugin `name` on a device; `options` as for `--backbone-args`.
+        """Loads the backbone plugin `name` on a device; `options` as for `--backbone-args`.
 
-        Without a dtype among them it is float32 on the CPU, and what is fastest without loss elsewhere.
+        The default dtype is float32 on the CPU and "auto" elsewhere.
         """
         dtype = "float32" if torch.device(device).type == "cpu" else "auto"
         return cls(registry.create("backbones", name, {"device": str(device), "dtype": dtype, **(options or {})}))
@@ -53,62 +56,63 @@ class FrozenLLM:
     def of_model(
         cls, config: ModelConfig, name: str | None, options: Mapping[str, str], device: torch.device | str
     ) -> FrozenLLM:
-        """As `load`: the backbone that a model is for, or `name`. FobenchError for one that it does not fit."""
+        """Loads a model's own backbone, or `name`. FobenchError where the hidden size does not fit the model."""
         chosen = name or config.backbone
         if not chosen:
             raise FobenchError(f"Configuration {config.name} names no LLM. Give --backbone.")
-        made = cls.load(chosen, device, options)
-        if made.size != config.llm_size:
+        llm = cls.load(chosen, device, options)
+        if llm.size != config.llm_size:
             raise FobenchError(
-                f"Configuration {config.name} is for an LLM of hidden size {config.llm_size}; {chosen} has {made.size}. "
+                f"Configuration {config.name} is for an LLM of hidden size {config.llm_size}; {chosen} has {llm.size}. "
                 "Choose another --backbone, or --config."
             )
-        return made
+        return llm
 
-    def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
-        """Token ids [...] -> their embeddings [..., D], float32."""
-        found = torch.as_tensor(ids, dtype=torch.long, device=self.device)
-        rows: Tensor = self.backbone.embed(found.reshape(1, -1))
-        return rows.view(*found.shape, self.size)
+    def embed(self, ids: Sequence[int] | Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """Returns the embeddings [..., D], float32, of token ids [...]."""
+        token_ids = torch.as_tensor(ids, dtype=torch.long, device=self.device)
+        rows: Tensor = self.backbone.embed(token_ids.reshape(1, -1))
+        return rows.view(*token_ids.shape, self.size)
 
     def hidden(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Rows [B, T, D] -> final-norm hidden states [B, T, D], float32.
+        """Computes the final-norm hidden states [B, T, D], float32, of input embeddings [B, T, D].
 
-        `mask` [B, T] bool: which rows there are; the others are as if left out, wherever they stand. Where they only fill up
-        the ends no mask is needed, and it is faster without: no row sees what comes after it.
+        `mask` [B, T] bool: valid positions; the others are ignored, wherever they are. Padding at the end needs no mask, because
+        attention is causal, and is faster without one.
         """
-        given: dict[str, Tensor] = {}
+        options: dict[str, Tensor] = {}
         if mask is not None:
             mask = mask.to(self.device)
-            given = {"attention_mask": mask.long(), "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-        out = self._decoder(inputs_embeds=x.to(self.device, self.dtype), use_cache=False, **given)
+            options = {"attention_mask": mask.long(), "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+        out = self._decoder(inputs_embeds=x.to(self.device, self.dtype), use_cache=False, **options)
         states: Tensor = out.last_hidden_state
         return states.float()
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [..., D] -> logits [..., V], float32."""
+        """Computes logits [..., V], float32, of hidden states [..., D]."""
         logits: Tensor = self._head(hidden.to(self.dtype)).float()
         return logits if self._cap is None else (logits / self._cap).tanh() * self._cap
 
     def check_unchanged(self) -> None:
-        """AssertionError if a parameter differs from what it was when training began, or waits to be changed."""
-        model: Any = self.backbone.model  # type: ignore[attr-defined]
+        """Raises AssertionError if a parameter has changed since training began, requires a gradient or has one."""
+        model: Any = self.backbone.model  # type: ignore[attr-defined]  # checked by FrozenLLM
         assert not any(p.requires_grad or p.grad is not None for p in model.parameters()), "the LLM is being trained"
         assert self.backbone.parameter_hash() == self._hash, "the LLM's parameters have changed"
 
     @torch.no_grad()
     def _check_logits(self, model: Any) -> None:
-        """That `logits(hidden(x))` are the model's own: some architectures scale or shift them in ways of their own."""
+        """Checks that `logits(hidden(x))` equals the model's logits: some architectures scale or shift theirs."""
         x = self.embed([[0, 1, 2, 3]])
-        own = model(inputs_embeds=x.to(self.dtype), use_cache=False).logits.float()
-        if (self.logits(self.hidden(x)) - own).abs().max() > CLOSE * own.abs().max():
+        model_logits = model(inputs_embeds=x.to(self.dtype), use_cache=False).logits.float()
+        if (self.logits(self.hidden(x)) - model_logits).abs().max() > LOGIT_TOLERANCE * model_logits.abs().max():
             raise FobenchError(
-                f"Backbone {self.backbone.name!r} changes its logits in a way that training does not know."
+                f"Backbone {self.backbone.name!r} transforms its logits in a way that training does not support."
             )
 
 
-def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of several conversations, each [n, D] -> (as a batch [B, T, D], zeros behind the ends; which are rows [B, T] bool)."""
+def pad_embeddings(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pads embeddings of several conversations, each [n, D]: returns (batch [B, T, D], zero-padded; mask [B, T]
+    bool)."""
     x = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
     lengths = torch.tensor([len(one) for one in rows], device=x.device)
     return x, torch.arange(x.shape[1], device=x.device) < lengths[:, None]

@@ -1,6 +1,6 @@
-"""A stand-in for a frozen LLM: its sizes and random weights, or on the meta device none at all. It costs what the LLM costs.
+"""A shape-only LLM for dry runs: the LLM's sizes with random weights, or without weights on the meta device.
 
-A dry run needs memory and time, never an answer; so it needs no download, and no more memory than it is about to tell of.
+It has the memory and time of the LLM, and needs no download.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from fobench.api.types import Message
 from fobench.errors import unknown
 
-LETTERS = 4  # of a token, about
+LETTERS = 4  # letters per token, approximately
 SIZES: dict[str, dict[str, Any]] = {
     "qwen2-7b": {
         "model_type": "qwen2",
@@ -49,12 +49,15 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class ShapeOnlyLLM:
-    """What training asks of a backbone (`fobench.api.components.Backbone`), of the LLM `name` on a device. Call it under `Shapes` on meta."""
+    """The part of `fobench.api.components.Backbone` that training uses, with the sizes of the LLM `name`.
+
+    On meta, call it under `MetaDeviceMode`.
+    """
 
     def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         from transformers import AutoModelForCausalLM
 
-        config = config_of(name)
+        config = load_config(name)
         with device:
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         self.name, self.model, self.device = name, model.eval().requires_grad_(False), device
@@ -67,7 +70,7 @@ class ShapeOnlyLLM:
         return embedded.float()
 
     def encode(self, text: str) -> list[int]:
-        """A token for every few letters."""
+        """Returns a token id for every four letters."""
         parts = (text[i : i + LETTERS] for i in range(0, len(text), LETTERS))
         return [8 + sum(map(ord, part)) % (self.vocab_size - 8) for part in parts]
 
@@ -75,12 +78,12 @@ class ShapeOnlyLLM:
         return "x" * LETTERS * len(ids)
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
-        """Three tokens before each message and one after it, as ChatML has."""
+        """Returns three tokens before each message and one after it, as in ChatML."""
         roles = {"system": 3, "user": 4, "assistant": 5}
-        said = [i for m in messages for i in (1, roles[m["role"]], 6, *self.encode(m["content"]), 2)]
-        return [*said, 1, 5, 6]
+        ids = [i for m in messages for i in (1, roles[m["role"]], 6, *self.encode(m["content"]), 2)]
+        return [*ids, 1, 5, 6]
 
-    def pieces(self) -> ShapeOnlyDetokenizer:
+    def detokenizer(self) -> ShapeOnlyDetokenizer:
         return ShapeOnlyDetokenizer()
 
     def parameter_hash(self) -> str:
@@ -88,17 +91,18 @@ class ShapeOnlyLLM:
 
 
 class ShapeOnlyDetokenizer:
-    """Every token's text."""
+    """Detokenizer of the shape-only LLM: a constant text for every token."""
 
-    def add(self, token: int) -> str:
+    def push(self, token: int) -> str:
         return "x" * LETTERS
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         return ""
 
 
-def config_of(name: str) -> Any:
-    """The configuration of an LLM whose sizes are known here, or of `hf:` a folder or repository of the transformers library."""
+def load_config(name: str) -> Any:
+    """Returns the configuration of an LLM in `SIZES`, or of `hf:` and a folder or repository of the transformers
+    library."""
     from transformers import AutoConfig
 
     if name.startswith("hf:"):

@@ -1,7 +1,7 @@
-"""A tiny LLM to try the trainer with: made and trained here in seconds, saved as the transformers library saves one.
+"""A tiny LLM for tests of the training stages: trained in seconds, saved in the format of the transformers library.
 
-It can do two things: write down the words that it is given when asked to (which takes nothing but copying), and answer a few
-questions by heart. That is little, but really learnt: a stage that learns through it has something to reach.
+It copies the user's words under one system prompt, and answers a few memorized questions under another. Both are learned, so the
+losses of stages that train through it can fall.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fobench.api.types import Message
 
 HIDDEN, LAYERS, VOCABULARY = 64, 3, 640
 BATCH, LR, WARMUP = 32, 3e-3, 50
-COPIED = (2, 9)  # words of a made-up line
+COPIED = (2, 9)  # words of a random line
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -27,39 +27,44 @@ SPECIALS = ("<|im_end|>", "<|im_start|>")
 IGNORED = -100
 
 
-def tokenizer(texts: Sequence[str]) -> Any:
-    """Byte-level BPE, learnt from the texts: most of their words are one token, and any text can be written."""
+def train_tokenizer(texts: Sequence[str]) -> Any:
+    """Trains a byte-level BPE tokenizer on the texts: most of their words are one token, and any text can be
+    encoded."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, initial_alphabet=alphabet, special_tokens=list(SPECIALS), show_progress=False
     )
-    made.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=SPECIALS[0])
-    fast.add_special_tokens({"additional_special_tokens": list(SPECIALS[1:])})
-    fast.chat_template = TEMPLATE
-    return fast
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=SPECIALS[0])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIALS[1:])})
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
 
 
-def make(folder: Path, answers: Mapping[str, str], system: str, copying: str, steps: int, seed: int = 0) -> float:
-    """Trains one and saves it in `folder`; the last loss.
+def train_tiny_llm(
+    folder: Path, answers: Mapping[str, str], system: str, copy_prompt: str, steps: int, seed: int = 0
+) -> float:
+    """Trains a tiny LLM, saves it in `folder` and returns the last loss.
 
-    `answers`: by question, under the system prompt `system`; `copying`: the system prompt under which it writes down what it is told.
+    `answers`: by question, under the system prompt `system`; `copy_prompt`: the system prompt under which it copies the user's words.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     lines = [*answers, *answers.values()]
-    words = tokenizer([*lines, *[f" {line}" for line in lines], system, copying, "user assistant system"] * 2)
+    tokenizer = train_tokenizer(
+        [*lines, *[f" {line}" for line in lines], system, copy_prompt, "user assistant system"] * 2
+    )
     torch.manual_seed(seed)
-    end = words.eos_token_id
+    end = tokenizer.eos_token_id
     config = AutoConfig.for_model(
         "llama",
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
         intermediate_size=2 * HIDDEN,
         num_hidden_layers=LAYERS,
@@ -72,50 +77,59 @@ def make(folder: Path, answers: Mapping[str, str], system: str, copying: str, st
         tie_word_embeddings=False,
     )
     model = AutoModelForCausalLM.from_config(config)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.98))
     loss = torch.tensor(0.0)
-    for step, (ids, targets) in enumerate(_batches(words, lines, answers, system, copying, random.Random(seed))):
+    for step, (ids, targets) in enumerate(
+        _batches(tokenizer, lines, answers, system, copy_prompt, random.Random(seed))
+    ):
         if step == steps:
             break
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / WARMUP, 2 * (steps - step) / steps)
         logits = model(input_ids=ids).logits
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     model.save_pretrained(folder)
-    words.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return float(loss.detach())
 
 
 def _batches(
-    words: Any, lines: Sequence[str], answers: Mapping[str, str], system: str, copying: str, rng: random.Random
+    tokenizer: Any, lines: Sequence[str], answers: Mapping[str, str], system: str, copy_prompt: str, rng: random.Random
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Ids and targets [B, T]: only what the assistant says is to be learnt. Three conversations of four are copied lines."""
-    known = sorted({word for line in lines for word in line.split()})
+    """Yields ids and targets [B, T] with a loss on the assistant's tokens only.
+
+    Three of four conversations are copied lines.
+    """
+    vocabulary = sorted({word for line in lines for word in line.split()})
     while True:
-        said = []
+        conversations = []
         for number in range(BATCH):
             if number % 4 == 0:
                 question = rng.choice(list(answers))
-                said.append((system, question, answers[question]))
+                conversations.append((system, question, answers[question]))
             else:
-                line = rng.choice(lines) if rng.random() < 0.2 else " ".join(rng.choices(known, k=rng.randint(*COPIED)))
-                said.append((copying, line, line))
-        yield _padded([_conversation(words, *one) for one in said], words.eos_token_id)
+                line = (
+                    rng.choice(lines)
+                    if rng.random() < 0.2
+                    else " ".join(rng.choices(vocabulary, k=rng.randint(*COPIED)))
+                )
+                conversations.append((copy_prompt, line, line))
+        yield _pad([_conversation(tokenizer, *one) for one in conversations], tokenizer.eos_token_id)
 
 
-def _conversation(words: Any, system: str, asked: str, reply: str) -> tuple[list[int], list[int]]:
-    """(ids, targets): the reply and its end are to be predicted."""
-    messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": asked}]
+def _conversation(tokenizer: Any, system: str, question: str, reply: str) -> tuple[list[int], list[int]]:
+    """Returns (ids, targets) with the reply and its end as targets."""
+    messages: list[Message] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
     options = {"tokenize": True, "return_dict": False, "add_generation_prompt": True}
-    before = words.apply_chat_template(messages, **options)
-    after = [*words.encode(reply, add_special_tokens=False), words.eos_token_id]
+    before = tokenizer.apply_chat_template(messages, **options)
+    after = [*tokenizer.encode(reply, add_special_tokens=False), tokenizer.eos_token_id]
     return before + after[:-1], [IGNORED] * (len(before) - 1) + after
 
 
-def _padded(pairs: Sequence[tuple[list[int], list[int]]], end: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _pad(pairs: Sequence[tuple[list[int], list[int]]], end: int) -> tuple[torch.Tensor, torch.Tensor]:
     pad = torch.nn.utils.rnn.pad_sequence
     ids = pad([torch.tensor(one) for one, _ in pairs], batch_first=True, padding_value=end)
     targets = pad([torch.tensor(one) for _, one in pairs], batch_first=True, padding_value=IGNORED)

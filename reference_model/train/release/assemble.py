@@ -1,11 +1,11 @@
-"""Puts what the stages have trained together into one checkpoint.
+"""Assembles the checkpoints of the stages into one checkpoint.
 
     python -m reference_model.train.release.assemble --input runs/train/input-1 --states runs/train/input-3 --codec runs/train/output-1 \\
         --speech runs/train/output-3 --lm runs/train/unit_lm.safetensors --out runs/train/small.safetensors
 
-Without --states the state head keeps its random weights, and the silence of the voice activity detector ends turns instead. With
---lm an adapter that spells is read by beam search. Then
-`reference_model.train.release.package_weights` puts the file among the checkpoints that fobench ships.
+Without --states the state head keeps its random initialization, and the voice activity detector ends turns. With --lm
+the CTC adapter is decoded by beam search. `reference_model.train.release.package_weights` packages the file for
+release.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.speech_input import ngram_lm_training
 from reference_model.train.speech_output.stage_checkpoints import check_codes, load_codec, load_decoder
 
-LISTENING = ("encoder", "adapter")
-HEAD = ("state_middle", "prompts")  # sizes that input stage 3 chooses
+SPEECH_INPUT = ("encoder", "adapter")
+HEAD = ("state_middle", "prompts")  # sizes set by input stage 3
 
 
 def assemble(
-    config: ModelConfig, heard: PretrainedWeights, states: PretrainedWeights | None, codec: Path, speech: Path
+    config: ModelConfig, speech_input: PretrainedWeights, states: PretrainedWeights | None, codec: Path, speech: Path
 ) -> FreezeOmni:
-    """The model of `config`, of the sizes that the stages trained.
+    """Returns the model of `config` with the sizes and weights of the stages.
 
-    Raises FobenchError where a stage's folder holds something else, or where two stages do not fit each other.
+    Raises FobenchError if a folder holds the checkpoint of another stage, or if two stages do not fit each other.
     """
-    model = FreezeOmni(_sizes(config, heard, states))
-    for name in LISTENING:
-        heard.give(getattr(model, name), name, getattr(model.config, name))
+    model = FreezeOmni(_sized_config(config, speech_input, states))
+    for name in SPEECH_INPUT:
+        speech_input.fill_checked(getattr(model, name), name, getattr(model.config, name))
     if states:
         states.fill(model.state_head, "state_head")
         if model.config.prompts:
@@ -52,34 +52,41 @@ def assemble(
     return model.eval()
 
 
-def read_by_beam(model: FreezeOmni, lm: Path) -> None:
-    """Has what the adapter spells read with the language model in a file. FobenchError where the two do not fit each other."""
+def set_beam_search(model: FreezeOmni, lm: Path) -> None:
+    """Sets beam search with the language model of a file. Raises FobenchError if it does not fit the adapter."""
     if not isinstance(model.adapter, CTCAdapter):
-        raise FobenchError(f"The adapter of {model.config.name} does not spell: leave --lm out.")
+        raise FobenchError(f"{model.config.name} has no CTC adapter: leave --lm out.")
     model.adapter.read_with(*ngram_lm_training.load(lm, model.adapter.units))
     model.config = replace(model.config, adapter=model.adapter.config)
 
 
-def read_twice(model: FreezeOmni, second: PretrainedWeights) -> None:
-    """Gives a model its second pass. FobenchError where that writes with other units than the adapter."""
-    about = second.about("rereader")
-    if about is None or not isinstance(model.adapter, CTCAdapter):
-        raise FobenchError(f"{second.path} holds no second pass, or the adapter of {model.config.name} does not spell.")
-    if second.config.get("writing") != model.adapter.units.merges:
+def add_second_pass(model: FreezeOmni, second_pass: PretrainedWeights) -> None:
+    """Adds a second-pass recognizer to the model. Raises FobenchError if its BPE tokens differ from the adapter's."""
+    part = second_pass.part_config("rereader")
+    if part is None or not isinstance(model.adapter, CTCAdapter):
+        raise FobenchError(f"{second_pass.path} holds no second pass, or {model.config.name} has no CTC adapter.")
+    if second_pass.config.get("writing") != model.adapter.units.merges:
         raise FobenchError(
-            f"{second.path} writes with other units than the adapter. Train it with --adapter of this --input."
+            f"{second_pass.path} has other BPE tokens than the adapter. Train it with --adapter of this --input."
         )
-    config = ModelConfig.from_json(model.config.to_json() | {"rereader": about}).rereader
+    config = ModelConfig.from_json(model.config.to_json() | {"rereader": part}).rereader
     assert config is not None
     model.rereader = config.build()
-    second.fill(model.rereader, "rereader")
+    second_pass.fill(model.rereader, "rereader")
     model.config = replace(model.config, rereader=config)
 
 
-def _sizes(config: ModelConfig, heard: PretrainedWeights, states: PretrainedWeights | None) -> ModelConfig:
-    """The configuration with the stages' own sizes; without trained states, turns end by the detector alone."""
+def _sized_config(
+    config: ModelConfig, speech_input: PretrainedWeights, states: PretrainedWeights | None
+) -> ModelConfig:
+    """Returns the configuration with the sizes of the stages; without `states`, the voice activity detector ends turns.
+
+    Raises FobenchError if `states` has no state head, or one of another adapter or LLM.
+    """
     data = config.to_json()
-    data |= {name: {**data[name], **(heard.about(name) or {})} for name in LISTENING} | {"rereader": None}
+    data |= {name: {**data[name], **(speech_input.part_config(name) or {})} for name in SPEECH_INPUT} | {
+        "rereader": None
+    }
     if states is None:
         data["settings"]["duplex"]["turn_end"] = "vad"
         return ModelConfig.from_json(data)
@@ -87,28 +94,27 @@ def _sizes(config: ModelConfig, heard: PretrainedWeights, states: PretrainedWeig
         raise FobenchError(
             f"{states.path} holds no state head: it has no {' and no '.join(missing)}. Give input stage 3's."
         )
-    made = ModelConfig.from_json(data | {key: states.config[key] for key in HEAD})
-    for key, own in (("llm_size", made.llm_size), ("evidence", made.adapter.evidence)):
-        if states.config.get(key) != own:
-            told = f"{key}: {states.config.get(key)}, not {own}"
-            raise FobenchError(f"{states.path} was trained with another listening part ({told}). Train it again.")
-    return made
+    sized = ModelConfig.from_json(data | {key: states.config[key] for key in HEAD})
+    for key, expected in (("llm_size", sized.llm_size), ("evidence", sized.adapter.evidence)):
+        if states.config.get(key) != expected:
+            difference = f"{key}: {states.config.get(key)}, not {expected}"
+            raise FobenchError(f"{states.path} was trained with another speech input ({difference}). Train it again.")
+    return sized
 
 
-def _folder(name: str, told: str, required: bool = True) -> Callable[[Any], Any]:
-    return click.option(name, type=click.Path(path_type=Path), required=required, help=told)
+def _folder_option(name: str, help_text: str, required: bool = True) -> Callable[[Any], Any]:
+    """Returns a click option for the folder of a stage."""
+    return click.option(name, type=click.Path(path_type=Path), required=required, help=help_text)
 
 
 @click.command(cls=StageCommand)
 @click.option("--config", default="small", show_default=True, help="Configuration: small, tiny, or a TOML file.")
-@_folder("--input", "Folder of input stage 1 or 2: encoder and adapter.")
-@_folder("--states", "Folder of input stage 3: state head, prompts.", required=False)
-@_folder("--codec", "Folder of output stage 1.")
-@_folder("--speech", "Folder of output stage 2 or 3: speech decoder.")
-@_folder("--reread", "Folder of train.reread: the second pass.", required=False)
-@click.option(
-    "--lm", type=PATH, help="Language model of units, of reference_model.train.speech_input.ngram_lm_training."
-)
+@_folder_option("--input", "Folder of input stage 1 or 2: encoder and adapter.")
+@_folder_option("--states", "Folder of input stage 3: state head and prompt embeddings.", required=False)
+@_folder_option("--codec", "Folder of output stage 1.")
+@_folder_option("--speech", "Folder of output stage 2 or 3: speech decoder.")
+@_folder_option("--reread", "Folder of `fobench train reread`: second-pass recognizer.", required=False)
+@click.option("--lm", type=PATH, help="File of `fobench train unit-lm`: n-gram language model.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The checkpoint to write.")
 def main(
     config: str,
@@ -120,13 +126,13 @@ def main(
     lm: Path | None,
     out: Path,
 ) -> None:
-    """Puts what the stages have trained together into one checkpoint."""
+    """Assembles the checkpoints of the stages into one checkpoint."""
     head = PretrainedWeights.read(states) if states else None
     model = assemble(ModelConfig.load(config), PretrainedWeights.read(input), head, codec, speech)
     if reread:
-        read_twice(model, PretrainedWeights.read(reread))
+        add_second_pass(model, PretrainedWeights.read(reread))
     if lm:
-        read_by_beam(model, lm)
+        set_beam_search(model, lm)
     loading.save(model, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 

@@ -1,11 +1,11 @@
-"""Writes the results into a model card, so that no figure in it is typed by hand.
+"""Writes the results section of a model card from measurements.
 
     python -m reference_model.train.release.model_card reference_model/shipped/smollm2-135m --run runs/ours --run runs/ours-real \\
         --run runs/cascade --run runs/cascade-real --states runs/train/input-3/states.json \\
         --training runs/train/input-1 --training runs/train/input-3 --training runs/train/output-1 --training runs/train/output-2
 
-What each run shows is told by its system and its suite. Learning curves are drawn beside the card. The card's other text stays as
-it is; what stands between the two marks is written anew.
+The role of a run follows from its system and suite. Learning curves are written to the card's folder. Only the section
+between the two marks is replaced; the other text of the card is kept.
 """
 
 from __future__ import annotations
@@ -26,44 +26,55 @@ from fobench.scoring.scorer import load_results
 from reference_model.checkpoint import sharded
 from reference_model.train.engine import training_log
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.release import learning_curves, sample_transcripts, svg_plot
+from reference_model.train.release import learning_curves, sample_transcripts
 from reference_model.train.release.targets import Evidence, rows
 
 CARD = "MODEL_CARD.md"
 BEGIN, END = "<!-- results: written by reference_model.train.release.model_card -->", "<!-- end of results -->"
-ENDS = 100  # steps at either end of a training whose median loss is told
+END_STEPS = 100  # steps at either end of a training run whose median loss is given
 ROUTES = ("t2t", "a2t2t", "s2t", "s2s")
-SHARES = {  # of states.json
-    "takeovers_in_pauses": "Answers in a pause inside the turn",
-    "answers_to_unfinished": "Answers to a turn that was never finished",
+SHARES = {  # by key in states.json
+    "takeovers_in_pauses": "Premature end of turn (reply in a pause within the turn)",
+    "answers_to_unfinished": "Replies to unfinished turns",
 }
-SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]#|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+MARKDOWN_ESCAPES = str.maketrans(
+    {sign: f"\\{sign}" for sign in "\\`*_[]#|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
 
 
-def written(card: str, results: str) -> str:
-    """The card with `results` between the marks; at its end, where it has no marks. Raises FobenchError for one mark alone."""
+def insert_results(card: str, results: str) -> str:
+    """Returns the card with `results` between the marks, or at its end if it has none.
+
+    Raises FobenchError for a single mark.
+    """
     block = f"{BEGIN}\n\n{results.strip()}\n\n{END}"
     if (BEGIN in card) != (END in card) or card.find(END) < card.find(BEGIN):
-        raise FobenchError(f"The card has one of its marks without the other, or in the wrong order: {BEGIN} ... {END}")
+        raise FobenchError(f"The card has only one of its two marks, or has them in the wrong order: {BEGIN} ... {END}")
     if BEGIN not in card:
         return f"{card.rstrip()}\n\n{block}\n"
     before, _, rest = card.partition(BEGIN)
     return f"{before}{block}{rest.partition(END)[2]}"
 
 
-def results(folder: Path, found: Evidence, trainings: Sequence[Path]) -> str:
-    """All that is measured, as Markdown."""
-    sections = (_quality(found), _recordings(found), _trainings(trainings), _weights(folder), _runs(found))
+def results(folder: Path, evidence: Evidence, trainings: Sequence[Path]) -> str:
+    """Returns the results section as Markdown."""
+    sections = (
+        _quality(evidence),
+        _recordings(evidence),
+        _trainings(trainings),
+        _weights(folder),
+        _runs(evidence),
+    )
     return "\n\n".join("\n".join(section) for lines in sections if (section := list(lines)))
 
 
 def cell(text: str) -> str:
-    """`text` as a cell of a table, with nothing in it that Markdown would act on."""
-    return " ".join(text.split()).translate(SPECIAL)
+    """Returns `text` as a table cell, with Markdown characters escaped."""
+    return " ".join(text.split()).translate(MARKDOWN_ESCAPES)
 
 
 def table(*lines: Sequence[str]) -> Iterator[str]:
-    """The first line is the head. Cells are given as Markdown."""
+    """Yields the lines of a Markdown table; the first row is the header, cells are Markdown."""
     head, *body = lines
     yield from (f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body))
 
@@ -71,100 +82,110 @@ def table(*lines: Sequence[str]) -> Iterator[str]:
 # ---- sections ----------------------------------------------------------------------------------------------------------
 
 
-def _quality(found: Evidence) -> Iterator[str]:
-    yield from ("## Quality", "", "In brackets: the 95 % interval. n: utterances, questions or situations.", "")
+def _quality(evidence: Evidence) -> Iterator[str]:
+    yield from (
+        "## Quality",
+        "",
+        "In parentheses: 95 % confidence interval. n: number of utterances, questions or turn-taking examples.",
+        "",
+    )
     lines = [
-        (row.what, row.target, row.stretch, cell(row.found.text), row.found.n, cell(row.beside.text), row.reached)
-        for row in rows(found)
+        (row.metric, row.target, row.stretch, cell(row.value.text), row.value.n, cell(row.cascade.text), row.reached)
+        for row in rows(evidence)
     ]
-    yield from table(("what", "target", "stretch", "figure", "n", "cascade", "reached"), *lines)
-    if found.ours:
-        scores = [(route, found.ours.total(f"accuracy_{route}")) for route in ROUTES]
-        told = [f"`{route}` {100 * s.value:.1f} % (n = {s.n:,})" for route, s in scores if s and s.value is not None]
-        yield from ("", f"Accuracy by route: {', '.join(told)}.")
-    if found.states:
-        yield from ("", *_states(found.states))
+    yield from table(("metric", "target", "stretch goal", "value", "n", "cascade", "reached"), *lines)
+    if evidence.freeze_omni:
+        scores = [(route, evidence.freeze_omni.total(f"accuracy_{route}")) for route in ROUTES]
+        accuracies = [
+            f"`{route}` {100 * s.value:.1f} % (n = {s.n:,})" for route, s in scores if s and s.value is not None
+        ]
+        yield from ("", f"Accuracy by route: {', '.join(accuracies)}.")
+    if evidence.states:
+        yield from ("", *_states(evidence.states))
 
 
 def _states(states: Mapping[str, Any]) -> Iterator[str]:
-    """The confusion of the states, and the shares that matter most, as input stage 3 counted them."""
+    """Yields the confusion matrix of the turn states and the main error rates, from the evaluation of input stage 3."""
     confusion: Mapping[str, Mapping[str, int]] = states.get("confusion") or {}
-    made = list(dict.fromkeys(name for line in confusion.values() for name in line))
-    lines = [(wanted, *(f"{line.get(name, 0):,}" for name in made)) for wanted, line in confusion.items()]
-    yield from table(("wanted / decided", *made), *lines)
-    for key, told in SHARES.items():
+    predicted = list(dict.fromkeys(name for line in confusion.values() for name in line))
+    lines = [(actual, *(f"{line.get(name, 0):,}" for name in predicted)) for actual, line in confusion.items()]
+    yield from table(("true / predicted", *predicted), *lines)
+    for key, label in SHARES.items():
         share = states.get(key) or {}
         if share.get("n"):
-            yield from ("", f"{told}: {100 * share['share']:.1f} % (n = {share['n']:,}).")
+            yield from ("", f"{label}: {100 * share['share']:.1f} % (n = {share['n']:,}).")
 
 
-def _recordings(found: Evidence) -> Iterator[str]:
-    run = found.ours_real
+def _recordings(evidence: Evidence) -> Iterator[str]:
+    """Yields the transcripts of the first recordings of human speakers."""
+    run = evidence.freeze_omni_real
     if run is None:
         return
-    name, licence = sample_transcripts.source(run)
-    clips = sample_transcripts.first(run)
+    name, license_text = sample_transcripts.source(run)
+    clips = sample_transcripts.first_recordings(run)
     yield from (f"## The first {len(clips)} recordings of `{name}`", "")
-    yield f"In the order of its manifest, none left out. Texts of {name}: {cell(licence)}"
+    yield f"In the order of the manifest, without selection. License of the texts of {name}: {cell(license_text)}"
     yield ""
-    lines = ((c.id, c.asked, c.understood, c.answered, c.heard) for c in clips)
-    head = ("clip", "asked", "understood", "answered", "heard in the answer")
-    yield from table(head, *([f"`{line[0]}`", *(cell(text) or "(nothing)" for text in line[1:])] for line in lines))
+    lines = ((c.id, c.question, c.asr_transcript, c.reply, c.reply_transcript) for c in clips)
+    head = ("clip", "question", "ASR transcript", "reply", "reply, by the reference ASR")
+    yield from table(head, *([f"`{line[0]}`", *(cell(text) or "(none)" for text in line[1:])] for line in lines))
 
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """What the log of one stage says."""
+    """Summary of the training log of one stage."""
 
     name: str
     steps: int
     hours: float
-    loss: tuple[float, float]  # the median of the first steps, and of the last
-    valid: dict[str, float]  # the last ones
-    left_out: tuple[int, int]  # steps, clips
+    loss: tuple[float, float]  # median over the first and over the last steps
+    valid: dict[str, float]  # last validation scores
+    skipped: tuple[int, int]  # steps, clips
 
     @classmethod
     def read(cls, folder: Path) -> StageSummary:
+        """Returns the summary of a folder's log. Raises FobenchError if the log has no losses or times."""
         log = training_log.read(folder)
         if missing := [name for name in ("loss", "seconds") if name not in log]:
             raise FobenchError(f"{folder / training_log.LOG} has no {' and no '.join(missing)}.")
         losses = [value for _, value in log["loss"] if math.isfinite(value)]
-        ends = (statistics.median(losses[:ENDS]), statistics.median(losses[-ENDS:]))
+        ends = (statistics.median(losses[:END_STEPS]), statistics.median(losses[-END_STEPS:]))
         valid = {
             name.removeprefix(learning_curves.VALID): points[-1][1]
             for name, points in log.items()
             if name.startswith(learning_curves.VALID)
         }
-        skipped = folder / training_log.SKIPPED
-        clips = len(skipped.read_text(encoding="utf-8").splitlines()) if skipped.is_file() else 0
-        bad = round(sum(value for _, value in log.get("skipped", ())))
+        path = folder / training_log.SKIPPED
+        clips = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+        steps = round(sum(value for _, value in log.get("skipped", ())))
         seconds = sum(value for _, value in log["seconds"])
-        return cls(folder.name, log["loss"][-1][0], seconds / 3600, ends, valid, (bad, clips))
+        return cls(folder.name, log["loss"][-1][0], seconds / 3600, ends, valid, (steps, clips))
 
 
 def _trainings(folders: Sequence[Path]) -> Iterator[str]:
     if not folders:
         return
-    found = [StageSummary.read(folder) for folder in folders]
+    stages = [StageSummary.read(folder) for folder in folders]
     yield from (
         "## Training",
         "",
-        f"Hours: of steps, without loading and validation. Loss: median of the first and the last {ENDS} steps.",
+        "Hours: training steps only, without data loading and validation. "
+        f"Loss: median over the first and the last {END_STEPS} steps.",
         "",
     )
-    head = ("stage", "steps", "hours", "loss", "validation at the end", "left out (steps, clips)")
-    yield from table(head, *(_training(each) for each in found))
-    yield from ("", *(f"![Learning curves of {each.name}](curves-{each.name}.svg)" for each in found))
+    head = ("stage", "steps", "hours", "loss", "final validation scores", "skipped (steps, clips)")
+    yield from table(head, *(_training(stage) for stage in stages))
+    yield from ("", *(f"![Learning curves of {stage.name}](curves-{stage.name}.svg)" for stage in stages))
 
 
-def _training(found: StageSummary) -> tuple[str, ...]:
-    first, last = (f"{value:.3g}" for value in found.loss)
-    valid = ", ".join(f"{cell(name)} {value:.3g}" for name, value in found.valid.items())
-    steps, clips = found.left_out
+def _training(stage: StageSummary) -> tuple[str, ...]:
+    first, last = (f"{value:.3g}" for value in stage.loss)
+    valid = ", ".join(f"{cell(name)} {value:.3g}" for name, value in stage.valid.items())
+    steps, clips = stage.skipped
     return (
-        f"`{found.name}`",
-        f"{found.steps:,}",
-        f"{found.hours:.1f}",
+        f"`{stage.name}`",
+        f"{stage.steps:,}",
+        f"{stage.hours:.1f}",
         f"{first} → {last}",
         valid,
         f"{steps:,}, {clips:,}",
@@ -177,34 +198,34 @@ def _weights(folder: Path) -> Iterator[str]:
     _, tensors = sharded.load(folder)
     counts: dict[str, int] = {}
     for key, value in tensors.items():
-        net = key.partition(".")[0]
-        counts[net] = counts.get(net, 0) + value.numel()
+        network = key.partition(".")[0]
+        counts[network] = counts.get(network, 0) + value.numel()
     size = sum(pin["size"] for pin in sharded.read(folder)["parts"])
     yield from ("## Weights", "", f"{size / 1e6:.1f} MB; SHA-256 of the index: `{sharded.digest(folder)}`.", "")
     yield from table(
-        ("net", "numbers"),
+        ("network", "parameters"),
         *((name, f"{count:,}") for name, count in counts.items()),
-        ("all", f"{sum(counts.values()):,}"),
+        ("total", f"{sum(counts.values()):,}"),
     )
 
 
-def _runs(found: Evidence) -> Iterator[str]:
-    """How each run was made, so that it can be made again."""
-    if not found.runs:
+def _runs(evidence: Evidence) -> Iterator[str]:
+    """Yields the provenance of each run: system, suite, machine, commit and weights."""
+    if not evidence.runs:
         return
     yield from ("## Runs", "")
     head = ("system", "suite", "scenarios", "machine", "commit", "weights")
-    yield from table(head, *(_run(run) for run in found.runs))
+    yield from table(head, *(_run(run) for run in evidence.runs))
 
 
 def _run(run: Results) -> tuple[str, ...]:
     config, machine, git = (run.run.get(key) or {} for key in ("config", "machine", "git"))
     suite = ", ".join(Path(name).name if "/" in name else name for name in config.get("suites") or ())
-    changed = " with changes" if git.get("dirty") else ""
+    changed = " (modified)" if git.get("dirty") else ""
     system = (run.run.get("components") or {}).get("system") or {}
-    told = f"{machine.get('cpu', '')}, {machine.get('cores', '')} cores, {run.run.get('clock', '')} clock"
+    environment = f"{machine.get('cpu', '')}, {machine.get('cores', '')} cores, {run.run.get('clock', '')} clock"
     return (
-        *(cell(str(config.get("system"))), cell(suite), f"{len(run.traces):,}", cell(told)),
+        *(cell(str(config.get("system"))), cell(suite), f"{len(run.traces):,}", cell(environment)),
         *(f"`{str(git.get('commit') or '')[:12]}`{changed}", f"`{str(system.get('checkpoint_sha256') or '–')[:12]}`"),
     )
 
@@ -217,30 +238,36 @@ def _run(run: Results) -> tuple[str, ...]:
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A scored run; repeatable.")
 @click.option("--states", type=click.Path(path_type=Path), help="states.json of input stage 3.")
 @click.option(
-    "--training", "trainings", multiple=True, type=click.Path(path_type=Path), help="Folder of a stage; repeatable."
+    "--training",
+    "trainings",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a training run; repeatable.",
 )
 def main(folder: Path, runs: Sequence[Path], states: Path | None, trainings: Sequence[Path]) -> None:
     """Writes the results into FOLDER/MODEL_CARD.md."""
-    found = Evidence.of([load_results(run) for run in runs], _read(states) if states else None)
-    text = results(folder, found, trainings)
+    evidence = Evidence.of([load_results(run) for run in runs], _read(states) if states else None)
+    text = results(folder, evidence, trainings)
     card = folder / CARD
-    new = written(card.read_text(encoding="utf-8") if card.is_file() else f"# {folder.name}", text)
+    new = insert_results(card.read_text(encoding="utf-8") if card.is_file() else f"# {folder.name}", text)
     folder.mkdir(parents=True, exist_ok=True)
     for training in trainings:
-        drawn = learning_curves.panels([training_log.read(training)])
-        (folder / f"curves-{training.name}.svg").write_text(svg_plot.svg(drawn, [training.name]), encoding="utf-8")
+        panels = learning_curves.panels([training_log.read(training)])
+        (folder / f"curves-{training.name}.svg").write_text(
+            learning_curves.svg(panels, [training.name]), encoding="utf-8"
+        )
     card.write_text(new, encoding="utf-8")
-    print(f"{card}: {len(found.runs)} runs, {len(trainings)} trainings{'' if states else ', no states.json'}")
+    print(f"{card}: {len(evidence.runs)} runs, {len(trainings)} trainings{'' if states else ', no states.json'}")
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it is no object")
+        states = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(states, dict):
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
-        raise FobenchError(f"{path} is not what input stage 3 writes ({error}).") from error
-    return found
+        raise FobenchError(f"{path} is not a states.json of input stage 3 ({error}).") from error
+    return states
 
 
 if __name__ == "__main__":

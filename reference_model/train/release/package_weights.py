@@ -1,4 +1,5 @@
-"""Puts a trained checkpoint among those that fobench ships: into parts, pinned by hash, where `fobench ls checkpoints` finds it.
+"""Packages a trained checkpoint for release: shards pinned by hash, in the folder where `fobench ls checkpoints` finds
+them.
 
 python -m reference_model.train.release.package_weights runs/train/small.safetensors    # into reference_model/shipped/<its backbone>
 """
@@ -15,22 +16,24 @@ from reference_model.checkpoint import loading, safetensors_io, sharded
 from reference_model.train.engine.command import StageCommand
 
 SHIPPED = Path(reference_model.__file__).parent / "shipped"
-LIMIT_BYTES = 60_000_000  # of one checkpoint's weights
+LIMIT_BYTES = 60_000_000  # maximal size of a checkpoint's weights
 
 
-def ship(checkpoint: Path, folder: Path | None = None) -> Path:
-    """Writes the parts of `checkpoint` into `folder` (default: that of its backbone among the shipped) and returns it.
+def package_checkpoint(checkpoint: Path, folder: Path | None = None) -> Path:
+    """Writes the shards of `checkpoint` into `folder` (default: reference_model/shipped/<its backbone>) and returns the
+    folder.
 
-    Raises FobenchError for a file that is no whole model of its own configuration, that is too large to ship or, without a
-    `folder`, that names no backbone.
+    Raises FobenchError for a file that is not a complete model or exceeds LIMIT_BYTES, and, without `folder`, for one
+    that names no backbone.
     """
     model = loading.load(checkpoint, device="cpu")
     config, tensors = safetensors_io.load(checkpoint)
     if (size := sharded.bytes_of(tensors)) > LIMIT_BYTES:
-        most = LIMIT_BYTES / 1e6
-        raise FobenchError(f"{checkpoint} holds {size / 1e6:.1f} MB of weights; at most {most:.0f} MB may ship.")
+        raise FobenchError(
+            f"{checkpoint} holds {size / 1e6:.1f} MB of weights; the limit is {LIMIT_BYTES / 1e6:.0f} MB."
+        )
     if not folder and not model.config.backbone:
-        raise FobenchError(f"{checkpoint} names no backbone that it was made for: give --to FOLDER.")
+        raise FobenchError(f"{checkpoint} names no backbone: give --to FOLDER.")
     target = folder or SHIPPED / model.config.backbone
     sharded.save(config, tensors, target)
     return target
@@ -38,10 +41,15 @@ def ship(checkpoint: Path, folder: Path | None = None) -> Path:
 
 @click.command(cls=StageCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--to", "folder", type=click.Path(path_type=Path), help="default: reference_model/shipped/<its backbone>")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder to write.  [default: reference_model/shipped/<its backbone>]",
+)
 def main(checkpoint: Path, folder: Path | None) -> None:
-    """Puts CHECKPOINT, as reference_model.checkpoint.loading.save writes it, among those that fobench ships."""
-    target = ship(checkpoint, folder)
+    """Packages CHECKPOINT, a file of `fobench train assemble`, for release."""
+    target = package_checkpoint(checkpoint, folder)
     pins = sharded.read(target)["parts"]
     print(f"{target}: {len(pins)} parts, {sum(pin['size'] for pin in pins) / 1e6:.1f} MB")
 

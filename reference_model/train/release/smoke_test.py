@@ -1,11 +1,13 @@
-"""All six stages on a tiny model in a few minutes: does the trainer learn, from texts to a checkpoint that answers aloud?
+"""Smoke test of training: all six stages on a tiny model in a few minutes, from texts to a checkpoint that replies with
+speech.
 
     python -m reference_model.train.release.smoke_test --out runs/tiny
 
-Eight questions are spoken by the Piper voice, and a tiny LLM is taught their answers (`tiny_llm`). Each stage must lower its loss by
-a stated factor; the trained listener must have the LLM write down the eight questions, and a recogniser must understand the eight
-answers as the trained speaker says them, all without a wrong word; and the assembled checkpoint must answer a spoken question in the
-runner. It overfits on purpose: what it is judged by is what it learnt from. Exit code 1 where anything of this fails.
+The Piper voice renders eight questions, and a tiny LLM is trained on their answers (`tiny_llm`). Each stage must lower
+its loss by a given factor; the LLM must transcribe the eight questions with a WER of 0; the reference ASR must
+recognize the eight synthesized answers with a WER of 0; and the assembled checkpoint must reply to a spoken question in
+a benchmark run. The model overfits on purpose: training and test data are the same. The exit code is 1 if any of this
+fails.
 """
 
 from __future__ import annotations
@@ -51,16 +53,16 @@ ANSWERS = {
     "Which season is the coldest?": "Winter is the coldest season.",
     "When do we eat breakfast?": "We eat breakfast in the morning.",
 }
-MURMURS = ("Okay.", "All right.")  # backchannels
+BACKCHANNELS = ("Okay.", "All right.")
 LLM_STEPS = 500
 LOOP = ("--set=precision=no", "--set=workers=0", "--set=validate_every=1000", "--set=warmup=10", "--set=spike=1e9")
-HEAR_HZ = 16_000
-ENDS = 10  # steps whose mean loss is the first, and the last
+INPUT_HZ = 16_000
+END_STEPS = 10  # the mean loss of so many steps at either end is compared
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeStage:
-    """A stage as it is run here; its loss must fall by `factor`."""
+    """A stage with its options; its loss must fall by `factor`."""
 
     label: str
     name: str
@@ -130,10 +132,10 @@ STAGES = (
         ],
     ),
     SmokeStage(
-        "output-3, with thoughts",
+        "output-3, hidden states",
         "output-3",
         "output-3",
-        1.05,  # the texts leave little to the thoughts
+        1.05,  # the texts leave little to the hidden states
         [
             *("--replies={replies}", "--codec={out}/output-1", "--speech={out}/output-2", "--backbone={llm}"),
             *("--silent", "--noise=0", "--set=steps=200", "--set=lr=1e-2"),
@@ -144,130 +146,141 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What became of a stage."""
+    """Mean loss of a stage over its first and last steps, with the required factor."""
 
     label: str
     steps: int
-    first: float
-    last: float
-    wanted: float
+    first_loss: float
+    last_loss: float
+    required_factor: float
     seconds: float
 
     @property
     def factor(self) -> float:
-        return self.first / self.last
+        return self.first_loss / self.last_loss
 
     @property
-    def fine(self) -> bool:
-        return self.factor >= self.wanted
+    def passed(self) -> bool:
+        return self.factor >= self.required_factor
 
 
 @dataclass(frozen=True, slots=True)
 class SmokePaths:
-    """Where everything lies, by the names that the stages' options have for it."""
+    """Files and folders of the smoke test."""
 
     out: Path
 
     @property
-    def places(self) -> dict[str, str]:
+    def by_name(self) -> dict[str, str]:
+        """The paths by the names in the stages' options."""
         names = ("questions", "answers", "turns")
-        found = {name: str(self.out / "data" / name / "manifest.jsonl") for name in names}
-        found |= {"latents": str(self.out / "data" / "latents"), "replies": str(self.out / "data" / "replies.jsonl")}
-        return found | {"out": str(self.out), "llm": f"hf:{self.out / 'llm'}"}
+        paths = {name: str(self.out / "data" / name / "manifest.jsonl") for name in names}
+        paths |= {"latents": str(self.out / "data" / "latents"), "replies": str(self.out / "data" / "replies.jsonl")}
+        return paths | {"out": str(self.out), "llm": f"hf:{self.out / 'llm'}"}
 
-    def make(self) -> None:
-        """Texts, speech, latents, and the LLM."""
+    def create_data(self) -> None:
+        """Writes manifests with audio, latents, and replies."""
         speaker = piper_latents.LatentSpeaker(1, silent=False, noise=0.0)
-        said = {text: one for text in [*ANSWERS, *ANSWERS.values(), *MURMURS] if (one := speaker.say(text)) is not None}
-        questions = [(text, said[text], "question", "train") for text in ANSWERS]
-        murmurs = [(text, said[text], "backchannel", "train") for text in MURMURS]
-        turns = [(*row[:3], split) for row in (*questions, *murmurs) for split in ("train", "valid")]
+        speech = {
+            text: one
+            for text in [*ANSWERS, *ANSWERS.values(), *BACKCHANNELS]
+            if (one := speaker.synthesize(text)) is not None
+        }
+        questions = [(text, speech[text], "question", "train") for text in ANSWERS]
+        backchannels = [(text, speech[text], "backchannel", "train") for text in BACKCHANNELS]
+        turns = [(*row[:3], split) for row in (*questions, *backchannels) for split in ("train", "valid")]
         self._manifest("questions", questions)
         self._manifest("turns", turns)
-        self._manifest("answers", [(text, said[text], "statement", "train") for text in ANSWERS.values()])
+        self._manifest("answers", [(text, speech[text], "statement", "train") for text in ANSWERS.values()])
         folder = self.out / "data" / "latents"
         folder.mkdir(parents=True, exist_ok=True)
-        known = [said[text] for text in ANSWERS.values()]
-        piper_latents.write(folder / "pairs-0000.safetensors", [said[MURMURS[0]], *known])  # the first is kept aside
+        answers = [speech[text] for text in ANSWERS.values()]
+        piper_latents.write(
+            folder / "pairs-0000.safetensors", [speech[BACKCHANNELS[0]], *answers]
+        )  # the first is held out
         lines = [{"question": question, "reply": reply} for question, reply in ANSWERS.items()]
         numbered = [
             {"id": str(number), **line} for number, line in enumerate([*lines, lines[0]])
-        ]  # the last is kept aside
+        ]  # the last is held out
         (self.out / "data" / "replies.jsonl").write_text("".join(json.dumps(line) + "\n" for line in numbered))
 
     def _manifest(self, name: str, rows: Sequence[tuple[str, piper_latents.VoicedText, str, str]]) -> None:
         folder = self.out / "data" / name
         folder.mkdir(parents=True, exist_ok=True)
         lines = []
-        for number, (text, spoken, kind, split) in enumerate(rows):
-            assert spoken.audio is not None
-            sound = resample(AudioChunk(spoken.audio.numpy().astype(np.float32) / 32767, 22_050), HEAR_HZ)
-            soundfile.write(folder / f"{number}.wav", sound.samples, HEAR_HZ)
+        for number, (text, voiced, kind, split) in enumerate(rows):
+            assert voiced.audio is not None
+            sound = resample(AudioChunk(voiced.audio.numpy().astype(np.float32) / np.float32(32767), 22_050), INPUT_HZ)
+            soundfile.write(folder / f"{number}.wav", sound.samples, INPUT_HZ)
             row = {"audio": f"{number}.wav", "text": text, "id": f"{name}-{number}", "kind": kind, "split": split}
             lines.append(json.dumps(row) + "\n")
         (folder / "manifest.jsonl").write_text("".join(lines))
 
 
-def train(stage: SmokeStage, material: SmokePaths) -> StageResult:
+def train(stage: SmokeStage, paths: SmokePaths) -> StageResult:
     """Runs a stage by its own command."""
     command = registry.create("trainers", stage.name)
     config = [] if any(option.startswith("--config") for option in stage.options) else [f"--config={CONFIG}"]
-    folder = material.out / stage.folder
-    args = [*config, f"--out={folder}", *LOOP, *(option.format(**material.places) for option in stage.options)]
+    folder = paths.out / stage.folder
+    args = [*config, f"--out={folder}", *LOOP, *(option.format(**paths.by_name) for option in stage.options)]
     started = time.perf_counter()
     with command.make_context(stage.name, args) as context:
         command.invoke(context)
     losses = [value for _, value in training_log.read(folder)["loss"]]
-    first, last = float(np.mean(losses[:ENDS])), float(np.mean(losses[-ENDS:]))
-    return StageResult(stage.label, len(losses), first, last, stage.factor, time.perf_counter() - started)
+    first_loss, last_loss = float(np.mean(losses[:END_STEPS])), float(np.mean(losses[-END_STEPS:]))
+    return StageResult(stage.label, len(losses), first_loss, last_loss, stage.factor, time.perf_counter() - started)
 
 
-# ---- what must have been learnt ---------------------------------------------------------------------------------------
+# ---- checks ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeCheck:
-    """Something that must hold of the whole; `found` says what was found."""
+    """The result of a check of the trained model; `detail` describes it."""
 
     label: str
-    fine: bool
-    found: str
+    passed: bool
+    detail: str
 
 
-def listening(material: SmokePaths) -> SmokeCheck:
-    """The LLM writes down what the trained listener hears."""
-    rates = training_log.read(material.out / "input-2")["valid_wer_questions"]
-    return SmokeCheck("questions heard", rates[-1][1] == 0.0, f"WER {rates[-1][1]:.1%} of {len(ANSWERS)}, by the LLM")
+def check_asr(paths: SmokePaths) -> SmokeCheck:
+    """Checks the WER of the LLM's transcripts of the questions."""
+    rates = training_log.read(paths.out / "input-2")["valid_wer_questions"]
+    return SmokeCheck("ASR of questions", rates[-1][1] == 0.0, f"WER {rates[-1][1]:.1%} of {len(ANSWERS)}, by the LLM")
 
 
-def speaking(material: SmokePaths) -> SmokeCheck:
-    """A recogniser understands what the trained speaker says."""
+def check_tts(paths: SmokePaths) -> SmokeCheck:
+    """Checks the WER of the synthesized answers by the reference ASR."""
     config = ModelConfig.load(CONFIG)
-    codec, decoder = load_codec(material.out / "output-1"), load_decoder(material.out / "output-3").eval()
-    frozen = FrozenLLM.load(material.places["llm"], "cpu")
+    codec, decoder = load_codec(paths.out / "output-1"), load_decoder(paths.out / "output-3").eval()
+    frozen = FrozenLLM.load(paths.by_name["llm"], "cpu")
     lines = [SynthesisLine(reply, question) for question, reply in ANSWERS.items()]
-    parts = batch_synthesis.parts(decoder, frozen, config, lines, thinking=True)
-    judge = registry.create("recognizers", "faster-whisper", {})
-    result = intelligibility_eval.judged(
+    parts = batch_synthesis.make_parts(decoder, frozen, config, lines, use_hidden=True)
+    recognizer = registry.create("recognizers", "faster-whisper", {})
+    result = intelligibility_eval.evaluate(
         "spoken",
         lines,
         parts,
-        lambda: intelligibility_eval.spoken(decoder, codec, parts, config.settings.speech),
+        lambda: intelligibility_eval.synthesize_parts(decoder, codec, parts, config.settings.speech),
         codec.sample_rate_hz,
-        judge,
+        recognizer,
     )
-    wrong = [
-        f"{line.text!r} as {heard!r}" for line, heard in zip(lines, result.heard, strict=True) if line.text != heard
+    differing = [
+        f"{line.text!r} as {transcript!r}"
+        for line, transcript in zip(lines, result.heard, strict=True)
+        if line.text != transcript
     ]
-    told = f"; not to the letter: {', '.join(wrong)}" if wrong else ""
+    details = f"; not identical: {', '.join(differing)}" if differing else ""
     return SmokeCheck(
-        "answers said", result.wer == 0.0, f"WER {result.wer:.1%} of {len(ANSWERS)}, by Whisper tiny.en{told}"
+        "TTS of answers", result.wer == 0.0, f"WER {result.wer:.1%} of {len(ANSWERS)}, by Whisper tiny.en{details}"
     )
 
 
-def answering(material: SmokePaths) -> SmokeCheck:
-    """The assembled checkpoint answers a spoken question in the runner; whether rightly is told, and not required."""
-    out, checkpoint = material.out, material.out / "tiny.safetensors"
+def check_reply(paths: SmokePaths) -> SmokeCheck:
+    """Checks that the assembled checkpoint replies to a spoken question; whether correctly is reported, but not
+    required.
+    """
+    out, checkpoint = paths.out, paths.out / "tiny.safetensors"
     parts = {"input": "input-2", "states": "input-3", "codec": "output-1", "speech": "output-3"}
     run_command(
         "assemble", f"--config={CONFIG}", f"--out={checkpoint}", *(f"--{k}={out / v}" for k, v in parts.items())
@@ -276,64 +289,71 @@ def answering(material: SmokePaths) -> SmokeCheck:
     args = [
         "run",
         f"--checkpoint={checkpoint}",
-        f"--backbone={material.places['llm']}",
+        f"--backbone={paths.by_name['llm']}",
         "--device=cpu",
         "--dtype=float32",
     ]
     args += [
-        f"--suite=manifest:{material.places['questions']}",
+        f"--suite=manifest:{paths.by_name['questions']}",
         "--limit=1",
         "--judge=faster-whisper",
         f"--output={out / 'run'}",
     ]
     subprocess.run([sys.executable, "-m", "fobench", *args], stdout=subprocess.DEVNULL, check=False)
     (trace,) = RunFolder(out / "run").traces()
-    reply, heard = trace.answer, trace.judge.get("reply")
-    if trace.failure or reply is None or not reply.text.strip() or heard is None:
-        return SmokeCheck("answers live", False, str(trace.failure or "no reply"))
-    (asked,) = [turn.text for turn in trace.scenario.turns]
-    right = "as it was taught" if reply.text.strip() == ANSWERS[asked or ""] else "not as it was taught"
-    return SmokeCheck("answers live", True, f"{asked!r}: {reply.text.strip()!r}, {right}; a recogniser hears {heard!r}")
+    reply, transcript = trace.answer, trace.judge.get("reply")
+    if trace.failure or reply is None or not reply.text.strip() or transcript is None:
+        return SmokeCheck("reply in a run", False, str(trace.failure or "no reply"))
+    (question,) = [turn.text for turn in trace.scenario.turns]
+    agreement = "as trained" if reply.text.strip() == ANSWERS[question or ""] else "not as trained"
+    return SmokeCheck(
+        "reply in a run", True, f"{question!r}: {reply.text.strip()!r}, {agreement}; reference ASR: {transcript!r}"
+    )
 
 
 def run_command(name: str, *args: str) -> None:
+    """Runs a command of `fobench train` in this process."""
     command = registry.create("trainers", name)
     with command.make_context(name, list(args)) as context:
         command.invoke(context)
 
 
-CHECKS: Sequence[Callable[[SmokePaths], SmokeCheck]] = (listening, speaking, answering)
+CHECKS: Sequence[Callable[[SmokePaths], SmokeCheck]] = (check_asr, check_tts, check_reply)
 
 
 def report(rows: Sequence[StageResult], checks: Sequence[SmokeCheck], seconds: float) -> str:
-    """The tables."""
-    lines = [f"{'stage':28} {'steps':>5} {'loss first':>11} {'last':>9} {'factor':>8} {'wanted':>7} {'seconds':>8}"]
+    """Returns the table of stages and the results of the checks."""
+    lines = [f"{'stage':28} {'steps':>5} {'first loss':>11} {'last':>9} {'factor':>8} {'required':>8} {'seconds':>8}"]
     for row in rows:
-        figures = (
-            f"{row.steps:5} {row.first:11.4f} {row.last:9.4f} {row.factor:8.1f} {row.wanted:7.2f} {row.seconds:8.1f}"
-        )
-        lines.append(f"{row.label:28} {figures}{'' if row.fine else '  TOO LITTLE'}")
-    lines += [f"{check.label:28} {'fine' if check.fine else 'FAILED'}: {check.found}" for check in checks]
-    return "\n".join([*lines, f"in all {seconds:.0f} s"])
+        losses = f"{row.first_loss:11.4f} {row.last_loss:9.4f}"
+        values = f"{row.steps:5} {losses} {row.factor:8.1f} {row.required_factor:8.2f} {row.seconds:8.1f}"
+        lines.append(f"{row.label:28} {values}{'' if row.passed else '  FAILED'}")
+    lines += [f"{check.label:28} {'passed' if check.passed else 'FAILED'}: {check.detail}" for check in checks]
+    return "\n".join([*lines, f"total {seconds:.0f} s"])
 
 
 @click.command(cls=StageCommand, help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Made anew each time.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the test; an existing one is replaced.",
+)
 @click.option("--threads", default=1, show_default=True)
 def main(out: Path, threads: int) -> None:
     if out.exists() and not (out / "data" / "turns").is_dir():
-        raise FobenchError(f"{out} is there, and was not made by this: choose another --out.")
+        raise FobenchError(f"{out} exists and was not created by this command: choose another --out.")
     shutil.rmtree(out, ignore_errors=True)
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    material = SmokePaths(out)
-    material.make()
-    loss = tiny_llm.make(out / "llm", ANSWERS, PROMPT, INSTRUCTION, LLM_STEPS)
+    paths = SmokePaths(out)
+    paths.create_data()
+    loss = tiny_llm.train_tiny_llm(out / "llm", ANSWERS, PROMPT, INSTRUCTION, LLM_STEPS)
     click.echo(f"data and a tiny LLM (loss {loss:.4f}): {time.perf_counter() - started:.0f} s", err=True)
-    rows = [train(stage, material) for stage in STAGES]
-    checks = [check(material) for check in CHECKS]
+    rows = [train(stage, paths) for stage in STAGES]
+    checks = [check(paths) for check in CHECKS]
     click.echo(report(rows, checks, time.perf_counter() - started))
-    if not all(one.fine for one in (*rows, *checks)):
+    if not (all(row.passed for row in rows) and all(one.passed for one in checks)):
         sys.exit(1)
 
 

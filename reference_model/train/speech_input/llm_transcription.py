@@ -1,7 +1,7 @@
-"""Input stage 2: encoder, adapter and prompt learn through the frozen LLM, which is to write down what is said (paper: speech input).
+"""Input stage 2, adapter training through the frozen LLM (paper, speech input): transcript cross-entropy.
 
-The conversation is that of live use (`turns.TurnLayout`): an instruction, a user turn of prompt and rows, and as its reply the
-transcript, whose tokens' cross-entropy is the loss.
+The conversation has the layout of live inference (`chat_layout.TurnLayout`): an instruction, a user turn of prompt and audio
+embeddings, and the transcript as the reply. The loss is the cross-entropy of the transcript's tokens.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.speech_input.adapter import Adapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.train.data.asr_batches import AROUND_S, AsrBatch, AsrBatcher
-from reference_model.train.data.asr_validation import Named, word_error_rate
+from reference_model.train.data.asr_validation import ValidationSet, word_error_rate
 from reference_model.train.data.device_batches import DeviceAsrBatcher
 from reference_model.train.engine.batch_sampler import BatchSampler
 from reference_model.train.engine.skipped_samples import SkippedSamples
 from reference_model.train.engine.trainer import LoopConfig
-from reference_model.train.llm.frozen_llm import FrozenLLM, padded
+from reference_model.train.llm.frozen_llm import FrozenLLM, pad_embeddings
 
 INSTRUCTION = "Write down what the user says, word for word."
-SPARE = 8  # tokens that a transcript may have more than there are rows
+SPARE = 8  # tokens that a transcript may have beyond the number of audio embeddings
 
 
 class TranscriptionLearner(nn.Module):
-    """Encoder, adapter and prompt [P, D]; the LLM is no part of it."""
+    """Encoder, adapter and prompt embeddings [P, D]; the frozen LLM is not a submodule."""
 
     def __init__(self, encoder: SpeechEncoder, adapter: Adapter, prompt: Tensor, frozen: FrozenLLM) -> None:
         super().__init__()
@@ -39,85 +39,87 @@ class TranscriptionLearner(nn.Module):
         self.encoder, self.adapter, self.prompt = encoder, adapter, nn.Parameter(prompt)
         self._frozen = frozen
         self._layout = TurnLayout.of(frozen.backbone.chat, INSTRUCTION)
-        self._beginning: LLMContext | None = None
+        self._initial_context: LLMContext | None = None
 
     @property
     def spacing(self) -> int:
-        """Feature frames a row."""
+        """Feature frames per audio embedding."""
         return self.encoder.chunk // self.encoder.config.chunk * self.adapter.config.stride
 
     def forward(self, batch: AsrBatch) -> dict[str, Tensor]:
-        """Sums over the tokens of a batch's transcripts, their ends included."""
+        """Returns the losses of a batch, summed over the tokens of its transcripts including the end tokens."""
         texts = [self._frozen.backbone.encode(text) for text in batch.texts]
-        wanted = torch.tensor([token for ids in texts for token in [*ids, self._layout.user_open[0]]])
-        rows = [self._turn(heard, ids) for heard, ids in zip(self.rows(batch), texts, strict=True)]
-        hidden = self._frozen.hidden(padded(rows)[0])
-        told = [state[len(one) - len(ids) - 1 : len(one)] for state, one, ids in zip(hidden, rows, texts, strict=True)]
-        logits, wanted = self._frozen.logits(torch.cat(told)), wanted.to(hidden.device)
-        loss = functional.cross_entropy(logits, wanted, reduction="sum")
-        right = (logits.argmax(-1) == wanted).sum().float()
-        return {"loss": loss, "right": right, "count": torch.tensor(float(len(wanted)), device=loss.device)}
+        targets = torch.tensor([token for ids in texts for token in [*ids, self._layout.user_open[0]]])
+        rows = [self._turn(audio_rows, ids) for audio_rows, ids in zip(self.rows(batch), texts, strict=True)]
+        hidden = self._frozen.hidden(pad_embeddings(rows)[0])
+        target_states = [
+            state[len(one) - len(ids) - 1 : len(one)] for state, one, ids in zip(hidden, rows, texts, strict=True)
+        ]
+        logits, targets = self._frozen.logits(torch.cat(target_states)), targets.to(hidden.device)
+        loss = functional.cross_entropy(logits, targets, reduction="sum")
+        correct = (logits.argmax(-1) == targets).sum().float()
+        return {"loss": loss, "right": correct, "count": torch.tensor(float(len(targets)), device=loss.device)}
 
     def rows(self, batch: AsrBatch) -> list[Tensor]:
-        """What the LLM is given of each clip [n, D]."""
+        """Returns the audio embeddings [n, D] of each clip."""
         lengths = (batch.lengths // self.spacing).tolist()
-        batch, config = batch.on(self.encoder.device), self.encoder.config
-        seen = batch.seen or (config.chunk, config.left_chunks)
-        rows, _ = self.adapter(*self.encoder(batch.features, batch.lengths, *seen))
+        batch, config = batch.to_device(self.encoder.device), self.encoder.config
+        attention = batch.attention or (config.chunk, config.left_chunks)
+        rows, _ = self.adapter(*self.encoder(batch.features, batch.lengths, *attention))
         return [one[:length].float() for one, length in zip(rows, lengths, strict=True)]
 
-    def _turn(self, heard: Tensor, reply: Sequence[int]) -> Tensor:
-        """A conversation [T, D] up to the last token of the reply; it ends where the reply's end is to be said."""
+    def _turn(self, audio_rows: Tensor, reply: Sequence[int]) -> Tensor:
+        """Returns the conversation [T, D] up to the last token of the reply, whose next token is the end of turn."""
         layout, embed = self._layout, self._frozen.embed
         after = embed([*layout.reply_open, *reply])
-        return torch.cat([embed(layout.opening), self.prompt.to(after), heard.to(after), after])
+        return torch.cat([embed(layout.opening), self.prompt.to(after), audio_rows.to(after), after])
 
-    # ---- as it is used -------------------------------------------------------------------------------------------------
+    # ---- inference -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def transcripts(self, batch: AsrBatch) -> list[str]:
-        """What the LLM writes down of each clip, greedily."""
+        """Transcribes each clip by greedy decoding of the LLM."""
         return [self.transcript(rows) for rows in self.rows(batch)]
 
     @torch.no_grad()
     def transcript(self, rows: Tensor) -> str:
-        """What the LLM writes down of a clip's rows [n, D], by the steps of live use."""
+        """Transcribes audio embeddings [n, D] with the step-by-step decoding of live inference."""
         backbone = self._frozen.backbone
-        if self._beginning is None:
-            self._beginning = LLMContext(backbone, self._layout)
-        context, pieces, text = self._beginning.fork(), backbone.pieces(), ""
+        if self._initial_context is None:
+            self._initial_context = LLMContext(backbone, self._layout)
+        context, detokenizer, text = self._initial_context.fork(), backbone.detokenizer(), ""
         context.open(Role.USER, torch.cat([self.prompt.to(rows), rows])[None])
         _, logits = context.open(Role.REPLY, context.embed(()))
         for _ in range(len(rows) + SPARE):
             token = int(logits[0, -1].argmax())
             if token in backbone.end_ids:
                 break
-            text += pieces.add(token)
+            text += detokenizer.push(token)
             _, logits = context.extend(context.embed([token]))
-        return text + pieces.rest()
+        return text + detokenizer.flush()
 
 
 @dataclass(slots=True)
 class TranscriptionStage:
-    """See the module."""
+    """Training stage of a transcription learner. `about`: the configurations kept in the checkpoint."""
 
     module: TranscriptionLearner
-    listening: AsrBatcher | DeviceAsrBatcher
-    valid: Sequence[Named]
+    batcher: AsrBatcher | DeviceAsrBatcher
+    valid: Sequence[ValidationSet]
     about: Mapping[str, Any]
-    encoder_lr: float = 1.0  # times the rate of the rest
+    encoder_lr: float = 1.0  # learning rate relative to that of adapter and prompt
     name: str = "input-2"
 
     @property
     def faults(self) -> SkippedSamples:
-        return self.listening.corpus.faults
+        return self.batcher.corpus.faults
 
     def batches(self, loop: LoopConfig) -> BatchSampler:
-        lengths = [entry.seconds + AROUND_S for entry in self.listening.corpus.entries]
+        lengths = [entry.seconds + AROUND_S for entry in self.batcher.corpus.entries]
         return BatchSampler(lengths, loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
-        return self.listening.load(indices, epoch)
+        return self.batcher.load(indices, epoch)
 
     def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         module = self.module
@@ -129,5 +131,5 @@ class TranscriptionStage:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Word error rate of each validation set, greedy, after Whisper's normaliser."""
+        """Returns the WER of each validation set: greedy decoding, Whisper's normalizer."""
         return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}

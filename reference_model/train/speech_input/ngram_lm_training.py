@@ -1,4 +1,4 @@
-"""Learns the language model of units that an adapter which spells is read with, from the texts of the training split.
+"""Trains the n-gram language model over BPE tokens for CTC beam search, on the texts of the training split.
 
     python -m reference_model.train.speech_input.ngram_lm_training --units runs/train/input-1 --plan runs/data/input --out runs/train/unit_lm.safetensors
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalise
+from fobench.scoring.text_normalization import normalize
 from reference_model.checkpoint import safetensors_io
 from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.ctc_beam_search import BeamSearch
@@ -31,69 +31,69 @@ from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.synthesis import render_plan
 from reference_model.train.texts import sentence_set
 
-ENTRIES = 200_000  # of the table: 2.8 MB
-DISCOUNT = 0.75  # where too few n-grams occur once or twice to tell
-LEAST = 1e-6  # of a share that is left, which rounding may have eaten up
+ENTRIES = 200_000  # n-grams in the table: 2.8 MB
+DISCOUNT = 0.75  # absolute discount where too few n-grams occur once or twice to estimate it
+MIN_MASS = 1e-6  # lower bound of a backoff mass, against rounding
 
 Keys = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def learn(found: Iterable[Sequence[int]], size: int, entries: int) -> tuple[Tensor, Tensor]:
-    """The table of a `NGramLM` over units 1 to `size` - 1, from texts as units; of at most `entries` n-grams.
+def learn(texts: Iterable[Sequence[int]], size: int, entries: int) -> tuple[Tensor, Tensor]:
+    """Trains an `NGramLM` over tokens 1 to `size` - 1 on texts as token ids: returns its table (keys, scores), at most `entries` n-grams.
 
-    Raises FobenchError where that is too few for the units alone, or where there are too many units.
+    Raises FobenchError where the table cannot hold all unigrams, or where there are too many tokens.
     """
     if size - 1 > LARGEST or entries < size:
         raise FobenchError(
-            f"A table of {entries:,} n-grams does not fit {size:,} units: at most {LARGEST:,}, all in it."
+            f"A table of {entries:,} n-grams is too small for {size:,} tokens, or these are more than {LARGEST:,}."
         )
-    orders = _orders(found, size)
-    chances: dict[int, float] = {}
-    lm = NGramLM(chances, {})
-    for order, keys in zip(orders, _kept(orders, entries), strict=True):
-        logs = np.log(order.chance(keys)).astype(np.float16)  # as they will be stored
-        made = dict(zip(keys.tolist(), logs.astype(np.float64).tolist(), strict=True))
-        lm.weights.update(_weights(made, lm))
-        chances.update(made)
-    chances[START + 1] = -math.inf  # never said; its weight is for what follows it
-    scores = [(chance, lm.weights.get(key, 0.0)) for key, chance in chances.items()]
-    return unpacked(torch.tensor(list(chances))), torch.tensor(scores, dtype=torch.float16)
+    orders = _orders(texts, size)
+    probabilities: dict[int, float] = {}
+    lm = NGramLM(probabilities, {})
+    for order, keys in zip(orders, _prune(orders, entries), strict=True):
+        log_p = np.log(order.probability(keys)).astype(np.float16)  # in the stored precision
+        entries_log_p = dict(zip(keys.tolist(), log_p.astype(np.float64).tolist(), strict=True))
+        lm.weights.update(_weights(entries_log_p, lm))
+        probabilities.update(entries_log_p)
+    probabilities[START + 1] = -math.inf  # START is never predicted; its backoff weight applies to the first token
+    scores = [(probability, lm.weights.get(key, 0.0)) for key, probability in probabilities.items()]
+    return unpacked(torch.tensor(list(probabilities))), torch.tensor(scores, dtype=torch.float16)
 
 
 class _Order:
-    """The n-grams of one length: as sorted numbers, with their chances, and what each is worth to the table."""
+    """The n-grams of one order: sorted keys, interpolated probabilities, and the gain of each (weighted difference)."""
 
     def __init__(self, keys: Keys, counts: Floats, lower: Floats) -> None:
-        """`lower`: the chance of each one's last unit after the shorter context."""
+        """`lower`: the probability of each n-gram's last token after the shorter context."""
         _, context = np.unique(keys >> BITS, return_inverse=True)
         total, kinds = np.bincount(context, counts)[context], np.bincount(context, counts > 0)[context]
         discount = _discount(counts)
         backed_off = discount * kinds / total * lower
-        self.keys, self.chances = keys, np.maximum(counts - discount, 0.0) / total + backed_off
-        self.worth = counts * (np.log(self.chances) - np.log(backed_off))
+        self.keys, self.probabilities = keys, np.maximum(counts - discount, 0.0) / total + backed_off
+        self.gain = counts * (np.log(self.probabilities) - np.log(backed_off))
 
-    def chance(self, keys: Keys) -> Floats:
-        return self.chances[np.searchsorted(self.keys, keys)]
+    def probability(self, keys: Keys) -> Floats:
+        return self.probabilities[np.searchsorted(self.keys, keys)]
 
 
-def _orders(found: Iterable[Sequence[int]], size: int) -> list[_Order]:
-    grams = _grams(found)
+def _orders(texts: Iterable[Sequence[int]], size: int) -> list[_Order]:
+    grams = _grams(texts)
     counts = np.bincount(grams[0], minlength=size + 1)[START + 2 :].astype(np.float64)
     orders = [
         _Order(np.arange(START + 2, size + 1), counts, np.full(size - 1, 1 / (size - 1)))
-    ]  # every unit has a chance
+    ]  # uniform backoff: every token has a probability
     for n in range(1, ORDER):
-        keys, counts = np.unique(grams[n], return_counts=True)
+        keys, occurrences = np.unique(grams[n], return_counts=True)
         suffixes = keys & (1 << BITS * n) - 1
-        orders.append(_Order(keys, counts.astype(np.float64), orders[-1].chance(suffixes)))
+        orders.append(_Order(keys, occurrences.astype(np.float64), orders[-1].probability(suffixes)))
     return orders
 
 
-def _grams(found: Iterable[Sequence[int]]) -> list[Keys]:
-    """Of each length all n-grams, as numbers: `START` is in them as a context."""
+def _grams(texts: Iterable[Sequence[int]]) -> list[Keys]:
+    """Returns the keys of all n-grams of each order; `START` occurs as a context."""
     grams: list[list[Keys]] = [[np.zeros(0, np.int64)] for _ in range(ORDER)]
-    for text in found:
+    for text in texts:
         padded = keys = np.array([START, *text], np.int64) + 1
         grams[0].append(padded[1:])
         for n in range(1, ORDER):
@@ -103,49 +103,52 @@ def _grams(found: Iterable[Sequence[int]]) -> list[Keys]:
 
 
 def _discount(counts: Floats) -> float:
-    """What is taken from every count (Ney, Essen and Kneser 1994, by leaving one out)."""
+    """Returns the absolute discount, estimated by leaving one out (Ney, Essen and Kneser 1994)."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     return once / (once + 2 * twice) if once and twice else DISCOUNT
 
 
-def _kept(orders: Sequence[_Order], entries: int) -> list[Keys]:
-    """Of each length the n-grams that are worth most, with all that they begin with: at most `entries`, with `START`."""
-    worth = [order.worth.copy() for order in orders]
+def _prune(orders: Sequence[_Order], entries: int) -> list[Keys]:
+    """Returns the keys of each order with the largest gain, including all their prefixes: at most `entries`, with
+    `START`."""
+    gain = [order.gain.copy() for order in orders]
     for n in range(ORDER - 1, 1, -1):
         begins = np.searchsorted(orders[n - 1].keys, orders[n].keys >> BITS)
-        np.maximum.at(worth[n - 1], begins, worth[n])
-    lengths = np.repeat(np.arange(1, ORDER), [len(one) for one in worth[1:]])
+        np.maximum.at(gain[n - 1], begins, gain[n])
+    lengths = np.repeat(np.arange(1, ORDER), [len(one) for one in gain[1:]])
     keys = np.concatenate([order.keys for order in orders[1:]])
-    best = np.argsort(-np.concatenate(worth[1:]), kind="stable")[: entries - len(orders[0].keys) - 1]
+    best = np.argsort(-np.concatenate(gain[1:]), kind="stable")[: entries - len(orders[0].keys) - 1]
     return [orders[0].keys, *(np.sort(keys[best][lengths[best] == n]) for n in range(1, ORDER))]
 
 
-def _weights(made: Mapping[int, float], lm: NGramLM) -> dict[int, float]:
-    """Of the contexts of n-grams with these chances: what they leave to other units, as a share of what `lm`, of shorter ones, does."""
+def _weights(log_p: Mapping[int, float], lm: NGramLM) -> dict[int, float]:
+    """Returns the log backoff weight of each context: the mass that its n-grams leave, over the mass that the
+    lower-order `lm` leaves."""
     left: defaultdict[int, float] = defaultdict(lambda: 1.0)
-    free: defaultdict[int, float] = defaultdict(lambda: 1.0)
-    for key, chance in made.items():
+    lower_left: defaultdict[int, float] = defaultdict(lambda: 1.0)
+    for key, probability in log_p.items():
         if context := key >> BITS:
-            left[context] -= math.exp(chance)
-            free[context] -= math.exp(lm.score(shorter(context), (key & LARGEST + 1) - 1))
-    return {key: float(np.float16(math.log(max(left[key], LEAST) / max(free[key], LEAST)))) for key in left}
+            left[context] -= math.exp(probability)
+            lower_left[context] -= math.exp(lm.score(shorter(context), (key & LARGEST + 1) - 1))
+    return {key: float(np.float16(math.log(max(left[key], MIN_MASS) / max(lower_left[key], MIN_MASS)))) for key in left}
 
 
 # ---- command -----------------------------------------------------------------------------------------------------------
 
 
-def sentences(plans: Iterable[Path], sets: Path | None, written: Path | None) -> list[str]:
-    """Different ones of the training split, from plans, question sets and what the LLM wrote; none that the benchmark asks."""
-    found = {item.text for folder in plans for item in _items(folder) if item.split == "train"}
+def training_texts(plans: Iterable[Path], sets: Path | None, written: Path | None) -> list[str]:
+    """Returns the distinct training texts of plans, question sets and LLM-written sentences, without the benchmark's
+    questions."""
+    found = {item.text for folder in plans for item in _plan_items(folder) if item.split == "train"}
     if sets:
         found |= {text.text for text in sentence_set.collect(sets, file=written) if text.split == "train"}
-    kept = sorted(text for text in found if normalise(text) not in sentence_set.benchmark())
+    kept = sorted(text for text in found if normalize(text) not in sentence_set.benchmark())
     if not kept:
-        raise FobenchError("There are no texts to learn from: give --plan or --texts.")
+        raise FobenchError("There are no training texts: give --plan or --texts.")
     return kept
 
 
-def _items(folder: Path) -> list[render_plan.RenderItem]:
+def _plan_items(folder: Path) -> list[render_plan.RenderItem]:
     found = render_plan.read(folder)
     if found is None:
         raise FobenchError(
@@ -154,49 +157,55 @@ def _items(folder: Path) -> list[render_plan.RenderItem]:
     return found[0]
 
 
-def units_of(path: Path) -> BPEUnits:
-    """Those of an adapter that spells, in a stage's folder or in a checkpoint."""
+def load_units(path: Path) -> BPEUnits:
+    """Reads the BPE vocabulary of a CTC adapter from a stage's folder or a checkpoint.
+
+    FobenchError where there is none.
+    """
     earlier = PretrainedWeights.read(path)
-    known = (earlier.about("adapter") or {}).get("units")
+    known = (earlier.part_config("adapter") or {}).get("units")
     if not known:
-        raise FobenchError(f"{earlier.path} holds no adapter that has learnt units of writing.")
+        raise FobenchError(f"{earlier.path} has no CTC adapter with a BPE vocabulary.")
     return BPEUnits(known)
 
 
 def save(units: BPEUnits, beam: BeamSearch, table: tuple[Tensor, Tensor], path: Path) -> None:
-    """Writes a table with what it is for."""
+    """Writes a table with its BPE vocabulary and search weights."""
     grams, scores = table
     safetensors_io.save_tensors({"grams": grams, "scores": scores}, {"units": units.merges, "beam": asdict(beam)}, path)
 
 
 def load(path: Path, units: BPEUnits) -> tuple[BeamSearch, Tensor, Tensor]:
-    """(how to search, the table) of a file that `save` wrote. FobenchError where it is another file, or of other units."""
+    """Reads (search weights, keys, scores) from a file of `save`.
+
+    FobenchError for another file or another vocabulary.
+    """
     about, tensors = safetensors_io.load(path)
     if not {"units", "beam"} <= about.keys() or tensors.keys() != {"grams", "scores"}:
-        raise FobenchError(
-            f"{path} holds no language model of units: make it with reference_model.train.speech_input.ngram_lm_training."
-        )
+        raise FobenchError(f"{path} is not an n-gram language model. Make one: fobench train unit-lm --help")
     if about["units"] != units.merges:
         raise FobenchError(
-            f"The language model in {path} is of other units than the adapter: make it anew, from these."
+            f"The language model in {path} has another BPE vocabulary than the adapter. Train it again with --units of this adapter."
         )
     return BeamSearch(**about["beam"]), tensors["grams"], tensors["scores"]
 
 
 @click.command(cls=StageCommand)
-@click.option("--units", type=PATH, required=True, help="Folder of input stage 1, or a checkpoint: whose units.")
-@click.option("--plan", "plans", type=PATH, multiple=True, help="Folder of a plan of texts to render; repeatable.")
-@click.option("--texts", "sets", type=PATH, help="Folder of question sets: all their texts, rendered or not.")
-@click.option("--written", type=PATH, help="Sentences that llm_texts wrote; beside --texts.")
-@click.option("--entries", default=ENTRIES, show_default=True, help="N-grams of the table, at most.")
+@click.option(
+    "--units", type=PATH, required=True, help="Folder of input stage 1, or a checkpoint, with the BPE vocabulary."
+)
+@click.option("--plan", "plans", type=PATH, multiple=True, help="Folder with a plan of texts to render; repeatable.")
+@click.option("--texts", "sets", type=PATH, help="Folder of question sets; all their texts are used.")
+@click.option("--written", type=PATH, help="File of LLM-written sentences, in addition to --texts.")
+@click.option("--entries", default=ENTRIES, show_default=True, help="Maximum number of n-grams.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 def main(
     units: Path, plans: tuple[Path, ...], sets: Path | None, written: Path | None, entries: int, out: Path
 ) -> None:
-    """Learns the language model of units that an adapter which spells is read with."""
-    own, found = units_of(units), sentences(plans, sets, written)
-    grams, scores = learn((own.encode(text) for text in found), len(own), entries)
-    save(own, BeamSearch(len(grams)), (grams, scores), out)
+    """Trains the n-gram language model over BPE tokens for CTC beam search."""
+    vocabulary, found = load_units(units), training_texts(plans, sets, written)
+    grams, scores = learn((vocabulary.encode(text) for text in found), len(vocabulary), entries)
+    save(vocabulary, BeamSearch(len(grams)), (grams, scores), out)
     print(f"{len(found):,} texts, {len(grams):,} n-grams; {out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

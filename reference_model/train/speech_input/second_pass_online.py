@@ -1,4 +1,4 @@
-"""The second pass learns from clips heard anew each epoch: the encoder reads every batch whole, where the training is."""
+"""Second-pass training on augmented clips: the full-context encoder runs in the training loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from reference_model.train.speech_input.ctc import CTCLearner
 
 
 class OnlineSecondPassLearner(CTCLearner):
-    """A second pass that spells anew; the encoder beside it stays as it is, but for the changes that are learnt (`LowRank`)."""
+    """CTC learner of a second pass that decodes independently of the adapter; the encoder is frozen except for its LoRA
+    updates."""
 
     rereader: SecondPass
 
@@ -24,11 +25,11 @@ class OnlineSecondPassLearner(CTCLearner):
             rereader.change.attach(encoder)
 
     def frames(self, batch: AsrBatch) -> tuple[Tensor, Tensor]:
-        """The encoder's frames of whole clips: [B, T, 384], and their mask [B, T]."""
+        """Encodes whole clips with full context: (frames [B, T, 384], mask [B, T])."""
         self.encoder.eval()
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.rereader.change is not None):
             frames: tuple[Tensor, Tensor] = self.encoder(ranged(batch.features), batch.lengths)
         return frames
 
-    def read(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def ctc_logits(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.rereader(frames, mask)[0], {}

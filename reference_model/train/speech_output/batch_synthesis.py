@@ -1,4 +1,4 @@
-"""Many texts said at once, each as a live reply of the same seed would say it."""
+"""Batched synthesis of many texts, with the same codes per text as a live reply of the same seed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from reference_model.config import ModelConfig
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.speech_output.phonemizer import pieces
+from reference_model.speech_output.phonemizer import aligned_text
 from reference_model.speech_output.sampling import Sampling, generator
-from reference_model.speech_output.segmenter import normalise, published_normalise
+from reference_model.speech_output.segmenter import normalize, published_normalize
 from reference_model.speech_output.speech_decoder import DecoderState, SpeechDecoder
 from reference_model.train.llm.frozen_llm import FrozenLLM
-from reference_model.train.speech_output.reply_segments import cut, thoughts
+from reference_model.train.speech_output.reply_segments import reply_hidden_states, split_segments
 
-AT_ONCE = 32  # segments
+BATCH = 32  # segments decoded together
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisLine:
-    """A text to be said, with the question that it answers, if it is a reply."""
+    """A text to synthesize, with the question that it answers if it is a reply."""
 
     text: str
     question: str = ""
@@ -30,65 +30,76 @@ class SynthesisLine:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisPart:
-    """A segment of line number `line`. Text rows [1, H, d], hidden-state rows [1, P, d] or none, and what seeds its draws."""
+    """A segment of line number `line`: text rows [1, H, d], hidden-state rows [1, P, d] or None, and the seeds of its
+    sampling.
+    """
 
     line: int
     text: str
     rows: Tensor
-    thought: Tensor | None
+    hidden: Tensor | None
     seeds: tuple[int, ...]
 
 
 @torch.no_grad()
-def parts(
+def make_parts(
     decoder: SpeechDecoder,
     frozen: FrozenLLM,
     config: ModelConfig,
     lines: Sequence[SynthesisLine],
     *,
-    thinking: bool,
+    use_hidden: bool,
     seed: int = 0,
 ) -> list[SynthesisPart]:
-    """The segments of all lines. `thinking`: replies are given with the LLM's thoughts, where the decoder reads them."""
+    """Returns the segments of all lines.
+
+    `use_hidden`: replies get the LLM's hidden states, if the decoder has a prefix network.
+    """
     backbone, settings = frozen.backbone, config.settings
     layout, device = TurnLayout.of(backbone.chat, settings.system_prompt), decoder.embedding.weight.device
-    found = []
+    parts = []
     for number, line in enumerate(lines):
         tokens, hidden = backbone.encode(line.text), None
-        if thinking and line.question and decoder.config.thoughts:
-            hidden = thoughts(frozen, layout, [(frozen.embed(backbone.encode(line.question)), tokens)])[0].to(device)
-        for segment in cut(backbone, tokens, settings.segmentation):
-            said = (published_normalise if config.compat else normalise)(segment.text)
-            ids = backbone.encode(said)
+        if use_hidden and line.question and decoder.config.thoughts:
+            hidden = reply_hidden_states(frozen, layout, [(frozen.embed(backbone.encode(line.question)), tokens)])[
+                0
+            ].to(device)
+        for segment in split_segments(backbone, tokens, settings.segmentation):
+            text = (published_normalize if config.compat else normalize)(segment.text)
+            ids = backbone.encode(text)
             if not ids:
                 continue
-            beside = pieces(ids, said, backbone.pieces(), phonetic=decoder.config.phonetic)
-            rows = decoder.text_rows(frozen.embed(ids).to(device), beside)
-            own = segment.tokens
-            thought = None if hidden is None else decoder.text_rows(hidden[own.start : own.stop])
-            found.append(SynthesisPart(number, segment.text, rows, thought, (seed, number, own.start)))
-    return found
+            alignment = aligned_text(ids, text, backbone.detokenizer(), phonetic=decoder.config.phonetic)
+            rows = decoder.text_rows(frozen.embed(ids).to(device), alignment)
+            span = segment.tokens
+            hidden_rows = None if hidden is None else decoder.text_rows(hidden[span.start : span.stop])
+            parts.append(SynthesisPart(number, segment.text, rows, hidden_rows, (seed, number, span.start)))
+    return parts
 
 
-def say(decoder: SpeechDecoder, segments: Sequence[SynthesisPart], sampling: Sampling) -> list[tuple[Tensor, bool]]:
-    """The codes [K, F] of every segment, and whether it ended of itself rather than at the longest that there may be."""
+def synthesize(
+    decoder: SpeechDecoder, segments: Sequence[SynthesisPart], sampling: Sampling
+) -> list[tuple[Tensor, bool]]:
+    """Returns the codes [K, F] of every segment, and whether it ended by its end token, not at the maximal length."""
     frames: list[list[Tensor]] = [[] for _ in segments]
     ended = [True] * len(segments)
-    going: dict[int, tuple[DecoderState, Sampling, torch.Generator]] = {}
-    waiting = iter(range(len(segments)))
+    active: dict[int, tuple[DecoderState, Sampling, torch.Generator]] = {}
+    queue = iter(range(len(segments)))
     while True:
-        while len(going) < AT_ONCE and (number := next(waiting, None)) is not None:
+        while len(active) < BATCH and (number := next(queue, None)) is not None:
             part = segments[number]
-            going[number] = (decoder.prefill(part.rows, part.thought), sampling, generator(*part.seeds))
-        if not going:
-            return [(joined(some, decoder), end) for some, end in zip(frames, ended, strict=True)]
-        for number, frame in zip(list(going), decoder.step_many(list(going.values())), strict=True):
+            active[number] = (decoder.prefill(part.rows, part.hidden), sampling, generator(*part.seeds))
+        if not active:
+            return [
+                (stack_frames(segment_frames, decoder), end) for segment_frames, end in zip(frames, ended, strict=True)
+            ]
+        for number, frame in zip(list(active), decoder.step_many(list(active.values())), strict=True):
             if frame is None:
-                ended[number] = going.pop(number)[0].given < decoder.config.max_frames
+                ended[number] = active.pop(number)[0].given < decoder.config.max_frames
             else:
                 frames[number].append(frame)
 
 
-def joined(frames: Sequence[Tensor], decoder: SpeechDecoder) -> Tensor:
-    """Frames of [K] codes -> [K, F], F from 0."""
+def stack_frames(frames: Sequence[Tensor], decoder: SpeechDecoder) -> Tensor:
+    """Returns frames of codes [K] as [K, F]; F may be 0."""
     return torch.stack(list(frames), -1) if frames else torch.zeros(decoder.config.codebooks, 0, dtype=torch.long)

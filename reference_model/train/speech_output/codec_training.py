@@ -1,4 +1,4 @@
-"""Training a codec from nothing but recordings: there and back, compared as spectrograms and, if wanted, judged by an adversary."""
+"""Codec training on recordings: encode-decode with a spectral loss and, optionally, discriminators."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ from reference_model.codec.ticodec import TiCodecConfig
 from reference_model.train.data.corpus import Corpus, subset
 from reference_model.train.engine.batch_sampler import BatchSampler
 from reference_model.train.engine.skipped_samples import SkippedSamples
-from reference_model.train.engine.trainer import LoopConfig, in_full, to_device
+from reference_model.train.engine.trainer import LoopConfig, full_precision, to_device
 from reference_model.train.speech_output.discriminators import DiscriminatorConfig, mel_distance
 
-# HiFi-GAN's weights of being caught and of features, as shares of the spectral distance's, which is 1 here: then neither side's
-# gradient is so large that clipping both together takes the other's away.
-CAUGHT, FEATURES, COMMITMENT = 1 / 45, 2 / 45, 0.25
-BETAS = (0.8, 0.99)  # of both sides while they contend, as in HiFi-GAN
+# HiFi-GAN's weights of the adversarial and the feature-matching loss, relative to the spectral loss, whose weight is 1:
+# gradients of generator and discriminators then have similar norms, so that clipping them together suppresses neither.
+ADVERSARIAL_WEIGHT, FEATURE_WEIGHT, COMMITMENT_WEIGHT = 1 / 45, 2 / 45, 0.25
+BETAS = (0.8, 0.99)  # AdamW's, of generator and discriminators, as in HiFi-GAN
 
 
-def learning(quantizer: ResidualVQ, hidden: Tensor, steps: Tensor) -> Quantized:
-    """A training step of the codebooks on what the encoder gives [B, D, F]; the first begins them. `steps` [] is counted up."""
-    chance = torch.Generator().manual_seed(int(steps))
+def train_codebooks(quantizer: ResidualVQ, hidden: Tensor, steps: Tensor) -> Quantized:
+    """Quantizes the encoder output [B, D, F] and updates the codebooks; the first step initializes them.
+
+    Increments `steps` [].
+    """
+    generator = torch.Generator().manual_seed(int(steps))
     if not steps:
-        quantizer.start(hidden, chance)
-    quantised: Quantized = quantizer(hidden)
-    quantizer.follow(quantised, chance)
+        quantizer.start(hidden, generator)
+    quantized: Quantized = quantizer(hidden)
+    quantizer.follow(quantized, generator)
     steps += 1
-    return quantised
+    return quantized
 
 
 class WaveformCodecLearner(nn.Module):
-    """The whole codec, its generator weight-normed, and maybe an adversary."""
+    """A complete codec with a weight-normalized generator and optional discriminators (`adversary`)."""
 
     steps: Tensor
 
@@ -54,25 +57,30 @@ class WaveformCodecLearner(nn.Module):
         self._mels, self._rate_hz = codec.mels, codec.sample_rate_hz
 
     def forward(self, audio: Tensor) -> dict[str, Tensor]:
-        """Crops [B, T], T a multiple of the hop -> sums over the crops."""
+        """Returns the losses of crops [B, T], T a multiple of the hop, as sums over the crops."""
         audio = to_device(audio, self)
-        with in_full(audio.device):
+        with full_precision(audio.device):
             hidden = self.encoder(self._mels(audio))
-            quantised = learning(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
-            made = self.generator(self.decoder(quantised.values))
-            means = {"mel": mel_distance(audio, made, self._rate_hz), "commitment": quantised.commitment}
-            loss = means["mel"] + COMMITMENT * quantised.commitment
+            quantized = train_codebooks(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
+            generated = self.generator(self.decoder(quantized.values))
+            means = {"mel": mel_distance(audio, generated, self._rate_hz), "commitment": quantized.commitment}
+            loss = means["mel"] + COMMITMENT_WEIGHT * quantized.commitment
             if self.adversary is not None:
-                verdict = self.adversary(audio, made)
-                means |= {"wrong": verdict.wrong, "caught": verdict.caught, "features": verdict.features}
-                loss = loss + verdict.wrong + CAUGHT * verdict.caught + FEATURES * verdict.features
+                output = self.adversary(audio, generated)
+                means |= {
+                    "wrong": output.discriminator_loss,
+                    "caught": output.generator_loss,
+                    "features": output.feature_loss,
+                }
+                loss = loss + output.discriminator_loss
+                loss = loss + ADVERSARIAL_WEIGHT * output.generator_loss + FEATURE_WEIGHT * output.feature_loss
         count = torch.tensor(float(len(audio)), device=audio.device)
         return {"loss": loss * count, "count": count, **{name: value * count for name, value in means.items()}}
 
 
 @dataclass(slots=True)
 class WaveformCodecStage:
-    """Crops of `frames` codec frames of the clips of a corpus."""
+    """Codec training on crops of `frames` codec frames of the clips of a corpus."""
 
     module: WaveformCodecLearner
     corpus: Corpus
@@ -85,7 +93,7 @@ class WaveformCodecStage:
 
     @property
     def samples(self) -> int:
-        """Of a crop."""
+        """The length of a crop in samples."""
         return self.frames * self.codec.hop
 
     @property
@@ -93,12 +101,12 @@ class WaveformCodecStage:
         return self.corpus.faults
 
     def batches(self, loop: LoopConfig) -> BatchSampler:
-        """Every crop lasts the same, whatever its clip does."""
+        """Returns batches of crops, which all have the same length."""
         seconds = self.samples / self.codec.sample_rate_hz
         return BatchSampler([seconds] * len(self.corpus), loop.batch_s, loop.batch_most, loop.seed)
 
     def load(self, indices: Sequence[int], epoch: int) -> Tensor | None:
-        crops = [one for index in indices if (one := self._crop(self.corpus, index, epoch)) is not None]
+        crops = [crop for index in indices if (crop := self._crop(self.corpus, index, epoch)) is not None]
         return torch.stack(crops) if crops else None
 
     def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
@@ -110,46 +118,54 @@ class WaveformCodecStage:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The spectral distance, and how many rows of each codebook are in use (perplexity)."""
+        """Returns the mean spectral distance and the perplexity of each codebook."""
         distance, count = 0.0, 0.0
         for index in range(len(self.valid)):
             if (crop := self._crop(self.valid, index, 0)) is not None:
-                found = self.module(crop[None])
-                distance, count = distance + float(found["mel"]), count + 1
-        return {"mel": distance / max(1.0, count), **used(self.module.quantizer.counts)}
+                output = self.module(crop[None])
+                distance, count = distance + float(output["mel"]), count + 1
+        return {"mel": distance / max(1.0, count), **codebook_perplexity(self.module.quantizer.counts)}
 
     def _crop(self, corpus: Corpus, index: int, epoch: int) -> Tensor | None:
-        """A part of a clip [T], silence behind a short one; None where it cannot be read."""
+        """Returns a random crop [T] of a clip, zero-padded if the clip is short, or None if it cannot be read."""
         samples = corpus.samples(index)
         if samples is None:
             return None
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(corpus.entries[index].id.encode())])
         begin = int(rng.integers(max(1, len(samples) - self.samples + 1)))
-        part = samples[begin : begin + self.samples]
-        return torch.from_numpy(np.pad(part, (0, self.samples - len(part))))
+        crop = samples[begin : begin + self.samples]
+        return torch.from_numpy(np.pad(crop, (0, self.samples - len(crop))))
 
 
-def valid_of(corpus: Corpus, sources: Sequence[Path], most: int) -> tuple[Corpus, Corpus]:
-    """(clips to train on, clips kept aside): those of the sources' own validation split, or else a tenth; at most `most`."""
+def split_validation(corpus: Corpus, sources: Sequence[Path], limit: int) -> tuple[Corpus, Corpus]:
+    """Returns (training clips, validation clips): the sources' validation split, or else a tenth of the clips; at most
+    `limit`.
+
+    Raises FobenchError for a single clip.
+    """
     try:
-        kept = Corpus.open(sources, corpus.rate_hz, "valid")
-        return corpus, subset(kept, range(min(most, len(kept))))
-    except FobenchError:  # it has none
-        count = min(most, max(1, len(corpus) // 10))
+        valid = Corpus.open(sources, corpus.rate_hz, "valid")
+        return corpus, subset(valid, range(min(limit, len(valid))))
+    except FobenchError:  # no source has one
+        count = min(limit, max(1, len(corpus) // 10))
         if len(corpus) < 2:
-            raise FobenchError("One clip is too few to learn from and to validate with. Give more --data.") from None
+            raise FobenchError("One clip is not enough for training and validation. Give more --data.") from None
         return subset(corpus, range(count, len(corpus))), subset(corpus, range(count))
 
 
-def used(counts: Tensor) -> dict[str, float]:
-    """{"rows_K": perplexity of codebook K} from how often its rows [K, N] are used."""
+def codebook_perplexity(counts: Tensor) -> dict[str, float]:
+    """Returns {"rows_K": perplexity of codebook K} from the usage counts [K, N] of its rows."""
     shares = counts / counts.sum(1, keepdim=True)
     perplexity = torch.exp(-(shares * (shares + 1e-12).log()).sum(1))
     return {f"rows_{k}": float(p) for k, p in enumerate(perplexity)}
 
 
-def trainable(config: CodecConfig | TiCodecConfig) -> CodecConfig:
-    """The codec to train for a model: of the published one, our own with its rate, frames, codebook and generator."""
+def trainable_config(config: CodecConfig | TiCodecConfig) -> CodecConfig:
+    """Returns the configuration of the codec to train.
+
+    The published codec cannot be trained; its replacement is a reference codec of the same rate, hop, codebook and
+    generator.
+    """
     if isinstance(config, CodecConfig):
         return config
     size = config.generator.inputs

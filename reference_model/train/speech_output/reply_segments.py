@@ -1,6 +1,7 @@
-"""Replies as the segments that they are spoken in: text, codes, and the hidden states that predicted the text's tokens.
+"""Training segments of replies: text, codes, and the hidden states that predicted the text's tokens.
 
-All of it is as in a live conversation (`reference_model.inference.engine`) whose user turn is the question in writing.
+Segmentation and hidden states equal those of inference (`reference_model.inference.engine`) with the question as text
+input.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from fobench.api import registry
 from fobench.api.components import Backbone, Voice
 from fobench.audio import resample
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalise as normal
+from fobench.scoring.text_normalization import normalize as normal
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter, normalise, published_normalise
+from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter, normalize, published_normalize
 from reference_model.train.engine.skipped_samples import SkippedSamples
-from reference_model.train.llm.frozen_llm import FrozenLLM, padded
+from reference_model.train.llm.frozen_llm import FrozenLLM, pad_embeddings
 from reference_model.train.speech_output.decoder_training import DecoderExample
-from reference_model.train.speech_output.stage_checkpoints import codes_of
+from reference_model.train.speech_output.stage_checkpoints import latents_to_codes
 from reference_model.train.synthesis import speakers
 from reference_model.train.synthesis.piper_latents import LatentSpeaker
 from reference_model.train.texts.sentence_set import Split, split_of, text_id
 
-FILE = 100  # replies
-BATCH = 8  # replies that the LLM reads at once
+REPLIES_PER_FILE = 100
+BATCH = 8  # replies per forward pass of the LLM
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """A question and the backbone's own reply to it."""
+    """A question and the backbone's reply."""
 
     id: str
     question: str
@@ -47,96 +48,101 @@ class AnsweredQuestion:
 
     @property
     def split(self) -> Split:
-        """By the question alone."""
+        """The split of the question."""
         return split_of(text_id(normal(self.question)))
 
 
 def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
-    """The lines {"question", "reply", maybe "id"} of a file that `replies` wrote; what is none of them goes to `faults`.
+    """Returns the lines {"question", "reply", optionally "id"} of a file of `llm_replies`; malformed lines go to
+    `faults`.
 
-    Raises FobenchError where the file cannot be read, or nothing is left.
+    Raises FobenchError if the file cannot be read or has no valid line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        fix = "Make it: python -m reference_model.train.synthesis.llm_replies --help"
+        fix = "Create it: python -m reference_model.train.synthesis.llm_replies --help"
         raise FobenchError(f"{path} cannot be read as replies ({error}). {fix}") from error
-    found = []
+    answers = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            one = AnsweredQuestion(str(row.get("id", number)), row["question"], row["reply"])
-            if not one.question.strip() or not one.reply.strip():
+            answer = AnsweredQuestion(str(row.get("id", number)), row["question"], row["reply"])
+            if not answer.question.strip() or not answer.reply.strip():
                 raise ValueError("an empty question or reply")
-            found.append(one)
+            answers.append(answer)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             faults.add(f"{path.name}:{number}", str(error))
-    if not found:
+    if not answers:
         raise FobenchError(f"{path} holds no reply. {len(faults)} lines were skipped:\n{faults}")
-    return found
+    return answers
 
 
-# ---- as in a live conversation ---------------------------------------------------------------------------------------
+# ---- segments and hidden states -------------------------------------------------------------------------------------
 
 
-def cut(backbone: Backbone, tokens: Sequence[int], rules: Segmentation) -> list[Segment]:
-    """The segments of a reply of these tokens."""
-    reader, segmenter = backbone.pieces(), Segmenter(rules)
-    found = [segment for token in tokens for segment in segmenter.push(reader.add(token))]
-    return [*found, *segmenter.finish(reader.rest())]
+def split_segments(backbone: Backbone, tokens: Sequence[int], rules: Segmentation) -> list[Segment]:
+    """Returns the segments of a reply of these tokens."""
+    detokenizer, segmenter = backbone.detokenizer(), Segmenter(rules)
+    segments = [segment for token in tokens for segment in segmenter.push(detokenizer.push(token))]
+    return [*segments, *segmenter.finish(detokenizer.flush())]
 
 
 @torch.no_grad()
-def thoughts(frozen: FrozenLLM, layout: TurnLayout, talks: Sequence[tuple[Tensor, Sequence[int]]]) -> list[Tensor]:
-    """The hidden states [n, D] that predicted the n tokens of each reply, after a first user turn of rows [q, D]."""
+def reply_hidden_states(
+    frozen: FrozenLLM, layout: TurnLayout, dialogues: Sequence[tuple[Tensor, Sequence[int]]]
+) -> list[Tensor]:
+    """Returns the hidden states [n, D] that predicted the n tokens of each reply, after a user turn of rows [q, D]."""
     opening, closing = frozen.embed(layout.opening), frozen.embed(layout.reply_open)
-    rows = [torch.cat([opening, user, closing, frozen.embed(tokens[:-1])]) for user, tokens in talks]
-    hidden = frozen.hidden(padded(rows)[0])
+    rows = [torch.cat([opening, user, closing, frozen.embed(tokens[:-1])]) for user, tokens in dialogues]
+    hidden = frozen.hidden(pad_embeddings(rows)[0])
     ends = [len(one) for one in rows]
-    return [states[end - len(tokens) : end] for states, end, (_, tokens) in zip(hidden, ends, talks, strict=True)]
+    return [states[end - len(tokens) : end] for states, end, (_, tokens) in zip(hidden, ends, dialogues, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentMaker:
-    """Makes segments of replies: the LLM thinks them, `speak` turns their texts to codes, or to None where there is no sound."""
+    """Makes the training segments of replies: hidden states by the LLM, codes by `synthesize`, which returns None for
+    no sound.
+    """
 
     frozen: FrozenLLM
-    speak: Callable[[str], DecoderExample | None]
+    synthesize: Callable[[str], DecoderExample | None]
     config: ModelConfig
-    codec: str  # what tells its codes from another's
+    codec: str  # fingerprint of the codec
 
     def make(self, answers: Sequence[AnsweredQuestion], faults: SkippedSamples) -> Iterator[tuple[str, DecoderExample]]:
-        """(name, segment) of every reply; what has no sound, or too much of it, goes to `faults`."""
+        """Yields (name, segment) for the segments of all replies; silent and too long ones go to `faults`."""
         backbone, settings = self.frozen.backbone, self.config.settings
         layout = TurnLayout.of(backbone.chat, settings.system_prompt)
         for begin in range(0, len(answers), BATCH):
             batch = answers[begin : begin + BATCH]
             tokens = [backbone.encode(one.reply) for one in batch]
             users = [self.frozen.embed(backbone.encode(one.question)) for one in batch]
-            states = thoughts(self.frozen, layout, list(zip(users, tokens, strict=True)))
+            states = reply_hidden_states(self.frozen, layout, list(zip(users, tokens, strict=True)))
             for one, ids, hidden in zip(batch, tokens, states, strict=True):
-                for segment in cut(backbone, ids, settings.segmentation):
+                for segment in split_segments(backbone, ids, settings.segmentation):
                     name = f"{one.id}.{segment.tokens.start}"
                     try:
-                        yield name, self._utterance(segment, hidden)
+                        yield name, self._example(segment, hidden)
                     except ValueError as error:
                         faults.add(name, f"{error}: {segment.text!r}")
 
-    def _utterance(self, segment: Segment, hidden: Tensor) -> DecoderExample:
-        """Raises ValueError for what cannot be said."""
+    def _example(self, segment: Segment, hidden: Tensor) -> DecoderExample:
+        """Returns the example of a segment. Raises ValueError if it cannot be synthesized."""
         backbone, longest = self.frozen.backbone, self.config.decoder.max_frames
-        text = (published_normalise if self.config.compat else normalise)(segment.text)
-        said = self.speak(text) if backbone.encode(text) else None
-        if said is None:
+        text = (published_normalize if self.config.compat else normalize)(segment.text)
+        example = self.synthesize(text) if backbone.encode(text) else None
+        if example is None:
             raise ValueError("nothing to say")
-        if said.codes.shape[1] > longest:
-            raise ValueError(f"{said.codes.shape[1]} frames, more than {longest}")
-        if self.config.decoder.paced and said.durations is None:
-            raise ValueError("it is not known how long each phoneme lasts")
-        return replace(said, text=segment.text, hidden=hidden[segment.tokens.start : segment.tokens.stop].cpu())
+        if example.codes.shape[1] > longest:
+            raise ValueError(f"{example.codes.shape[1]} frames, more than {longest}")
+        if self.config.decoder.paced and example.durations is None:
+            raise ValueError("the durations of its phonemes are not known")
+        return replace(example, text=segment.text, hidden=hidden[segment.tokens.start : segment.tokens.stop].cpu())
 
     def about(self) -> dict[str, Any]:
-        """What the segments depend on."""
+        """Returns what the segments depend on, as plain data."""
         return {
             "backbone": self.frozen.backbone.name,
             "prompt": self.config.settings.system_prompt,
@@ -145,69 +151,72 @@ class SegmentMaker:
         }
 
 
-def voice_of(name: str, threads: int = 1) -> Voice:
-    """The voice of replies: Piper as it is rendered for output stage 2, any other with its defaults."""
+def reply_voice(name: str, threads: int = 1) -> Voice:
+    """Returns the voice of replies: Piper with the options of output stage 2, any other voice with its defaults."""
     options = speakers.OUTPUT.options(threads) if name == speakers.OUTPUT.voice else {}
     voice: Voice = registry.create("voices", name, options)
     return voice
 
 
-def by_sound(codec: ReferenceCodec, voice: Voice) -> Callable[[str], DecoderExample | None]:
-    """Text -> the codes of its sound."""
+def audio_synthesizer(codec: ReferenceCodec, voice: Voice) -> Callable[[str], DecoderExample | None]:
+    """Returns a function from a text to the codes of its audio by `voice`."""
 
-    def speak(text: str) -> DecoderExample | None:
+    def synthesize(text: str) -> DecoderExample | None:
         samples = resample(voice.speak(text, 0), codec.sample_rate_hz).samples
         if not len(samples):
             return None
         with torch.no_grad():
             return DecoderExample(text, codec.encode(torch.from_numpy(samples)[None].to(codec.device))[0].cpu())
 
-    return speak
+    return synthesize
 
 
-def by_latents(
-    codec: ReferenceCodec, reads: ConvNeXtEncoder, speaker: LatentSpeaker
+def latent_synthesizer(
+    codec: ReferenceCodec, encoder: ConvNeXtEncoder, speaker: LatentSpeaker
 ) -> Callable[[str], DecoderExample | None]:
-    """Text -> the codes of the latents that Piper would make its sound of, with its phonemes and their durations.
+    """Returns a function from a text to the codes of Piper's latents, with phonemes and durations.
 
-    As output stage 2 may have learnt, and faster than by sound.
+    It is faster than synthesis of audio, and fits a decoder that output stage 2 trained on latents.
     """
 
-    def speak(text: str) -> DecoderExample | None:
-        said = speaker.say(text)
-        if said is None:
+    def synthesize(text: str) -> DecoderExample | None:
+        speech = speaker.synthesize(text)
+        if speech is None:
             return None
-        durations = None if said.durations is None else said.durations / codec.config.stack
-        return DecoderExample(text, codes_of(codec, reads, said.latents).cpu(), None, said.phonemes, durations)
+        durations = None if speech.durations is None else speech.durations / codec.config.stack
+        return DecoderExample(
+            text, latents_to_codes(codec, encoder, speech.latents).cpu(), None, speech.phonemes, durations
+        )
 
-    return speak
+    return synthesize
 
 
-# ---- kept in files ---------------------------------------------------------------------------------------------------
+# ---- cache -----------------------------------------------------------------------------------------------------------
 
 
-def prepared(
+def load_or_make(
     maker: SegmentMaker, answers: Sequence[AnsweredQuestion], folder: Path, faults: SkippedSamples
 ) -> list[DecoderExample]:
-    """All segments of the replies. They are kept in files of some replies each, so that a run that is stopped goes on.
+    """Returns all segments of the replies.
 
-    Raises FobenchError for a folder whose files were made with another LLM, codec, prompt or segmentation.
+    They are cached in files of REPLIES_PER_FILE replies, so that a stopped run resumes. Raises FobenchError for a cache
+    of another LLM, codec, prompt or segmentation, and if no reply has a segment.
     """
-    found: list[DecoderExample] = []
-    for begin in range(0, len(answers), FILE):
-        path = folder / f"segments-{begin // FILE:04d}.safetensors"
-        batch = answers[begin : begin + FILE]
+    examples: list[DecoderExample] = []
+    for begin in range(0, len(answers), REPLIES_PER_FILE):
+        path = folder / f"segments-{begin // REPLIES_PER_FILE:04d}.safetensors"
+        batch = answers[begin : begin + REPLIES_PER_FILE]
         ids = [one.id for one in batch]
-        about, tensors = _kept(path, maker.about())
+        about, tensors = _read_cached(path, maker.about())
         if about.get("replies") != ids:
             failed = SkippedSamples()
-            made = dict(maker.make(batch, failed))
-            tensors = {key: value for name, one in made.items() for key, value in _tensors(name, one)}
-            texts = {name: (one.text, one.phonemes) for name, one in made.items()}
-            about = {**maker.about(), "replies": ids, "texts": texts, "faults": failed.found}
+            segments = dict(maker.make(batch, failed))
+            tensors = {key: value for name, one in segments.items() for key, value in _tensors(name, one)}
+            texts = {name: (one.text, one.phonemes) for name, one in segments.items()}
+            about = {**maker.about(), "replies": ids, "texts": texts, "faults": failed.entries}
             safetensors_io.save_tensors(tensors, about, path)
-        faults.found.extend((where, why) for where, why in about["faults"])
-        found += [
+        faults.entries.extend((where, reason) for where, reason in about["faults"])
+        examples += [
             DecoderExample(
                 text,
                 tensors[f"{name}.codes"].long(),
@@ -217,17 +226,17 @@ def prepared(
             )
             for name, (text, phonemes) in about["texts"].items()
         ]
-    if not found:
-        raise FobenchError(f"None of {len(answers)} replies has a segment that can be said:\n{faults}")
-    return found
+    if not examples:
+        raise FobenchError(f"None of {len(answers)} replies has a segment that can be synthesized:\n{faults}")
+    return examples
 
 
-def _kept(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(about, tensors) of a file; both empty where there is none."""
+def _read_cached(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns (metadata, tensors) of a cache file; both are empty if there is none."""
     if not path.exists():
         return {}, {}
     about, tensors = safetensors_io.load(path)
-    differing = [key for key in wanted if about.get(key) != wanted[key]]
+    differing = [key for key in expected if about.get(key) != expected[key]]
     if differing:
         raise FobenchError(
             f"{path.parent} was made with another {', '.join(differing)}. Remove it, or give another --out."

@@ -1,4 +1,5 @@
-"""A dry run's case and its stand-ins for data, LLM and earlier weights; each stage makes its own batch from them."""
+"""Inputs of a dry run: its case, and stand-ins for data, LLM and pretrained weights; each stage makes its batch of
+them."""
 
 from __future__ import annotations
 
@@ -21,17 +22,17 @@ from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.llm.shape_stub import ShapeOnlyLLM
 
-CLIP_S = 4.0  # of a clip
-LETTERS_S = 15  # letters spoken a second
+CLIP_S = 4.0  # duration of a clip, s
+LETTERS_S = 15  # letters spoken per second
 REPLY = 40  # tokens of a reply
-UNITS = 512
-NO_DATA: Any = None  # in place of a stage's data, which a dry run never loads
+UNITS = 512  # BPE tokens
+NO_DATA: Any = None  # stands for a stage's data, which a dry run never loads
 WORDS = "".join(chr(ord("a") + (7 * i + i // 26) % 26) + (" " if i % 5 == 4 else "") for i in range(4000))
 
 
 @dataclass(frozen=True, slots=True)
 class DryRunCase:
-    """For which model, with which settings and options, on how many devices."""
+    """Model, loop settings, command-line options and number of devices of a dry run."""
 
     config: ModelConfig
     loop: LoopConfig
@@ -40,43 +41,46 @@ class DryRunCase:
     options: Mapping[str, Any]
 
     @property
-    def text(self) -> str:
-        """What is said in a clip."""
+    def transcript(self) -> str:
+        """Transcript of a clip."""
         return WORDS[: int(CLIP_S * LETTERS_S)]
 
-    def clips(self, seconds: float = CLIP_S) -> int:
-        """Of one device's share of a batch, if each lasts so long."""
-        whole = min(self.loop.batch_most, max(1, int(self.loop.batch_s / seconds)))
-        return max(1, whole // self.devices)
+    def clip_count(self, seconds: float = CLIP_S) -> int:
+        """Returns the number of clips of `seconds` each in one device's share of a batch."""
+        total = min(self.loop.batch_most, max(1, int(self.loop.batch_s / seconds)))
+        return max(1, total // self.devices)
 
-    def said(self, seconds: float = CLIP_S, noun: str = "clips") -> str:
-        return f"{self.clips(seconds)} {noun}, {self.clips(seconds) * seconds:.0f} s"
+    def describe_batch(self, seconds: float = CLIP_S, noun: str = "clips") -> str:
+        """Describes one device's share of a batch: number and total duration of its clips."""
+        return f"{self.clip_count(seconds)} {noun}, {self.clip_count(seconds) * seconds:.0f} s"
 
-    def frozen(self) -> FrozenLLM:
-        """The LLM's stand-in. FobenchError for one that the model does not fit."""
+    def frozen_llm(self) -> FrozenLLM:
+        """Returns a shape-only LLM. FobenchError where its hidden size differs from the configuration's."""
         name = self.options.get("backbone") or self.config.backbone or "tiny"
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
-        made = ShapeOnlyLLM(name, self.device, dtype)
-        if made.hidden_size != self.config.llm_size:
+        llm = ShapeOnlyLLM(name, self.device, dtype)
+        if llm.hidden_size != self.config.llm_size:
             raise FobenchError(
                 f"Configuration {self.config.name} is for an LLM of hidden size {self.config.llm_size}; {name} has "
-                f"{made.hidden_size}. Choose another --backbone, or --config."
+                f"{llm.hidden_size}. Choose another --backbone, or --config."
             )
-        return FrozenLLM(made)  # type: ignore[arg-type]  # no more than training asks for
+        return FrozenLLM(llm)  # type: ignore[arg-type]  # implements only what training uses
 
-    def heard(self, encoder: SpeechEncoder, clean: bool) -> AsrBatch:
-        front, count = encoder.front, self.clips()
+    def asr_batch(self, encoder: SpeechEncoder, clean: bool) -> AsrBatch:
+        """Returns a batch of zero features for an encoder; `clean`: with clean features for a teacher."""
+        front, count = encoder.front, self.clip_count()
         frames = -(-round(CLIP_S * front.rate_hz / front.hop) // encoder.chunk) * encoder.chunk
         features = torch.zeros(count, frames, front.mels, device=self.device)
         spans = torch.tensor([[0, frames]] * count)
         lengths = torch.full((count,), frames)
-        return AsrBatch(features, lengths, features if clean else None, (self.text,) * count, spans)
+        return AsrBatch(features, lengths, features if clean else None, (self.transcript,) * count, spans)
 
 
 class NoData:
-    """Where a training begins that has no data and no earlier weights (as `initialization.Start`)."""
+    """Stands in for `initialization.Initializer` where there are neither data nor pretrained weights."""
 
     corpus = Corpus([], 16_000)
+    pretrained = None
 
     def __init__(self, case: DryRunCase) -> None:
         self.config, self._device = case.config, case.device
@@ -86,13 +90,13 @@ class NoData:
             return self.config.encoder.build()
 
     @cached_property
-    def _learnt(self) -> BPEUnits:
+    def _bpe_units(self) -> BPEUnits:
         return BPEUnits.learn([WORDS[i : i + 60] for i in range(0, len(WORDS), 60)], UNITS)
 
     def units(self, path: Path) -> BPEUnits:
-        return self._learnt
+        return self._bpe_units
 
-    def give(self, part: nn.Module, name: str, config: Any) -> bool:
+    def load_part(self, part: nn.Module, name: str, config: Any) -> bool:
         return False
 
     def tensor(self, name: str, new: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Trains input stage 1: the encoder learns by CTC what is said, and with it an adapter that spells, if the model has one.
+"""Input stage 1, ASR pretraining (Freeze-Omni, arXiv 2411.00774, section 3.2): trains the speech encoder with CTC on transcribed speech.
 
     python -m reference_model.train.stages.input_1 --data runs/data/input --out runs/train/input-1
 
-An encoder of Whisper's kind starts from Whisper tiny.en, made chunk-causal, and stays near what that hears in full context; the
-paper's starts from nothing. An adapter whose outputs are rows for the LLM can learn as well: --space llm.
+A CTC adapter is trained together with the encoder; any other model gets a CTC head that is discarded. A Whisper encoder starts from
+Whisper tiny.en, made chunk-causal, with a distillation loss to the frames of full-context Whisper; the paper's encoder starts from
+random initialization. With --space llm an embedding adapter is trained too, by CTC over the LLM's token embeddings.
 """
 
 from __future__ import annotations
@@ -34,59 +35,63 @@ from reference_model.train.speech_input.ctc import (
     LLMSpaceLearner,
     UniformAlignmentWeight,
 )
-from reference_model.train.speech_input.initialization import WARM, Initializer, teacher_of
+from reference_model.train.speech_input.initialization import PRETRAINED_LR_SCALE, Initializer, load_teacher
 from reference_model.train.speech_input.llm_space_ctc import LLMTokenVocabulary
 from reference_model.train.stages.dry_run import NO_DATA, DryRunCase, NoData
 from reference_model.train.stages.stage_command import StageRun, stage_command
 
-HEAD_HZ = 25.0  # outputs a second of a head that is thrown away: enough for the units of fast speech
+HEAD_HZ = 25.0  # outputs per second of the discarded head: enough for the BPE tokens of fast speech
 
-Made = tuple[CTCLearner, dict[str, Any]]  # a learner, and what it is made of
+LearnerParts = tuple[CTCLearner, dict[str, Any]]  # (learner, configurations of its parts)
 
 
-def unit_learner(start: Initializer, teacher: WhisperStreamingEncoder | None, units_file: Path) -> Made:
-    """For an adapter that spells, or for the encoder alone."""
-    encoder, units = start.encoder(), start.units(units_file)
-    if isinstance(start.config.adapter, CTCAdapterConfig):
-        config = replace(start.config.adapter, units=units.merges)
+def build_bpe_learner(
+    initializer: Initializer, teacher: WhisperStreamingEncoder | None, units_file: Path
+) -> LearnerParts:
+    """Builds the CTC learner over BPE tokens: of encoder and CTC adapter, or of the encoder alone."""
+    encoder, units = initializer.encoder(), initializer.units(units_file)
+    if isinstance(initializer.config.adapter, CTCAdapterConfig):
+        config = replace(initializer.config.adapter, units=units.merges)
         adapter = config.build()
-        start.give(adapter, "adapter", config)
+        initializer.load_part(adapter, "adapter", config)
         return CTCAdapterLearner(encoder, adapter, teacher), {"adapter": asdict(config)}
     stride = max(1, round(encoder.frame_rate_hz / HEAD_HZ))
     config = CTCAdapterConfig(encoder.size, units.merges, kernel=3 * stride, stride=stride, hidden=encoder.size)
     head = config.build()
-    start.give(head, "head", config)
+    initializer.load_part(head, "head", config)
     return EncoderLearner(encoder, head, teacher), {"head": asdict(config)}
 
 
-def token_learner(start: Initializer, teacher: WhisperStreamingEncoder | None, frozen: FrozenLLM) -> Made:
-    """For an adapter whose outputs are rows, in the space of the LLM's embeddings."""
-    config = start.config.adapter
+def build_llm_space_learner(
+    initializer: Initializer, teacher: WhisperStreamingEncoder | None, frozen: FrozenLLM
+) -> LearnerParts:
+    """Builds the CTC learner of encoder and embedding adapter in the LLM's embedding space."""
+    config = initializer.config.adapter
     if not isinstance(config, AdapterConfig):
-        raise FobenchError(f"--space llm is for adapters of kind rows; that of {start.config.name} spells.")
-    encoder, adapter = start.encoder(), config.build()
-    start.give(adapter, "adapter", config)
-    tokens = LLMTokenVocabulary.of(frozen.backbone, [entry.text for entry in start.corpus.entries])
+        raise FobenchError(f"--space llm is for adapters of kind rows; {initializer.config.name} has a CTC adapter.")
+    encoder, adapter = initializer.encoder(), config.build()
+    initializer.load_part(adapter, "adapter", config)
+    tokens = LLMTokenVocabulary.of(frozen.backbone, [entry.text for entry in initializer.corpus.entries])
     learner = LLMSpaceLearner(encoder, adapter, tokens, frozen.embed(tokens.ids), teacher)
-    if start.earlier:
-        start.earlier.fill(learner.space, "space")
+    if initializer.pretrained:
+        initializer.pretrained.fill(learner.space, "space")
     return learner, {"adapter": asdict(config), "tokens": list(tokens.ids), "backbone": frozen.backbone.name}
 
 
 def sample_input_1(case: DryRunCase) -> DryRunBatch:
-    """A dry run's batch: clips of speech, with the teacher's features where the encoder stays near them."""
+    """Makes the dry run's batch: clips of speech, with clean features where there is a distillation loss."""
     teacher = None
-    if isinstance(case.config.encoder, WhisperConfig) and case.options.get("near") is not False:
+    if isinstance(case.config.encoder, WhisperConfig) and case.options.get("distill") is not False:
         with case.device:
             teacher = WhisperConfig().build()
         teacher.requires_grad_(False).eval()
-    start: Any = NoData(case)
+    initializer: Any = NoData(case)
     if case.options.get("space") == "llm":
-        learner, _ = token_learner(start, teacher, case.frozen())
+        learner, _ = build_llm_space_learner(initializer, teacher, case.frozen_llm())
     else:
-        learner, _ = unit_learner(start, teacher, Path())
-    batch = case.heard(learner.encoder, clean=teacher is not None)
-    return DryRunBatch(CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight()), batch, case.said())
+        learner, _ = build_bpe_learner(initializer, teacher, Path())
+    batch = case.asr_batch(learner.encoder, clean=teacher is not None)
+    return DryRunBatch(CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight()), batch, case.describe_batch())
 
 
 @stage_command(
@@ -101,61 +106,76 @@ def sample_input_1(case: DryRunCase) -> DryRunBatch:
     workers=1,
 )
 @with_sources
-@click.option("--near/--free", default=None, help="Stay near Whisper's full-context features.  [default: if it can]")
-@click.option("--dynamic", is_flag=True, help="Draw the chunk size of every batch (dynamic chunk training).")
-@click.option("--even", default=1.0, show_default=True, help="Weight of evenly spread units, at first.")
-@click.option("--even-steps", default=600, show_default=True, help="Steps over which it falls to 0.")
-@click.option("--init", type=PATH, help="Folder or file of an earlier training to begin with.")
 @click.option(
-    "--space", type=click.Choice(["units", "llm"]), default="units", show_default=True, help="Of CTC: see above."
+    "--near/--free", "distill", default=None, help="Distill from full-context Whisper.  [default: where possible]"
+)
+@click.option("--dynamic", is_flag=True, help="Dynamic chunk training: draw the chunk size of every batch.")
+@click.option(
+    "--even", "alignment_weight", default=1.0, show_default=True, help="Initial weight of the uniform alignment loss."
+)
+@click.option(
+    "--even-steps", "alignment_steps", default=600, show_default=True, help="Steps over which that weight falls to 0."
+)
+@click.option("--init", type=PATH, help="Folder or file of pretrained weights.")
+@click.option(
+    "--space",
+    type=click.Choice(["units", "llm"]),
+    default="units",
+    show_default=True,
+    help="CTC targets: BPE tokens, or LLM token embeddings.",
 )
 @click.option("--backbone", help="LLM of --space llm.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: StageRun,
+    run: StageRun,
     sources: DataSources,
-    near: bool | None,
+    distill: bool | None,
     dynamic: bool,
-    even: float,
-    even_steps: int,
+    alignment_weight: float,
+    alignment_steps: int,
     init: Path | None,
     space: str,
     backbone: str | None,
     backbone_args: Mapping[str, str],
 ) -> None:
-    """Trains input stage 1: the encoder, by CTC.
+    """Trains input stage 1, ASR pretraining: the speech encoder, with CTC.
 
-    CTC reads units of writing; or, for an adapter whose outputs are rows for the LLM, tokens in the LLM's embedding space.
+    The CTC targets are BPE tokens or, for an embedding adapter (--space llm), tokens in the LLM's embedding space.
     """
-    torch.manual_seed(order.loop.seed)
-    config = order.config
-    near = isinstance(config.encoder, WhisperConfig) if near is None else near
-    teacher = teacher_of(config) if near else None
-    start = Initializer(config, sources.corpus(RATE_HZ), PretrainedWeights.read(init) if init else None)
+    torch.manual_seed(run.loop.seed)
+    config = run.config
+    distill = isinstance(config.encoder, WhisperConfig) if distill is None else distill
+    teacher = load_teacher(config) if distill else None
+    initializer = Initializer(config, sources.corpus(RATE_HZ), PretrainedWeights.read(init) if init else None)
     if space == "llm":
         frozen = FrozenLLM.of_model(config, backbone, backbone_args, "cpu")  # only its embeddings are needed
-        learner, parts = token_learner(start, teacher, frozen)
+        learner, parts = build_llm_space_learner(initializer, teacher, frozen)
     else:
-        learner, parts = unit_learner(start, teacher, order.out / "units.json")
+        learner, parts = build_bpe_learner(initializer, teacher, run.out / "units.json")
     encoder = learner.encoder
-    listening = sources.listening(
-        start.corpus,
+    batcher = sources.batcher(
+        initializer.corpus,
         encoder,
-        order.loop.seed,
+        run.loop.seed,
         dynamic,
-        writing=learner.writing,
+        vocabulary=learner.vocabulary,
         spacing=learner.spacing,
-        clean=near,
+        clean=distill,
     )
-    about = {"encoder": asdict(encoder.config), **parts, "near": near}
-    valid = sources.valid_sets(listening)
-    placed = sources.placed(listening, order.device)
+    about = {"encoder": asdict(encoder.config), **parts, "near": distill}
+    valid = sources.validation_sets(batcher)
+    device_batcher = sources.device_batcher(batcher, run.device)
     stage = CTCStage(
-        learner, placed, valid, about, UniformAlignmentWeight(even, even_steps), WARM if start.warm else 1.0
+        learner,
+        device_batcher,
+        valid,
+        about,
+        UniformAlignmentWeight(alignment_weight, alignment_steps),
+        PRETRAINED_LR_SCALE if initializer.is_pretrained else 1.0,
     )
-    hours, count = start.corpus.hours, sum(p.numel() for p in learner.parameters())
-    click.echo(f"{len(start.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
-    (order.in_process() if sources.on_device else order).train(stage)
+    hours, count = initializer.corpus.hours, sum(p.numel() for p in learner.parameters())
+    click.echo(f"{len(initializer.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)
+    (run.in_process() if sources.on_device else run).train(stage)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""Trains input stage 3: after every chunk, whether to listen on, answer or ignore; and prompt embeddings, where the model has any.
+"""Input stage 3, prompt and turn-state training (Freeze-Omni, arXiv 2411.00774, sections 3.2 and 3.4).
 
     python -m reference_model.train.stages.input_3 --init runs/train/small.safetensors --data runs/data/input --out runs/train/input-3 \\
         --real ../shared/data/librispeech_train_clean_3spk/manifest.jsonl --noises ../shared/data/noise_misc --workers 2
 
-Encoder, adapter and LLM are frozen. Of a model without prompts (small), what the head is to judge by is made once, kept in files,
-and the head learns from it in a minute. With --replies FILE (see replies.py) a model with prompts (paper) learns to answer what it
-hears as the LLM answers it in writing, and its states beside, or, of an adapter that spells, after it (prompts: folder `prompts`);
-for one without, they are conversations that turns go on with.
+Trains the state head, which classifies every chunk as keep listening, answer or ignore, with cross-entropy on labeled turn-taking
+examples, and prompt embeddings, with the cross-entropy of the LLM's own replies to spoken questions. Encoder, adapter and LLM are
+frozen.
 
-In the output folder, `states.json` has the figures for texts, speakers and noises that it was not trained on, and, where --init is
-a whole model, NAME.safetensors is that model with what was learnt. `--evaluate` only judges the model of --init.
+A model without prompts (small) trains the head alone, on inputs that are extracted once and cached. With --replies FILE, made by
+fobench train replies, a model with prompts (paper) trains prompts and head jointly; with a CTC adapter, first the prompts (folder
+`prompts`), then the head. For a model without prompts the replies serve as preceding conversations.
+
+The output folder gets `states.json`, the metrics on held-out texts, speakers and noises, and, where --init is a complete model,
+NAME.safetensors, that model with the trained parts. `--evaluate` only evaluates the model of --init.
 """
 
 from __future__ import annotations
@@ -40,99 +43,102 @@ from reference_model.train.turn_taking import head_metrics
 from reference_model.train.turn_taking.example_sources import DETECTORS, ExampleSources
 from reference_model.train.turn_taking.head_feature_cache import HeadFeatureCache, fingerprint
 from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, HeadFeatures
-from reference_model.train.turn_taking.head_training import HeadBatch, StateHeadLearner, StateHeadStage, verdicts_of
+from reference_model.train.turn_taking.head_training import HeadBatch, StateHeadLearner, StateHeadStage, decisions_of
 from reference_model.train.turn_taking.prompt_tuning import Exchange, PromptTuningLearner, PromptTuningStage
 from reference_model.train.turn_taking.vad_turns import VadTurn
 from reference_model.turn_taking.state_head import StateHead, TurnState
 
-PASTS = 24  # conversations that turns go on with
-PROMPTS = "prompts"  # folder of their training, where the head learns after them
+HISTORIES = 24  # preceding conversations
+PROMPTS = "prompts"  # folder of prompt training, where the head is trained afterwards
 STATES = "states.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A model, what it is to learn from, and where to."""
+    """A training run of stage 3: model, frozen LLM, data and options."""
 
-    order: StageRun
+    run: StageRun
     model: FreezeOmni
     frozen: FrozenLLM
-    material: ExampleSources
+    sources: ExampleSources
     replies: dict[str, str]  # by question
-    counts: dict[str, int]  # situations of each split
+    counts: dict[str, int]  # examples of each split
     workers: int
 
-    def impressions(self, split: str) -> list[HeadFeatures]:
-        """Of all situations of a split, from files where they have been made before."""
-        pasts = list(self.replies.items())[:PASTS]
-        openings = self.material.openings(self.model, split, len(pasts))
-        corpus, count = openings.pools.corpus, self.counts[split]
+    def head_features(self, split: str) -> list[HeadFeatures]:
+        """Returns the head's inputs for all examples of a split, from the cache where possible."""
+        histories = list(self.replies.items())[:HISTORIES]
+        dataset = self.sources.turns(self.model, split, len(histories))
+        corpus, count = dataset.pools.corpus, self.counts[split]
         print(f"{split}: {len(corpus)} clips, {corpus.hours:.1f} h, {len(corpus.faults)} skipped", flush=True)
-        made_of = {**fingerprint(self.model, corpus), "pasts": pasts, "chances": openings.pools.chances}
-        observer, store = (
-            HeadFeatureExtractor(self.model, self.frozen, pasts),
-            HeadFeatureCache(self.order.out / split, made_of),
+        provenance = {**fingerprint(self.model, corpus), "pasts": histories, "chances": dataset.pools.probabilities}
+        extractor, cache = (
+            HeadFeatureExtractor(self.model, self.frozen, histories),
+            HeadFeatureCache(self.run.out / split, provenance),
         )
-        return store.filled(
-            observer, openings, count, self.workers, lambda done: print(f"{done} of {count} situations", flush=True)
+        return cache.load_or_extract(
+            extractor, dataset, count, self.workers, lambda done: print(f"{done} of {count} examples", flush=True)
         )
 
-    def head_alone(self) -> None:
-        """The head learns from impressions."""
+    def train_head(self) -> None:
+        """Trains the head on cached inputs."""
         model = self.model
-        valid, train = self.impressions("valid"), self.impressions("train")
+        valid, train = self.head_features("valid"), self.head_features("train")
         chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
-        self.order.train(
+        self.run.train(
             StateHeadStage(StateHeadLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about())
         )
 
-    def conversing(self, distil: bool) -> None:
-        """Prompts and head learn through the LLM."""
+    def train_prompts(self, distil: bool) -> None:
+        """Trains prompts and head through the LLM; with a CTC adapter, the head afterwards."""
         learner = PromptTuningLearner(self.model, self.frozen, distil)
         known = self.replies.__contains__
-        openings = self.material.openings(self.model, "train", asked=known)
-        unheard = self.material.openings(self.model, "valid")
-        if not learner.observer.flows:
-            openings, unheard = (replace(one, pools=one.pools.asking(known)) for one in (openings, unheard))
-        valid = [unheard[number] for number in range(self.counts["valid"])]
-        stage = PromptTuningStage(learner, openings, valid, self.replies, self.counts["train"], self.about())
-        folder = self.order.out if learner.observer.flows else self.order.out / PROMPTS
-        replace(self.order, out=folder, loop=replace(self.order.loop, workers=self.workers)).train(stage)
+        dataset = self.sources.turns(self.model, "train", accepts_text=known)
+        validation_turns = self.sources.turns(self.model, "valid")
+        if not learner.extractor.streams_embeddings:
+            dataset, validation_turns = (
+                replace(one, pools=one.pools.answerable(known)) for one in (dataset, validation_turns)
+            )
+        valid = [validation_turns[number] for number in range(self.counts["valid"])]
+        stage = PromptTuningStage(learner, dataset, valid, self.replies, self.counts["train"], self.about())
+        folder = self.run.out if learner.extractor.streams_embeddings else self.run.out / PROMPTS
+        replace(self.run, out=folder, loop=replace(self.run.loop, workers=self.workers)).train(stage)
         self.frozen.check_unchanged()
-        if not learner.observer.flows:
+        if not learner.extractor.streams_embeddings:
             self.model.state_head.requires_grad_(True)
-            self.head_alone()
+            self.train_head()
 
     def about(self) -> dict[str, Any]:
-        """What the parts that learn depend on."""
+        """Returns the configuration of the trained parts, for the checkpoint."""
         config = self.model.config
         sizes = {"llm_size": config.llm_size, "evidence": config.adapter.evidence}
         return {**sizes, "state_middle": config.state_middle, "prompts": config.prompts}
 
-    def judge(self) -> None:
-        """Writes the figures of the model's head."""
-        found = head_metrics.report(verdicts_of(self.model.state_head, self.impressions("valid")))
-        (self.order.out / STATES).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(found), flush=True)
+    def evaluate_head(self) -> None:
+        """Writes the metrics of the model's head to `states.json`, and prints them."""
+        report = head_metrics.report(decisions_of(self.model.state_head, self.head_features("valid")))
+        (self.run.out / STATES).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(report), flush=True)
 
 
-def model_of(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
-    """(a model, whether it is whole): a whole model's checkpoint, or a new one with an earlier stage's encoder and adapter."""
+def load_model(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
+    """Loads (a model, whether its checkpoint is a complete model): complete, or new with an earlier stage's encoder and
+    adapter."""
     if str(path).startswith(loading.UNTRAINED):
         return loading.load(path, device="cpu"), True
-    earlier = PretrainedWeights.read(path)
-    if "llm_size" in earlier.config and "encoder" in earlier.config:
-        return loading.load(earlier.path, device="cpu"), True
+    pretrained = PretrainedWeights.read(path)
+    if "llm_size" in pretrained.config and "encoder" in pretrained.config:
+        return loading.load(pretrained.path, device="cpu"), True
     data = config.to_json()
-    parts = {name: {**data[name], **(earlier.about(name) or {})} for name in ("encoder", "adapter")}
+    parts = {name: {**data[name], **(pretrained.part_config(name) or {})} for name in ("encoder", "adapter")}
     model = FreezeOmni(ModelConfig.from_json({**data, **parts}))
     for name in parts:
-        earlier.give(getattr(model, name), name, getattr(model.config, name))
+        pretrained.fill_checked(getattr(model, name), name, getattr(model.config, name))
     return model.eval(), False
 
 
-def with_fresh_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> FreezeOmni:
-    """The same model, with a new state head, and new prompts unless it has so many already."""
+def with_new_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> FreezeOmni:
+    """Gives the model a new state head, and new prompts unless it has as many already; returns it."""
     config = model.config
     torch.manual_seed(seed)
     model.config = replace(config, state_middle=middle, prompts=prompts)
@@ -143,55 +149,58 @@ def with_fresh_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> 
 
 
 def sample_input_3(case: DryRunCase) -> DryRunBatch:
-    """A dry run's batch: turns with replies, or, for a model without prompts, the state head's cached inputs."""
+    """Makes the dry run's batch: turns with replies, or, for a model without prompts, cached inputs of the state
+    head."""
     config = case.config
     if not config.prompts:
         return _sample_state_head(case)
     with case.device:
         model = FreezeOmni(replace(config, codec=replace(config.codec)))
-    model.codec = model.decoder = nn.Identity()  # neither is there
-    learner = PromptTuningLearner(model, case.frozen(), bool(case.options.get("distil")))
+    for unused in ("codec", "decoder"):
+        model.add_module(unused, nn.Identity())
+    learner = PromptTuningLearner(model, case.frozen_llm(), bool(case.options.get("distil")))
     chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
     chunks = round(CLIP_S / chunk_s)
     features = torch.zeros(chunks * model.encoder.chunk, model.encoder.front.mels)
     since = torch.arange(chunks) * chunk_s - CLIP_S
-    turn = VadTurn("question", TurnState.ANSWER, features, None, 0, since, case.text)
-    batch = [Exchange(turn, tuple(range(8, 8 + REPLY)))] * case.clips()
-    return DryRunBatch(PromptTuningStage(learner, NO_DATA, (), {}, 0), batch, case.said(noun="turns"))
+    turn = VadTurn("question", TurnState.ANSWER, features, None, 0, since, case.transcript)
+    batch = [Exchange(turn, tuple(range(8, 8 + REPLY)))] * case.clip_count()
+    return DryRunBatch(PromptTuningStage(learner, NO_DATA, (), {}, 0), batch, case.describe_batch(noun="turns"))
 
 
 def _sample_state_head(case: DryRunCase) -> DryRunBatch:
-    """A batch of the state head alone: vectors [B, chunks, LLM size + evidence] that were computed before."""
+    """Makes a batch of the state head alone: cached inputs [B, chunks, LLM size + evidence]."""
     config, encoder = case.config, NoData(case).encoder()
     chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
     chunks, evidence = round(CLIP_S / chunk_s), config.adapter.evidence
     with case.device:
         learner = StateHeadLearner(StateHead(config.llm_size, evidence, config.state_middle))
-    vectors = torch.zeros(case.clips(), chunks, config.llm_size + evidence, device=case.device)
+    vectors = torch.zeros(case.clip_count(), chunks, config.llm_size + evidence, device=case.device)
     batch = HeadBatch(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
-    return DryRunBatch(StateHeadStage(learner, (), (), chunk_s), batch, case.said(noun="turns"))
+    return DryRunBatch(StateHeadStage(learner, (), (), chunk_s), batch, case.describe_batch(noun="turns"))
 
 
 @stage_command("small", sample=sample_input_3, lr=1e-3, steps=2000, warmup=50, batch_s=200.0, validate_every=250)
 @click.option(
-    "--init", type=click.Path(path_type=Path), required=True, help="A model's checkpoint, or a folder of stage 1 or 2."
+    "--init",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A model's checkpoint, or a folder of input stage 1 or 2.",
 )
 @click.option("--data", multiple=True, type=Path, required=True, help="Folder of shards, or manifest; repeatable.")
-@click.option("--real", multiple=True, type=Path, help="Manifest of people's sentences; repeatable.")
-@click.option("--noises", multiple=True, type=Path, help="Folder of recorded noises; repeatable.")
-@click.option("--rooms", multiple=True, type=Path, help="Folder of room responses; repeatable.")
-@click.option("--replies", type=Path, help="What the LLM answers to the questions in writing.")
-@click.option("--distil", is_flag=True, help="Learn its distribution over the reply, and not the reply alone.")
-@click.option("--count", default=6000, show_default=True, help="Situations (an epoch); a tenth more to validate.")
-@click.option("--workers", default=0, show_default=True, help="Processes that make the situations' sound.")
-@click.option(
-    "--vad", type=click.Choice(list(DETECTORS)), help="What opens turns. Default: what the model's settings say."
-)
+@click.option("--real", multiple=True, type=Path, help="Manifest of real recordings of sentences; repeatable.")
+@click.option("--noises", multiple=True, type=Path, help="Folder of noise recordings; repeatable.")
+@click.option("--rooms", multiple=True, type=Path, help="Folder of room impulse responses; repeatable.")
+@click.option("--replies", type=Path, help="File of the LLM's replies to the questions as text.")
+@click.option("--distil", is_flag=True, help="Distill the LLM's token distribution over the reply.")
+@click.option("--count", default=6000, show_default=True, help="Examples per epoch; a tenth more for validation.")
+@click.option("--workers", default=0, show_default=True, help="Processes that render the examples' audio.")
+@click.option("--vad", type=click.Choice(list(DETECTORS)), help="Voice activity detector.  [default: the model's]")
 @click.option("--backbone", help="The frozen LLM.  [default: the model's]")
 @named_args("--backbone-args", "backbone")
-@click.option("--evaluate", is_flag=True, help="Only judge the model of --init, as it is.")
+@click.option("--evaluate", is_flag=True, help="Only evaluate the model of --init.")
 def main(
-    order: StageRun,
+    run: StageRun,
     init: Path,
     data: Sequence[Path],
     real: Sequence[Path],
@@ -206,31 +215,31 @@ def main(
     backbone_args: Mapping[str, str],
     evaluate: bool,
 ) -> None:
-    """Trains input stage 3: the state head, and prompt embeddings where the model has any."""
+    """Trains input stage 3: state head, and prompt embeddings where the model has any."""
     device = PartialState().device
-    model, whole = model_of(init, order.config)
+    model, is_complete = load_model(init, run.config)
     lines = read_lines(replies) if replies else []
     known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}
     if not evaluate:
-        prompts = model.config.prompts or (order.config.prompts if known else 0)
-        model = with_fresh_head(model, order.config.state_middle, prompts, order.loop.seed)
+        prompts = model.config.prompts or (run.config.prompts if known else 0)
+        model = with_new_head(model, run.config.state_middle, prompts, run.loop.seed)
     frozen, model = FrozenLLM.of_model(model.config, backbone, backbone_args, device), model.to(device)
     if not str(init).startswith(loading.UNTRAINED):
         PretrainedWeights.read(init).check_backbone(frozen.backbone.name)
-    material = ExampleSources(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
+    sources = ExampleSources(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
     counts = {"train": count, "valid": max(1, count // 10)}
-    task = Task(order, model, frozen, material, known, counts, workers)
+    task = Task(run, model, frozen, sources, known, counts, workers)
     if not evaluate:
         if known and model.config.prompts:
-            task.conversing(distil)
+            task.train_prompts(distil)
         elif distil:
-            raise FobenchError("--distil needs --replies, and a model with prompts to learn.")
+            raise FobenchError("--distil needs --replies and a model with prompts.")
         else:
-            task.head_alone()
+            task.train_head()
     if PartialState().is_main_process:
-        task.judge()
-        if whole and not evaluate:
-            loading.save(model, order.out / f"{model.config.name}.safetensors")
+        task.evaluate_head()
+        if is_complete and not evaluate:
+            loading.save(model, run.out / f"{model.config.name}.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Trains output stage 1, the codec, in one of two ways.
+"""Output stage 1, the codec (Freeze-Omni, arXiv 2411.00774, section 3.3), trained in one of two ways.
 
     python -m reference_model.train.stages.output_1 --latents runs/data/latents --out runs/train/output-1
     python -m reference_model.train.stages.output_1 --config paper --data runs/data/output --adversarial --out runs/train/codec
 
-From recordings (`--data`) all of it learns (`train.waves`), against an adversary if wanted, as the paper's codec did. From a
-published generator's latents the generator is Piper's and stays as it is; encoder, quantiser and decoder learn to give it the
-latents that it knows. No gradient passes through the generator, which is why this takes minutes. Beside the encoder of sound a
-reader of latents learns the same codes: output stage 2 has texts turned into codes by it, without any sound being made.
+From recordings (`--data`) the whole codec is trained (`codec_training`) with reconstruction losses and, with --adversarial, the GAN and
+feature losses of the paper. From the latents of a TTS voice (`--latents`) the generator is Piper's and frozen; encoder, quantizer and
+decoder are trained with the squared error of the latents. No gradient passes through the generator, so this takes minutes. A second
+encoder, of latents, learns the same codes: output stage 2 encodes texts with it without synthesizing audio.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine.batch_sampler import BatchSampler
 from reference_model.train.engine.cost_estimate import DryRunBatch
 from reference_model.train.engine.loop_config import LoopConfig
-from reference_model.train.engine.trainer import in_full, to_device
+from reference_model.train.engine.trainer import full_precision, to_device
 from reference_model.train.speech_output.codec_training import (
     WaveformCodecLearner,
     WaveformCodecStage,
-    learning,
-    trainable,
-    used,
-    valid_of,
+    codebook_perplexity,
+    split_validation,
+    train_codebooks,
+    trainable_config,
 )
 from reference_model.train.speech_output.discriminators import DiscriminatorConfig
-from reference_model.train.speech_output.stage_checkpoints import latents_reader
+from reference_model.train.speech_output.stage_checkpoints import build_latents_encoder
 from reference_model.train.stages.dry_run import DryRunCase, NoData
 from reference_model.train.stages.stage_command import StageRun, stage_command
 from reference_model.train.synthesis import piper_latents
 
-FRAMES = 64  # codec frames of a crop
-CROPS = 32  # in a batch
-VALID = 60  # pairs kept aside
-COMMITMENT = 0.25
+FRAMES = 64  # codec frames per crop
+CROPS = 32  # crops per batch
+VALID = 60  # pairs held out for validation
+COMMITMENT = 0.25  # weight of the commitment loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +59,47 @@ class SpeechLatents:
 
 
 def read(folder: Path) -> list[SpeechLatents]:
-    """Every pair in the folder that has its sound. FobenchError where there are too few."""
-    found = [SpeechLatents(one.audio, one.latents) for one in piper_latents.read(folder) if one.audio is not None]
-    if len(found) < 2:
-        raise FobenchError(f"{folder} holds {len(found)} pairs of sound and latents. Make them without --silent.")
-    return found
+    """Reads all pairs in the folder that have audio. FobenchError where there are too few."""
+    pairs = [SpeechLatents(one.audio, one.latents) for one in piper_latents.read(folder) if one.audio is not None]
+    if len(pairs) < 2:
+        raise FobenchError(f"{folder} holds {len(pairs)} pairs of audio and latents. Make them without --silent.")
+    return pairs
 
 
 class CodecLearner(nn.Module):
-    """The codec without its generator, which is kept apart: it is not trained."""
+    """The codec without its frozen generator."""
 
     steps: Tensor
 
     def __init__(self, codec: ReferenceCodec) -> None:
         super().__init__()
         self.encoder, self.quantizer, self.decoder = codec.encoder, codec.quantizer, codec.decoder
-        self.reader = latents_reader(codec.config)
+        self.reader = build_latents_encoder(codec.config)
         self._mels = codec.mels
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: SpeechLatents) -> dict[str, Tensor]:
-        """Crops: audio [B, T], latents [B, C, F]."""
-        audio, wanted = to_device(batch.audio, self), to_device(batch.latents, self)
-        with in_full(audio.device):
-            hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(wanted)])
-            quantised = learning(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
-            missed = (self.decoder(quantised.values) - wanted.repeat(2, 1, 1)).square().mean((1, 2)) / wanted.var()
-            heard, known = missed[: len(audio)].mean(), missed[len(audio) :].mean()
-        loss = heard + known + COMMITMENT * quantised.commitment
+        """Returns the losses of crops, audio [B, T] and latents [B, C, F], summed over the batch."""
+        audio, latents = to_device(batch.audio, self), to_device(batch.latents, self)
+        with full_precision(audio.device):
+            hidden = torch.cat([self.encoder(self._mels(audio)), self.reader(latents)])
+            quantized = train_codebooks(self.quantizer, hidden, self.steps) if self.training else self.quantizer(hidden)
+            errors = (self.decoder(quantized.values) - latents.repeat(2, 1, 1)).square().mean((1, 2)) / latents.var()
+            audio_error, latent_error = errors[: len(audio)].mean(), errors[len(audio) :].mean()
+        loss = audio_error + latent_error + COMMITMENT * quantized.commitment
         count = torch.tensor(float(len(audio)), device=audio.device)
         return {
             "loss": loss * count,
-            "heard": heard * count,
-            "known": known * count,
-            "commitment": quantised.commitment * count,
+            "heard": audio_error * count,
+            "known": latent_error * count,
+            "commitment": quantized.commitment * count,
             "count": count,
         }
 
 
 @dataclass(slots=True)
 class CodecStage:
-    """Crops of pairs."""
+    """Training stage of the codec on crops of pairs of audio and latents."""
 
     module: CodecLearner
     pairs: list[SpeechLatents]
@@ -127,48 +127,53 @@ class CodecStage:
         rng = np.random.default_rng(0)
         crops = [crop(pair, rng) for pair in self.valid]
         batch = SpeechLatents(torch.stack([c.audio for c in crops]), torch.stack([c.latents for c in crops]))
-        found = self.module(batch)
-        means = {name: float(found[name] / found["count"]) for name in ("heard", "known")}
-        return {**means, **used(self.module.quantizer.counts)}
+        sums = self.module(batch)
+        means = {name: float(sums[name] / sums["count"]) for name in ("heard", "known")}
+        return {**means, **codebook_perplexity(self.module.quantizer.counts)}
 
 
 def crop(pair: SpeechLatents, rng: np.random.Generator) -> SpeechLatents:
-    """FRAMES codec frames of a pair, silence behind a short one."""
+    """Returns a random crop of FRAMES codec frames, padded with silence."""
     frames = 2 * FRAMES
     begin = 2 * int(rng.integers(max(1, (pair.latents.shape[1] - frames) // 2 + 1)))
     latents = pair.latents[:, begin : begin + frames].float()
     audio = pair.audio[begin * 256 : (begin + frames) * 256].float() / 32767
-    short = frames - latents.shape[1]
-    if short > 0:  # the last frame again and again: near silence
-        latents = torch.cat([latents, latents[:, -1:].expand(-1, short)], 1)
+    missing = frames - latents.shape[1]
+    if missing > 0:  # the last frame, repeated, is close to silence
+        latents = torch.cat([latents, latents[:, -1:].expand(-1, missing)], 1)
     return SpeechLatents(functional.pad(audio, (0, frames * 256 - len(audio))), latents)
 
 
 def from_latents(config: CodecConfig, folder: Path) -> CodecStage:
-    """FobenchError where the codec's generator is not the one that the latents are of."""
+    """Makes the stage that trains on latents. FobenchError where the codec's generator is not Piper's."""
     if config.generator != PIPER_GENERATOR:
-        raise FobenchError("--latents are of Piper's generator; this configuration's codec has another. Give --data.")
-    found = read(folder)
-    kept = min(VALID, max(1, len(found) // 10))
+        raise FobenchError(
+            "--latents are those of Piper's generator; this configuration's codec has another. Give --data."
+        )
+    pairs = read(folder)
+    held_out = min(VALID, max(1, len(pairs) // 10))
     learner = CodecLearner(ReferenceCodec(config))
-    return CodecStage(learner, found[kept:], found[:kept], about={"codec": asdict(config)})
+    return CodecStage(learner, pairs[held_out:], pairs[:held_out], about={"codec": asdict(config)})
 
 
 def from_recordings(
-    config: CodecConfig, data: Sequence[Path], adversary: DiscriminatorConfig | None, frames: int
+    config: CodecConfig, data: Sequence[Path], discriminators: DiscriminatorConfig | None, frames: int
 ) -> WaveformCodecStage:
-    """FobenchError where there is no clip to learn from, or none to validate with."""
+    """Makes the stage that trains on recordings.
+
+    FobenchError where there is no clip to train on or to validate with.
+    """
     corpus = Corpus.open(data, config.sample_rate_hz)
-    train, valid = valid_of(corpus, data, VALID)
+    train, valid = split_validation(corpus, data, VALID)
     click.echo(f"{len(train):,} clips, {train.hours:.1f} h", err=True)
     return WaveformCodecStage(
-        WaveformCodecLearner(ReferenceCodec(config), adversary), train, valid, config, adversary, frames
+        WaveformCodecLearner(ReferenceCodec(config), discriminators), train, valid, config, discriminators, frames
     )
 
 
 def sample_output_1(case: DryRunCase) -> DryRunBatch:
-    """A dry run's batch: crops of recordings, or of sound and latents of a published generator."""
-    config, options = trainable(case.config.codec), case.options
+    """Makes the dry run's batch: crops of recordings, or of audio and latents."""
+    config, options = trainable_config(case.config.codec), case.options
     frames = options.get("frames") or FRAMES
     samples, seconds = frames * config.hop, frames * config.hop / config.sample_rate_hz
     if config.generator == PIPER_GENERATOR and not options.get("data"):
@@ -179,39 +184,42 @@ def sample_output_1(case: DryRunCase) -> DryRunBatch:
         pair = SpeechLatents(torch.zeros(count, samples, device=case.device), latents)
         return DryRunBatch(CodecStage(learner, [], []), pair, f"{count} crops, {count * seconds:.0f} s", True)
     width = options.get("width") or DiscriminatorConfig().width
-    adversary = DiscriminatorConfig(width) if options.get("adversarial") else None
+    discriminators = DiscriminatorConfig(width) if options.get("adversarial") else None
     with case.device:
-        waves = WaveformCodecLearner(config.build(), adversary)
-    stage = WaveformCodecStage(waves, NoData.corpus, NoData.corpus, config, adversary, frames)
-    audio = torch.zeros(case.clips(seconds), samples, device=case.device)
-    return DryRunBatch(stage, audio, case.said(seconds, "crops"), in_full=True)
+        waves = WaveformCodecLearner(config.build(), discriminators)
+    stage = WaveformCodecStage(waves, NoData.corpus, NoData.corpus, config, discriminators, frames)
+    audio = torch.zeros(case.clip_count(seconds), samples, device=case.device)
+    return DryRunBatch(stage, audio, case.describe_batch(seconds, "crops"), full_precision=True)
 
 
 @stage_command(config="small", sample=sample_output_1, steps=6000, lr=1e-3, warmup=100, validate_every=500)
 @click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path), help="Shards or a manifest of recordings; repeatable."
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of shards, or a manifest, of recordings; repeatable.",
 )
-@click.option("--latents", "folder", type=click.Path(path_type=Path), help="Folder of train.latents, instead.")
-@click.option("--adversarial", is_flag=True, help="Recordings: discriminators judge the sound, too.")
+@click.option(
+    "--latents", "folder", type=click.Path(path_type=Path), help="Folder of fobench train latents, instead of --data."
+)
+@click.option("--adversarial", is_flag=True, help="With --data: add discriminators and GAN losses.")
 @click.option(
     "--width",
     default=DiscriminatorConfig().width,
     show_default=True,
     help="Channels of the discriminators' first layers.",
 )
-@click.option("--frames", default=FRAMES, show_default=True, help="Recordings: codec frames of a crop.")
-def main(
-    order: StageRun, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int
-) -> None:
-    """Trains output stage 1: the codec, from recordings or from a published generator's latents."""
-    torch.manual_seed(order.loop.seed)
+@click.option("--frames", default=FRAMES, show_default=True, help="With --data: codec frames per crop.")
+def main(run: StageRun, data: Sequence[Path], folder: Path | None, adversarial: bool, width: int, frames: int) -> None:
+    """Trains output stage 1: the codec, on recordings or on a TTS voice's latents."""
+    torch.manual_seed(run.loop.seed)
     if bool(data) == bool(folder):
-        raise FobenchError("Give recordings (--data), or a published generator's latents (--latents): one of the two.")
-    config = trainable(order.config.codec)
+        raise FobenchError("Give either recordings (--data) or a TTS voice's latents (--latents).")
+    config = trainable_config(run.config.codec)
     if folder:
-        order.train(from_latents(config, folder))
+        run.train(from_latents(config, folder))
     else:
-        order.train(from_recordings(config, data, DiscriminatorConfig(width) if adversarial else None, frames))
+        run.train(from_recordings(config, data, DiscriminatorConfig(width) if adversarial else None, frames))
 
 
 if __name__ == "__main__":

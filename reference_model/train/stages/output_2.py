@@ -1,8 +1,10 @@
-"""Trains output stage 2: text -> codec tokens, from pairs of text and speech; the LLM's embeddings stay as they are.
+"""Output stage 2, the text-to-codec speech LM (Freeze-Omni, arXiv 2411.00774, section 3.3).
 
     python -m reference_model.train.stages.output_2 --latents runs/data/spoken --codec runs/train/output-1 --out runs/train/output-2
 
-The pairs are latents of the voice (train.latents --silent), or recordings (`--data`), turned into codes once, at the beginning.
+Trains the speech decoder (NAR prefill and AR) on pairs of text and speech with the cross-entropy of the codec tokens; its input are the
+LLM's frozen token embeddings. The pairs are latents of the voice (fobench train latents --silent) or recordings (`--data`), encoded
+once at the beginning.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine.cost_estimate import DryRunBatch
 from reference_model.train.engine.skipped_samples import SkippedSamples
 from reference_model.train.llm.frozen_llm import FrozenLLM
-from reference_model.train.speech_output.codec_training import trainable, valid_of
+from reference_model.train.speech_output.codec_training import split_validation, trainable_config
 from reference_model.train.speech_output.decoder_training import (
     DecoderBatch,
     DecoderExample,
@@ -41,46 +43,48 @@ from reference_model.train.speech_output.decoder_training import (
 )
 from reference_model.train.speech_output.stage_checkpoints import (
     check_codes,
-    codes_of,
     fingerprint,
+    latents_to_codes,
     load_codec,
-    load_reader,
+    load_latents_encoder,
 )
 from reference_model.train.stages.dry_run import CLIP_S, DryRunCase
 from reference_model.train.stages.stage_command import StageRun, stage_command
 from reference_model.train.synthesis import piper_latents
 
 PATH = click.Path(path_type=Path)
-VALID = 300  # items kept aside
+VALID = 300  # examples held out for validation
 
 
-def spoken(codec: ReferenceCodec, reads: ConvNeXtEncoder, folder: Path, cache: Path) -> list[DecoderExample]:
-    """The texts of a folder of latents with their codes [K, F], int16, phonemes and durations, kept in a file."""
+def encode_latents(
+    codec: ReferenceCodec, latents_encoder: ConvNeXtEncoder, folder: Path, cache: Path
+) -> list[DecoderExample]:
+    """Encodes a folder of latents: texts with codes [K, F] int16, phonemes and durations, cached in a file."""
     if not cache.is_file():
-        told: dict[str, list[str]] = {"texts": [], "phonemes": []}
+        metadata: dict[str, list[str]] = {"texts": [], "phonemes": []}
         tensors = {}
         for i, one in enumerate(piper_latents.read(folder)):
-            told["texts"].append(one.text)
-            told["phonemes"].append(one.phonemes)
-            tensors[str(i)] = codes_of(codec, reads, one.latents).short().cpu()
+            metadata["texts"].append(one.text)
+            metadata["phonemes"].append(one.phonemes)
+            tensors[str(i)] = latents_to_codes(codec, latents_encoder, one.latents).short().cpu()
             if one.durations is not None:
                 tensors[f"{i}.durations"] = one.durations / codec.config.stack  # in frames
         save_file(
-            tensors, cache, {key: json.dumps(value) for key, value in told.items()} | {"codec": fingerprint(codec)}
+            tensors, cache, {key: json.dumps(value) for key, value in metadata.items()} | {"codec": fingerprint(codec)}
         )
-    with _opened(cache, codec) as file:
+    with _open_cache(cache, codec) as file:
         texts, phonemes = (json.loads(file.metadata()[key]) for key in ("texts", "phonemes"))
-        durations = [file.get_tensor(f"{i}.durations") if said else None for i, said in enumerate(phonemes)]
+        durations = [file.get_tensor(f"{i}.durations") if text else None for i, text in enumerate(phonemes)]
         codes = [file.get_tensor(str(i)) for i in range(len(texts))]
         return [DecoderExample(t, c, None, p, d) for t, c, p, d in zip(texts, codes, phonemes, durations, strict=True)]
 
 
 @torch.no_grad()
-def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[DecoderExample]:
-    """Every clip's text and codes [K, F], int16, kept in a file; clips that cannot be read are left out."""
+def encode_recordings(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[DecoderExample]:
+    """Encodes all clips: texts with codes [K, F] int16, cached in a file; unreadable clips are skipped."""
     found: dict[str, Tensor] = {}
     if cache.is_file():
-        with _opened(cache, codec) as file:
+        with _open_cache(cache, codec) as file:
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     missing = [i for i, entry in enumerate(corpus.entries) if entry.id not in found]
     for index in missing:
@@ -93,67 +97,74 @@ def encoded(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> list[DecoderE
     return [DecoderExample(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
 
 
-def _opened(cache: Path, codec: ReferenceCodec) -> Any:
-    """The file of codes; FobenchError for those of another codec."""
+def _open_cache(cache: Path, codec: ReferenceCodec) -> Any:
+    """Opens the file of codes. FobenchError for those of another codec."""
     file = safe_open(cache, "pt")
     if (file.metadata() or {}).get("codec", fingerprint(codec)) != fingerprint(codec):
         raise FobenchError(f"{cache} was made with another codec. Remove it, or give another --out.")
     return file
 
 
-def fit(
-    items: Sequence[DecoderExample], reader: TextReader, longest: int, faults: SkippedSamples
+def usable_examples(
+    items: Sequence[DecoderExample], reader: TextReader, max_frames: int, faults: SkippedSamples
 ) -> list[DecoderExample]:
-    """Those that can be learnt from: with something to say, of at most so many frames; the others go to `faults`."""
+    """Returns the examples with text and at most `max_frames` frames; the others are listed in `faults`."""
     found = []
     for number, one in enumerate(items):
         if not reader(one.text, one.phonemes)[0]:
-            faults.add(f"text {number}", f"nothing to say: {one.text!r}")
-        elif not 0 < one.codes.shape[1] <= longest:
-            faults.add(f"text {number}", f"{one.codes.shape[1]} frames, not 1 to {longest}: {one.text!r}")
+            faults.add(f"text {number}", f"the text has nothing to speak: {one.text!r}")
+        elif not 0 < one.codes.shape[1] <= max_frames:
+            faults.add(f"text {number}", f"{one.codes.shape[1]} frames, not 1 to {max_frames}: {one.text!r}")
         else:
             found.append(one)
     return found
 
 
 def from_recordings(
-    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: TextReader, longest: int, faults: SkippedSamples
+    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: TextReader, max_frames: int, faults: SkippedSamples
 ) -> tuple[list[DecoderExample], list[DecoderExample]]:
-    """(to train on, kept aside): the clips of shards and manifests, their codes kept in `out`."""
+    """Returns (training, validation) examples of shards and manifests; their codes are cached in `out`."""
     found = []
     for name, corpus in zip(
-        ("train", "valid"), valid_of(Corpus.open(data, codec.sample_rate_hz), data, VALID), strict=True
+        ("train", "valid"), split_validation(Corpus.open(data, codec.sample_rate_hz), data, VALID), strict=True
     ):
-        found.append(fit(encoded(codec, corpus, out / f"codes-{name}.safetensors"), reader, longest, faults))
-        faults.found += corpus.faults.found
+        found.append(
+            usable_examples(
+                encode_recordings(codec, corpus, out / f"codes-{name}.safetensors"), reader, max_frames, faults
+            )
+        )
+        faults.entries += corpus.faults.entries
     return found[0], found[1]
 
 
 def sample_output_2(case: DryRunCase) -> DryRunBatch:
-    """A dry run's batch: texts with their codes, without the LLM's hidden states."""
+    """Makes the dry run's batch: texts with codes, without the LLM's hidden states."""
     config = replace(case.config.decoder, thoughts=False)
     if case.options.get("letters") is False:
         config = replace(config, characters=0)
     if False in (case.options.get("letters"), case.options.get("phonemes")):
         config = replace(config, phonetic=False, paced=False)
-    learner, batch, reader = speaking_parts(case, config)
-    return DryRunBatch(SpeechDecoderStage(learner, reader, [], [], 1.0), batch, case.said(noun="texts"))
+    learner, batch, reader = dry_run_parts(case, config)
+    return DryRunBatch(SpeechDecoderStage(learner, reader, [], [], 1.0), batch, case.describe_batch(noun="texts"))
 
 
-def speaking_parts(
+def dry_run_parts(
     case: DryRunCase, config: SpeechDecoderConfig, hidden: Tensor | None = None
 ) -> tuple[SpeechDecoderLearner, DecoderBatch, TextReader]:
-    """(module, batch, reader) of a dry run. `hidden` [n, D]: the LLM's states of each text, for prefix tuning."""
-    frozen = case.frozen()
+    """Returns (module, batch, reader) of a dry run.
+
+    `hidden` [n, D]: hidden states of the LLM for each text, for prefix tuning.
+    """
+    frozen = case.frozen_llm()
     with case.device:
         decoder = SpeechDecoder(config)
     reader = TextReader(frozen.backbone, case.config, phonetic=config.phonetic)
-    frames = round(CLIP_S * trainable(case.config.codec).frame_rate_hz)
+    frames = round(CLIP_S * trainable_config(case.config.codec).frame_rate_hz)
     codes = torch.zeros(config.codebooks, frames, dtype=torch.int64)
-    lasting = torch.full((len(case.text),), frames / len(case.text))
-    said = DecoderExample(case.text, codes, hidden, case.text, lasting)
+    durations = torch.full((len(case.transcript),), frames / len(case.transcript))
+    example = DecoderExample(case.transcript, codes, hidden, case.transcript, durations)
     learner = SpeechDecoderLearner(decoder, embeddings_of(frozen))
-    return learner, collate(reader, [said] * case.clips()), reader
+    return learner, collate(reader, [example] * case.clip_count()), reader
 
 
 @stage_command(
@@ -167,20 +178,25 @@ def speaking_parts(
     batch_most=96,
     precision="bf16",
 )
-@click.option("--data", multiple=True, type=PATH, help="Shards or a manifest of one voice's recordings; repeatable.")
-@click.option("--latents", "folder", type=PATH, help="Folder of the voice's latents, instead.")
+@click.option("--data", multiple=True, type=PATH, help="Folder of shards, or a manifest, of one voice; repeatable.")
+@click.option("--latents", "folder", type=PATH, help="Folder of the voice's latents, instead of --data.")
 @click.option("--codec", "codec_folder", type=PATH, required=True, help="Folder of output stage 1.")
 @click.option(
-    "--letters/--no-letters", default=True, show_default=True, help="Letters beside tokens, if the model has them."
+    "--letters/--no-letters",
+    default=True,
+    show_default=True,
+    help="Letters in addition to tokens, if the model has them.",
 )
 @click.option(
     "--phonemes/--spelt", default=True, show_default=True, help="Phonemes and their durations, if the model has them."
 )
-@click.option("--join", default=0.25, show_default=True, help="Chance that a batch's items are said in pairs.")
+@click.option(
+    "--join", default=0.25, show_default=True, help="Probability that a batch's examples are joined in pairs."
+)
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(
-    order: StageRun,
+    run: StageRun,
     data: Sequence[Path],
     folder: Path | None,
     codec_folder: Path,
@@ -190,39 +206,44 @@ def main(
     backbone: str | None,
     backbone_args: Mapping[str, str],
 ) -> None:
-    """Trains output stage 2: the speech decoder, without the LLM's thoughts."""
-    torch.manual_seed(order.loop.seed)
+    """Trains output stage 2: the text-to-codec speech decoder, without the LLM's hidden states."""
+    torch.manual_seed(run.loop.seed)
     if bool(data) == bool(folder):
-        raise FobenchError("Give recordings (--data), or the voice's latents (--latents): one of the two.")
+        raise FobenchError("Give either recordings (--data) or the voice's latents (--latents).")
     state, faults = PartialState(), SkippedSamples()
-    codec, wanted = load_codec(codec_folder).to(state.device), order.config.decoder
-    config = replace(wanted, thoughts=False, characters=wanted.characters if letters else 0)  # stage 3 adds thoughts
-    timed = phonemes and letters
-    config = replace(config, phonetic=config.phonetic and timed, paced=config.paced and timed)
+    codec, full_config = load_codec(codec_folder).to(state.device), run.config.decoder
+    config = replace(
+        full_config, thoughts=False, characters=full_config.characters if letters else 0
+    )  # stage 3 adds the hidden states
+    use_phonemes = phonemes and letters
+    config = replace(config, phonetic=config.phonetic and use_phonemes, paced=config.paced and use_phonemes)
     if config.paced and not folder:
-        raise FobenchError("Recordings do not tell how long each phoneme lasts: give --latents, or --spelt.")
+        raise FobenchError("Recordings have no phoneme durations: give --latents, or --spelt.")
     check_codes(codec, config)
-    frozen = FrozenLLM.of_model(order.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
-    reader = TextReader(frozen.backbone, order.config, phonetic=config.phonetic)
+    frozen = FrozenLLM.of_model(run.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
+    reader = TextReader(frozen.backbone, run.config, phonetic=config.phonetic)
     with state.main_process_first():
         if folder:
-            reads = load_reader(codec_folder).to(state.device)
-            texts = fit(
-                spoken(codec, reads, folder, order.out / "codes.safetensors"), reader, config.max_frames, faults
+            latents_encoder = load_latents_encoder(codec_folder).to(state.device)
+            texts = usable_examples(
+                encode_latents(codec, latents_encoder, folder, run.out / "codes.safetensors"),
+                reader,
+                config.max_frames,
+                faults,
             )
-            kept = min(VALID, max(1, len(texts) // 10))
-            train, valid = texts[kept:], texts[:kept]
+            held_out = min(VALID, max(1, len(texts) // 10))
+            train, valid = texts[held_out:], texts[:held_out]
         else:
-            train, valid = from_recordings(codec, data, order.out, reader, config.max_frames, faults)
+            train, valid = from_recordings(codec, data, run.out, reader, config.max_frames, faults)
     if not train or not valid:
-        raise FobenchError(f"Too few texts to learn from and to validate with. {len(faults)} were left out:\n{faults}")
+        raise FobenchError(f"Too few texts to train on and to validate with. {len(faults)} were skipped:\n{faults}")
     seconds = sum(one.codes.shape[1] for one in train) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} texts, {seconds / 3600:.1f} h", err=True)
     module = SpeechDecoderLearner(SpeechDecoder(config), embeddings_of(frozen))
     stage = SpeechDecoderStage(
         module, reader, train, valid, codec.config.frame_rate_hz, join, {"decoder": asdict(config)}, faults=faults
     )
-    order.train(stage)
+    run.train(stage)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""What the command of every stage has in common: its options, and a training that shows how it goes and can be stopped.
+"""Common part of the stage commands: options, dry run, and a training run with progress that can be interrupted and resumed.
 
 @stage_command(config="small", sample=sample_input_1, lr=1e-3, steps=6000)
 @click.option("--data", ...)
-def main(order: Order, data: ...) -> None:
+def main(run: StageRun, data: ...) -> None:
     '''Trains input stage 1.'''
-    order.train(stage)
+    run.train(stage)
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -26,9 +25,10 @@ from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
 from reference_model.train.engine import cost_estimate
 from reference_model.train.engine.command import StageCommand
-from reference_model.train.engine.loop_config import LoopConfig, loop_of, settings
+from reference_model.train.engine.loop_config import LoopConfig, describe_settings, parse_loop_config
 from reference_model.train.engine.meta_device import META
-from reference_model.train.engine.progress import watching
+from reference_model.train.engine.progress import show_progress
+from reference_model.train.engine.signals import on_stop_signal
 from reference_model.train.engine.trainer import Trainer, TrainingStage, checkpoints
 from reference_model.train.stages.dry_run import DryRunCase
 
@@ -37,59 +37,63 @@ MakeSample = Callable[[DryRunCase], cost_estimate.DryRunBatch]
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """What every stage is told: for which model, how long, and where to."""
+    """Common options of a stage: model configuration, settings of the training loop, output folder."""
 
     config: ModelConfig
     loop: LoopConfig
-    out: Path  # None in a dry run where none was given
+    out: Path  # None in a dry run without --out
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """The device of this process."""
         return torch.device(PartialState().device)
 
     def in_process(self) -> StageRun:
-        """The same, with batches made by the training process itself."""
+        """Returns the run with batches made in the training process (no worker processes)."""
         return replace(self, loop=replace(self.loop, workers=0))
 
     def train(self, stage: TrainingStage) -> None:
-        """Trains to the end, or until SIGINT or SIGTERM: then it saves, and the same command goes on."""
+        """Trains to the last step. On SIGINT or SIGTERM it saves and raises FobenchError; the same command resumes."""
         trainer = Trainer(stage, self.loop, self.out)
-        first = trainer.accelerator.is_main_process
-        alone = trainer.accelerator.num_processes == 1  # many would stop at different steps, and wait for one another
-        with watching(stage.name, self.loop.steps, first) as watch, _stopping(alone) as stop:
+        is_main = trainer.accelerator.is_main_process
+        single_process = trainer.accelerator.num_processes == 1  # several would stop at different steps and deadlock
+        stop_requests: list[int] = []  # signals received
+        with (
+            show_progress(stage.name, self.loop.steps, is_main) as show,
+            on_stop_signal(stop_requests.append) if single_process else nullcontext(),
+        ):
             for row in trainer.run():
-                watch(row)
-                if stop and trainer.step < self.loop.steps:
+                show(row)
+                if stop_requests and trainer.step < self.loop.steps:
                     trainer.save()
                     raise FobenchError(
-                        f"Stopped at step {trainer.step:,} of {self.loop.steps:,}. The same command goes on."
+                        f"Stopped at step {trainer.step:,} of {self.loop.steps:,}. The same command resumes."
                     )
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What of a dry run is chosen: on how many devices, and, for devices that are not at hand, how fast one is."""
+    """Options of a dry run: number of devices and, for a device that is not present, its speed in TFLOPS."""
 
     devices: int
     tflops: float | None
 
-    def tell(self, make_sample: MakeSample, order: StageRun, options: Mapping[str, Any]) -> None:
-        """Prints what the training of the stage and batch that `make_sample` returns would cost."""
+    def print_report(self, make_sample: MakeSample, run: StageRun, options: Mapping[str, Any]) -> None:
+        """Prints the estimated memory and time of training the stage with the batch that `make_sample` returns."""
         device = META if self.tflops else PartialState().device
-        kept = checkpoints(order.out) if order.out else []
-        done = int(kept[-1].name.removeprefix("step-")) if kept else 0
-        with cost_estimate.shapes_of(device):
-            sample = make_sample(DryRunCase(order.config, order.loop, device, self.devices, options))
-            found = cost_estimate.measure(sample, order.loop, device)
-        click.echo("\n".join(cost_estimate.report(sample, found, order.loop, done, self.devices, self.tflops)))
+        saved = checkpoints(run.out) if run.out else []
+        done = int(saved[-1].name.removeprefix("step-")) if saved else 0
+        with cost_estimate.dry_run_mode(device):
+            sample = make_sample(DryRunCase(run.config, run.loop, device, self.devices, options))
+            estimate = cost_estimate.measure(sample, run.loop, device)
+        click.echo("\n".join(cost_estimate.report(sample, estimate, run.loop, done, self.devices, self.tflops)))
 
 
 def stage_command(config: str, sample: MakeSample, **defaults: Any) -> Callable[[Callable[..., None]], StageCommand]:
-    """Makes a stage's function a command with --config, --out and --set, whose values it gets as `order`.
+    """Makes a stage's function a command with --config, --out, --set and the dry-run options; it gets a `StageRun` first.
 
-    `config`: the usual configuration; `sample`: the function that makes the stage with a batch for a dry run; `defaults`: the
-    stage's own settings of the loop.
+    `config`: the default configuration; `sample`: makes the stage with a batch for a dry run; `defaults`: the stage's own settings of
+    the training loop.
     """
 
     def decorate(function: Callable[..., None]) -> StageCommand:
@@ -103,15 +107,17 @@ def stage_command(config: str, sample: MakeSample, **defaults: Any) -> Callable[
             tflops: float | None,
             **rest: Any,
         ) -> None:
-            order = StageRun(ModelConfig.load(config), loop_of(defaults, pairs), out)
+            run = StageRun(ModelConfig.load(config), parse_loop_config(defaults, pairs), out)
             if dry_run:
-                DryRun(devices, tflops).tell(sample, order, rest)
+                DryRun(devices, tflops).print_report(sample, run, rest)
                 return
             out.mkdir(parents=True, exist_ok=True)
-            PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # first of all: on CPUs, others find no group
-            function(order, **rest)
+            PartialState(
+                cpu=parse_flag_from_env("ACCELERATE_USE_CPU")
+            )  # before anything else: on CPUs, later callers find no process group
+            function(run, **rest)
 
-        for option in [*_dry_options(), *_options(config, defaults)]:
+        for option in [*_dry_run_options(), *_options(config, defaults)]:
             main = option(main)
         context = {"help_option_names": ["-h", "--help"]}
         return click.command(cls=StageCommand, context_settings=context)(main)
@@ -126,13 +132,13 @@ def _options(config: str, defaults: dict[str, Any]) -> list[Callable[[Any], Any]
             "pairs",
             multiple=True,
             metavar="NAME=VALUE",
-            help=f"Of the loop; repeatable: {settings(defaults)}.",
+            help=f"Setting of the training loop; repeatable: {describe_settings(defaults)}.",
         ),
         click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
-            help="Folder of checkpoints and log; a training in it is gone on with.",
+            help="Folder of checkpoints and log; a run in it is resumed.",
         ),
         click.option(
             "--config", default=config, show_default=True, help="Configuration: paper, small, tiny, or a TOML file."
@@ -140,38 +146,21 @@ def _options(config: str, defaults: dict[str, Any]) -> list[Callable[[Any], Any]
     ]
 
 
-def _dry_options() -> list[Callable[[Any], Any]]:
+def _dry_run_options() -> list[Callable[[Any], Any]]:
     return [
         click.option(
             "--tflops",
             type=click.FloatRange(min=0, min_open=True),
-            help="Dry run: for a device of this speed that is not at hand, counted and not measured.",
+            help="Dry run: estimate time for a device of this speed instead of measuring here.",
         ),
         click.option(
             "--devices",
             type=click.IntRange(min=1),
             default=1,
             show_default=True,
-            help="Dry run: how many share a batch.",
+            help="Dry run: number of devices that share a batch.",
         ),
         click.option(
-            "--dry-run", is_flag=True, help="Only say what memory and time it takes. Needs no data, writes nothing."
+            "--dry-run", is_flag=True, help="Only estimate memory and time. Needs no data and writes nothing."
         ),
     ]
-
-
-@contextmanager
-def _stopping(ours: bool) -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM comes; with `ours` false they do what they always do."""
-    found: list[int] = []
-    if not ours:
-        yield found
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, lambda number, frame: found.append(number))
-    try:
-        yield found
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

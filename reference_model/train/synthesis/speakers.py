@@ -1,4 +1,6 @@
-"""Who speaks: voices and their shares, mixtures, speeds and pitches for training, and those kept aside for validation."""
+"""Speakers of rendered clips: voices and their shares, mixtures, speeds and pitches for training; held-out ones for
+validation.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +15,49 @@ from fobench.api import registry
 from fobench.api.components import Voice
 
 KOKORO = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
-KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa: one that training never hears, alone or in a mixture
+KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa; never in the training data, alone or in a mixture
 ESPEAK = ("en-us", "en-gb", "en-gb-x-rp", "en-us+f3", "en-us+m3", "en-gb+f2", "en-029")
 ESPEAK_HELD_OUT = "en-gb-scotland"
 FLITE = ("slt", "awb", "rms", "kal")
 SHARES = {"kokoro": 0.42, "piper": 0.3, "flite": 0.2, "espeak": 0.08}
-FAST_SHARES = {"piper": 0.45, "flite": 0.45, "espeak": 0.1}  # of many clips in little time
+FAST_SHARES = {"piper": 0.45, "flite": 0.45, "espeak": 0.1}  # for fast rendering of large sets
 NATURAL_SHARES = {"kokoro": 1.0}
-PROGRAMS = {"espeak": ("espeak-ng", "espeak"), "flite": ("flite",)}  # that a voice needs one of
-MIXED = 0.6  # share of Kokoro's clips that two speakers are mixed in
-PURE, PAIRS = 0.3, 0.8  # of freely mixed ones: one speaker up to the first, two up to the second, else three
-BORROWED = 0.5  # share of them that are spoken with another mixture's prosody
-MAN = KOKORO[3]  # the only one: he is in more of these mixtures than chance would have him
-SPEEDS = (0.75, 0.85, 0.95, 1.0, 1.1, 1.2, 1.35)  # that a voice is asked for; few, since each is a model in memory
-TEMPO = (0.85, 1.2)  # what is heard, from speed and pitch together; 1: the voice's own
-PITCHES = {  # factors on frequency, formants too
+PROGRAMS = {"espeak": ("espeak-ng", "espeak"), "flite": ("flite",)}  # programs of which a voice needs one
+MIXED_SHARE = 0.6  # of Kokoro's clips, spoken by a mixture of two speakers
+PURE_UP_TO, PAIRS_UP_TO = (
+    0.3,
+    0.8,
+)  # free mixtures: one speaker up to the first quantile, two up to the second, else three
+CROSS_PROSODY_SHARE = 0.5  # of free mixtures, spoken with the prosody of another mixture
+MALE_SPEAKER = KOKORO[3]  # the only one, therefore oversampled in free mixtures
+SPEEDS = (
+    0.75,
+    0.85,
+    0.95,
+    1.0,
+    1.1,
+    1.2,
+    1.35,
+)  # speeds requested of a voice; few, since each one is a model in memory
+TEMPO = (0.85, 1.2)  # range of the effective speed, speed times pitch; 1: the voice's own
+PITCHES = {  # factors on all frequencies, formants included
     "kokoro": (0.86, 1.16),
     "piper": (0.88, 1.3),
     "espeak": (0.9, 1.2),
     "flite": (0.88, 1.2),
 }
-UNCHANGED = 0.4  # share of clips at the voice's own pitch
+UNCHANGED_PITCH_SHARE = 0.4  # of clips, at the voice's own pitch
 NOISES = ((0.333, 0.333), (0.667, 0.8))  # Piper's noise_scale and noise_w
 OUTPUT_NOISE = (0.333, 0.0)
-WORDS_PER_MINUTE = 165  # of espeak at speed 1
+WORDS_PER_MINUTE = 165  # espeak at speed 1
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakingStyle:
-    """How a text is spoken. `speed` is asked of the voice; `pitch` is then a change of playing rate; `noise`: Piper's."""
+    """Speaking style of a clip.
+
+    `speed`: of the voice; `pitch`: factor on the playback rate; `noise`: Piper's noise_scale, noise_w.
+    """
 
     voice: str
     speaker: str
@@ -51,7 +67,7 @@ class SpeakingStyle:
     held_out: bool = False
 
     def options(self, threads: int) -> dict[str, Any]:
-        """What the voice plugin is made with."""
+        """Returns the options of the voice plugin."""
         if self.voice == "espeak":
             return {"words_per_minute": round(WORDS_PER_MINUTE * self.speed)}
         if self.voice == "kokoro":
@@ -63,27 +79,30 @@ class SpeakingStyle:
         return {"length_scale": rate, "noise_scale": noise_scale, "noise_w": noise_w, "threads": threads}
 
 
-OUTPUT = SpeakingStyle("piper", "joe", noise=OUTPUT_NOISE)  # the reply's voice: always the same
+OUTPUT = SpeakingStyle("piper", "joe", noise=OUTPUT_NOISE)  # the fixed voice of replies
 
 
 def available(shares: Mapping[str, float]) -> dict[str, float]:
-    """The shares of the voices that this machine can render with: some need a program that must be installed."""
+    """Returns the shares of the voices that are available; some need an installed program."""
     return {name: share for name, share in shares.items() if name not in PROGRAMS or any(map(which, PROGRAMS[name]))}
 
 
-def draw(rng: random.Random, voices: Mapping[str, float], freely: bool = False) -> SpeakingStyle:
-    """A manner for training. `voices`: {name: share}; `freely`: Kokoro's speakers mixed in every way (`free_speaker`)."""
+def draw(rng: random.Random, voices: Mapping[str, float], free_mixing: bool = False) -> SpeakingStyle:
+    """Draws a speaking style for training.
+
+    `voices`: {name: share}; `free_mixing`: Kokoro speakers by `draw_free_mixture`.
+    """
     voice = rng.choices(list(voices), list(voices.values()))[0]
-    pitch = 1.0 if rng.random() < UNCHANGED else round(rng.uniform(*PITCHES[voice]), 3)
-    wanted = rng.uniform(*TEMPO) / pitch
-    speed = min(SPEEDS, key=lambda known: abs(known - wanted))
+    pitch = 1.0 if rng.random() < UNCHANGED_PITCH_SHARE else round(rng.uniform(*PITCHES[voice]), 3)
+    target_speed = rng.uniform(*TEMPO) / pitch
+    speed = min(SPEEDS, key=lambda speed: abs(speed - target_speed))
     noise = rng.choice(NOISES) if voice == "piper" else (0.0, 0.0)
-    speaker = free_speaker(rng) if freely and voice == "kokoro" else _speaker(rng, voice)
+    speaker = draw_free_mixture(rng) if free_mixing and voice == "kokoro" else _speaker(rng, voice)
     return SpeakingStyle(voice, speaker, speed, pitch, noise)
 
 
 def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> SpeakingStyle:
-    """A manner of a speaker that training never hears, at its own pitch; any manner where no voice has such a speaker."""
+    """Draws a speaking style of a held-out speaker, at its own pitch; any style if no voice has a held-out speaker."""
     if not {"kokoro", "espeak"} & voices.keys():
         return draw(rng, voices)
     if "kokoro" not in voices or ("espeak" in voices and rng.random() < 0.2):
@@ -93,9 +112,9 @@ def draw_held_out(rng: random.Random, voices: Mapping[str, float]) -> SpeakingSt
 
 @lru_cache(maxsize=1)
 def load(voice: str, options: tuple[tuple[str, Any], ...]) -> Voice:
-    """The voice; only the last one asked for stays in memory, so order the work by it."""
-    loaded: Voice = registry.create("voices", voice, dict(options))
-    return loaded
+    """Returns the voice plugin; only the last requested one stays in memory, so items should be ordered by voice."""
+    plugin: Voice = registry.create("voices", voice, dict(options))
+    return plugin
 
 
 def _speaker(rng: random.Random, voice: str) -> str:
@@ -105,24 +124,24 @@ def _speaker(rng: random.Random, voice: str) -> str:
         return rng.choice(ESPEAK)
     if voice == "flite":
         return rng.choice(FLITE)
-    if rng.random() >= MIXED:
+    if rng.random() >= MIXED_SHARE:
         return rng.choice(KOKORO)
     first, second = rng.sample(KOKORO, 2)
     share = round(rng.uniform(0.2, 0.8), 2)
     return f"{first}:{share}+{second}:{round(1 - share, 2)}"
 
 
-def free_speaker(rng: random.Random) -> str:
-    """A mixture of Kokoro's speakers, half of the time with the prosody of another."""
-    sound = _mixture(rng)
-    return f"{sound}/{_mixture(rng)}" if rng.random() < BORROWED else sound
+def draw_free_mixture(rng: random.Random) -> str:
+    """Draws a mixture of Kokoro's speakers, half of the time with the prosody of another mixture."""
+    timbre = _mixture(rng)
+    return f"{timbre}/{_mixture(rng)}" if rng.random() < CROSS_PROSODY_SHARE else timbre
 
 
 def _mixture(rng: random.Random) -> str:
-    """One to three speakers, the man among them more often than not."""
-    kind, others = rng.random(), [name for name in KOKORO if name != MAN]
-    if kind < PURE:
-        return rng.choice([*KOKORO, MAN, MAN])
-    count = 2 if kind < PAIRS else 3
-    names = rng.sample(KOKORO, count) if rng.random() < 0.4 else [MAN, *rng.sample(others, count - 1)]
+    """Draws one to three speakers with weights; the male speaker is oversampled."""
+    kind, others = rng.random(), [name for name in KOKORO if name != MALE_SPEAKER]
+    if kind < PURE_UP_TO:
+        return rng.choice([*KOKORO, MALE_SPEAKER, MALE_SPEAKER])
+    count = 2 if kind < PAIRS_UP_TO else 3
+    names = rng.sample(KOKORO, count) if rng.random() < 0.4 else [MALE_SPEAKER, *rng.sample(others, count - 1)]
     return "+".join(f"{name}:{rng.gammavariate(1.2, 1) + 0.05:.2f}" for name in names)

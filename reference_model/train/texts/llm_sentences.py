@@ -1,8 +1,8 @@
-"""Sentences that the frozen LLM writes itself, each about a topic of its own: questions, requests, facts and remarks.
+"""Generates training sentences with the frozen LLM, each about another topic: questions, requests, facts and remarks.
 
     python -m reference_model.train.texts.llm_sentences --out runs/data/llm_texts.jsonl --texts DATA/qa_text --count 30000
 
-The file grows batch by batch. Stop it as you like: the same command goes on where it was.
+The file grows batch by batch. An interrupted run resumes with the same command.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from transformers import DynamicCache
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalise
+from fobench.scoring.text_normalization import normalize
 from reference_model.train.texts import question_sets, sentence_set
 from reference_model.train.texts.prompt_patterns import PATTERNS
 from reference_model.train.texts.question_sets import FoundSentence
-from reference_model.train.texts.sentence_casing import is_speakable, spelt
+from reference_model.train.texts.sentence_casing import is_speakable, verbalize
 
 log = logging.getLogger("llm_texts")
-BATCH = 256  # sentences written at once
-LONGEST = 26  # tokens of a sentence
+BATCH = 256  # sentences generated at once
+MAX_TOKENS = 26  # tokens per sentence
 TEMPERATURE, TOP_P, TOP_K = 0.9, 0.95, 200
-FREE = 0.3  # share of batches whose sentences may begin as they like
-WORDS = range(3, 19)  # in a sentence
-ALIKE = 0.003  # the share of sentences that may begin with the same words, or be the same but for the topic
-OPENING = 4  # words that count as a beginning
-STEM = 5  # letters of a topic's word that a sentence must hold
-WHOLE = 0.5  # how sure the LLM is that a token of its vocabulary is a whole word
+FREE_START_SHARE = 0.3  # share of batches without prescribed first words
+WORDS = range(3, 19)  # words per sentence
+MAX_SHARE = 0.003  # largest share of sentences with the same opening, or equal except for the topic
+OPENING = 4  # words that form an opening
+STEM = 5  # leading letters of a topic's word that a sentence must contain
+WHOLE_WORD_PROBABILITY = 0.5  # least probability that a token is a whole word
 META = re.compile(
     r"^(sure|okay here|here)\b|\b(sentences?|topics?|phrases?|words?|questions? about|as an AI|language model|quiz|trivia"
     r"|here (is|are)|user|chatbot|prompts?)\b",
@@ -49,12 +49,12 @@ CRUDE = re.compile(r"\b(porn|sex|rape|rapist|penis|vagina|naked|nude|genocide|su
 REPEATED = re.compile(r"\b(\w+)[,.]? \1\b|\b(\w{4,})\b.*\b\2\b.*\b\2\b", re.IGNORECASE)
 LOOSE = re.compile(
     r"(?:^|\s)['-]|['-](?:\s|$)|[:;]|[.?!] [a-z]|[.?!,][A-Za-z]|[.?!]{2}"
-)  # marks that stand for something not said
+)  # punctuation that is not speech
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenLine:
-    """A line of the file. `batch`: the number of the batch it is of, from 0."""
+    """A line of the output file. `batch`: the number of its batch, from 0."""
 
     text: str
     kind: str
@@ -63,19 +63,21 @@ class WrittenLine:
 
 
 class SentenceAuthor(Protocol):
-    """Writes sentences. `pools`: topics and how often one of them is taken; those of a pool can be written about at once."""
+    """Generates sentences. `pools`: (topics, probability); the topics of a pool can be batched together."""
 
-    pools: Sequence[tuple[Sequence[str], float]]
+    @property
+    def pools(self) -> Sequence[tuple[Sequence[str], float]]: ...
 
     def write(self, prompt: str, rows: Sequence[str], seed: int) -> list[str]:
-        """How each row, set after the prompt, goes on to the end of its line; empty where it does not end."""
+        """Returns the continuation of each row after the prompt, up to the end of the line; empty where it does not
+        end."""
 
 
 class LLMAuthor:
-    """The frozen LLM as an author. Its topics: whole words of its own vocabulary, and names given to it."""
+    """Sentence author that samples from the frozen LLM. Topics: whole words of its vocabulary, and `names`."""
 
     def __init__(self, backbone: Any, names: Iterable[str]) -> None:
-        """`backbone`: one made of a transformers model; `names`: topics of several tokens."""
+        """`backbone`: one of the transformers library; `names`: topics of several tokens."""
         self._backbone = backbone
         self._model: Any = backbone.model
         vocabulary = backbone.tokenizer.get_vocab()
@@ -85,7 +87,8 @@ class LLMAuthor:
         self.pools = self._pools(forms, names)
 
     def _pools(self, forms: Mapping[int, str], names: Iterable[str]) -> list[tuple[list[str], float]]:
-        """Capitalised words, other words, and the names by their number of tokens: a batch must be of one length."""
+        """Returns capitalized words, other words, and names grouped by their number of tokens, because a batch has one
+        length."""
         words = self._whole_words(forms)
         common = [word for word in words if word.islower()]
         proper = [word for word in words if word.istitle() and word.lower() not in set(common)]
@@ -99,65 +102,69 @@ class LLMAuthor:
 
     @torch.inference_mode()
     def _whole_words(self, forms: Mapping[int, str]) -> list[str]:
-        """The words of the vocabulary after which the LLM expects no further letter."""
+        """Returns the vocabulary's tokens that the LLM does not expect to be continued by a letter."""
         tokens = {t: form[1:] for t, form in sorted(forms.items()) if re.fullmatch(r" [A-Za-z]{3,}", form)}
-        apart = torch.tensor([not re.match("[A-Za-z]", forms.get(t, "a")) for t in range(self._backbone.vocab_size)])
+        word_ends = torch.tensor(
+            [not re.match("[A-Za-z]", forms.get(t, "a")) for t in range(self._backbone.vocab_size)]
+        )
         found = []
         for start in range(0, len(tokens), BATCH):
             ids = torch.tensor(list(tokens)[start : start + BATCH])
-            scores, _ = self._scores(ids[:, None], self._started("We talked about", len(ids)))
-            chances = scores.softmax(-1) @ apart.float()
-            found += [tokens[token] for token in ids[chances > WHOLE].tolist()]
+            logits, _ = self._next_logits(ids[:, None], self._prefill("We talked about", len(ids)))
+            probabilities = logits.softmax(-1) @ word_ends.float()
+            found += [tokens[token] for token in ids[probabilities > WHOLE_WORD_PROBABILITY].tolist()]
         return found
 
     @torch.inference_mode()
     def write(self, prompt: str, rows: Sequence[str], seed: int) -> list[str]:
-        """See Author. Rows of another number of tokens than most are left out."""
+        """Implements `SentenceAuthor.write`. Rows with another number of tokens than most are skipped."""
         generator = torch.Generator().manual_seed(seed)
         encoded = [self._backbone.encode(row) for row in rows]
         length = Counter(map(len, encoded)).most_common(1)[0][0]
-        going = torch.tensor([i for i, row in enumerate(encoded) if len(row) == length])
-        ids, cache = torch.tensor([encoded[i] for i in going]), self._started(prompt, len(going))
-        over, tokens = torch.zeros(len(going), dtype=torch.bool), [[] for _ in rows]
-        for _ in range(LONGEST):
-            scores, cache = self._scores(ids, cache)
-            ids = _sampled(scores, generator)
-            over |= torch.isin(ids[:, 0], self._ends)
-            for row, token in zip(going[~over].tolist(), ids[~over, 0].tolist(), strict=True):
+        active = torch.tensor([i for i, row in enumerate(encoded) if len(row) == length])
+        ids, cache = torch.tensor([encoded[i] for i in active]), self._prefill(prompt, len(active))
+        tokens: list[list[int]] = [[] for _ in rows]
+        finished = torch.zeros(len(active), dtype=torch.bool)
+        for _ in range(MAX_TOKENS):
+            logits, cache = self._next_logits(ids, cache)
+            ids = _sample(logits, generator)
+            finished |= torch.isin(ids[:, 0], self._ends)
+            for row, token in zip(active[~finished].tolist(), ids[~finished, 0].tolist(), strict=True):
                 tokens[row].append(token)
-            if over.all():
+            if finished.all():
                 break
-            if over.sum() * 8 >= len(going):
-                cache.batch_select_indices((~over).nonzero()[:, 0])
-                ids, going, over = ids[~over], going[~over], over[~over]
-        endless = set(going[~over].tolist())
-        return ["" if i in endless else self._backbone.tokenizer.decode(row) for i, row in enumerate(tokens)]
+            if finished.sum() * 8 >= len(active):
+                cache.batch_select_indices((~finished).nonzero()[:, 0])
+                ids, active, finished = ids[~finished], active[~finished], finished[~finished]
+        unfinished = set(active[~finished].tolist())
+        return ["" if i in unfinished else self._backbone.tokenizer.decode(row) for i, row in enumerate(tokens)]
 
-    def _started(self, text: str, rows: int) -> Any:
-        """The state after `text`, `rows` times: it is computed once."""
+    def _prefill(self, text: str, rows: int) -> Any:
+        """Computes the KV cache of `text` once, and repeats it for `rows` rows."""
         cache = DynamicCache()
-        self._scores(torch.tensor([self._backbone.encode(text)]), cache)
+        self._next_logits(torch.tensor([self._backbone.encode(text)]), cache)
         cache.batch_repeat_interleave(rows)
         return cache
 
-    def _scores(self, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
-        """[B, T] ids -> scores of the next token [B, V], and the state, which has grown in place."""
+    def _next_logits(self, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+        """Returns logits of the next token [B, V] after ids [B, T], and the KV cache, which is extended in place."""
         hidden = self._model.base_model(input_ids=ids, past_key_values=cache).last_hidden_state
-        last = hidden[:, -1].contiguous()  # else torch copies the output weights for every row
+        last = hidden[:, -1].contiguous()  # otherwise torch copies the output weights for every row
         return self._model.get_output_embeddings()(last).float(), cache
 
 
-def _sampled(scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """[B, V] -> [B, 1] ids: among the TOP_K best, of them those that hold TOP_P of the chance."""
-    best, ids = scores.topk(min(TOP_K, scores.shape[-1]))
-    chances = (best / TEMPERATURE).softmax(-1)
-    chances = chances.masked_fill(chances.cumsum(-1) - chances > TOP_P, 0.0)
-    return ids.gather(1, torch.multinomial(chances, 1, generator=generator))
+def _sample(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Samples ids [B, 1] from logits [B, V] with temperature, top-k and top-p."""
+    top, ids = logits.topk(min(TOP_K, logits.shape[-1]))
+    probabilities = (top / TEMPERATURE).softmax(-1)
+    probabilities = probabilities.masked_fill(probabilities.cumsum(-1) - probabilities > TOP_P, 0.0)
+    return ids.gather(1, torch.multinomial(probabilities, 1, generator=generator))
 
 
 @dataclass(slots=True)
 class CollectedSentences:
-    """What was taken so far: normal forms; how many sentences begin alike, and are the same but for their topic."""
+    """Sentences accepted so far: their normal forms, and counts of their openings and of their forms without the
+    topic."""
 
     seen: set[str] = field(default_factory=set)
     forms: Counter[str] = field(default_factory=Counter)
@@ -165,12 +172,13 @@ class CollectedSentences:
     def __len__(self) -> int:
         return len(self.seen)
 
-    def take(self, text: str, topic: str) -> bool:
-        """Takes a sentence, unless it is known, a question of the benchmark, or too many are like it."""
-        normal = normalise(text)
+    def add(self, text: str, topic: str) -> bool:
+        """Adds a sentence, unless it is a duplicate, a benchmark question, or too similar to many others; returns
+        whether it was added."""
+        normal = normalize(text)
         forms = _opening(text), text.lower().replace(topic.lower(), "...")
-        alike = any(self.forms[form] >= 3 + ALIKE * len(self) for form in forms)
-        if not normal or normal in self.seen or normal in sentence_set.benchmark() or alike:
+        too_frequent = any(self.forms[form] >= 3 + MAX_SHARE * len(self) for form in forms)
+        if not normal or normal in self.seen or normal in sentence_set.benchmark() or too_frequent:
             return False
         self.seen.add(normal)
         self.forms.update(forms)
@@ -182,32 +190,33 @@ def _opening(text: str) -> str:
 
 
 def sentence(raw: str, topic: str, kind: str) -> FoundSentence | None:
-    """What the LLM wrote, spelt out; None if it is no plain sentence of the kind, or lacks the name that is its topic."""
-    text = spelt(raw.replace('"', ""))
+    """Returns a generated sentence, verbalized; None if it is not a plain sentence of the kind, or lacks the name that
+    is its topic."""
+    text = verbalize(raw.replace('"', ""))
     text = text[:1].upper() + text[1:]
     found = FoundSentence(
         text, "question" if text.endswith("?") and kind == "statement" else kind, sentence_set.WRITTEN
     )
-    asks = text.endswith("?") or kind != "question"
+    fits_kind = text.endswith("?") or kind != "question"
     plain = text.endswith((".", "?", "!")) and not any(rule.search(text) for rule in (META, CRUDE, REPEATED, LOOSE))
     fits = sentence_set.fits(found) and len(text.split()) in WORDS
-    return found if asks and plain and fits and (topic.islower() or mentions(text, topic)) else None
+    return found if fits_kind and plain and fits and (topic.islower() or mentions(text, topic)) else None
 
 
 def mentions(text: str, topic: str) -> bool:
-    """Whether a sentence has a word that begins like one of the topic's."""
+    """Returns whether a sentence has a word with the stem of a word of the topic."""
     stems = [word[:STEM].lower() for word in topic.split() if len(word) > 3] or [topic.lower()]
     return any(re.search(rf"\b{re.escape(stem)}", text.lower()) for stem in stems)
 
 
-def batch(author: SentenceAuthor, number: int, seed: int) -> Iterator[WrittenLine]:
-    """The good sentences of the batch `number`: the same ones whenever it is written."""
+def write_batch(author: SentenceAuthor, number: int, seed: int) -> Iterator[WrittenLine]:
+    """Yields the valid sentences of batch `number`, reproducibly."""
     rng = random.Random(f"{seed} {number}")
     pattern = rng.choices(PATTERNS, [pattern.share for pattern in PATTERNS])[0]
     pool = rng.choices([pool for pool, _ in author.pools], [weight for _, weight in author.pools])[0]
     topics = rng.sample(pool, min(BATCH, len(pool)))
-    free = rng.random() < FREE
-    openers = ["" if free else f" {rng.choice(pattern.openers.split())}" for _ in topics]
+    free_start = rng.random() < FREE_START_SHARE
+    openers = ["" if free_start else f" {rng.choice(pattern.openers.split())}" for _ in topics]
     rows = [f" {topic}\n{pattern.label}:{opener}" for topic, opener in zip(topics, openers, strict=True)]
     written = author.write(pattern.prompt(rng), rows, rng.randrange(2**31))
     for topic, opener, raw in zip(topics, openers, written, strict=True):
@@ -216,21 +225,23 @@ def batch(author: SentenceAuthor, number: int, seed: int) -> Iterator[WrittenLin
 
 
 def fill(path: Path, author: Callable[[], SentenceAuthor], count: int, seed: int) -> int:
-    """Writes batches after those in the file until it holds `count` sentences; how many there are then."""
-    known = read(path) if path.exists() else []
+    """Appends batches to the file until it has `count` sentences; returns their number."""
+    lines = read(path) if path.exists() else []
     collected = CollectedSentences()
-    for line in known:
-        collected.take(line.text, line.topic)
-    number = max((line.batch for line in known), default=-1) + 1
-    writer = author() if len(known) < count else None
-    start, before = time.monotonic(), len(known)
-    while writer and len(known) < count:
-        known += _append(path, [line for line in batch(writer, number, seed) if collected.take(line.text, line.topic)])
+    for line in lines:
+        collected.add(line.text, line.topic)
+    number = max((line.batch for line in lines), default=-1) + 1
+    writer = author() if len(lines) < count else None
+    start, before = time.monotonic(), len(lines)
+    while writer and len(lines) < count:
+        lines += _append(
+            path, [line for line in write_batch(writer, number, seed) if collected.add(line.text, line.topic)]
+        )
         number += 1
         if number % 20 == 0:
-            rate = 60 * (len(known) - before) / (time.monotonic() - start)
-            log.info("%d of %d; %.0f a minute", len(known), count, rate)
-    return len(known)
+            rate = 60 * (len(lines) - before) / (time.monotonic() - start)
+            log.info("%d of %d; %.0f a minute", len(lines), count, rate)
+    return len(lines)
 
 
 def _append(path: Path, lines: list[WrittenLine]) -> list[WrittenLine]:
@@ -240,30 +251,30 @@ def _append(path: Path, lines: list[WrittenLine]) -> list[WrittenLine]:
 
 
 def read(path: Path) -> list[WrittenLine]:
-    """The sentences in the file."""
+    """Reads the sentences of a file."""
     return [WrittenLine(**line) for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of JSON lines; one that a kill cut off is taken out of it."""
+    """Reads a file of JSON lines; truncates an incomplete last line of an interrupted run."""
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    complete = data.rfind(b"\n") + 1
+    if complete < len(data):
         with path.open("r+b") as file:
-            file.truncate(whole)
-    return [json.loads(line) for line in data[:whole].decode().splitlines()]
+            file.truncate(complete)
+    return [json.loads(line) for line in data[:complete].decode().splitlines()]
 
 
-def names(folder: Path) -> list[str]:
-    """The names and titles among the answers of the question sets."""
-    spoken = {spelt(name) for name in question_sets.entities(folder) if not re.search(r"\d", name)}
-    return sorted(name for name in spoken if is_speakable(name) and name[0].isupper() and "," not in name)
+def topic_names(folder: Path) -> list[str]:
+    """Returns the names and titles among the answers of the question sets."""
+    names = {verbalize(name) for name in question_sets.entities(folder) if not re.search(r"\d", name)}
+    return sorted(name for name in names if is_speakable(name) and name[0].isupper() and "," not in name)
 
 
 @click.command(help=__doc__)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The .jsonl file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Output file, .jsonl.")
 @click.option(
-    "--texts", "folder", type=click.Path(path_type=Path), help="Folder of question sets: their names as topics."
+    "--texts", "folder", type=click.Path(path_type=Path), help="Folder of question sets, whose names become topics."
 )
 @click.option("--count", default=30000, show_default=True)
 @click.option("--backbone", default="smollm2-135m", show_default=True)
@@ -273,7 +284,9 @@ def main(out: Path, folder: Path | None, count: int, backbone: str, dtype: str, 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
 
     def author() -> SentenceAuthor:
-        return LLMAuthor(registry.create("backbones", backbone, {"dtype": dtype}), names(folder) if folder else ())
+        return LLMAuthor(
+            registry.create("backbones", backbone, {"dtype": dtype}), topic_names(folder) if folder else ()
+        )
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,16 @@
-"""Kinds of sentences, as the LLM is asked for them: words to begin with, and examples by topic."""
+"""Few-shot prompt patterns for sentence generation: first words, and examples by topic."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-EXAMPLES = 3  # shown to the LLM
+EXAMPLES = 3  # examples per prompt
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPattern:
-    """A kind of sentence, as the LLM is asked for it. `openers`: its first words; `examples`: a line each, "topic: sentence"."""
+    """Prompt pattern of a kind of sentence. `openers`: first words; `examples`: lines "topic: sentence"."""
 
     kind: str
     label: str
@@ -20,7 +20,7 @@ class PromptPattern:
     examples: str
 
     def prompt(self, rng: random.Random) -> str:
-        """Some of the examples, so that a topic can follow."""
+        """Returns the prompt with random examples, up to the next topic."""
         pairs = (line.strip().split(": ", 1) for line in rng.sample(self.examples.strip().splitlines(), EXAMPLES))
         shown = "".join(f"Topic: {topic}\n{self.label}: {sentence}\n\n" for topic, sentence in pairs)
         return f"{self.intro}\n\n{shown}Topic:"

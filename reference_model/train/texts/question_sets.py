@@ -1,6 +1,6 @@
-"""Sentences from question sets kept as text: their questions, and short statements made of their answers.
+"""Sentences from text question sets: their questions, and short statements made of their answers.
 
-A folder holds one folder a set (any may be absent): web_questions, nq_open, disfl_qa, gsm8k, arc-easy, openbookqa,
+The folder has one subfolder per set (any may be absent): web_questions, nq_open, disfl_qa, gsm8k, arc-easy, openbookqa,
 slurp_text, ifeval, each with .jsonl files.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from fobench.errors import FobenchError
 from reference_model.train.texts import word_lists
-from reference_model.train.texts.sentence_casing import capitals, sentence, spelt
+from reference_model.train.texts.sentence_casing import capitals, sentence, verbalize
 
 ASKING = (
     *("what", "who", "whom", "whose", "where", "when", "which", "why", "how", "is", "are", "was", "were", "do", "does"),
@@ -49,7 +49,7 @@ MENTIONS = (
     "Could you explain {a} to me?",
     "We talked about {a} yesterday.",
 )
-TURNED = (  # question -> statement; {a} is the answer
+STATEMENT_RULES = (  # question -> statement; {a} is the answer
     (r"who (is|was|are|were) (.+)", "{a} {0} {1}"),
     (r"who (won|wrote|sings|sang|plays|played|invented|discovered|founded|directed|painted|built) (.+)", "{a} {0} {1}"),
     (r"where (is|was|are|were) (.+?) (located|born|buried|held|filmed|from)\b(.*)", "{1} {0} {2}{3} in {a}"),
@@ -62,7 +62,7 @@ TURNED = (  # question -> statement; {a} is the answer
 
 @dataclass(frozen=True, slots=True)
 class FoundSentence:
-    """A sentence and where it is from. `kind`: question, command or statement."""
+    """A sentence and its source. `kind`: question, command, talk, statement, backchannel, interruption or prose."""
 
     text: str
     kind: str
@@ -70,27 +70,32 @@ class FoundSentence:
 
 
 def read(folder: Path, seed: int) -> list[FoundSentence]:
-    """All sentences of the sets in `folder`, spelt out, with capitals. Raises FobenchError if it holds no set."""
-    names = {word: form for word, form in _names(folder).items() if word not in word_lists.COMMON}
+    """Reads all sentences of the sets in `folder`, verbalized and capitalized.
+
+    Raises FobenchError if there is no set.
+    """
+    names = {word: form for word, form in _capitalized_names(folder).items() if word not in word_lists.COMMON}
     found = [
-        FoundSentence(sentence(spelt(f.text), names, "?" if f.kind == "question" else "."), f.kind, f.source)
+        FoundSentence(sentence(verbalize(f.text), names, "?" if f.kind == "question" else "."), f.kind, f.source)
         for name, reader in READERS.items()
         for f in reader(_records(folder / name), name, random.Random(f"{seed} {name}"))
     ]
     if not found:
-        raise FobenchError(f"{folder} holds none of the question sets {', '.join(READERS)}.")
+        raise FobenchError(f"{folder} contains none of the question sets {', '.join(READERS)}.")
     return found
 
 
 def entities(folder: Path) -> list[str]:
-    """The answers of one to four words of the open-domain sets: names, places, dates and things; sorted, no repeats."""
+    """Returns the distinct answers of one to four words of the open-domain sets, sorted: names, places, dates and
+    things."""
     answers = {a.strip() for a in _answers(folder) if 1 <= len(a.split()) <= 4 and not re.search(r"[/()#:\"]", a)}
     return sorted(a for a in answers if len(a) > 2)
 
 
-def _names(folder: Path) -> dict[str, str]:
-    """{lower-case: form}: words mostly seen with a capital; answers of several words; places, languages, dates we list."""
-    several = [a for a in entities(folder) if len(a.split()) > 1 and all(part[0].isupper() for part in a.split())]
+def _capitalized_names(folder: Path) -> dict[str, str]:
+    """Returns {lower-case form: capitalized form}: words mostly capitalized in the texts, multiword answers, and the
+    word lists."""
+    multiword = [a for a in entities(folder) if len(a.split()) > 1 and all(part[0].isupper() for part in a.split())]
     listed = (
         *word_lists.CITIES,
         *word_lists.COUNTRIES,
@@ -99,7 +104,7 @@ def _names(folder: Path) -> dict[str, str]:
         *word_lists.MONTHS,
         *word_lists.NAMES,
     )
-    plain = (name.removeprefix("the ") for name in (*several, *listed))
+    plain = (name.removeprefix("the ") for name in (*multiword, *listed))
     return capitals(_cased_texts(folder)) | {name.lower(): name for name in plain}
 
 
@@ -110,7 +115,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
                 if line.strip():
                     yield json.loads(line)
             except ValueError as error:
-                raise FobenchError(f"{path}:{number} is no JSON: {error}.") from error
+                raise FobenchError(f"{path}:{number} is not JSON: {error}.") from error
 
 
 def _answers(folder: Path) -> Iterator[str]:
@@ -139,16 +144,16 @@ def _open(records: Iterable[dict[str, Any]], source: str, rng: random.Random) ->
         answers = [a for a in map(str, record.get("answers", [])) if 0 < len(a.split()) <= 6 and "/" not in a]
         if answers:
             yield FoundSentence(rng.choice(REPLIES).format(a=answers[0]), "statement", source)
-            if turned := _turned(question, answers[0]):
-                yield FoundSentence(turned, "statement", source)
+            if statement := _to_statement(question, answers[0]):
+                yield FoundSentence(statement, "statement", source)
 
 
-def _turned(question: str, answer: str) -> str:
-    """The question as a statement of its answer; empty if its form is not known."""
+def _to_statement(question: str, answer: str) -> str:
+    """Rewrites a question and its answer as a statement; empty if no rule matches."""
     plain = question.lower().rstrip(" ?.")
-    for pattern, statement in TURNED:
+    for pattern, template in STATEMENT_RULES:
         if match := re.fullmatch(pattern, plain):
-            return statement.format(*match.groups(), a=answer)
+            return template.format(*match.groups(), a=answer)
     return ""
 
 
@@ -158,7 +163,7 @@ def _disfluent(records: Iterable[dict[str, Any]], source: str, rng: random.Rando
         yield FoundSentence(record["disfluent"], "question", source)
 
 
-def _sums(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
+def _math_problems(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
         yield from _sentences(record["question"], source)
         answer = re.sub(r"<<.*?>>", "", record["answer"].split("####")[0])
@@ -173,14 +178,16 @@ def _minus(line: str) -> str:
 
 def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random) -> Iterator[FoundSentence]:
     for record in records:
-        asked, _, rest = record["instruction"].partition("\n\n")
-        asked = asked.removeprefix("Please choose the correct answer to the question:").strip()
+        question, _, rest = record["instruction"].partition("\n\n")
+        question = question.removeprefix("Please choose the correct answer to the question:").strip()
         options = CHOICE.findall(rest.partition("\n")[0])
-        if asked.endswith("?"):
-            yield from _sentences(asked, source)
+        if question.endswith("?"):
+            yield from _sentences(question, source)
         else:
-            right = int(record["answer"].removeprefix("answer")) - 1
-            yield FoundSentence(f"{asked} {options[right]}" if right < len(options) else asked, "statement", source)
+            correct = int(record["answer"].removeprefix("answer")) - 1
+            yield FoundSentence(
+                f"{question} {options[correct]}" if correct < len(options) else question, "statement", source
+            )
         for option in options:
             if len(option.split()) >= 4:
                 yield FoundSentence(option, "statement", source)
@@ -210,7 +217,7 @@ READERS: dict[str, Reader] = {
     "web_questions": _open,
     "nq_open": _open,
     "disfl_qa": _disfluent,
-    "gsm8k": _sums,
+    "gsm8k": _math_problems,
     "arc-easy": _choices,
     "openbookqa": _choices,
     "slurp_text": _commands,

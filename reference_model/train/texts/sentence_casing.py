@@ -1,4 +1,4 @@
-"""Texts as sentences, with capitals for names and a mark at the end; how they are spelt out is `reference_model.speech_output.verbalizer`'s."""
+"""Sentence case: capitals for names and a final mark. Re-exports the verbalizer's functions for texts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from reference_model.speech_output.verbalizer import cardinal, is_speakable, ordinal, spelt, year
+from reference_model.speech_output.verbalizer import cardinal, is_speakable, ordinal, verbalize, year
 
-__all__ = ["capitals", "cardinal", "is_speakable", "ordinal", "sentence", "spelt", "year"]
+__all__ = ["capitals", "cardinal", "is_speakable", "ordinal", "sentence", "verbalize", "year"]
 
 LONGEST_NAME = 4  # words
 
 
 def capitals(texts: Iterable[str]) -> dict[str, str]:
-    """{lower-case word: its form} of the words that stand with a capital, in mid-sentence, more often than without."""
+    """Returns {lower-case word: cased form} of the words that are mostly capitalized in mid-sentence."""
     forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text in texts:
         for sentence in re.split(r"(?<=[.?!:])\s+", text):
@@ -25,9 +25,9 @@ def capitals(texts: Iterable[str]) -> dict[str, str]:
 
 
 def sentence(text: str, names: Mapping[str, str], end: str = ".") -> str:
-    """A sentence with names, its first letter and the English "I" in capitals, and a mark at its end.
+    """Returns a sentence with capitalized names, first letter and "I", and a mark at its end.
 
-    `names`: {lower-case word, or words with single spaces: its form}; used only where the text has no capital of its own.
+    `names`: {lower-case words: cased form}; used only where the text is all lower case.
     """
     if text == text.lower():
         text = " ".join(_named(text.split(), names))
@@ -36,7 +36,7 @@ def sentence(text: str, names: Mapping[str, str], end: str = ".") -> str:
 
 
 def _named(parts: list[str], names: Mapping[str, str]) -> Iterator[str]:
-    """The words of a lower-case text; the longest name first."""
+    """Yields the words of a lower-case text with names cased; the longest match wins."""
     at = 0
     while at < len(parts):
         for length in range(min(LONGEST_NAME, len(parts) - at), 0, -1):

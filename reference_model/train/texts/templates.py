@@ -115,8 +115,11 @@ SHARES = {"question": 0.3, "command": 0.2, "talk": 0.15, "statement": 0.2, "ment
 SLOT = re.compile(r"\{(article )?([a-z]+)2?\}")
 
 
-def make(count: int, names: Sequence[str], seed: int) -> Iterator[FoundSentence]:
-    """`count` made sentences (they may repeat) and every short phrase; `names`: of people, places and things to ask about."""
+def fill_templates(count: int, names: Sequence[str], seed: int) -> Iterator[FoundSentence]:
+    """Yields every short phrase and `count` sentences from templates (repeats are possible).
+
+    `names`: people, places and things to mention.
+    """
     rng = random.Random(f"{seed} made")
     for kind, phrases in (("backchannel", word_lists.BACKCHANNELS), ("interruption", word_lists.INTERRUPTIONS)):
         for phrase in phrases:
@@ -124,7 +127,7 @@ def make(count: int, names: Sequence[str], seed: int) -> Iterator[FoundSentence]
     templates = {kind: [t.strip() for t in re.split(r"[|\n]", text) if t.strip()] for kind, text in KINDS.items()}
     kinds = [kind for kind in SHARES if kind != "mention" or names]
     for kind in rng.choices(kinds, [SHARES[kind] for kind in kinds], k=count):
-        yield _mention(rng, names) if kind == "mention" else _filled(rng, rng.choice(templates[kind]), kind)
+        yield _mention(rng, names) if kind == "mention" else _fill(rng, rng.choice(templates[kind]), kind)
 
 
 def _mention(rng: random.Random, names: Sequence[str]) -> FoundSentence:
@@ -133,7 +136,7 @@ def _mention(rng: random.Random, names: Sequence[str]) -> FoundSentence:
     return FoundSentence(sentence(template.format(a=rng.choice(names)), {}), kind, SOURCE)
 
 
-def _filled(rng: random.Random, template: str, kind: str) -> FoundSentence:
+def _fill(rng: random.Random, template: str, kind: str) -> FoundSentence:
     text = SLOT.sub(lambda slot: _word(rng, slot[2], bool(slot[1])), template)
     text = re.sub(
         r"\b(mouse|goose|wolf|sheep|fish|fox|walrus|hippopotamus|rhinoceros|ostrich|octopus)s\b", _plural, text

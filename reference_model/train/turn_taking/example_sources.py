@@ -1,4 +1,5 @@
-"""What situations are made of: clips, recordings, noises, rooms, a detector; and which of it is kept for validation."""
+"""Sources of turn-taking examples: clips, real recordings, noises, rooms and a VAD, and their split into training and
+validation."""
 
 from __future__ import annotations
 
@@ -23,54 +24,57 @@ SEEDS = {"train": 1, "valid": 2}
 
 @dataclass(frozen=True, slots=True)
 class ExampleSources:
-    """`data`: folders of shards, or manifests; `real`: manifests of whole sentences by people; the rest: folders of sounds."""
+    """`data`: folders of shards, or manifests; `real`: manifests of real sentences; `noises`, `rooms`: folders of audio
+    files."""
 
     data: Sequence[Path]
     real: Sequence[Path]
     noises: Sequence[Path]
     rooms: Sequence[Path]
-    detectors: Callable[[], VoiceActivityDetector] | None
+    make_detector: Callable[[], VoiceActivityDetector] | None
 
-    def openings(
-        self, model: FreezeOmni, split: str, pasts: int = 0, asked: Callable[[str], bool] = lambda text: True
+    def turns(
+        self, model: FreezeOmni, split: str, histories: int = 0, accepts_text: Callable[[str], bool] = lambda text: True
     ) -> VadTurnDataset:
-        """The situations of a split. `asked`: whether a question or request, by its text, may come up."""
+        """Returns the turns of a split. `accepts_text`: whether a question or request with this text may be used."""
         encoder, duplex = model.encoder, model.config.settings.duplex
-        opener = VadSegmenter(encoder.front, encoder.chunk, encoder.context, duplex, self.detectors)
-        return VadTurnDataset(self._pools(split, asked), opener, SEEDS[split], pasts)
+        segmenter = VadSegmenter(encoder.front, encoder.chunk, encoder.context, duplex, self.make_detector)
+        return VadTurnDataset(self._pools(split, accepts_text), segmenter, SEEDS[split], histories)
 
-    def _pools(self, split: str, asked: Callable[[str], bool]) -> ClipPools:
-        """With speakers, noises and rooms of the split alone."""
+    def _pools(self, split: str, accepts_text: Callable[[str], bool]) -> ClipPools:
+        """Returns the clip pools of a split, whose speakers, noises and rooms do not occur in the other split."""
         corpus, held_out = Corpus.open(self.data, RATE_HZ, split), split == "valid"
-        corpus.entries = [e for e in corpus.entries if e.info.get("kind") not in examples.ASKS or asked(e.text)]
-        sounds = examples.kept_apart(Sounds.read(self.noises, self.rooms, RATE_HZ), held_out)
+        corpus.entries = [
+            e for e in corpus.entries if e.info.get("kind") not in examples.ANSWERED_KINDS or accepts_text(e.text)
+        ]
+        sounds = examples.split_sounds(Sounds.read(self.noises, self.rooms, RATE_HZ), held_out)
         recorded = Corpus.open(self.real, RATE_HZ) if self.real else Corpus([], RATE_HZ)
-        corpus.faults.found.extend(recorded.faults.found)
-        return ClipPools.of(corpus, sounds, examples.by_speaker(recorded.entries, held_out))
+        corpus.faults.entries.extend(recorded.faults.entries)
+        return ClipPools.of(corpus, sounds, examples.split_speakers(recorded.entries, held_out))
 
 
 @cache
-def _silero() -> Any:
+def _silero_vad() -> Any:
     from reference_model.turn_taking.silero_vad import SileroVAD
 
     return SileroVAD(next(store.get("silero-vad").glob("*.onnx")))
 
 
-def silero() -> VoiceActivityDetector:
-    """A stream's detector; each process loads the network once."""
+def silero_detector() -> VoiceActivityDetector:
+    """Returns a new Silero detector for a stream; each process loads the network once."""
     from reference_model.turn_taking.silero_vad import SileroDetector
 
-    return SileroDetector(_silero())
+    return SileroDetector(_silero_vad())
 
 
-def loudness() -> VoiceActivityDetector:
+def energy_detector() -> VoiceActivityDetector:
     from reference_model.turn_taking.energy_vad import EnergyVAD
 
     return EnergyVAD()
 
 
 DETECTORS: dict[str, Callable[[], VoiceActivityDetector] | None] = {
-    "silero": silero,
-    "loudness": loudness,
+    "silero": silero_detector,
+    "loudness": energy_detector,
     "none": None,
 }

@@ -1,4 +1,5 @@
-"""What the state head has to judge situations by: of many at once, and just what a live session would give it (`Hearing.enter`)."""
+"""Extraction of the state head's inputs for many turns at once, equal to those of a live session
+(`UserTurnState.enter`)."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.llm.prefix_tree import PrefixTree, PrefixTreeForward
 from reference_model.train.turn_taking.vad_turns import VadTurn
 
-FRAMES, ROWS = 16_384, 4096  # of features in a batch for the encoder, and of rows in one for the LLM, at most
+FRAMES, ROWS = 16_384, 4096  # largest batches: feature frames for the encoder, positions for the LLM
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFeatures:
-    """A turn as the head sees it: for each of its M heeded chunks a vector [M, D + E], label [M] and time since the end [M]."""
+    """Inputs of the state head for a turn of M chunks after the pre-roll: vectors [M, D + E], labels [M], `since` [M]
+    (s since the end of speech)."""
 
     kind: str
     state: int
@@ -31,8 +33,8 @@ class HeadFeatures:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """A turn on its way: what was understood of it, and what the sound told [M, E]."""
+class _TurnInputs:
+    """LLM inputs of a turn: a prefix tree with its embeddings, and the adapter's evidence [M, E]."""
 
     turn: VadTurn
     tree: PrefixTree
@@ -41,98 +43,102 @@ class _Read:
 
 
 class HeadFeatureExtractor:
-    """A model whose encoder and adapter are trained, and its frozen LLM.
+    """Extracts the state head's inputs with a model's trained encoder and adapter and its frozen LLM.
 
-    `pasts`: (what the user said, the reply) of conversations that turns go on with; number 0 is the one that only begins.
+    `histories`: (user text, reply) of earlier exchanges; `VadTurn.history` counts them from 1, 0 is an empty history.
     """
 
-    def __init__(self, model: FreezeOmni, frozen: FrozenLLM, pasts: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, model: FreezeOmni, frozen: FrozenLLM, histories: Sequence[tuple[str, str]] = ()) -> None:
         self.model, self.frozen = model, frozen
         self.layout = TurnLayout.of(frozen.backbone.chat, model.config.settings.system_prompt)
-        self._as_ids = _Ids(frozen.backbone)
-        self._readings = [PrefixTreeForward(frozen, self.opening(past)[None]) for past in (None, *pasts)]
+        self._token_ids = _TokenIds(frozen.backbone)
+        self._forwards = [PrefixTreeForward(frozen, self.opening(history)[None]) for history in (None, *histories)]
 
     @torch.no_grad()
-    def opening(self, past: tuple[str, str] | None = None) -> Tensor:
-        """What the LLM is given before the first row of a user turn [P, D]."""
+    def opening(self, history: tuple[str, str] | None = None) -> Tensor:
+        """Returns the embeddings [P, D] before the first audio embedding of a user turn: system prompt, history, prompt
+        embeddings."""
         ids, encode = list(self.layout.opening), self.frozen.backbone.encode
-        if past:
-            ids += [*encode(past[0]), *self.layout.reply_open, *encode(past[1]), *self.layout.user_open]
+        if history:
+            ids += [*encode(history[0]), *self.layout.reply_open, *encode(history[1]), *self.layout.user_open]
         return torch.cat([self.frozen.embed(ids), self.model.prompt.detach().to(self.frozen.device)])
 
     @torch.no_grad()
-    def impressions(self, turns: Sequence[VadTurn]) -> list[HeadFeatures]:
-        """Of every turn, in order."""
-        heard = self.heard(turns)
-        read = [self._read(turn, one) for turn, one in zip(turns, heard, strict=True)]
-        found: dict[int, HeadFeatures] = {}
-        for past, readings in enumerate(self._readings):
-            chosen = [i for i, turn in enumerate(turns) if turn.past == past]
-            for batch in alike(chosen, lambda i: len(read[i].tree), ROWS):
-                hidden = readings.hidden([read[i].tree for i in batch], [read[i].rows for i in batch])
-                found |= {i: _impression(read[i], state.cpu()) for i, state in zip(batch, hidden, strict=True)}
-        return [found[i] for i in range(len(turns))]
+    def extract(self, turns: Sequence[VadTurn]) -> list[HeadFeatures]:
+        """Extracts the head's inputs of every turn, in order."""
+        outputs = self.adapter_outputs(turns)
+        inputs = [self._turn_inputs(turn, one) for turn, one in zip(turns, outputs, strict=True)]
+        results: dict[int, HeadFeatures] = {}
+        for history, forward in enumerate(self._forwards):
+            selected = [i for i, turn in enumerate(turns) if turn.history == history]
+            for batch in batches_by_length(selected, lambda i: len(inputs[i].tree), ROWS):
+                hidden = forward.hidden([inputs[i].tree for i in batch], [inputs[i].rows for i in batch])
+                results |= {i: _head_features(inputs[i], state.cpu()) for i, state in zip(batch, hidden, strict=True)}
+        return [results[i] for i in range(len(turns))]
 
-    def heard(self, turns: Sequence[VadTurn]) -> list[Tensor]:
-        """The adapter's output [n, ...] of each turn. Turns with something before them and turns without go apart."""
-        found: dict[int, Tensor] = {}
-        for bare in (True, False):
-            chosen = [i for i, turn in enumerate(turns) if (turn.before is None) == bare]
-            for batch in alike(chosen, lambda i: len(turns[i].features), FRAMES):
-                found |= zip(batch, self._adapted([turns[i] for i in batch]), strict=True)
-        return [found[i] for i in range(len(turns))]
+    def adapter_outputs(self, turns: Sequence[VadTurn]) -> list[Tensor]:
+        """Computes the adapter's output [n, ...] of each turn.
+
+        Turns with and without preceding context are batched separately.
+        """
+        results: dict[int, Tensor] = {}
+        for first_turn in (True, False):
+            selected = [i for i, turn in enumerate(turns) if (turn.before is None) == first_turn]
+            for batch in batches_by_length(selected, lambda i: len(turns[i].features), FRAMES):
+                results |= zip(batch, self._run_adapter([turns[i] for i in batch]), strict=True)
+        return [results[i] for i in range(len(turns))]
 
     @property
-    def flows(self) -> bool:
-        """Whether the LLM is given rows of the adapter, chunk by chunk, and not what is read in its output."""
+    def streams_embeddings(self) -> bool:
+        """Whether the adapter's outputs are LLM embeddings, and not CTC logits that are decoded to text."""
         return isinstance(self.model.adapter.reader(), EmbeddingReader)
 
-    def given(self, turns: Sequence[VadTurn]) -> list[Tensor]:
-        """The rows [n, D] that the LLM is given of each turn, once all of it has been heard."""
-        return [one if self.flows else self._spelt_out(one) for one in self.heard(turns)]
+    def llm_inputs(self, turns: Sequence[VadTurn]) -> list[Tensor]:
+        """Returns the LLM's input embeddings [n, D] of each complete turn."""
+        return [one if self.streams_embeddings else self._ctc_embeddings(one) for one in self.adapter_outputs(turns)]
 
-    def _spelt_out(self, heard: Tensor) -> Tensor:
+    def _ctc_embeddings(self, output: Tensor) -> Tensor:
         reader = self.model.adapter.reader()
-        reader.push(heard.cpu()[None])
-        _, ids = reader.rows(self._as_ids, False)
+        reader.push(output.cpu()[None])
+        _, ids = reader.rows(self._token_ids, False)
         return self.frozen.embed(ids[0])
 
-    def _adapted(self, turns: Sequence[VadTurn]) -> Iterator[Tensor]:
+    def _run_adapter(self, turns: Sequence[VadTurn]) -> Iterator[Tensor]:
         encoder, adapter, device = self.model.encoder, self.model.adapter, self.model.encoder.device
         features = torch.nn.utils.rnn.pad_sequence([turn.features for turn in turns], batch_first=True).to(device)
         lengths = torch.tensor([len(turn.features) for turn in turns], device=device)
-        given = [turn.before for turn in turns if turn.before is not None]
-        before = torch.stack(given).to(device) if given else None
+        contexts = [turn.before for turn in turns if turn.before is not None]
+        before = torch.stack(contexts).to(device) if contexts else None
         config = encoder.config
         frames, mask = encoder(features, lengths, config.chunk, config.left_chunks, before)
         *outputs, valid = adapter(frames, mask)
-        heard = torch.cat(outputs, -1)  # of an adapter that spells: logits and features, as `step` has them
-        return (one[inside] for one, inside in zip(heard, valid, strict=True))
+        output = torch.cat(outputs, -1)  # of a CTC adapter: logits and features, as `step` returns them
+        return (one[inside] for one, inside in zip(output, valid, strict=True))
 
-    def _read(self, turn: VadTurn, heard: Tensor) -> _Read:
-        """What a session's reader makes of the adapter's output [n, ...], chunk by chunk."""
+    def _turn_inputs(self, turn: VadTurn, output: Tensor) -> _TurnInputs:
+        """Reads the adapter's output [n, ...] chunk by chunk, as a live session does."""
         reader = self.model.adapter.reader()
-        chunks = heard.cpu().split(len(heard) // len(turn.since))
-        reading = _flowing if isinstance(reader, EmbeddingReader) else self._spelt
-        return reading(turn, reader, chunks)
+        chunks = output.cpu().split(len(output) // len(turn.since))
+        read_inputs = _embedding_inputs if isinstance(reader, EmbeddingReader) else self._ctc_inputs
+        return read_inputs(turn, reader, chunks)
 
-    def _spelt(self, turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _Read:
-        given: list[int] = []
-        readings, evidence = [], []
+    def _ctc_inputs(self, turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _TurnInputs:
+        token_ids: list[int] = []
+        prefixes, evidence = [], []
         for number, chunk in enumerate(chunks):
             reader.push(chunk[None])
-            if number >= turn.rehearsed:
-                back, ids = reader.rows(self._as_ids, False)
-                given = [*given[: len(given) - back], *ids[0].tolist()]
-                readings.append(given)
+            if number >= turn.pre_roll_chunks:
+                retracted, ids = reader.rows(self._token_ids, False)
+                token_ids = [*token_ids[: len(token_ids) - retracted], *ids[0].tolist()]
+                prefixes.append(token_ids)
                 evidence.append(reader.evidence())
-        tree = PrefixTree.of(readings)
-        return _Read(turn, tree, self.frozen.embed(tree.tokens), torch.stack(evidence))
+        tree = PrefixTree.of(prefixes)
+        return _TurnInputs(turn, tree, self.frozen.embed(tree.tokens), torch.stack(evidence))
 
 
 @dataclass(frozen=True, slots=True)
-class _Ids:
-    """A backbone whose embeddings are the ids themselves: what a reader gives it is read as tokens."""
+class _TokenIds:
+    """A backbone whose embeddings are the token ids: lets a reader return ids instead of embeddings."""
 
     backbone: Backbone
 
@@ -143,25 +149,25 @@ class _Ids:
         return ids
 
 
-def _flowing(turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _Read:
-    """All rows are given, in order, and stay."""
+def _embedding_inputs(turn: VadTurn, reader: AdapterReader, chunks: Sequence[Tensor]) -> _TurnInputs:
+    """Returns the inputs of an embedding adapter: all its outputs, in order, none retracted."""
     rows = torch.cat(list(chunks))
     size = len(chunks[0])
-    tree = PrefixTree.chain(len(rows), [size * (n + 1) - 1 for n in range(turn.rehearsed, len(chunks))])
-    return _Read(turn, tree, rows, torch.zeros(len(tree.ends), 0))
+    tree = PrefixTree.chain(len(rows), [size * (n + 1) - 1 for n in range(turn.pre_roll_chunks, len(chunks))])
+    return _TurnInputs(turn, tree, rows, torch.zeros(len(tree.ends), 0))
 
 
-def _impression(read: _Read, hidden: Tensor) -> HeadFeatures:
-    turn, heeded = read.turn, slice(read.turn.rehearsed, None)
-    vectors = torch.cat([hidden, read.evidence], -1)
-    return HeadFeatures(turn.kind, int(turn.state), vectors, turn.labels[heeded], turn.since[heeded].clone())
+def _head_features(inputs: _TurnInputs, hidden: Tensor) -> HeadFeatures:
+    turn, labeled = inputs.turn, slice(inputs.turn.pre_roll_chunks, None)
+    vectors = torch.cat([hidden, inputs.evidence], -1)
+    return HeadFeatures(turn.kind, int(turn.state), vectors, turn.labels[labeled], turn.since[labeled].clone())
 
 
-def alike(indices: Sequence[int], length: Callable[[int], int], most: int) -> Iterator[list[int]]:
-    """Batches of like length, of at most `most` rows with what fills them up."""
+def batches_by_length(indices: Sequence[int], length: Callable[[int], int], max_rows: int) -> Iterator[list[int]]:
+    """Yields batches of indices of similar length, each of at most `max_rows` positions including padding."""
     batch: list[int] = []
     for i in sorted(indices, key=length):
-        if batch and (len(batch) + 1) * length(i) > most:
+        if batch and (len(batch) + 1) * length(i) > max_rows:
             yield batch
             batch = []
         batch.append(i)

@@ -1,4 +1,4 @@
-"""The state head learns from impressions: its vectors, chunk by chunk, with what is right at each."""
+"""Training of the state head on cached inputs: cross-entropy of the turn state at every labeled chunk."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from reference_model.train.turn_taking.head_metrics import HeadDecision
 from reference_model.train.turn_taking.vad_turns import UNLABELLED
 from reference_model.turn_taking.state_head import StateHead
 
-WEIGHTS = (1.0, 1.0, 1.0, 0.0)  # of the classes
+WEIGHTS = (1.0, 1.0, 1.0, 0.0)  # class weights; class 3 is padding
 
 
 @dataclass(frozen=True, slots=True)
 class HeadBatch:
-    """Situations as the head sees them: vectors [B, N, D + E], labels [B, N], `UNLABELLED` beyond their ends."""
+    """Inputs of the state head [B, N, D + E] with labels [B, N], `UNLABELLED` in the padding."""
 
     vectors: Tensor
     labels: Tensor
 
 
 class StateHeadLearner(nn.Module):
-    """The head alone. The `prompt` that what it judges by was made with stays as it is, and beside it in the checkpoint."""
+    """The state head. The `prompt` that its inputs were computed with is frozen, and kept in the checkpoint."""
 
     def __init__(self, head: StateHead, prompt: Tensor | None = None) -> None:
         super().__init__()
@@ -40,30 +40,32 @@ class StateHeadLearner(nn.Module):
 
     def forward(self, batch: HeadBatch) -> dict[str, Tensor]:
         vectors, labels = to_device(batch.vectors, self).float(), to_device(batch.labels, self)
-        return judged(self.state_head(vectors), labels)
+        return state_loss(self.state_head(vectors), labels)
 
 
-def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The loss of logits [..., 4], summed over the labelled chunks, their count, and how many are right."""
+def state_loss(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Returns the weighted cross-entropy of logits [..., 4] summed over labeled chunks, their count, and the number of
+    correct ones."""
     weights = torch.tensor(WEIGHTS, device=logits.device)
     loss = functional.cross_entropy(
         logits.flatten(0, -2), labels.flatten(), weights, ignore_index=UNLABELLED, reduction="sum"
     )
-    right = ((logits[..., :3].argmax(-1) == labels) & (labels >= 0)).sum().float()
-    return {"loss": loss, "right": right, "count": (labels >= 0).sum().float()}
+    correct = ((logits[..., :3].argmax(-1) == labels) & (labels >= 0)).sum().float()
+    return {"loss": loss, "right": correct, "count": (labels >= 0).sum().float()}
 
 
-def verdicts_of(head: StateHead, impressions: Sequence[HeadFeatures]) -> list[HeadDecision]:
+def decisions_of(head: StateHead, features: Sequence[HeadFeatures]) -> list[HeadDecision]:
+    """Returns the head's decision on every turn."""
     device = next(head.parameters()).device
     return [
         HeadDecision.of(one.kind, one.state, head.probabilities(one.vectors.to(device).float()).cpu(), one.since)
-        for one in impressions
+        for one in features
     ]
 
 
 @dataclass(slots=True)
 class StateHeadStage:
-    """See the module."""
+    """Training stage of the state head on cached inputs."""
 
     module: StateHeadLearner
     train: Sequence[HeadFeatures]
@@ -78,9 +80,9 @@ class StateHeadStage:
         )
 
     def load(self, indices: Sequence[int], epoch: int) -> HeadBatch:
-        pad, chosen = nn.utils.rnn.pad_sequence, [self.train[i] for i in indices]
-        labels = pad([one.labels for one in chosen], batch_first=True, padding_value=UNLABELLED)
-        return HeadBatch(pad([one.vectors for one in chosen], batch_first=True), labels)
+        pad, selected = nn.utils.rnn.pad_sequence, [self.train[i] for i in indices]
+        labels = pad([one.labels for one in selected], batch_first=True, padding_value=UNLABELLED)
+        return HeadBatch(pad([one.vectors for one in selected], batch_first=True), labels)
 
     def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         return [{"params": list(self.module.state_head.parameters()), "lr": loop.lr}]
@@ -90,16 +92,17 @@ class StateHeadStage:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Macro F1 of the verdicts, one a situation; the median delay of right answers, in ms; answers into pauses."""
-        return summary(head_metrics.report(verdicts_of(self.module.state_head, self.valid)))
+        """Returns macro F1 of the decisions, median delay of correct answers (ms), and the share of takeovers in
+        pauses."""
+        return summary(head_metrics.report(decisions_of(self.module.state_head, self.valid)))
 
 
 def summary(report: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a report that a log follows."""
-    delay, pauses = report["answer_delay_ms"]["p50"], report["takeovers_in_pauses"]["share"]
+    """Returns the metrics of a report that the training log keeps."""
+    median_delay, pause_takeovers = report["answer_delay_ms"]["p50"], report["takeovers_in_pauses"]["share"]
     nan = float("nan")
     return {
         "f1": report["macro_f1"],
-        "delay_ms": nan if delay is None else delay,
-        "takeovers_in_pauses": nan if pauses is None else pauses,
+        "delay_ms": nan if median_delay is None else median_delay,
+        "takeovers_in_pauses": nan if pause_takeovers is None else pause_takeovers,
     }
