@@ -10,21 +10,25 @@ TINY_OUTPUT ?= runs/tiny
 REGRESSION_OUTPUT ?= runs/regression
 TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
+# TEST_PROCESSES: one thread each (tests/conftest.py). A process takes tests in order, so most tests of a module share its fixtures.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: help install demo test regression train-tiny check bench browser clean
+.PHONY: help install demo test regression train-tiny lint check bench clean
 
 help:
 	@echo "make demo        install, fetch the default models, run the benchmark, write a report"
 	@echo "make test        the fast tests"
 	@echo "make regression  a run of scripted systems, held to its baseline in reports/baselines"
 	@echo "make train-tiny  all six stages of the trainer on a tiny model, in a few minutes"
-	@echo "make check       ruff, mypy, tests"
+	@echo "make lint        ruff, mypy, rules of import"
+	@echo "make check       lint and test"
 	@echo "make bench       speed and size"
 	@echo "make install     .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[train,piper,hub,codecs,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[train,piper,hub,codecs,plots,dev]"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "openai-whisper>=20240930"
 	touch $@
 
@@ -46,7 +50,7 @@ endif
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser."
 
 test: install
-	$(PASSIVE) $(BIN)/python -m pytest
+	$(PYTEST)
 
 regression: install
 	rm -rf $(REGRESSION_OUTPUT)
@@ -56,11 +60,15 @@ train-tiny: install
 	$(BIN)/fobench assets pull piper-joe-medium whisper-tiny.en-ct2
 	$(PASSIVE) OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m reference_model.train.release.smoke_test --out $(TINY_OUTPUT)
 
-check: install
+# mypy knows the package of plugins/ by a link: its name is fobench_plugins.
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types && ln -sfn ../../plugins build/types/fobench_plugins
 	$(BIN)/mypy
-	$(PASSIVE) $(BIN)/python -m pytest
+	$(BIN)/lint-imports
+
+check: lint test
 
 bench: install
 	$(BIN)/python -m pytest tests/bench --benchmark-only -m ""

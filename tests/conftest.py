@@ -1,8 +1,22 @@
 """Fixtures of several files: a home for what is fetched and made, and the conformance suite over a broken component."""
 
 import inspect
+import os
+from pathlib import Path
 
+import hypothesis
 import pytest
+
+# One thread a process, also in processes that tests start: set before torch is imported, which reads it once.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# Programs that tests start from any folder find this tree's packages and `tests`.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+
+# `--hypothesis-profile thorough` draws as many examples as hypothesis does by itself.
+hypothesis.settings.register_profile("thorough", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+hypothesis.settings.load_profile("quick")
 
 from fobench.api import registry
 from fobench.api.hookspecs import hookimpl

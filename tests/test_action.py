@@ -55,6 +55,7 @@ def step(action, workspace: Path, **inputs: str) -> tuple[int, str, str]:
     return done.returncode, *(Path(path).read_text() for path in files.values())
 
 
+@pytest.mark.subprocess
 def test_a_regression_fails_the_job_and_stands_in_its_summary(action, workspace):
     code, summary, outputs = step(
         action,
@@ -65,9 +66,10 @@ def test_a_regression_fails_the_job_and_stands_in_its_summary(action, workspace)
         **{"fail-on": "response_ms:10%\nendpoint_ms:50ms\n"},
     )
     assert (code, outputs) == (1, "exit-code=1\n")
-    assert "**Regression: Response p50 +28." in summary
+    assert "**Regression: Response latency (voice to voice) p50 +28." in summary
 
 
+@pytest.mark.subprocess
 def test_an_inconclusive_gate_passes_where_it_is_told_to(action, workspace):
     """12 scenarios cannot tell a loss of 1 point."""
     inputs = {"config": "before.toml", "baseline": "before", "fail-on": "takeover_rate:-1pp"}
@@ -76,6 +78,7 @@ def test_an_inconclusive_gate_passes_where_it_is_told_to(action, workspace):
     assert "**Inconclusive: " in summary
 
 
+@pytest.mark.subprocess
 def test_a_workflow_that_is_wrong_fails(action, workspace):
     code, summary, outputs = step(action, workspace, config="run.toml", baseline="nowhere", output="none")
     assert (code, summary, outputs) == (2, "", "exit-code=2\n")

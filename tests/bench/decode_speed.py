@@ -1,7 +1,7 @@
-"""Tokens a second of a backbone in every form, against what the memory's bandwidth allows.
+"""Decoding speed of a backbone in every number format, against the bound set by memory bandwidth.
 
-Run, on a quiet machine (five minutes a backbone): python tests/bench/decode_speed.py smollm2-135m qwen2.5-coder-0.5b -o reports/decode-speed
-It replaces these backbones' rows in decode-speed.json and writes decode-speed.md anew.
+Run on an idle machine (five minutes per backbone): python tests/bench/decode_speed.py smollm2-135m qwen2.5-coder-0.5b -o reports/decode-speed
+It replaces these backbones' rows in decode-speed.json and rewrites decode-speed.md.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PROMPT = [
 ]
 TOKENS, ROUNDS = 32, 3  # the first round warms up
 READ = 1 << 28  # bytes, far beyond every cache
-COLUMNS = ("backbone", "form", "threads", "tokens/s", "first token, ms", "MB a token", "bound, tokens/s", "of it")
+COLUMNS = ("backbone", "form", "threads", "tokens/s", "TTFT, ms", "MB per token", "bound, tokens/s", "of bound")
 
 
 def bandwidth() -> float:
-    """Bytes a second of torch.sum over 256 MB of float32: the best of seven."""
+    """Memory bandwidth in bytes/s: torch.sum over 256 MB of float32, best of seven."""
     numbers = torch.ones(READ // 4)
 
     def seconds() -> float:
@@ -64,11 +64,11 @@ def token_bytes(backbone: Any) -> int:
         used[0] = backbone.model.get_output_embeddings().weight
         return sum(p.numel() * p.element_size() for p in {p.data_ptr(): p for p in used.values()}.values())
     matrices = [m for layer in backbone.packed.layers for m in (layer.qkv, layer.out, layer.gate_up, layer.down)]
-    return sum(matrix.few_bytes for matrix in (*matrices, backbone.packed.output))
+    return sum(matrix.bytes_per_step for matrix in (*matrices, backbone.packed.output))
 
 
 def measure(backbone: Any) -> tuple[float, float]:
-    """(tokens a second, seconds to the first token); medians over the rounds but the first."""
+    """Tokens per second and TTFT in seconds; medians over all rounds but the first."""
     firsts, each = [], []
     for _ in range(ROUNDS):
         times = [time.perf_counter()]
@@ -113,13 +113,13 @@ def page(record: dict[str, Any]) -> str:
     ]
     read = ", ".join(f"{float(speed) / 1e9:.1f} GB/s with {n}" for n, speed in record["bandwidth"].items())
     told = [
-        f"Memory bandwidth by `torch.sum` over 256 MB of float32, best of seven, threads: {read}. The bound is that over the bytes of the",
-        "weights that a token reads; the cache of keys and values is left out. Greedy, one prompt, the median of 32 tokens and two rounds",
-        "after one that warms up; time to the first token is the prefill of the prompt and one token. `transformers` is its own forward",
-        "pass in float32, the others are fobench's; `int8` is lossy, `int4` holds what 4 bits hold without loss, the rest in bfloat16.",
-        "`mixed` prefills in float32 and decodes from float16. llama.cpp decodes from the GGUF file's own bits.",
+        f"Memory bandwidth by `torch.sum` over 256 MB of float32, best of seven, by threads: {read}. The bound is the bandwidth over",
+        "the bytes of the weights that a token reads, without the KV cache. Greedy decoding, one prompt, median of 32 tokens and two rounds",
+        "after a warm-up; TTFT is the prefill of the prompt and one token. `transformers` is that library's forward pass in float32, the others",
+        "are fobench's; `int8` is lossy, `int4` stores in 4 bits what they hold without loss, the rest in bfloat16.",
+        "`mixed` prefills in float32 and decodes from float16. llama.cpp decodes from the GGUF file's own quantization.",
         "",
-        f"Machine: {record['machine'].get('cpu', '?')}, {record['machine'].get('cores', '?')} cores. Anew: "
+        f"Machine: {record['machine'].get('cpu', '?')}, {record['machine'].get('cores', '?')} cores. Command: "
         "`python tests/bench/decode_speed.py smollm2-135m qwen2.5-coder-0.5b -o reports/decode-speed`",
     ]
     return "\n".join(["# Decode speed", "", *markdown_table(COLUMNS, table), "", *told, ""])

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_score_speed import synthetic_trace
 
 from fobench.scoring.scorer import score_run
+from tests.bench.test_score_speed import synthetic_trace
 
 SCENARIOS = 10_000
 SCORED = 500

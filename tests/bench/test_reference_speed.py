@@ -6,7 +6,6 @@ Needs the asset smollm2-135m-gguf (fobench assets pull).
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from pathlib import Path
 from statistics import median
@@ -14,6 +13,7 @@ from statistics import median
 import pytest
 
 from fobench.api import registry
+from fobench.storage.run_folder import RunFolder
 
 torch = pytest.importorskip("torch")
 
@@ -22,9 +22,9 @@ from reference_model.inference.conversation import UserTurnState
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
 from reference_model.inference.reply import GeneratedReply
-from reference_model.speech_output.segmenter import Segment, Segmentation, segments
+from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter
 
-BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m" / "traces.jsonl"
+BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m"
 
 SPEECH_S = 2.0  # of a question before the measured chunk
 FRAMES = 16  # of features in a chunk of 160 ms
@@ -102,11 +102,18 @@ def test_decision_to_first_packet(benchmark, live, tokens):
 @pytest.mark.parametrize("after", [None, 10, 6])
 def test_tokens_before_the_first_segment(benchmark, after):
     """How long the committed baseline's 240 replies keep the speech decoder waiting, by the option `first_after`."""
-    replies = [_pieces(json.loads(line)) for line in BASELINE.read_text().splitlines()]
+    replies = [_pieces(record) for record, _ in RunFolder(BASELINE).records()]
     rules = Segmentation(first_after=after)
-    firsts = benchmark(lambda: [len(next(segments(iter(reply), rules)).tokens) for reply in replies if reply])
+    firsts = benchmark(lambda: [_first_segment(reply, rules) for reply in replies if reply])
     benchmark.extra_info["replies"] = len(firsts)
     benchmark.extra_info["tokens_median_max"] = (median(firsts), max(firsts))
+
+
+def _first_segment(pieces, rules):
+    """Tokens of a reply's first segment."""
+    segmenter = Segmenter(rules)
+    given = (segment for piece in pieces for segment in segmenter.push(piece))
+    return len((next(given, None) or next(iter(segmenter.finish()))).tokens)
 
 
 def _pieces(trace):

@@ -13,7 +13,7 @@ from fobench.simulation.costs import CostTable
 
 @pytest.fixture(scope="module")
 def driver():
-    host = ProcessHost(LocalDriver, ("scripted:late", {"delay_ms": 700}))
+    host = ProcessHost(LocalDriver, (registry.spec("systems", "scripted:late", {"delay_ms": 700}),))
     yield RemoteDriver(host)
     host.stop()
 

@@ -30,7 +30,7 @@ class Halves:
 
 
 class Counting:
-    """A recogniser that counts the seconds of sound; of what the codec made (halves alike) it misses the last."""
+    """A recognizer that counts the seconds of sound; of what the codec made (halves alike) it misses the last."""
 
     def __init__(self):
         self.calls = 0
@@ -125,7 +125,7 @@ def test_it_writes_the_sound_and_its_scores(toys, tmp_path):
     record = json.loads((tmp_path / "out" / "codec.json").read_text())
     assert record["totals"]["codec_wer"] == 0.5
     assert record["totals"]["dnsmos_before"] > 1
-    assert "heard" not in record["clips"][0]["after"]
+    assert "transcript" not in record["clips"][0]["after"]
     heard = json.loads((tmp_path / "out" / "heard.json").read_text())
     assert heard == [{"clip": "hello", "before": "red green", "after": "red"}]
 
@@ -137,7 +137,7 @@ def test_several_codecs_stand_in_one_table(toys, tmp_path):
     done = command("toy,codec2", wav, "--judge", "toy", "--args", "codec2:bitrate=2400", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "out" / "codecs.md").read_text().splitlines()
-    assert lines[0] == "# 1 clip, WER against what was heard in the originals"
+    assert lines[0] == "# 1 clip, WER against the transcripts of the originals"
     assert [line.split(" | ")[:2] for line in lines[4:6]] == [["| toy", "64.00"], ["| codec2", "2.40"]]
     for name in ("toy", "codec2"):
         record = json.loads((tmp_path / "out" / name / "codec.json").read_text())
@@ -159,12 +159,12 @@ def test_a_suites_turns_are_coded_with_their_texts(toys, tmp_path):
 
 
 def test_wrong_use_is_told(toys, tmp_path):
-    assert "Nothing to code" in command("toy").output
+    assert "No clips: name audio files" in command("toy").output
     two = [saved(tmp_path / "a.wav"), saved(tmp_path / "b.wav")]
-    assert "--text is what one clip says; 2 are given" in command("toy", *two, "--text", "x").output
+    assert "--text is the text of one clip, not of 2" in command("toy", *two, "--text", "x").output
     (tmp_path / "c").mkdir()
     again = saved(tmp_path / "c" / "a.wav")
-    assert "Two clips have one name" in command("toy", two[0], again).output
+    assert "Two clips have the same name" in command("toy", two[0], again).output
     unknown = command("tyo", two[0])
     assert unknown.exit_code == 2
     assert "Did you mean 'toy'" in unknown.output

@@ -47,7 +47,7 @@ def test_a_clean_run_passes(runs):
 
 def test_200_ms_added_to_a_decision_are_caught_in_all_formats(runs, tmp_path):
     told = fobench("compare", runs / "base", runs / "later", *gates(*GATES), "--output", tmp_path, expect=1)
-    assert "Regression: Response p50 +28." in told
+    assert "Regression: Response latency (voice to voice) p50 +28." in told
     data = json.loads((tmp_path / "comparison.json").read_text())
     assert [gate["verdict"] for gate in data["gates"]] == ["regression", "regression", "ok"]
     assert data["gates"][1]["harm"] == pytest.approx(200, abs=20)
@@ -90,7 +90,7 @@ def test_gates_may_stand_in_the_runs_own_file(runs, tmp_path):
 def test_a_run_holds_itself_to_a_baseline(runs, tmp_path):
     later = [*SCRIPTED, "--system-args", "delay_ms=900", "--baseline", runs / "base"]
     told = fobench("run", *later, *gates("response_ms:10%"), "--output", tmp_path / "gated", expect=1)
-    assert "Regression: Response p50" in told
+    assert "Regression: Response latency (voice to voice) p50" in told
     assert (tmp_path / "gated" / "comparison.md").is_file()
 
 
@@ -110,7 +110,7 @@ def test_unlike_runs_are_refused_and_may_be_allowed(runs, tmp_path):
     run["config"]["seed"] = 7
     (other / "run.json").write_text(json.dumps(run))
     assert "seed: 0 in the first, 7 in the second" in fobench("compare", runs / "base", other, expect=2)
-    assert "Unlike: seed" in fobench("compare", runs / "base", other, "--allow-mismatch")
+    assert "Difference: seed" in fobench("compare", runs / "base", other, "--allow-mismatch")
 
 
 def test_what_is_no_run_is_told(tmp_path):
@@ -137,7 +137,7 @@ def test_scores_that_no_scoring_wrote_are_told(text, runs, tmp_path):
 def test_a_run_of_which_nothing_is_left_has_nothing_to_compare(runs, tmp_path):
     empty = copied(runs / "base", tmp_path / "empty", traces_jsonl="")
     fobench("score", empty)
-    assert "0 here, 0 in both" in fobench("compare", runs / "base", empty, expect=2)
+    assert "0 in the second, 0 in both" in fobench("compare", runs / "base", empty, expect=2)
 
 
 def test_a_run_without_traces_is_compared_by_its_scores(runs, tmp_path):
@@ -165,6 +165,7 @@ def store(request, tmp_path, monkeypatch) -> str:
     return "kept" if request.param == "folder" else "git:baselines"
 
 
+@pytest.mark.subprocess
 def test_baselines_are_numbered_listed_compared_with_and_pruned(runs, store):
     for name in ("base", "later", "base"):
         fobench("baseline", "save", runs / name, "--store", store, "--name", name)
@@ -185,6 +186,7 @@ def test_baselines_are_numbered_listed_compared_with_and_pruned(runs, store):
     )
 
 
+@pytest.mark.subprocess
 def test_an_empty_store_says_how_to_fill_it(runs, store):
     fobench("baseline", "prune", "--store", store)
     assert f"fobench baseline save RUN --store {store}" in fobench("baseline", "ls", "--store", store, expect=2)
@@ -192,6 +194,7 @@ def test_an_empty_store_says_how_to_fill_it(runs, store):
     assert f"fobench baseline save RUN --store {store}" in told
 
 
+@pytest.mark.subprocess
 def test_a_baseline_that_is_broken_is_named(runs, store):
     for _ in range(2):
         fobench("baseline", "save", runs / "base", "--store", store)
@@ -202,6 +205,7 @@ def test_a_baseline_that_is_broken_is_named(runs, store):
     fobench("compare", f"{store}#2", runs / "again")
 
 
+@pytest.mark.subprocess
 def test_a_branch_that_only_the_origin_has_is_read_there_and_goes_on_here(runs, store, tmp_path, monkeypatch):
     if not store.startswith("git:"):
         pytest.skip("a folder has no origin")
@@ -214,6 +218,7 @@ def test_a_branch_that_only_the_origin_has_is_read_there_and_goes_on_here(runs, 
     assert [line.split("-")[0] for line in listed.stdout.splitlines()] == ["Baseline 0002", "Baseline 0001"]
 
 
+@pytest.mark.subprocess
 def test_a_branch_that_is_not_there_is_told_with_how_to_fetch_it(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "--quiet"], check=True)
@@ -221,11 +226,12 @@ def test_a_branch_that_is_not_there_is_told_with_how_to_fetch_it(runs, tmp_path,
     assert "or fetch the branch: git fetch origin kept:kept" in told
 
 
+@pytest.mark.subprocess
 def test_a_trend_marks_where_a_figure_changed(runs, store):
     for name in ("base", "base", "later", "later"):
         fobench("baseline", "save", runs / name, "--store", store)
     told = fobench("baseline", "trend", "--store", store, "--output", "trend")
-    assert "3: Response p50 worse: +28." in told
+    assert "3: Response latency (voice to voice) p50 worse: +28." in told
     assert "2: " not in told and "4: " not in told
     assert Path("trend/trend.html").read_text().count('class="step worse"') >= 2
 
@@ -233,7 +239,7 @@ def test_a_trend_marks_where_a_figure_changed(runs, store):
 def test_a_baseline_outside_of_a_repository_is_told(tmp_path, monkeypatch, runs):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert "no git repository" in fobench("baseline", "save", runs / "base", "--store", "git:baselines", expect=2)
+    assert "not in a git repository" in fobench("baseline", "save", runs / "base", "--store", "git:baselines", expect=2)
 
 
 WHOLE = {"version": 1, "run": {}, "items": [{"id": "a", "group": "a"}]}

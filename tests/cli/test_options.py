@@ -5,6 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from fobench.api.option_strings import options_for
+from fobench.api.registry import ComponentSpec
 from fobench.cli.main import main
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
@@ -82,16 +84,19 @@ def test_the_file_can_be_named_by_a_variable(tmp_path):
         ("limit = 'two'", "options.toml: limit = 'two': must be a whole number"),
         ("limit = true", "limit = True: must be a whole number"),
         ("limit = 0", "options.toml: limit = 0: 0 is not in the range x>=1"),
-        ("time-limit = 'soon'", "time-limit = 'soon': must be a number above 0"),
-        ("time_limit = nan", "time_limit = nan: nan is not a finite number above 0"),
+        ("time-limit = 'soon'", "time-limit = 'soon': must be a number"),
+        ("time_limit = nan", "time_limit = nan: must be a number, not NaN"),
         ("text-routes = 'no'", "text-routes = 'no': must be true or false"),
         ("suite = [1]", "suite = [1]: must be a text or a list of texts"),
         ("system = ['a']", "system = ['a']: must be a text"),
+        ("time-limit = 1" + 400 * "0", "must be a number"),
+        ("limit = 1" + 5000 * "0", "cannot be read as TOML"),
+        ("seed = 0x" + 5000 * "f", "seed = a number of thousands of digits: must be a whole number"),
         ("clock = 'sun'", "clock = 'sun': 'sun' is not one of 'virtual', 'wall'"),
         ("system-args = ['a']", "system-args = ['a']: must be a table"),
         ("system-args = {a = [1]}", "must be a table of texts, numbers, true or false"),
         ("suite = [", "cannot be read as TOML"),
-        (b"\xff\xfe\x00", "is no TOML: not UTF-8"),
+        (b"\xff\xfe\x00", "is not TOML: not UTF-8"),
     ],
 )
 def test_what_a_file_must_not_hold_is_told(tmp_path, text, message):
@@ -116,6 +121,11 @@ def test_scoring_refuses_them_too(tmp_path):
 
 def test_an_empty_folders_name_is_refused():
     assert "it is empty: name a folder" in fobench("run", *PLAIN, "--output", "").output
+
+
+def test_a_folders_name_that_is_not_utf_8_is_refused(tmp_path):
+    output = fobench("run", *PLAIN, "--output", f"{tmp_path}/run-\udcff").output
+    assert "is not UTF-8: choose another name" in output
 
 
 # ---- Resuming --------------------------------------------------------------------------------------------------------
@@ -158,10 +168,10 @@ def test_the_folder_can_be_named_by_a_variable(run):
     [
         ([], "it holds a list, not an object"),
         ({"config": []}, "config is [], not a dict"),
-        ({"config": {"limit": "a"}}, "limit is 'a', not int | None"),
-        ({"config": {"workers": True}}, "workers is True, not int"),
-        ({"config": {"suites": [1]}}, "suites is [1], not tuple[str, ...]"),
-        ({"config": {"clock": "sun"}}, "clock is 'sun', not Literal"),
+        ({"config": {"limit": "a"}}, "limit is 'a'; it must be a whole number or none"),
+        ({"config": {"workers": True}}, "workers is True; it must be a whole number"),
+        ({"config": {"suites": [1]}}, "suites is [1]; it must be a list of texts"),
+        ({"config": {"clock": "sun"}}, "clock is 'sun'; it must be one of virtual, wall"),
         ({"scenarios": [1]}, "scenarios must be a list of ids"),
     ],
 )
@@ -182,8 +192,7 @@ def test_a_record_without_its_configuration_cannot_be_resumed(run):
 
 
 def options(suite, **args):
-    config = RunConfig(suites=("controls", "manifest:a", "manifest:b"), suite_args={"seed": 1, **args})
-    return config.suite_options(suite)
+    return options_for({"seed": 1, **args}, suite)
 
 
 def test_an_option_can_be_for_one_suite_or_one_family():
@@ -195,4 +204,9 @@ def test_an_option_can_be_for_one_suite_or_one_family():
 
 def test_an_option_for_a_suite_that_is_not_run_is_refused():
     with pytest.raises(FobenchError, match=r"Unknown suite in --suite-args 'control'\. Did you mean 'controls'"):
-        options("controls", **{"control:count": 4})
+        RunConfig(suites=("controls",), suite_args={"control:count": 4}).suite_specs()
+
+
+def test_each_suite_gets_its_own_options():
+    config = RunConfig(suites=("controls", "controls"), suite_args={"count": "4", "controls:text": "Hello"})
+    assert config.suite_specs() == (ComponentSpec("suites", "controls", {"count": 4, "text": "Hello"}),)

@@ -1,7 +1,6 @@
 """Whole runs through the command line, with scripted systems and exactly timed users: no model is needed."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -10,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fobench.cli.main import main
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
 from fobench.storage.run_config import RunConfig
@@ -20,11 +21,10 @@ LATE = (*PLAIN, "--system", "scripted:late", "--system-args", "delay_ms=700")
 
 
 def fobench(*arguments, expect=0, **environment):
-    """Runs the command; returns its standard output and error as one text."""
-    command = [sys.executable, "-m", "fobench", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    """Runs the command in this process; returns its standard output and error as one text."""
+    done = CliRunner().invoke(main, [*map(str, arguments)], env=environment)
+    assert done.exit_code == expect, done.output
+    return done.output
 
 
 def run(folder, *arguments, expect=0, **environment):
@@ -46,6 +46,7 @@ def late(tmp_path_factory):
     return folder
 
 
+@pytest.mark.subprocess
 def test_a_run_leaves_a_whole_folder(late):
     names = {path.name for path in late.iterdir()}
     assert {
@@ -79,18 +80,25 @@ def test_the_planted_delay_is_measured(late):
     assert total(late, "response_ms")["value"] == pytest.approx(700, abs=20)
 
 
+@pytest.mark.subprocess
 def test_the_wall_clock_measures_it_too(tmp_path):
-    run(
-        tmp_path / "wall", "--clock", "wall", "--limit", 1, "--system", "scripted:late", "--system-args", "delay_ms=700"
-    )
-    assert total(tmp_path / "wall", "response_ms")["value"] == pytest.approx(700, abs=40)
+    """Real time passes: a run during which other work delays the process is done again, up to three times."""
+    for attempt in map(str, range(3)):
+        run(tmp_path / attempt, "--clock", "wall", *LATE, "--limit", 1)
+        measured = total(tmp_path / attempt, "response_ms")["value"]
+        assert measured > 660
+        if measured < 740:
+            break
+    assert measured < 740
 
 
+@pytest.mark.subprocess
 def test_the_same_declared_run_has_the_same_bytes_of_scores(late, tmp_path):
     run(tmp_path / "again", "--system", "scripted:late", "--system-args", "delay_ms=700")
     assert (tmp_path / "again" / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
 
 
+@pytest.mark.subprocess
 def test_two_workers_score_as_one(late, tmp_path):
     run(tmp_path / "two", "--system", "scripted:late", "--system-args", "delay_ms=700", "--workers", 2)
     assert (tmp_path / "two" / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
@@ -102,17 +110,18 @@ def test_scoring_again_changes_nothing(late):
     assert (late / "scores.json").read_bytes() == before
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
-    ("system", "kind"),
+    ("system", "limit", "kind"),
     [
-        ("scripted:raises", "raised"),
-        ("scripted:nan", "bad_audio"),
-        ("scripted:dies", "died"),
-        ("scripted:hangs", "hung"),
+        ("scripted:raises", 60, "raised"),
+        ("scripted:nan", 60, "bad_audio"),
+        ("scripted:dies", 60, "died"),
+        ("scripted:hangs", 1, "hung"),
     ],
 )
-def test_a_broken_system_fails_its_scenarios_and_the_run_goes_on(tmp_path, system, kind):
-    output = run(tmp_path / "run", "--system", system, "--time-limit", 1, "--limit", 2, expect=1)
+def test_a_broken_system_fails_its_scenarios_and_the_run_goes_on(tmp_path, system, limit, kind):
+    output = run(tmp_path / "run", "--system", system, "--time-limit", limit, "--limit", 2, expect=1)
     assert "2 of 2 scenarios failed" in output
     traces = [json.loads(line) for line in (tmp_path / "run" / "traces.jsonl").read_text().splitlines()]
     assert {trace["failure"]["kind"] for trace in traces} == {kind}
@@ -137,6 +146,7 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path, arguments, message)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("system", "rest"),
     [("scripted:dies", "its process ended during probe with exit code 3"), ("scripted:hangs", "no answer from probe")],
@@ -144,12 +154,12 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path, arguments, message)
 def test_a_plugin_that_dies_or_hangs_fails_the_probe_it_did_so_in(system, rest):
     output = fobench("validate", system, "--time-limit", 5, expect=1, COLUMNS="200")
     assert f"FAIL  silence          {rest}" in output
-    assert "10 more were not made" in output
+    assert "10 further checks were skipped" in output
 
 
 def test_halves_of_characters_in_a_suite_are_told(tmp_path):
     told = run(tmp_path / "run", "--system", "scripted:late", "--suite-args", "text=\udcff", expect=2)
-    assert "holds half a character" in told
+    assert "lone surrogate" in told
 
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path):
@@ -162,6 +172,7 @@ def test_a_folder_with_a_run_is_not_written_over(late):
     assert "--resume" in run(late, "--system", "scripted:late", expect=2)
 
 
+@pytest.mark.subprocess
 def test_options_come_from_the_environment_and_a_file(tmp_path):
     config = tmp_path / "fobench.toml"
     config.write_text('system = "scripted:silent"\nlimit = 2\n[system-args]\n')
@@ -176,6 +187,7 @@ def test_an_unknown_key_in_a_file_is_refused(tmp_path):
     assert "Did you mean 'system'" in fobench("run", "--config", tmp_path / "fobench.toml", expect=2)
 
 
+@pytest.mark.subprocess
 def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "fobench", "run", *LATE, "--limit", "6", "--output", str(folder)]
@@ -190,6 +202,7 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
     assert (folder / "scores.json").read_bytes() == (tmp_path / "calm" / "scores.json").read_bytes()
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_path, stop):
     folder = tmp_path / "run"
@@ -199,6 +212,7 @@ def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_pa
     assert (folder / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
 
 
+@pytest.mark.subprocess
 def test_a_kill_in_the_middle_is_resumed_to_the_uninterrupted_result(late, tmp_path):
     folder = tmp_path / "run"
     start(folder, "--limit", 3, until=1, stop=signal.SIGKILL)

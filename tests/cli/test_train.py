@@ -42,6 +42,7 @@ def test_every_stage_is_listed_with_one_line():
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.subprocess
 def test_the_list_leaves_torch_alone():
     code = "import sys; from fobench.cli.main import main; main(['train', '--help'], standalone_mode=False); print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fobench.statistics import proportions
-from fobench.statistics.metric_resampling import interval, narrowed, quantile, quantiles, resample, sums, widened
+from fobench.statistics.metric_resampling import interval, narrow_tail, quantile, quantiles, resample, sums, widen_tail
 from fobench_plugins.metrics.wer import align, errors
 
 CASES = 1_000
@@ -85,7 +85,7 @@ def test_bootstrap_intervals_are_scipys(draw):
 
 
 def test_the_interval_for_few_blocks_is_students(draw):
-    """Of a mean of normal values the widened bootstrap is Student's interval, which the plain one is not."""
+    """Of a mean of normal values the widen_tail bootstrap is Student's interval, which the plain one is not."""
     values = draw.normal(0, 1, 12)
     means = resample([sums(values[:, None] / 12)], 12, 0, 20_000)[0][:, 0]
     low, high = interval(means, 12)
@@ -97,7 +97,7 @@ def test_the_interval_for_few_blocks_is_students(draw):
 @pytest.mark.parametrize("blocks", [5, 10, 240])
 def test_a_p_is_the_inverse_of_an_interval(blocks):
     for tail in (0.001, 0.025, 0.3, 0.5, 0.9):
-        assert narrowed(widened(tail, blocks), blocks) == pytest.approx(tail)
+        assert narrow_tail(widen_tail(tail, blocks), blocks) == pytest.approx(tail)
 
 
 def test_paired_shares_are_bonett_and_prices():

@@ -107,7 +107,7 @@ def test_what_a_gate_does_not_see_is_told():
     found = ruled(base, new, "response_ms:10%", "accuracy:5pp")
     assert found.exit_code == 0
     assert found.warnings == [
-        "response_ms: 30 scenarios with a value in base only, and so in no pair.",
+        "response_ms: 30 scenarios with a value in base only, left out of the pairs.",
         "30 scenarios of new failed.",
     ]
 
@@ -120,7 +120,7 @@ def test_a_scenario_with_several_values_is_drawn_with_all_of_them():
     assert (found.n, found.base) == (40, pytest.approx(500))
 
 
-def test_errors_of_a_recogniser_are_resampled_by_speaker():
+def test_errors_of_a_recognizer_are_resampled_by_speaker():
     groups = [f"speaker-{i % 12}" for i in range(240)]
     worse = ERRORS + np.array([2.0 if i % 12 == 0 else 0.0 for i in range(240)])
     by_speaker = change(ruled(full(groups=groups), full("new", errors=worse, groups=groups)), "understanding_wer")
@@ -148,7 +148,7 @@ def test_json_holds_nothing_that_is_no_number():
 
 def test_an_injected_slowdown_of_10_percent_fails_a_gate_below_it():
     found = ruled(full(), full("new", late=noisy(1.1 * LATE)), "response_ms:5%", "accuracy:2pp")
-    assert [ruling.verdict for ruling in found.rulings] == ["regression", "ok"]
+    assert [ruling.verdict for ruling in found.verdicts] == ["regression", "ok"]
     assert found.exit_code == 1
 
 
@@ -163,7 +163,7 @@ def test_an_effect_beyond_the_limit_that_may_be_chance_is_inconclusive():
     before = np.ones(30)
     now = np.array([0.0] * 3 + [1.0] * 27)
     found = ruled(snapshot(accuracy_s2t=accuracy(before)), snapshot("new", accuracy_s2t=accuracy(now)), "accuracy:5pp")
-    ruling = found.rulings[0]
+    ruling = found.verdicts[0]
     assert (ruling.verdict, found.exit_code) == ("inconclusive", 3)
     assert ruling.p == pytest.approx(0.125)
     assert 40 < ruling.needed < 200
@@ -175,7 +175,7 @@ def test_few_items_are_inconclusive_and_enough_of_them_are_not():
     now[[0, 1, 2]] = 1 - now[[0, 1, 2]]
     few = ruled(snapshot(accuracy_s2t=accuracy(before)), snapshot("new", accuracy_s2t=accuracy(now)), "accuracy:3pp")
     assert few.exit_code == 3
-    times = -(-few.rulings[0].needed // 60)
+    times = -(-few.verdicts[0].needed // 60)
     assert 2 <= times < 20
     many = [
         snapshot(name, accuracy_s2t=accuracy(np.tile(values, times)))
@@ -191,15 +191,15 @@ def test_ten_equal_items_prove_nothing():
 
 def test_a_90th_percentile_of_twenty_is_inconclusive():
     few = snapshot(response_ms=latency(LATE[:20]))
-    ruling = ruled(few, few, "response_ms.p90:10%").rulings[0]
+    ruling = ruled(few, few, "response_ms.p90:10%").verdicts[0]
     assert (ruling.verdict, ruling.needed) == ("inconclusive", 30)
 
 
 def test_a_99th_percentile_of_sixty_is_inconclusive_and_not_shown():
     base = full(right=RIGHT[:60], errors=ERRORS[:60], late=LATE[:60])
     found = ruled(base, full("new", late=2 * LATE), "response_ms.p99:10%")
-    assert (found.exit_code, found.rulings[0].why) == (3, "60 pairs are too few")
-    assert found.rulings[0].needed >= 300
+    assert (found.exit_code, found.verdicts[0].why) == (3, "60 pairs are too few")
+    assert found.verdicts[0].needed >= 300
     assert "response_ms.p99" not in {each.figure for each in found.changes}
 
 
@@ -209,7 +209,7 @@ def test_gates_are_one_family():
     columns = [{"accuracy_s2t": accuracy(right), "response_ms": latency(LATE[:30])} for right in (before, now)]
     base, new = snapshot(**columns[0]), snapshot("new", **columns[1])
     assert ruled(base, new, "accuracy:5pp").exit_code == 1
-    assert ruled(base, new, "accuracy:5pp", "response_ms:10%").rulings[0].p_holm == pytest.approx(2 * 0.03125)
+    assert ruled(base, new, "accuracy:5pp", "response_ms:10%").verdicts[0].p_holm == pytest.approx(2 * 0.03125)
 
 
 def test_an_improvement_passes():
@@ -243,14 +243,14 @@ def machine(**changed):
         ({"config": {"clock": "wall"}}, "clock: virtual in the first, wall in the second"),
         ({"config": {"seed": 1}}, "seed: 0 in the first, 1 in the second"),
         ({"config": {"suites": ["controls"]}}, "suites: spoken-qa in the first, controls"),
-        ({"components": {"judge": {"model": "whisper base.en"}}}, "judge: model=whisper tiny.en in the first"),
+        ({"components": {"judge": {"model": "whisper base.en"}}}, "reference ASR: model=whisper tiny.en in the first"),
         ({"config": {"echo_db": -30.0, "echo_delay_ms": 80}}, "echo: none in the first, -30.0, 80 in the second"),
         (machine(cpu="Other"), "machine: Example CPU (avx2), 2 cores in the first, Other (avx2), 2 cores"),
         (machine(instruction_sets=NEWER), "Example CPU (avx2, avx512f, avx512_bf16), 2 cores in the second"),
         (machine(cpu_model="25/17"), "Example CPU (avx2), 2 cores in the first, Example CPU (25/17: avx2), 2 cores"),
         (machine(instruction_sets=None), "Example CPU (instruction sets unknown), 2 cores in the second"),
         ({"machine": {}}, "machine: Example CPU (avx2), 2 cores in the first, none in the second"),
-        ({"costs": "declared:0123"}, "costs: measured in the first, declared:0123"),
+        ({"costs": "declared:0123"}, "latency profile: measured in the first, declared:0123"),
     ],
 )
 def test_unlike_runs_are_refused_with_what_differs(run, told):
@@ -272,21 +272,21 @@ def test_two_runs_from_before_instruction_sets_were_recorded_are_compared_and_it
     before = machine(instruction_sets=None)
     found = ruled(full(run=before), full("new", run=before), "response_ms:10%")
     assert found.exit_code == 0
-    assert any(warning.startswith("Neither run tells its CPU's instruction sets") for warning in found.warnings)
+    assert any(warning.startswith("Neither run records its CPU's instruction sets") for warning in found.warnings)
     declared = {**before, "costs": "declared:0123"}
     assert ruled(full(run=declared), full("new", run=declared), "response_ms:10%").warnings == []
 
 
 def test_another_package_is_told_and_not_refused():
     found = ruled(full(), full("new", run={"packages": {"jiwer": "3.0.0"}}))
-    assert "Unlike: scoring packages: jiwer=4.0.0 in the first, jiwer=3.0.0 in the second." in found.warnings
+    assert "Difference: scoring packages: jiwer=4.0.0 in the first, jiwer=3.0.0 in the second." in found.warnings
 
 
 def test_another_machine_only_matters_to_times():
     new = full("new", run={"machine": {"cpu": "Other CPU"}})
     found = ruled(full(), new, "accuracy:2pp")
     assert [each.figure for each in found.changes] == ["accuracy_s2t", "understanding_wer"]
-    assert "Left out, because unlike: response_ms." in found.warnings
+    assert "Left out as not comparable: response_ms." in found.warnings
     with pytest.raises(FobenchError, match="machine"):
         ruled(full(), new, "accuracy:2pp", "response_ms:10%")
 
@@ -303,7 +303,7 @@ def test_another_version_of_a_metric_is_refused():
     with pytest.raises(FobenchError, match="metric understanding_wer: version 1 in the first, version 2"):
         ruled(full(), replace(new, columns=newer))
     assert (
-        "Left out, because unlike: understanding_wer."
+        "Left out as not comparable: understanding_wer."
         in ruled(full(), replace(new, columns=newer), "accuracy:2pp").warnings
     )
 
@@ -328,7 +328,7 @@ def test_another_file_of_one_name_is_refused():
 def test_runs_without_a_common_item_are_refused():
     new = full("new")
     other = replace(new, items=tuple(replace(item, id=f"other-{item.id}") for item in new.items))
-    with pytest.raises(FobenchError, match="240 scenarios there, 240 here, 0 in both"):
+    with pytest.raises(FobenchError, match="240 scenarios in the first, 240 in the second, 0 in both"):
         ruled(full(), other)
 
 

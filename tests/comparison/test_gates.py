@@ -35,19 +35,19 @@ FIGURES = {
     ],
 )
 def test_what_a_gate_means(text, figure, limit, unit, sign):
-    gate = Gate.parse(text).resolved(FIGURES)
+    gate = Gate.parse(text).resolve(FIGURES)
     assert (gate.figure, gate.limit, gate.unit, gate.sign) == (figure, limit, unit, sign)
 
 
 def test_parity_is_that_of_speech_where_a_run_has_it():
     figures = {**FIGURES, "parity_s2s": ("ratio", "higher")}
-    assert Gate.parse("parity:2pp").resolved(figures).figure == "parity_s2s"
+    assert Gate.parse("parity:2pp").resolve(figures).figure == "parity_s2s"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("response_ms.p95:10%", r"Unknown figure.*'response_ms.p95'. Did you mean.*'response_ms.p90'"),
+        ("response_ms.p95:10%", r"Unknown metric.*'response_ms.p95'. Did you mean.*'response_ms.p90'"),
         ("respnse_ms:10%", "Did you mean"),
         ("nonsense:10%", "Choices: accuracy, accuracy_s2t, dnsmos, .*, understanding_wer"),
         ("response_ms.p90:10pp", "Unknown unit of response_ms.p90.*'pp'.*Choices: %, ms"),
@@ -55,12 +55,12 @@ def test_parity_is_that_of_speech_where_a_run_has_it():
         ("understanding_wer:10", "Unknown unit of understanding_wer.*''.*Choices: %, pp"),
         ("parity:+2pp", "becomes worse if it falls; write -2pp"),
         ("understanding_wer:-1pp", "becomes worse if it rises; write +1pp".replace("+", r"\+")),
-        ("takeover_rate:5pp", "neither good nor bad"),
+        ("takeover_rate:5pp", "has no better direction"),
     ],
 )
 def test_what_no_run_can_be_held_to_is_refused_with_the_choices(text, told):
     with pytest.raises(FobenchError, match=told):
-        Gate.parse(text).resolved(FIGURES)
+        Gate.parse(text).resolve(FIGURES)
 
 
 @pytest.mark.parametrize("text", ["", "parity", "parity:", "parity:pp", ":2pp", "parity:2pp extra", "parity:1.2.3pp"])
@@ -70,7 +70,7 @@ def test_what_is_no_gate_is_refused_with_an_example(text):
 
 
 def test_no_number_of_items_rules_out_any_loss():
-    with pytest.raises(FobenchError, match="the least that matters"):
+    with pytest.raises(FobenchError, match="the least loss that matters"):
         Gate.parse("parity:0pp")
 
 

@@ -26,7 +26,11 @@ def test_its_figures_are_those_of_the_run(run):
     totals = {total["metric"]: total for total in json.loads((RUN / "scores.json").read_text())["totals"]}
     assert {"accuracy_s2t", "parity_s2s", "understanding_wer", "rtf_output", "dnsmos"} <= run.columns.keys()
     for metric, column in run.columns.items():
-        figure = np.median(column.tops) if column.spread else column.tops.sum() / column.bottoms.sum()
+        figure = (
+            np.median(column.numerators)
+            if column.is_distribution
+            else column.numerators.sum() / column.denominators.sum()
+        )
         assert figure == pytest.approx(totals[metric]["value"], abs=1e-6), metric
 
 
@@ -41,8 +45,8 @@ def test_a_baseline_holds_the_same(run, tmp_path):
     assert again.items == run.items
     for metric, column in run.columns.items():
         kept = again.columns[metric]
-        assert (kept.unit, kept.better, kept.spread) == (column.unit, column.better, column.spread)
-        assert np.array_equal(kept.tops, column.tops) and np.array_equal(kept.items, column.items)
+        assert (kept.unit, kept.better, kept.is_distribution) == (column.unit, column.better, column.is_distribution)
+        assert np.array_equal(kept.numerators, column.numerators) and np.array_equal(kept.items, column.items)
 
 
 def test_a_run_without_traces_is_compared_by_its_scores():

@@ -37,7 +37,7 @@ def with_turn(scenario: Scenario, **fields) -> Scenario:
         (lambda s: [with_turn(s[0], sha256="0")], "audio", "question-01, turn 0: sha256 is '0'"),
         (lambda s: [with_turn(s[0], audio="gone.wav")], "audio", "gone.wav does not exist"),
         (lambda s: [with_turn(s[0], end_ns=10**12)], "audio", "leaves the file"),
-        (lambda s: [replace(s[0], tags={"when": ("now",)})], "JSON and back", "is another after JSON"),
+        (lambda s: [replace(s[0], tags={"when": ("now",)})], "JSON round trip", "differs after JSON"),
         (lambda s: [replace(s[0], seed=id(s))], "same seed, same scenarios", "differs the second time"),
     ],
 )
@@ -83,7 +83,7 @@ def scoring(*arguments, **fields):
         ({"score": scoring("toy", 2, 1.0, "ms", 1)}, "scores an empty trace", "score has version 2, the metric 1"),
         ({"score": scoring("toy", 1, 0.0, "ms", 1)}, "a failure has no score", "is 0.0"),
         ({"score": lambda self, trace, _: trace.replies[0]}, "scores an empty trace", "raised IndexError"),
-        ({"aggregate": lambda self, scores: [Score("toy", 1, 0.0, "ms", 0)]}, "aggregates nothing", "must be None"),
+        ({"aggregate": lambda self, scores: [Score("toy", 1, 0.0, "ms", 0)]}, "aggregates no scores", "must be None"),
         ({"aggregate": lambda self, scores: []}, "aggregates", "aggregate() gave no score"),
     ],
 )
@@ -107,7 +107,7 @@ def written(folder, text):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda results, folder: folder / "nothing.txt", "where there is no file"),
+        (lambda results, folder: folder / "nothing.txt", "which is not a file"),
         (lambda results, folder: Path(__file__), "wrote outside of the folder"),
         (lambda results, folder: written(folder, ""), "wrote out.txt, empty"),
         (lambda results, folder: written(folder, str(results.totals[0].value)), "raised IndexError"),

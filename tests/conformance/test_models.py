@@ -17,10 +17,10 @@ class Bytes:
     def __init__(self):
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    def add(self, token):
+    def push(self, token):
         return self._decoder.decode(bytes([token]))
 
-    def rest(self):
+    def flush(self):
         return self._decoder.decode(b"", final=True)
 
 
@@ -37,7 +37,7 @@ class Backbone:
     def encode(self, text):
         return list(text.encode())
 
-    def pieces(self):
+    def detokenizer(self):
         return Bytes()
 
     def chat(self, messages):
@@ -130,10 +130,10 @@ def test_a_good_backbone_has_no_findings(findings):
         ({"hidden_size": 9}, "shapes", "embed(ids [1, T]) must be [1, 36, 9], not [1, 36, 8]"),
         (
             {"step": lambda self, x, state=None: Backbone.step(self, x)},
-            "step by step is as at once",
+            "step by step equals one step",
             "one position at a time has cosine",
         ),
-        ({"crop": lambda self, state, length: state}, "a crop is as never said", "after a crop has cosine"),
+        ({"crop": lambda self, state, length: state}, "crop removes positions", "after a crop has cosine"),
         ({"stream": lambda self, messages, **_: iter(["a"] * 99)}, "stream", "max_tokens=12 gave 99 pieces"),
         (
             {"stream": lambda self, messages, *, seed, **_: iter([str(seed)])},
@@ -158,7 +158,7 @@ def test_a_backbone_that_is_kept_after_its_last_use_is_found(findings):
         kept.append(Backbone())
         return kept[-1]
 
-    assert "something still holds it after its last use (list)" in findings("backbones", factory)["memory comes back"]
+    assert "it is still referenced after its last use (by list)" in findings("backbones", factory)["memory is released"]
     assert findings("backbones", lambda: Backbone()) == {}
 
 
@@ -188,8 +188,8 @@ def test_one_that_asks_when_told_to_be_offline_is_found(findings):
             caller.connect_ex(("127.0.0.1", 9))
         return Backbone()
 
-    message = findings("backbones", factory)["offline, it asks nobody"]
-    assert message == "made with offline=true, it asked 127.0.0.1"
+    message = findings("backbones", factory)["offline: no network access"]
+    assert message == "created with offline=true, it contacted 127.0.0.1"
 
     def honest(*, offline: bool = False):
         if not offline:
@@ -200,7 +200,7 @@ def test_one_that_asks_when_told_to_be_offline_is_found(findings):
 
 
 def test_a_fork_that_is_the_original_is_found(findings):
-    assert "on a fork has cosine" in findings("backbones", SharedState())["a fork lives by itself"]
+    assert "on a fork has cosine" in findings("backbones", SharedState())["a fork is independent"]
 
 
 def test_a_backbone_that_can_learn_is_found(findings):
@@ -242,17 +242,17 @@ def test_a_good_codec_has_no_findings(findings):
         ({"frame_rate_hz": 50.0}, "codes", "frames of audio"),
         (
             {"encode": lambda self, audio, state=None, last=False: Codec.encode(self, audio, None, last)},
-            "streamed encoding is as offline",
+            "streaming encoding equals offline",
             "in chunks of 59 samples: codes",
         ),
         (
             {"decode": lambda self, codes, state=None, last=False: (Codec.decode(self, codes)[0][:-1], None)},
-            "streamed decoding is as offline",
+            "streaming decoding equals offline",
             "by 1 frames at a time",
         ),
         (
             {"decode": lambda self, codes, state=None, last=False: (Codec.decode(self, codes)[0][::2], None)},
-            "there and back",
+            "encode-decode",
             "frames off",
         ),
     ],
@@ -273,5 +273,5 @@ class SharedRest(Codec):
 
 def test_a_codecs_state_that_is_changed_in_place_is_found(findings):
     found = findings("codecs", SharedRest())
-    assert list(found) == ["a state that is used twice makes a fork"]
-    assert "encode() with a state used before: " in found["a state that is used twice makes a fork"]
+    assert list(found) == ["reusing a state forks it"]
+    assert "encode() with a state used before: " in found["reusing a state forks it"]

@@ -44,8 +44,8 @@ def hearing(*words):
 @pytest.mark.parametrize(
     ("parts", "check", "message"),
     [
-        (hearing(), "silence", "heard 'you' in 3 s of digital silence"),
-        (hearing(), "next to nothing", "heard 'you' in 0 samples of silence"),
+        (hearing(), "silence", "transcribed 3 s of digital silence as 'you'"),
+        (hearing(), "0, 1 and 160 samples", "transcribed 0 samples of silence as 'you'"),
         (hearing(Word("you", 5, 9), Word("me", 1, 2)), "word times", "begins before the word before it"),
         (hearing(Word("you", 0, 10**12)), "word times", "is not within"),
         (hearing(Word("you", 0.0, 1.0)), "word times", "times must be int ns"),
@@ -64,8 +64,8 @@ def noise(self, text, seed, speaker=None):
     ("parts", "check", "message"),
     [
         ({"speakers": ["one"]}, "rate and speakers", "speakers must be a tuple"),
-        ({"speak": lambda self, *a: AudioChunk(np.zeros(9, np.float32), 16_000)}, "speech", "nothing can be heard"),
-        ({"speak": noise}, "same seed, same sound", "another sound the second time"),
+        ({"speak": lambda self, *a: AudioChunk(np.zeros(9, np.float32), 16_000)}, "speech", "no audible audio"),
+        ({"speak": noise}, "same seed, same audio", "other audio the second time"),
         ({"speak": noise}, "unknown speaker", "must be refused with a FobenchError"),
         ({"rate_hz": 24_000, "speak": noise}, "speech", "16000 Hz, rate_hz is 24000"),
     ],

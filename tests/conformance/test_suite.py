@@ -39,7 +39,7 @@ def test_a_factory_that_fails_is_a_finding(findings):
         raise ValueError("no such luck")
 
     (message,) = findings("voices", factory).values()
-    assert message.startswith("raised ValueError: no such luck at test_conformance.py:")
+    assert message.startswith("raised ValueError: no such luck at test_suite.py:")
 
 
 # ---- Built-in components ---------------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ def test_a_good_system_has_no_findings(findings):
             "replies",
             "event 1: audio of reply 0 after its reply_end",
         ),
-        ({"open": lambda self, seed: Forgetful(self)}, "dropped iterators lose nothing", "text is lost or changed"),
-        ({"open": lambda self, seed: Lazy(self)}, "chunks may come together", "its session's push is a generator"),
+        ({"open": lambda self, seed: Forgetful(self)}, "dropped iterators lose no work", "text is lost or changed"),
+        ({"open": lambda self, seed: Lazy(self)}, "several chunks at once", "its session's push is a generator"),
         ({"answer": lambda self, history, seed: None}, "text route", "answer() must return a str, not NoneType"),
     ],
 )
@@ -124,10 +124,10 @@ def test_what_is_wrong_with_a_system_is_told(findings, parts, check, message):
 def test_a_system_that_remembers_the_last_conversation_is_found(findings):
     found = findings("systems", Leaky())
     assert "event 0 differs the second time" in found["same seed, same events"]
-    assert "conversations do not mix" in found
-    assert "after one that was left in the middle" in found["closing forgets"]
+    assert "conversations are independent" in found
+    assert "after one that was closed in the middle" in found["closing discards state"]
 
 
 def test_a_system_that_raises_is_found_with_its_place(findings):
     found = findings("systems", system(open=lambda self, seed: 1 / 0))
-    assert found["silence"].startswith("raised ZeroDivisionError: division by zero at test_conformance_systems.py:")
+    assert found["silence"].startswith("raised ZeroDivisionError: division by zero at test_systems.py:")

@@ -15,7 +15,7 @@ from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
-from tests.support.duplex_oracle import Behaviour, story
+from tests.end_to_end.duplex_oracle import Behaviour, story
 
 REPLY_MS = 4000
 NEAR = 20  # ms
@@ -46,7 +46,7 @@ def replayed(name, scenario, monkeypatch):
         monkeypatch.setattr(systems, "speech", lambda text, voice: systems.tone(REPLY_MS))
     length = {} if name in ("silent", "talking", "echo") else {"reply_ms": REPLY_MS}
     pace = {} if name == "silent" else {"pace": "at_once"}  # made at once, a reply's end is foreseen exactly
-    driver = LocalDriver(f"scripted:{name}", {**CONTROLS[name][0], **length, **pace})
+    driver = LocalDriver(registry.spec("systems", f"scripted:{name}", {**CONTROLS[name][0], **length, **pace}))
     return replay.replay(scenario, driver, VirtualClock(CostTable())).trace
 
 

@@ -1,5 +1,6 @@
 """A third party's package, really installed: fobench finds it by its entry point alone."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from fobench import api
+from fobench.comparison.reporters import ComparisonReporter, TrendReporter
 
 EXAMPLE = Path(__file__).parents[1] / "example_plugin"
 
@@ -58,34 +62,39 @@ def test_the_readme_shows_this_plugin():
     assert all(line in module for line in shown.splitlines())
 
 
+@pytest.mark.subprocess
 def test_its_components_are_in_the_registry_with_their_options(installed):
-    code = "from fobench import plugins; print(plugins.option_types(plugins.factories('backbones')['my-llm']))"
+    code = "from fobench.api import registry; print(registry.option_types(registry.factories('backbones')['my-llm']))"
     assert python(["-c", code], installed) == "{'repo': <class 'str'>, 'dtype': <class 'str'>}\n"
     assert "'smollm2-135m'" in python(
-        ["-c", "from fobench import plugins; print(plugins.factories('backbones'))"], installed
+        ["-c", "from fobench.api import registry; print(registry.factories('backbones'))"], installed
     )
 
 
+@pytest.mark.subprocess
 def test_without_it_the_name_is_unknown():
     assert "Unknown backbone 'my-llm'" in python(
-        ["-c", "from fobench import plugins; plugins.create('backbones', 'my-llm')"], expect=1
+        ["-c", "from fobench.api import registry; registry.create('backbones', 'my-llm')"], expect=1
     )
 
 
+@pytest.mark.subprocess
 def test_its_suite_keeps_the_contract(installed, tmp_path):
     for name in ("one", "two"):
         tone = 0.2 * np.cos(2 * np.pi * 220 * np.arange(16_000) / 16_000)
         soundfile.write(tmp_path / f"{name}.wav", tone, 16_000)
     output = python(["-m", "fobench", "validate", "my-calls", "--args", f"folder={tmp_path}"], installed)
-    assert "2 looked at" in output
+    assert "2 checked" in output
     assert "FAIL" not in output
 
 
+@pytest.mark.subprocess
 def test_a_wrong_option_names_the_right_one(installed):
     output = python(["-m", "fobench", "validate", "my-calls", "--args", "foldr=x"], installed, expect=2)
     assert "Did you mean 'folder'" in output
 
 
+@pytest.mark.subprocess
 def test_two_packages_that_claim_a_name_are_refused_by_their_names(installed, tmp_path):
     install(copy(tmp_path / "other", new="their"), tmp_path / "site")
     output = python(["-m", "fobench", "validate", "my-llm"], installed, tmp_path / "site", expect=2)
@@ -94,9 +103,49 @@ def test_two_packages_that_claim_a_name_are_refused_by_their_names(installed, tm
     )
 
 
+@pytest.mark.subprocess
 def test_a_package_that_cannot_be_imported_is_named(installed, tmp_path):
     shutil.copytree(installed, tmp_path / "site")
     (tmp_path / "site" / "fobench_my_llm.py").write_text("import a_module_that_is_not_there\n")
     output = python(["-m", "fobench", "validate", "my-calls"], tmp_path / "site", expect=2)
     assert "Plugin 'my-llm' (fobench_my_llm) cannot be loaded" in output
     assert "a_module_that_is_not_there" in output
+
+
+@pytest.mark.subprocess
+def test_a_plugin_with_the_former_import_names_works_and_is_warned(tmp_path):
+    source = copy(tmp_path / "example")
+    module = source / "fobench_my_llm.py"
+    new = "from fobench.api import create, hookimpl\n"
+    assert new in module.read_text()
+    old = (
+        "from fobench import plugins\nfrom fobench.hookspecs import hookimpl\nfrom fobench.types import Pieces\n\n"
+        "create = plugins.create\n"
+    )
+    module.write_text(module.read_text().replace(new, old))
+    install(source, tmp_path / "site")
+    code = "from fobench.api import find; print(find('backbones', 'my-llm')[0].__module__)"
+    output = python(["-W", "always::DeprecationWarning", "-c", code], tmp_path / "site")
+    assert "\nfobench_my_llm\n" in output.replace("\r", "") or output.startswith("fobench_my_llm\n")
+    for name in ("plugins", "hookspecs", "types"):
+        assert f"DeprecationWarning: fobench.{name} is now fobench.api" in output
+    assert "fobench_my_llm.py:3: DeprecationWarning" in output
+    for name in ("one", "two"):
+        tone = 0.2 * np.cos(2 * np.pi * 220 * np.arange(16_000) / 16_000)
+        soundfile.write(tmp_path / f"{name}.wav", tone, 16_000)
+    output = python(["-m", "fobench", "validate", "my-calls", "--args", f"folder={tmp_path}"], tmp_path / "site")
+    assert "FAIL" not in output
+
+
+def test_the_former_modules_offer_what_they_did():
+    with pytest.warns(DeprecationWarning, match=r"fobench 0\.3"):
+        types, plugins, hookspecs = (
+            importlib.reload(importlib.import_module(f"fobench.{name}")) for name in ("types", "plugins", "hookspecs")
+        )
+    assert (types.Pieces, types.Measuring, types.SideBySide) == (api.Detokenizer, api.AudioMetric, api.MultiRunReporter)
+    assert types.AudioChunk is api.AudioChunk
+    assert types.Replayable is api.Cacheable
+    assert (types.Comparing, types.Trending) == (ComparisonReporter, TrendReporter)
+    assert plugins.create is api.create
+    assert plugins.checked("systems", "scripted:late", {}) == {}
+    assert hookspecs.hookimpl is api.hookimpl

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def driver():
-    return LocalDriver("cascade", {})
+    return LocalDriver(registry.spec("systems", "cascade"))
 
 
 @pytest.fixture(scope="module")
 def reference():
-    return LocalDriver("freeze-omni", {})
+    return LocalDriver(registry.spec("systems", "freeze-omni"))
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def test_it_answers_every_question_in_audio(recordings):
 
 
 def test_it_speaks_what_it_writes(recordings):
-    from fobench.scoring.text_normalization import normalise
+    from fobench.scoring.text_normalization import normalize
 
     judge = registry.create("recognizers", "whisper")
     heard = judge.transcribe(recording_module.reply_audio(recordings[0])).text
-    written = set(normalise(recordings[0].trace.answer.text).split())
-    assert len(written & set(normalise(heard).split())) >= 0.7 * len(written)
+    written = set(normalize(recordings[0].trace.answer.text).split())
+    assert len(written & set(normalize(heard).split())) >= 0.7 * len(written)
 
 
 def test_the_backbone_is_frozen(driver, recordings):
@@ -132,6 +132,7 @@ def scripted(tmp_path, system, *options):
     return {score["metric"]: score["value"] for score in totals}
 
 
+@pytest.mark.subprocess
 def test_saying_one_thing_and_writing_another_is_found_out(tmp_path):
     says = ("--system-args", "says=It is the city of Madrid.", "--system-args", "writes=It is the city of London.")
     found = scripted(tmp_path, "scripted:two-faced", *says)
@@ -139,6 +140,7 @@ def test_saying_one_thing_and_writing_another_is_found_out(tmp_path):
     assert found["speech_text_wer"] == pytest.approx(1 / 6, abs=0.01)
 
 
+@pytest.mark.subprocess
 def test_gibberish_is_not_what_was_written(tmp_path):
     found = scripted(tmp_path, "scripted:gibberish", "--system-args", "writes=It is the city of London.")
     assert (found["accuracy_s2t"], found["accuracy_s2s"]) == (1.0, 0.0)

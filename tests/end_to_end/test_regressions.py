@@ -81,7 +81,7 @@ def recorded(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_recorded_costs_replay_to_the_bit_and_show_behaviour_alone(recorded, tmp_path):
+def test_recorded_costs_replay_to_the_bit_and_show_behavior_alone(recorded, tmp_path):
     declared = (*LATE, "--costs", f"declared:{recorded / 'costs.json'}")
     run(tmp_path / "base", *declared, expect=0)
     run(tmp_path / "again", *declared, expect=0)
@@ -118,7 +118,7 @@ def test_a_worse_voice_of_the_real_cascade_is_caught(cascade, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_llm_quantised_too_far_is_caught(cascade, tmp_path):
+def test_an_llm_quantized_too_far_is_caught(cascade, tmp_path):
     crush(tmp_path / "crushed")
     run(tmp_path / "worse", *CASCADE, *FEW, "--backbone", f"hf:{tmp_path / 'crushed'}", *held_to(cascade), expect=1)
     assert verdicts(tmp_path / "worse")["accuracy_s2t"] == "regression"

@@ -1,17 +1,16 @@
 """A fobench plugin: `fobench run --backbone my-llm --suite my-calls --suite-args folder=recordings`."""
 
-from fobench.api import registry
-from fobench.api.hookspecs import hookimpl
+from fobench.api import create, hookimpl
 
 
 def my_llm(repo: str = "HuggingFaceTB/SmolLM2-360M-Instruct", dtype: str = "auto"):
-    """A frozen LLM: any folder or hub repository that transformers can load. Options are typed keyword arguments."""
-    return registry.create("backbones", f"hf:{repo}", {"dtype": dtype})
+    """A frozen LLM that transformers can load: a local folder or a hub repository."""
+    return create("backbones", f"hf:{repo}", {"dtype": dtype})
 
 
 def my_calls(folder: str = "recordings", skip_bad: bool = True):
     """A suite of one's own recordings."""
-    return registry.create("suites", f"manifest:{folder}", {"skip_bad": skip_bad})
+    return create("suites", f"manifest:{folder}", {"skip_bad": skip_bad})
 
 
 @hookimpl

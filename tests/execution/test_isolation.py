@@ -15,7 +15,7 @@ from fobench.execution.remote_driver import RemoteDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
-from tests.support.spying_system import Spy, marker
+from tests.execution.spying_system import Spy, marker
 
 SECRETS = ["id", "suite", "text", "speaker", "answer", "choice", "family", "tag", "file"]
 FRAMES = {"rates", "about", "open", "push", "step", "finish", "close", "where", "found"}
@@ -52,6 +52,7 @@ def hosted(*args):
     return host
 
 
+@pytest.mark.subprocess
 def test_annotations_never_reach_the_systems_process(annotated):
     host = hosted()
     try:
@@ -64,6 +65,7 @@ def test_annotations_never_reach_the_systems_process(annotated):
         host.stop()
 
 
+@pytest.mark.subprocess
 def test_what_is_sent_is_audio_a_seed_and_what_was_heard(annotated):
     host = hosted()
     try:
@@ -82,6 +84,7 @@ def test_what_is_sent_is_audio_a_seed_and_what_was_heard(annotated):
             assert args == ((annotated.seed,) if method == "open" else ())
 
 
+@pytest.mark.subprocess
 def test_the_search_finds_what_is_there():
     host = hosted(marker("answer"))
     try:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fobench.api.registry import ComponentSpec
 from fobench.errors import FobenchError
 from fobench.execution import system_driver
 
@@ -37,6 +38,6 @@ def test_a_good_system_is_handed_on():
 
 
 def test_a_drivers_system_is_checked(monkeypatch):
-    monkeypatch.setattr(system_driver.plugins, "create", lambda kind, name, options: None)
+    monkeypatch.setattr(system_driver.registry, "create", lambda spec: None)
     with pytest.raises(FobenchError, match="System 'mine' cannot be run"):
-        system_driver.LocalDriver("mine", {})
+        system_driver.LocalDriver(ComponentSpec("systems", "mine"))

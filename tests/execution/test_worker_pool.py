@@ -31,6 +31,7 @@ def environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc reads the variables")
 def test_the_processes_keep_the_memory_that_they_free(environment):
     _keep_memory()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -9,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fobench.api import registry
+from fobench.api.registry import ComponentSpec
 from fobench.cli import run as run_module
 from fobench.errors import FobenchError
-from fobench.matrix import codec_resynthesis, plan
+from fobench.matrix import codec_resynthesis, pairwise_tests, plan
 from fobench.matrix.pairwise_tests import PairwiseTests
-from fobench.matrix.pareto import ParetoPoint, _step, efficient, svg
+from fobench.matrix.pareto import ParetoPoint, efficient, svg
 from fobench.matrix.plan import MatrixCell, MatrixPlan
 from fobench.storage.run_config import RunConfig
+from fobench_plugins.metrics.dnsmos import Dnsmos
 from tests.cli.test_codec import Counting, Halves, Loudness, clip
 
 # ---- The plan --------------------------------------------------------------------------------------------------------
@@ -58,14 +62,17 @@ def test_a_system_that_takes_none_runs_every_backbone_once(toys):
     planned = plan.plan(RunConfig(system="cascade", backbone="toy,qwen2-7b", codec="toy"))
     assert [cell.name for cell in planned.cells] == ["toy", "qwen2-7b"]
     assert [cell.config.codec for cell in planned.cells] == [None, None]
-    assert planned.codecs == {"toy": {}}
+    assert planned.codecs == (ComponentSpec("codecs", "toy"),)
 
 
 def test_codecs_alone_are_measured_beside_one_run_with_the_systems_name(toys):
     options = {"toy:bits": "4", "codec2:bitrate": "3200"}
     planned = plan.plan(RunConfig(system="cascade", codec="toy,codec2", codec_args=options))
     assert [(cell.name, cell.folder) for cell in planned.cells] == [("cascade", "cascade")]
-    assert planned.codecs == {"toy": {"bits": "4"}, "codec2": {"bitrate": "3200"}}
+    assert [(spec.name, spec.options) for spec in planned.codecs] == [
+        ("toy", {"bits": 4}),
+        ("codec2", {"bitrate": "3200"}),
+    ]
 
 
 def test_options_are_for_all_or_for_one(toys):
@@ -76,6 +83,11 @@ def test_options_are_for_all_or_for_one(toys):
         {"dtype": "bfloat16"},
         {"dtype": "float32", "threads": "2"},
     ]
+
+
+def test_options_of_the_systems_own_backbone_need_no_backbone_named(toys):
+    planned = plan.plan(RunConfig(system="cascade", codec="toy,codec2", backbone_args={"threads": "2"}))
+    assert planned.cells[0].config.backbone_args == {"threads": "2"}
 
 
 def test_a_run_of_any_name_has_a_folder_inside(toys):
@@ -116,10 +128,11 @@ def cell(delay_ms, limit=12):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
-    assert run_module._matrix(MatrixPlan((cell(300), cell(700)), {}), folder, False) == 0
+    assert run_module._matrix(MatrixPlan((cell(300), cell(700))), folder, False) == 0
     return folder
 
 
+@pytest.mark.subprocess
 def test_each_run_lies_in_its_own_folder_and_all_in_one_report(made):
     assert {path.name for path in made.iterdir()} >= {
         "late--300",
@@ -151,27 +164,31 @@ def told(folder):
 
 def test_what_is_done_is_not_done_again(made):
     before = (made / "late--300" / "traces.jsonl").read_bytes()
-    started = plan.begun(cell(300), made / "late--300")
+    started = plan.begin_or_resume(cell(300), made / "late--300")
     assert len(list(started.folder.traces())) == 12
     assert (made / "late--300" / "traces.jsonl").read_bytes() == before
     with pytest.raises(FobenchError, match=r"cannot complete.*--limit .there 12, given 3"):
-        plan.begun(cell(300, limit=3), made / "late--300")
+        plan.begin_or_resume(cell(300, limit=3), made / "late--300")
 
 
 def test_more_workers_are_no_other_run(made):
     again = cell(300)
-    assert plan.begun(replace(again, config=replace(again.config, workers=2)), made / "late--300").config.workers == 2
+    assert (
+        plan.begin_or_resume(replace(again, config=replace(again.config, workers=2)), made / "late--300").config.workers
+        == 2
+    )
 
 
 def test_a_run_that_never_got_anywhere_is_begun_anew(tmp_path):
-    plan.begun(cell(300), tmp_path / "a")
-    assert plan.begun(cell(700, limit=3), tmp_path / "a").config.limit == 3
+    plan.begin_or_resume(cell(300), tmp_path / "a")
+    assert plan.begin_or_resume(cell(700, limit=3), tmp_path / "a").config.limit == 3
 
 
+@pytest.mark.subprocess
 def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsys):
     fine = cell(300, limit=2)
     broken = MatrixCell("broken", replace(fine.config, system="cascade", system_args={}, backbone="toy"))
-    assert run_module._matrix(MatrixPlan((broken, replace(fine, name="fine")), {}), tmp_path, False) == 1
+    assert run_module._matrix(MatrixPlan((broken, replace(fine, name="fine"))), tmp_path, False) == 1
     text = (tmp_path / "matrix.md").read_text()
     assert "| fine |" in text
     assert "| broken | " in text.partition("## Missing")[2]
@@ -180,10 +197,12 @@ def test_what_cannot_be_run_or_measured_costs_nothing_else(toys, tmp_path, capsy
 
 def test_a_codec_that_breaks_is_told_and_the_others_are_measured(toys, registered, monkeypatch):
     registered(recognizers=Counting(), codecs=codec)
-    monkeypatch.setattr(plan, "spoken", lambda _: [clip(4, "red green blue black")])
+    monkeypatch.setattr(Dnsmos, "measure", Loudness.measure)  # the network takes seconds to load
+    monkeypatch.setattr(plan, "user_clips", lambda _: [clip(4, "red green blue black")])
     config = RunConfig("scripted:late", suites=("controls",), limit=1, judge="toy")
     told = {}
-    found = MatrixPlan((MatrixCell("a", config),), {"toy": {"bits": "0"}, "codec2": {}}).controls(told.__setitem__)
+    codecs = (registry.spec("codecs", "toy", {"bits": "0"}), registry.spec("codecs", "codec2"))
+    found = MatrixPlan((MatrixCell("a", config),), codecs, config.judge_spec()).controls(told.__setitem__)
     assert [control.codec for control in found] == ["codec2"], told
     assert str(told["toy"]) == "nothing to code with"
 
@@ -203,12 +222,12 @@ def test_runs_that_are_unlike_are_not_tested_and_it_is_told(made, tmp_path):
 
 def test_a_folder_that_holds_a_run_takes_no_matrix(made):
     with pytest.raises(FobenchError, match="holds a run"):
-        run_module._matrix(MatrixPlan((cell(300), cell(700)), {}), made / "late--300", False)
+        run_module._matrix(MatrixPlan((cell(300), cell(700))), made / "late--300", False)
 
 
 def test_a_baseline_is_for_one_run():
     with pytest.raises(FobenchError, match="--baseline compares one run"):
-        run_module._matrix(MatrixPlan((cell(300),), {}), None, True)
+        run_module._matrix(MatrixPlan((cell(300),)), None, True)
 
 
 def test_the_table_tells_the_codecs_apart_from_the_backbones(made):
@@ -217,12 +236,12 @@ def test_the_table_tells_the_codecs_apart_from_the_backbones(made):
     )
     drawn = replace(control, about={"weights": "random weights, seed 0"})
     text = PairwiseTests({}, [], controls=[control, drawn]).markdown()
-    assert "no backbone in between" in text
+    assert "without a backbone" in text
     assert "| halves | 64.00 | 25.0 % | 25.0 % |" in text
     assert "halves (random weights, seed 0)" in text
 
 
-# ---- The picture -----------------------------------------------------------------------------------------------------
+# ---- The plot --------------------------------------------------------------------------------------------------------
 
 
 def point(name, accuracy, ms):
@@ -243,17 +262,32 @@ def test_every_other_is_beaten_by_an_efficient_one(pairs):
         assert other in best or any(b.accuracy >= other.accuracy and b.response_ms <= other.response_ms for b in best)
 
 
-@given(st.floats(1, 1e6))
-def test_the_axis_has_round_marks_three_to_eight_of_them(span):
-    step = _step(span)
-    assert 2.9 < span / step <= 8
-    assert f"{step:.0e}"[0] in "125"
+def texts(drawn):
+    return {node.text for node in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
 
 
-def test_the_picture_is_a_picture_whatever_the_names():
-    root = ElementTree.fromstring(svg([point("<a & b>", 0.8, 900), point("b", 0.5, 300)]))
-    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"<a & b>", "b"} <= set(texts)
-    circles = list(root.iter("{http://www.w3.org/2000/svg}circle"))
-    assert float(circles[0].get("cx")) > float(circles[1].get("cx"))
-    assert float(circles[0].get("cy")) < float(circles[1].get("cy"))
+def test_the_plot_names_its_axes_with_units_and_every_point_whatever_the_names():
+    pytest.importorskip("matplotlib")
+    points = [point("<a & b>", 0.8, 900), point("$b$", 0.5, 300), replace(point("none", 0.2, 400), accuracy_ci=None)]
+    drawn = svg(points)
+    assert texts(drawn) >= {"<a & b>", "$b$", "none", "Pareto front", "accuracy_s2t (%)"}
+    assert any("(ms)" in text for text in texts(drawn))
+    assert svg(points) == drawn
+
+
+def test_the_plot_has_latency_on_the_x_axis_and_accuracy_on_the_y_axis(monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    monkeypatch.setattr("fobench.matrix.pareto.plotting.svg", lambda draw, *rest: draw(figure))
+    svg([point("a", 0.8, 900), point("b", 0.5, 300)])
+    dots = [dot.lines[0].get_xydata().tolist() for dot in figure.axes[0].containers]
+    assert dots == [[[900, 80]], [[300, 50]]]
+
+
+def test_without_matplotlib_the_plot_alone_is_left_out_and_it_is_said(made, tmp_path, monkeypatch):
+    found = PairwiseTests.of({"a": made / "late--300", "b": made / "late--700"}, {})
+    monkeypatch.setattr(pairwise_tests, "points", lambda _: [point("a", 0.8, 900)])
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert {path.name for path in found.write(tmp_path)} == {"matrix.md", "matrix.json"}
+    assert "pip install 'fobench[plots]'" in found.no_plot
+    assert f"\n{found.no_plot}\n" in (tmp_path / "matrix.md").read_text()
+    assert not found.missing

@@ -74,7 +74,7 @@ def test_the_order_in_which_scenarios_finished_changes_nothing(folder, tmp_path)
     assert (other / "scores.json").read_bytes() == (folder / "scores.json").read_bytes()
 
 
-def test_the_file(folder):
+def test_scores_json_has_the_documented_keys(folder):
     scorer.score_run(folder)
     data = json.loads((folder / "scores.json").read_text())
     assert set(data) == {"version", "metrics", "totals", "scenarios", "by_tag"}
@@ -83,7 +83,7 @@ def test_the_file(folder):
     assert len(data["scenarios"]["q-0"]) == len(registry.factories("metrics"))
 
 
-def test_accuracy_by_tag(folder):
+def test_scores_by_tag_hold_value_and_count(folder):
     found = scorer.score_run(folder).by_tag
     assert found["subject"]["history"]["accuracy_s2t"] == {"value": 0.8, "n": 5}
     assert found["level"]["easy"]["accuracy_t2t"] == {"value": 1.0, "n": 10}

@@ -75,7 +75,11 @@ def test_a_broken_table_is_named(tmp_path):
 
 
 def test_wall_time_waits_for_absolute_deadlines():
-    clock = WallClock()
-    for tick in range(1, 6):
-        clock.wait_until(tick * 4_000_000)
-    assert 20_000_000 <= clock.now_ns < 60_000_000
+    """Waits of 4 to 20 ms from where each began would be 60 ms. The quickest of ten counts: other work delays some."""
+    ends = []
+    for _ in range(10):
+        clock = WallClock()
+        for tick in range(1, 6):
+            clock.wait_until(tick * 4_000_000)
+        ends.append(clock.now_ns)
+    assert 20_000_000 <= min(ends) < 60_000_000

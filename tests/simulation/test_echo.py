@@ -34,7 +34,9 @@ def test_frame_by_frame_it_is_the_playback_softer_and_later(chunk, delay_ms):
     wave = band_limited(2, OUT)
     playback.add(0, wave, 500 * MS)
     echo = Echo(-20.0, delay_ms * MS)
-    heard = np.concatenate([echo.of(playback, start, chunk, IN) for start in range(0, 3 * IN // chunk * chunk, chunk)])
+    heard = np.concatenate(
+        [echo.render(playback, start, chunk, IN) for start in range(0, 3 * IN // chunk * chunk, chunk)]
+    )
     lag = (500 + delay_ms) * IN // 1000
     assert np.abs(heard[: lag - 200]).max() < 1e-3
     expected = 0.1 * np.interp(np.arange(2 * IN) / IN, np.arange(2 * OUT) / OUT, wave)
@@ -47,8 +49,8 @@ def test_what_a_stop_dropped_has_no_echo():
     playback = PlaybackBuffer(OUT)
     playback.add(0, band_limited(2, OUT), 0)
     playback.flush(500 * MS)
-    assert np.abs(Echo(0.0, 100 * MS).of(playback, IN, IN // 2, IN)).max() < 1e-3
-    assert np.abs(Echo(0.0, 100 * MS).of(playback, 0, IN // 2, IN)).max() > 0.1
+    assert np.abs(Echo(0.0, 100 * MS).render(playback, IN, IN // 2, IN)).max() < 1e-3
+    assert np.abs(Echo(0.0, 100 * MS).render(playback, 0, IN // 2, IN)).max() > 0.1
 
 
 @pytest.mark.parametrize(("level", "delay", "message"), [(3, 80, "0 dB"), (np.nan, 80, "0 dB"), (-30, 5, "10 ms")])
@@ -71,7 +73,7 @@ def replay(name, echo, **options):
         "suites", "duplex", {"sound": "tones", "count": 1, "families": "turn_taking", "controls": False}
     )
     (scenario,) = suite.scenarios(0)
-    driver = LocalDriver(f"scripted:{name}", options)
+    driver = LocalDriver(registry.spec("systems", f"scripted:{name}", options))
     return runner.replay(scenario, driver, VirtualClock(CostTable()), echo=echo)
 
 

@@ -63,11 +63,11 @@ def test_a_stop_drops_what_is_not_yet_played():
 def test_what_was_stopped_and_goes_on_later_has_no_gap_there():
     buffer = PlaybackBuffer(RATE)
     buffer.add(0, tone(1000), 0)
-    assert not buffer.silenced
+    assert not buffer.was_stopped
     buffer.flush(300 * MS)
-    assert buffer.silenced
+    assert buffer.was_stopped
     buffer.add(0, tone(700), 2000 * MS)
-    assert not buffer.silenced
+    assert not buffer.was_stopped
     buffer.add(0, tone(100), 2900 * MS)
     assert buffer.replies({})[0].underruns == (Underrun(2700 * MS, 200 * MS),)
 
@@ -109,7 +109,7 @@ def test_what_was_heard_is_what_was_rendered(packets, stop_ms):
     buffer = PlaybackBuffer(RATE)
     for available, length in sorted(packets):
         buffer.add(0, tone(length), available * MS)
-    before = buffer.heard(stop_ms * MS)
+    before = buffer.position(stop_ms * MS)
     buffer.flush(stop_ms * MS)
     rendered = buffer.render(0, RATE * 10)
     assert np.count_nonzero(rendered) == (before[1] if before else 0)

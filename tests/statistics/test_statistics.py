@@ -89,26 +89,26 @@ class TestNonInferiority:
         assert proportions.non_inferiority(None, 3.0, n=0, p=1.0) == "inconclusive"
 
     @pytest.mark.parametrize(("margin", "pairs"), [(3.0, 99), (5.0, 59), (10.0, 29)])
-    def test_needed_pairs(self, margin, pairs):
-        assert proportions.needed_pairs(margin) == pairs
+    def test_min_pairs(self, margin, pairs):
+        assert proportions.min_pairs(margin) == pairs
 
     @pytest.mark.parametrize("margin", [0.0, -1.0, 100.0])
     def test_a_margin_that_makes_no_test_is_refused(self, margin):
         with pytest.raises(FobenchError, match="between 0 and 100"):
-            proportions.needed_pairs(margin)
+            proportions.min_pairs(margin)
 
 
 class TestBootstrap:
     def test_a_share_is_resampled_as_a_binomial(self):
         """10 of 20: resampled means follow Binomial(20, 1/2) / 20, whose 2.5 % and 97.5 % quantiles are 6 and 14."""
-        assert bootstrap.bootstrap_mean([0.0, 1.0] * 10) == pytest.approx((0.3, 0.7))
+        assert bootstrap.bootstrap_interval([0.0, 1.0] * 10) == pytest.approx((0.3, 0.7))
 
     def test_blocks_of_equal_items_count_once(self):
         """Twenty groups of five equal items carry no more than twenty items."""
         values = [float(i % 2) for i in range(20) for _ in range(5)]
         groups = [f"speaker-{i}" for i in range(20) for _ in range(5)]
-        assert bootstrap.bootstrap_mean(values, groups) == pytest.approx((0.3, 0.7))
-        narrow = bootstrap.bootstrap_mean(values)
+        assert bootstrap.bootstrap_interval(values, groups=groups) == pytest.approx((0.3, 0.7))
+        narrow = bootstrap.bootstrap_interval(values)
         assert narrow[1] - narrow[0] < 0.25
 
     def test_fewer_than_ten_groups_fall_back_to_items(self):
@@ -116,52 +116,54 @@ class TestBootstrap:
         assert bootstrap.blocks([*groups, "a"] * 2, 20).unit == "item"
         assert bootstrap.blocks([*groups, "j"] * 2, 20).unit == "group"
         values = [float(i % 3) for i in range(20)]
-        assert bootstrap.bootstrap_mean(values, [*groups, "a"] * 2) == bootstrap.bootstrap_mean(values)
+        assert bootstrap.bootstrap_interval(values, groups=[*groups, "a"] * 2) == bootstrap.bootstrap_interval(values)
 
     def test_equal_seeds_give_equal_intervals(self):
         values, groups = np.random.default_rng(1).normal(size=60), [f"s{i % 12}" for i in range(60)]
-        first = bootstrap.bootstrap_mean(values, groups, seed=3)
-        bootstrap._kept_draws.cache_clear()
-        assert bootstrap.bootstrap_mean(values, groups, seed=3) == first
-        assert bootstrap.bootstrap_mean(values, groups, seed=4) != first
+        first = bootstrap.bootstrap_interval(values, groups=groups, seed=3)
+        bootstrap._cached_draws.cache_clear()
+        assert bootstrap.bootstrap_interval(values, groups=groups, seed=3) == first
+        assert bootstrap.bootstrap_interval(values, groups=groups, seed=4) != first
 
     def test_what_the_groups_are_called_and_item_order_change_nothing(self):
         values, groups = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0], ["a", "b", "c", "d", "e", "f"]
-        assert bootstrap.bootstrap_mean(values[::-1], groups[::-1]) == bootstrap.bootstrap_mean(values, groups)
+        assert bootstrap.bootstrap_interval(values[::-1], groups=groups[::-1]) == bootstrap.bootstrap_interval(
+            values, groups=groups
+        )
 
     def test_a_ratio_is_pooled(self):
         """Errors over words, not the mean of rates: 1 of 1 and 0 of 99 make 1 %."""
-        low, high = bootstrap.bootstrap_ratio([1.0, 0.0] * 50, [1.0, 99.0] * 50)
+        low, high = bootstrap.bootstrap_interval([1.0, 0.0] * 50, [1.0, 99.0] * 50)
         assert low < 0.01 < high < 0.03
 
     def test_a_pair_stays_a_pair(self):
         """A constant difference has an interval without width, however much the items vary."""
         second = np.random.default_rng(1).normal(size=50)
-        assert bootstrap.paired_difference(second + 2.0, second) == pytest.approx((2.0, 2.0))
-        assert bootstrap.paired_ratio(3.0 * np.exp(second), np.exp(second)) == pytest.approx((3.0, 3.0))
+        assert bootstrap.bootstrap_interval((second + 2.0) - second) == pytest.approx((2.0, 2.0))
+        assert bootstrap.bootstrap_interval(3.0 * np.exp(second), np.exp(second)) == pytest.approx((3.0, 3.0))
 
     def test_a_ratio_over_mostly_nothing_has_no_interval(self):
-        assert bootstrap.paired_ratio([1.0] * 10, [1.0] + [0.0] * 9) is None
+        assert bootstrap.bootstrap_interval([1.0] * 10, [1.0] + [0.0] * 9) is None
 
     def test_one_item_has_no_interval(self):
-        assert bootstrap.bootstrap_mean([0.7]) is None
-        assert bootstrap.bootstrap_mean([]) is None
+        assert bootstrap.bootstrap_interval([0.7]) is None
+        assert bootstrap.bootstrap_interval([]) is None
 
     def test_groups_must_fit(self):
         with pytest.raises(FobenchError, match="2 groups do not fit 3 items"):
-            bootstrap.bootstrap_mean([1.0, 2.0, 3.0], ["a", "b"])
+            bootstrap.bootstrap_interval([1.0, 2.0, 3.0], groups=["a", "b"])
 
     def test_draws_do_not_depend_on_the_chunks(self, monkeypatch):
-        whole = np.concatenate(list(bootstrap._fresh_draws(7, 0, 100)))
+        whole = np.concatenate(list(bootstrap._generate_draws(7, 0, 100)))
         monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 70)
-        assert np.array_equal(np.concatenate(list(bootstrap._fresh_draws(7, 0, 100))), whole)
+        assert np.array_equal(np.concatenate(list(bootstrap._generate_draws(7, 0, 100))), whole)
         assert (whole.sum(axis=1) == 7).all()
 
     def test_intervals_cover_at_their_level(self):
         """200 samples of 60: the true mean and median lie in about 95 % of their intervals."""
         rng = np.random.default_rng(5)
         samples = rng.exponential(size=(200, 60))
-        means = [bootstrap.bootstrap_mean(sample, resamples=1000) for sample in samples]
+        means = [bootstrap.bootstrap_interval(sample, resamples=1000) for sample in samples]
         medians = [percentiles.percentiles(sample, resamples=1000).p50_ci for sample in samples]
         assert 0.88 < np.mean([low <= 1.0 <= high for low, high in means]) < 0.99
         assert 0.88 < np.mean([low <= math.log(2) <= high for low, high in medians]) < 0.99
@@ -201,12 +203,12 @@ def test_memory_stays_small():
     """10,000 resamples of 2,000 items; numpy tells tracemalloc of its arrays."""
     import tracemalloc
 
-    bootstrap._kept_draws.cache_clear()
+    bootstrap._cached_draws.cache_clear()
     values = np.random.default_rng(1).normal(size=2000)
     tracemalloc.start()
-    bootstrap.bootstrap_mean(values)
+    bootstrap.bootstrap_interval(values)
     percentiles.percentiles(values)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    bootstrap._kept_draws.cache_clear()
+    bootstrap._cached_draws.cache_clear()
     assert peak < 200e6

@@ -80,7 +80,7 @@ def test_where_nothing_is_told_nothing_is_claimed():
 def test_this_machine_is_told_with_what_times_depend_on():
     about = environment.about()
     assert {"cpu", "cpu_model", "instruction_sets", "cores", "gpu"} <= about.keys()
-    assert f"{about['cores']} cores" in environment.told(about)
+    assert f"{about['cores']} cores" in environment.describe(about)
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_this_machine_is_told_with_what_times_depend_on():
     ],
 )
 def test_a_machine_in_words(about, told):
-    assert environment.told(about) == told
+    assert environment.describe(about) == told

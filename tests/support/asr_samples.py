@@ -8,7 +8,7 @@ import torch
 
 from reference_model.config import ModelConfig
 from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
-from reference_model.train.data.asr_validation import batches
+from reference_model.train.data.asr_validation import validation_batches
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.data_options import DataSources
 from reference_model.train.engine.loop_config import LoopConfig
@@ -39,25 +39,29 @@ def sources(data, valid=()):
     return DataSources((data,), (), 1, (), (), tuple(valid), 100, plain=True)
 
 
-def learner(kind, corpus, folder, teacher=None, earlier=None):
+def learner(kind, corpus, folder, teacher=None, pretrained=None):
     """For "spelling", the "encoder" alone, or "tokens"; and what it is made of."""
     torch.manual_seed(0)
-    start = Initializer(SPELLING if kind == "spelling" else TINY, corpus, earlier)
+    start = Initializer(SPELLING if kind == "spelling" else TINY, corpus, pretrained)
     if kind == "tokens":
-        return input_1.token_learner(start, teacher, steerable_llm.frozen())
-    return input_1.unit_learner(start, teacher, folder / "units.json")
+        return input_1.build_llm_space_learner(start, teacher, steerable_llm.frozen())
+    return input_1.build_bpe_learner(start, teacher, folder / "units.json")
 
 
 def stage(kind, data, folder, **given):
     """A stage that trains on clips as they are, and is validated on the same."""
     corpus = Corpus.open([data], beep_voice.RATE)
     module, parts = learner(kind, corpus, folder, **given)
-    listening = sources(data).listening(
-        corpus, module.encoder, 0, False, writing=module.writing, spacing=module.spacing, clean=False, dropout=0.0
+    batcher = sources(data).batcher(
+        corpus, module.encoder, 0, False, vocabulary=module.vocabulary, spacing=module.spacing, clean=False, dropout=0.0
     )
     about = {"encoder": vars_of(module.encoder.config), **parts, "near": False}
     return CTCStage(
-        module, listening, [("train", batches(corpus.entries, listening, 100))], about, UniformAlignmentWeight(1.0, 100)
+        module,
+        batcher,
+        [("train", validation_batches(corpus.entries, batcher, 100))],
+        about,
+        UniformAlignmentWeight(1.0, 100),
     )
 
 

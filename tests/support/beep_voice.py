@@ -1,4 +1,4 @@
-"""A voice that says every letter as a tone of its own, all else as silence, and a recogniser that reads them: speech for tests."""
+"""A voice that says every letter as a tone of its own, all else as silence, and a recognizer that reads them: speech for tests."""
 
 import json
 

@@ -285,7 +285,7 @@ def _run(count: int) -> dict[str, object]:
         "started": "2025-01-02T03:04:05+00:00",
         "duration_s": 184.2,
         "harness": {"overhead_fraction": 0.031},
-        "notes": ["The judge and the system's recogniser are of one family (Whisper): their errors may agree."],
+        "notes": ["The judge and the system's recognizer are of one family (Whisper): their errors may agree."],
     }  # fmt: skip
 
 

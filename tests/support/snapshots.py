@@ -22,11 +22,15 @@ RUN: dict[str, Any] = {
 
 
 def column(
-    unit: str, better: str, tops: Sequence[float], bottoms: Sequence[float] | None = None, spread: bool = False
+    unit: str,
+    better: str,
+    numerators: Sequence[float],
+    denominators: Sequence[float] | None = None,
+    is_distribution: bool = False,
 ) -> ScoreColumn:
-    rows, values = np.arange(len(tops)), np.asarray(tops, dtype=float)
-    sizes = np.ones(len(tops)) if bottoms is None else np.asarray(bottoms, dtype=float)
-    return ScoreColumn(1, unit, better, spread, rows, values, sizes)
+    rows, values = np.arange(len(numerators)), np.asarray(numerators, dtype=float)
+    sizes = np.ones(len(numerators)) if denominators is None else np.asarray(denominators, dtype=float)
+    return ScoreColumn(1, unit, better, is_distribution, rows, values, sizes)
 
 
 def accuracy(right: Sequence[float]) -> ScoreColumn:
@@ -38,7 +42,7 @@ def wer(errors: Sequence[float], words: Sequence[float]) -> ScoreColumn:
 
 
 def latency(values_ms: Sequence[float]) -> ScoreColumn:
-    return column("ms", "lower", values_ms, spread=True)
+    return column("ms", "lower", values_ms, is_distribution=True)
 
 
 def snapshot(

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from reference_model.train.engine.batch_sampler import BatchSampler, DataPosition
-from reference_model.train.engine.cost_estimate import DryRunBatch
 from reference_model.train.engine.skipped_samples import SkippedSamples
 from reference_model.train.engine.trainer import LoopConfig, Trainer
-from reference_model.train.stages.stage_command import stage_command
 
 
 class Net(nn.Module):
@@ -64,25 +62,14 @@ class InOrder:
 
     sizes: tuple[int, ...]
 
-    def after(self, place):
-        for number in range(place.batch, 40):
+    def batches_after(self, position):
+        for number in range(position.batch, 40):
             begin = sum(self.sizes[i % len(self.sizes)] for i in range(number))
             clips = list(range(begin, begin + self.sizes[number % len(self.sizes)]))
             yield DataPosition(0, number + 1) if number < 39 else DataPosition(1, 0), clips
 
 
 LOOP = LoopConfig(steps=30, lr=0.02, warmup=3, batch_s=8.0, batch_most=8, save_every_s=0.0, validate_every=10)
-
-
-def sample(case):
-    stage = Toy()
-    return DryRunBatch(stage, stage.load(range(8), 0), case.said())
-
-
-@stage_command(config="tiny", sample=sample, lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)
-def command(order):
-    """Trains a toy."""
-    order.train(Toy())
 
 
 def main(folder, noise):

@@ -1,4 +1,4 @@
-"""The three published files: every key is used or named, nothing is left random, and the whole speech path is theirs."""
+"""The three published files: every key is mapped or listed as unused, no weight is left random, and speech output is theirs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_key_that_nothing_uses_is_an_error():
         (lambda decoder, codec: codec["quantizer"].update(x=torch.empty(1)), r"nothing here uses: quantizer\.x"),
     ],
 )
-def test_what_a_file_holds_beside_or_lacks_is_told(change, message):
+def test_unexpected_and_missing_entries_are_an_error(change, message):
     decoder, codec = {"model": empty(listed("decoder"))}, codec_entries()
     change(decoder, codec)
     with pytest.raises(FobenchError, match=message):
@@ -175,7 +175,7 @@ def test_three_files_make_a_model_that_speaks_as_published(folder):
     assert torch.allclose(torch.cat(sounding), data["out/segments_concat"], atol=2e-5, rtol=0)
 
 
-def test_a_missing_file_is_named(folder):
+def test_a_missing_published_file_is_named(folder):
     (folder / "checkpoints" / "decoder" / "final.pt").unlink()
     with pytest.raises(PrerequisiteError, match=r"holds no decoder/final\.pt"):
         load(folder, TINY)

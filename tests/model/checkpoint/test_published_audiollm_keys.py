@@ -1,4 +1,4 @@
-"""Every key of the published audiollm/final.pt has one place here, or is named as unused."""
+"""Every key of the published audiollm/final.pt is mapped or listed as unused."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def test_keys_and_shapes_are_all_covered(listening):
     assert set(keys) - set(names) == {"task_embeddings.weight"}
 
 
-def test_the_published_count(listening):
+def test_the_speech_input_has_the_published_number_of_parameters(listening):
     task_embeddings = 20 * 3584
     assert sum(p.numel() for p in listening.parameters()) + task_embeddings == 375_961_604
 
 
-def test_an_unknown_key_is_told():
+def test_an_unknown_key_is_an_error():
     with pytest.raises(FobenchError, match=r"2 keys that nothing here uses: encoder\.enc\.7\.x, y"):
         rename(["encoder.enc.7.x", "y", "prompt_embeddings.weight"], RENAMES, UNUSED)
 
 
-def test_two_keys_of_one_name_are_told():
+def test_two_keys_of_one_name_are_an_error():
     with pytest.raises(FobenchError, match=r"keys 'a\.w' and 'b\.w' are both 'c\.w' here"):
         rename(["a.w", "b.w"], [(r"[ab]\.(.+)", r"c.\1")])
 

@@ -1,4 +1,4 @@
-"""reference_model/checkpoint/safetensors_io.py: what is saved comes back, and what does not fit is said."""
+"""Safetensors checkpoints: round trips, and errors for weights that do not fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
-def test_what_is_saved_comes_back(tmp_path):
+def test_a_module_saved_to_safetensors_loads_unchanged(tmp_path):
     first, second = net(), net()
     safetensors_io.save(first, {"width": 2}, tmp_path / "sub" / "a.safetensors")
     config, tensors = safetensors_io.load(tmp_path / "sub" / "a.safetensors")
@@ -51,7 +51,7 @@ def test_a_module_on_the_meta_device_takes_the_tensors_themselves(tmp_path):
     assert module[0].weight.device.type == "cpu"
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(PrerequisiteError, match=r"There is no checkpoint .*none\.safetensors"):
         safetensors_io.load(tmp_path / "none.safetensors")
 
@@ -89,7 +89,7 @@ def test_unused_keys_are_allowed_by_name():
     safetensors_io.fill(module, tensors, "a", unused=["head."])
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FobenchError, match="cannot be written"):
         safetensors_io.save(net(), {}, tmp_path / "file" / "a.safetensors")

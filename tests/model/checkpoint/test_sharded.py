@@ -1,4 +1,4 @@
-"""reference_model/checkpoint/sharded.py: a checkpoint in pinned parts comes back whole, and nothing but what was pinned."""
+"""A checkpoint in pinned parts: round trips, and errors for parts that differ from their pins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path / "toy"
 
 
-def test_what_is_saved_comes_back(folder):
+def test_a_sharded_checkpoint_loads_unchanged(folder):
     config, found = sharded.load(folder)
     assert config == {"name": "toy"}
     assert found.keys() == tensors().keys()
@@ -41,14 +41,14 @@ def test_parts_are_of_one_net_and_at_most_8_mb(folder):
     assert [round(pins[f"decoder-{i}.safetensors"] / 1e6) for i in (1, 2, 3)] == [8, 8, 2]
 
 
-def test_a_net_trained_anew_changes_its_own_parts_only(folder):
+def test_a_retrained_network_changes_its_own_parts_only(folder):
     before = {pin["name"]: pin["sha256"] for pin in sharded.read(folder)["parts"]}
     sharded.save({"name": "toy"}, {**tensors(), "encoder.weight": torch.ones(3, 2)}, folder)
     after = {pin["name"]: pin["sha256"] for pin in sharded.read(folder)["parts"]}
     assert [name for name in before if before[name] != after[name]] == ["encoder-1.safetensors"]
 
 
-def test_saving_anew_leaves_no_old_part_and_other_files_alone(folder):
+def test_saving_again_removes_old_parts_and_keeps_other_files(folder):
     (folder / "MODEL_CARD.md").write_text("kept")
     sharded.save({"name": "toy"}, {"encoder.weight": torch.ones(1)}, folder)
     assert {path.name for path in folder.iterdir()} == {"encoder-1.safetensors", "index.json", "MODEL_CARD.md"}
@@ -85,7 +85,7 @@ def test_a_missing_part_is_named(folder):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", json.dumps({"config": {}, "parts": []}), '{"config": 1, "parts": [{"name": "a"}]}']
 )
-def test_an_index_that_is_none_is_told(folder, text):
+def test_an_invalid_index_is_an_error(folder, text):
     (folder / "index.json").write_text(text)
     with pytest.raises(FobenchError, match=r"index\.json is not the index of a checkpoint"):
         sharded.load(folder)

@@ -1,4 +1,4 @@
-"""reference_model/codec/exact_streaming.py: what outputs read, and streamed equals offline for any split."""
+"""Exact streaming: receptive fields, and streamed equals offline for any split."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stack(nn.Module):
 @pytest.mark.parametrize("layers", STACKS.values(), ids=STACKS.keys())
 @given(sizes=SPLITS, rest=st.integers(0, 8))
 @settings(max_examples=25, deadline=None)
-def test_streamed_is_as_offline(layers, sizes, rest):
+def test_a_streamed_stack_of_convolutions_equals_offline(layers, sizes, rest):
     torch.manual_seed(0)
     stack, grid = Stack(layers), rate(layers).denominator
     length = max(1, -(-(sum(sizes) + rest) // grid)) * grid
@@ -69,7 +69,7 @@ def test_streamed_is_as_offline(layers, sizes, rest):
 
 
 @pytest.mark.parametrize("layers", STACKS.values(), ids=STACKS.keys())
-def test_what_is_settled_and_read_is_what_gradients_say(layers):
+def test_settled_and_reads_agree_with_gradients(layers):
     torch.manual_seed(0)
     stack, x = Stack(layers), torch.randn(1, 1, 60, requires_grad=True)
     y = stack(x)[0, 0]
@@ -104,5 +104,5 @@ def test_the_window_kept_does_not_grow():
 
 def test_a_stream_that_ends_within_a_frame_is_refused():
     windowed = Windowed(Stack(STACKS["down"]), STACKS["down"], lambda x: x[..., :0])
-    with pytest.raises(ValueError, match="no multiple of 6"):
+    with pytest.raises(ValueError, match="not a multiple of 6"):
         windowed.step(torch.zeros(1, 1, 7), last=True)

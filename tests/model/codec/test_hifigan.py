@@ -85,7 +85,7 @@ def test_weight_norm_changes_nothing_until_it_is_trained():
 @pytest.mark.parametrize("block", [1, 2])
 @given(sizes=st.lists(st.integers(1, 8), min_size=1, max_size=6))
 @settings(max_examples=15, deadline=None)
-def test_streamed_is_as_offline(block, sizes):
+def test_a_streamed_generator_equals_offline(block, sizes):
     net = generator(replace(SMALL, block=block))
     windowed = Windowed(net, net.layers, lambda x: x.new_zeros(len(x), 0))
     x = torch.randn(2, 6, sum(sizes), generator=torch.Generator().manual_seed(1))
@@ -106,6 +106,6 @@ def test_streamed_is_as_offline(block, sizes):
         ({"block_kernels": (3, 4)}, "block kernels be odd"),
     ],
 )
-def test_sizes_that_do_not_fit_are_told(wrong, message):
+def test_inconsistent_sizes_are_an_error(wrong, message):
     with pytest.raises(FobenchError, match=message):
         replace(SMALL, **wrong)

@@ -1,4 +1,4 @@
-"""reference_model/codec/residual_vq.py: known answers, gradients, and how codebooks learn."""
+"""Residual vector quantization: known answers, gradients, and codebook training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_codebook_codes_what_is_left_over(rvq):
     torch.testing.assert_close(rvq.decode(codes[:, :1]), latents([0.0, 0.0], [1.0, 1.0], [0.0, 1.0]))
 
 
-def test_training_gives_the_quantised_values_and_straight_gradients(rvq):
+def test_training_gives_the_quantized_values_and_straight_gradients(rvq):
     x = latents([0.09, 0.02], [0.91, 0.98]).requires_grad_()
     made = rvq(x)
     torch.testing.assert_close(made.values, rvq.decode(rvq.encode(x)))

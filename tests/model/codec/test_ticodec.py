@@ -59,7 +59,7 @@ def codes(numbers):
     return numbers["in/tokens"][None, None]  # [1, 1, 133]
 
 
-def test_the_whole_waveform(codec, codes, numbers):
+def test_the_published_waveform(codec, codes, numbers):
     torch.testing.assert_close(codec.decode(codes)[0], numbers["out/wave_whole"], **CLOSE)
     torch.testing.assert_close(codec.decode(codes[..., :8])[0], numbers["out/wave_first8_tokens"], **CLOSE)
 

@@ -47,5 +47,5 @@ def test_the_layout_of_qwen2_is_the_published_one():
 
 
 def test_a_template_that_mixes_turns_with_their_contents_is_refused():
-    with pytest.raises(FobenchError, match="does not keep turns apart"):
+    with pytest.raises(FobenchError, match="does not separate layout from contents"):
         TurnLayout.of(lambda messages: [sum(map(ord, m["content"])) for m in messages[:1]])

@@ -1,4 +1,4 @@
-"""Calls of several threads become batches; nobody waits alone, nobody gets another's answer or error."""
+"""Dynamic batching: calls of several threads become batches, each with its own result or error."""
 
 import threading
 import time
@@ -69,7 +69,7 @@ def test_steps_of_several_conversations_are_each_as_alone(shape):
     states = [llm.step(x)[2] for x in xs]
     alone = [llm.step(x[:, :n], llm.fork(s), logits=1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
     calls = [(x[:, :n], llm.fork(s), 1) for x, s, n in zip(xs, states, (3, 1, 2), strict=True)]
-    many = BatchedBackbone(llm)._many(calls)
+    many = BatchedBackbone(llm)._step_many(calls)
     for one, all_ in zip(alone, many, strict=True):
         assert torch.allclose(one[0], all_[0], atol=1e-4)
         assert torch.allclose(one[1], all_[1], atol=1e-4)

@@ -1,4 +1,4 @@
-"""A context that was cropped, forked or made to forget thinks what it would have thought had it never known better."""
+"""The LLM's context: after a crop, a fork or dropped turns it equals a new context of the same turns."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_audio_and_text_take_the_places_of_the_template(llm):
     assert torch.allclose(logits[0, -1], expected[0, -1], **CLOSE)
 
 
-def test_a_dropped_turn_was_never_heard(llm):
+def test_a_dropped_turn_leaves_no_trace(llm):
     context = begun(llm)
     context.open(Role.USER, audio(1))
     say(context, "Yes.")
@@ -60,7 +60,7 @@ def test_a_dropped_turn_was_never_heard(llm):
     assert torch.allclose(probe(context), before, **CLOSE)
 
 
-def test_a_reply_cut_off_is_remembered_as_far_as_it_was_heard(llm):
+def test_of_a_stopped_reply_the_context_keeps_what_was_heard(llm):
     whole, short = begun(llm), begun(llm)
     for context, text in ((whole, "Yes, but no."), (short, "Yes,")):
         context.open(Role.USER, audio(1))
@@ -70,7 +70,7 @@ def test_a_reply_cut_off_is_remembered_as_far_as_it_was_heard(llm):
     assert torch.allclose(probe(whole), probe(short), **CLOSE)
 
 
-def test_of_a_reply_of_which_nothing_was_heard_nothing_is_remembered(llm):
+def test_a_reply_that_was_not_heard_is_removed(llm):
     context = begun(llm)
     context.open(Role.USER, audio(1))
     length = context.length
@@ -90,7 +90,7 @@ def test_a_fork_goes_its_own_way(llm):
     assert len(context.turns) == 1
 
 
-def test_forgetting_the_oldest_turns_is_never_having_heard_them(llm):
+def test_dropping_the_oldest_turns_equals_a_conversation_without_them(llm):
     context, late = begun(llm), begun(llm)
     for seed in range(4):
         context.open(Role.USER, audio(seed))

@@ -1,4 +1,4 @@
-"""Two turns of the published dialogue: what the LLM is given and thinks, state by state and token by token."""
+"""Two turns of the published dialogue: LLM inputs, states and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a reply has been heard, in tokens: what is remembered of it when it is stopped."""
+"""A reply in progress: the tokens that were heard, for a reply that is stopped."""
 
 import pytest
 import torch
@@ -15,11 +15,11 @@ class Words(Detokenizer):
 
     held = ""
 
-    def add(self, token):
+    def push(self, token):
         self.held, given = f" word{token}", self.held
         return given
 
-    def rest(self):
+    def flush(self):
         return self.held
 
 
@@ -27,8 +27,8 @@ def reply(*said):
     """A reply of which `said` segments (tokens, samples made, whether whole) have been given to the speech decoder."""
     made = GeneratedReply(0, 0, torch.Generator(), Words(), Segmenter(Segmentation()), RATE)
     begin = 0
-    for tokens, samples, whole in said:
-        made.said.append(SpokenSegment(Segment("", range(begin, begin + tokens)), samples, whole))
+    for tokens, samples, complete in said:
+        made.spoken.append(SpokenSegment(Segment("", range(begin, begin + tokens)), samples, complete))
         begin += tokens
     return made
 
@@ -45,13 +45,13 @@ def reply(*said):
         (9999, 12),
     ],
 )
-def test_of_whole_segments_the_share_that_was_heard(heard, tokens):
+def test_heard_tokens_are_proportional_in_complete_segments(heard, tokens):
     made = reply((8, 1000, True), (4, 1000, True))
     made.heard = heard
     assert made.heard_tokens() == tokens
 
 
-def test_of_a_segment_that_is_still_being_said_as_many_as_are_spoken_in_the_time():
+def test_heard_tokens_are_estimated_by_time_in_incomplete_segments():
     made = reply((8, 1000, True), (20, 3000, False))
     made.heard = 3000
     assert made.heard_tokens() == 8 + 2 * TOKENS_PER_S
@@ -59,7 +59,7 @@ def test_of_a_segment_that_is_still_being_said_as_many_as_are_spoken_in_the_time
     assert made.heard_tokens() == 28
 
 
-def test_a_segment_without_sound_is_heard_with_what_follows_it():
+def test_a_segment_without_audio_counts_as_heard_with_the_next():
     made = reply((8, 1000, True), (3, 0, True), (4, 1000, True))
     made.heard = 1000
     assert made.heard_tokens() == 11
@@ -67,7 +67,7 @@ def test_a_segment_without_sound_is_heard_with_what_follows_it():
     assert made.heard_tokens() == 7
 
 
-def test_it_is_over_once_it_is_made_and_heard():
+def test_a_reply_is_over_once_it_is_complete_and_played():
     made = reply((8, 1000, True))
     made.heard = 1000
     assert not made.over
@@ -78,10 +78,10 @@ def test_it_is_over_once_it_is_made_and_heard():
     assert made.ahead_s == 0.001
 
 
-def test_the_tokens_of_its_segments_are_those_that_were_thought():
+def test_the_tokens_of_its_segments_are_those_that_were_generated():
     made, hidden = reply(), torch.zeros(4)
-    shown = [made.add(token, hidden) for token in range(6)]
+    shown = [made.push(token, hidden) for token in range(6)]
     shown.append(made.finish())
     assert "".join(shown) == " word0 word1 word2 word3 word4 word5"
     assert [(s.text, s.tokens) for s in made.waiting] == [("".join(shown), range(6))]
-    assert made.thought
+    assert made.generated

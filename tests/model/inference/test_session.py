@@ -1,4 +1,4 @@
-"""A live conversation with random weights: the way of the turns, of the caches, and of the sound. What is said is noise."""
+"""A live conversation with random weights: turns, caches and audio. The contents are noise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_silence_is_left_alone(system):
     assert talk.events == []
 
 
-def test_sound_flows_while_the_text_is_still_being_thought():
+def test_playback_begins_while_text_is_being_generated():
     system = live()
     system.settings = replace(system.settings, max_tokens=60, ahead_s=0.2)
     talk = Talk(system).hear(sound(1.0)).hear(silence(6.0))
@@ -56,10 +56,15 @@ def test_the_same_seed_says_the_same(system):
     assert np.array_equal(one.audio(), other.audio())
 
 
-@pytest.mark.parametrize("size", [160, 512, 1000, 2560])
-def test_how_the_audio_is_cut_changes_nothing(system, size):
-    wave = np.concatenate([sound(1.0), silence(3.0)])
-    whole, cut = Talk(system).hear(wave), Talk(system).hear(wave, size)
+@pytest.fixture(scope="module")
+def whole(system):
+    """A question and its reply, in chunks of 512 samples."""
+    return Talk(system).hear(np.concatenate([sound(1.0), silence(3.0)]))
+
+
+@pytest.mark.parametrize("size", [160, 1000, 2560])
+def test_how_the_audio_is_cut_changes_nothing(system, whole, size):
+    cut = Talk(system).hear(np.concatenate([sound(1.0), silence(3.0)]), size)
     assert cut.text() == whole.text()
     assert np.allclose(cut.states()[-1], whole.states()[-1], atol=1.1e-4)  # they are told to four places
     assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
@@ -78,7 +83,7 @@ def test_every_user_turn_begins_with_the_prompt_vectors():
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [160, 512, 1000])
-def test_what_the_llm_is_given_of_a_turn_is_what_the_whole_recording_would_give(size):
+def test_streamed_llm_inputs_equal_those_of_the_complete_recording(size):
     """From the audio before the onset on, through front end, encoder and adapter, however it is pushed."""
     murmur = np.random.default_rng(9).normal(0, 1e-4, 2 * RATE).astype(np.float32)
     wave = np.concatenate([murmur, sound(1.0)])
@@ -103,7 +108,7 @@ def test_a_dropped_iterator_loses_nothing():
     assert np.allclose(dropped.audio(), whole.audio(), atol=1e-5)
 
 
-def test_real_speech_over_a_reply_stops_it_and_what_was_heard_is_remembered():
+def test_a_barge_in_stops_the_reply_and_the_context_keeps_what_was_heard():
     talk = Talk(live(barge_in_at="onset")).hear(sound(1.0)).hear(silence(1.2))
     assert talk.actions() == [Action.SPEAK]
     talk.hear(sound(1.0, seed=1))
@@ -120,7 +125,7 @@ def test_real_speech_over_a_reply_stops_it_and_what_was_heard_is_remembered():
     assert talk.text(1)
 
 
-def test_a_murmur_over_a_reply_leaves_it_as_it_would_have_been():
+def test_a_backchannel_does_not_change_the_reply():
     quiet = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(4.0))
     murmured = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(1.2)).hear(sound(0.2)).hear(silence(2.6))
     assert murmured.actions() == [Action.SPEAK]
@@ -136,12 +141,12 @@ def test_an_interruption_may_be_judged_at_its_end():
     assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
 
 
-def test_what_is_spoken_over_a_reply_is_judged_and_answered_after_what_was_heard_of_it():
+def test_a_turn_over_a_reply_follows_what_was_heard_of_it():
     """At the onset the user had heard some of the reply, at their end more: each is what the LLM has of it by then."""
     talk = Talk(live(barge_in_at="end")).hear(sound(1.0)).hear(silence(1.2)).hear(sound(0.5, seed=1))
     state, reply = talk.session._state, talk.session._state.reply
-    at_onset, thought = state.overheard.turns[1].length, state.context.turns[1].length
-    assert [turn.role for turn in state.overheard.turns] == [Role.USER, Role.REPLY, Role.USER]
+    at_onset, thought = state.overlap.turns[1].length, state.context.turns[1].length
+    assert [turn.role for turn in state.overlap.turns] == [Role.USER, Role.REPLY, Role.USER]
     assert 0 < at_onset < thought
     talk.hear(sound(1.0, seed=2)).hear(silence(1.0))
     assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
@@ -150,7 +155,7 @@ def test_what_is_spoken_over_a_reply_is_judged_and_answered_after_what_was_heard
     assert [turn.role for turn in state.context.turns[:3]] == [Role.USER, Role.REPLY, Role.USER]
 
 
-def test_who_goes_on_before_anything_was_heard_goes_on_with_the_same_turn():
+def test_speech_before_the_reply_was_heard_continues_the_turn():
     talk = Talk(live(), listens=False).hear(sound(1.0)).hear(silence(0.7)).hear(sound(1.0, seed=1))
     assert talk.actions() == [Action.SPEAK, Action.YIELD]
     assert [turn.role for turn in talk.session._state.context.turns] == [Role.USER]
@@ -158,7 +163,7 @@ def test_who_goes_on_before_anything_was_heard_goes_on_with_the_same_turn():
     assert talk.actions() == [Action.SPEAK, Action.YIELD, Action.SPEAK]
 
 
-def test_a_reply_heard_to_its_end_frees_the_turn():
+def test_a_reply_that_was_played_to_its_end_is_closed():
     talk = Talk(live()).hear(sound(1.0)).hear(silence(20.0))
     assert talk.session._state.phase is Phase.WAITING
     assert talk.session._state.reply is None
@@ -216,7 +221,7 @@ def test_with_a_detector_the_state_head_judges_no_audio_from_before_the_onset():
 
 
 @pytest.mark.parametrize("state", [1, 2])
-def test_a_verdict_that_comes_while_the_user_speaks_is_not_heeded_where_so_chosen(state):
+def test_a_prediction_during_speech_is_not_accepted_with_a_minimum_silence(state):
     system = verdict(state)
     system.settings = replace(system.settings, duplex=replace(system.settings.duplex, heed=5))
     talk = Talk(system).hear(sound(1.0))
@@ -225,19 +230,19 @@ def test_a_verdict_that_comes_while_the_user_speaks_is_not_heeded_where_so_chose
     assert talk.actions() == [Action.SPEAK if state == 1 else Action.IGNORE]
 
 
-def test_a_verdict_in_silence_stands_until_it_is_heeded_unless_more_is_said(monkeypatch):
+def test_a_prediction_in_silence_holds_until_it_is_accepted_unless_there_is_more_speech(monkeypatch):
     system = verdict(0)
     system.settings = replace(system.settings, duplex=replace(system.settings.duplex, heed=12))
     talk = Talk(system)
 
     def decide(p):
-        return TurnState.ANSWER if 0 < talk.session._state.activity.silence < 6 else TurnState.KEEP_LISTENING
+        return TurnState.ANSWER if 0 < talk.session._state.policy.activity.silence < 6 else TurnState.KEEP_LISTENING
 
     monkeypatch.setattr(system.model.state_head, "decide", decide, raising=False)
     talk.hear(sound(1.0)).hear(silence(0.3)).hear(sound(0.5, 1))
-    assert talk.actions() == [] and not talk.session._state.hearing.over  # they went on
+    assert talk.actions() == [] and not talk.session._state.turn.over  # they went on
     talk.hear(silence(0.3))
-    assert talk.actions() == [] and talk.session._state.hearing.over
+    assert talk.actions() == [] and talk.session._state.turn.over
     talk.hear(silence(0.2))
     assert talk.actions() == [Action.SPEAK]
 
@@ -249,9 +254,9 @@ def test_a_reply_that_is_to_be_stopped_is_not_also_closed(waiting, monkeypatch):
     session = talk.session
     assert session._state.reply is not None and session._state.phase is Phase.REPLYING
     monkeypatch.setattr(GeneratedReply, "over", property(lambda reply: True))
-    session._acts.extend((act, None) for act in waiting)
+    session._actions.extend((act, None) for act in waiting)
     session._listen(AudioChunk(silence(0.032), RATE))
-    acts = [act for act, _ in session._acts]
+    acts = [act for act, _ in session._actions]
     assert (acts, session._state.phase) == (
         (list(waiting), Phase.REPLYING) if waiting else ([TurnAction.CLOSE], Phase.WAITING)
     )

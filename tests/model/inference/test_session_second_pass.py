@@ -1,4 +1,4 @@
-"""A second pass in a live conversation: when a turn is read again, and that the LLM is then given what was read."""
+"""The second pass in a live conversation: when it runs, and that the LLM gets its transcript."""
 
 from __future__ import annotations
 
@@ -52,33 +52,33 @@ def rereads(talk):
     return [i for i, event in enumerate(talk.events) if event.data.get("work") == "reread"]
 
 
-def test_a_turn_is_read_again_once_it_may_be_over_and_the_reply_is_to_that(twice):
+def test_the_second_pass_runs_once_the_turn_may_be_over_and_decides_the_transcript(twice):
     talk = Talk(twice).hear(sound(1.0)).hear(silence(0.5))
     assert len(rereads(talk)) == 1
     assert not any(event.kind is EventKind.TOKEN for event in talk.events)
-    hearing = talk.session._state.hearing
+    turn = talk.session._state.turn
     talk.hear(silence(2.5))
     assert len(rereads(talk)) == 1  # nothing more was said
     [told] = [event.data["text"] for event in talk.events if event.kind is EventKind.TRANSCRIPT]
-    assert told == UNITS.decode(hearing.reader.again) != UNITS.decode(hearing.reader.greedy)
-    parts = [zip(*hearing.heard[:n], strict=True) for n in range(1, len(hearing.heard) + 1)]
+    assert told == UNITS.decode(turn.reader.second_pass) != UNITS.decode(turn.reader.greedy)
+    parts = [zip(*turn.outputs[:n], strict=True) for n in range(1, len(turn.outputs) + 1)]
     read = [twice.model.reread(*(torch.cat(side, 1) for side in part)) for part in parts]
-    assert hearing.reader.again in read
-    [turn] = [turn for turn in talk.session._state.context.turns if turn.role is Role.USER]
+    assert turn.reader.second_pass in read
+    [fed] = [turn for turn in talk.session._state.context.turns if turn.role is Role.USER]
     wanted = twice.backbone.embed(torch.tensor([twice.backbone.encode(told)]))
-    assert torch.equal(torch.cat(turn.rows, 1), wanted)
+    assert torch.equal(torch.cat(fed.rows, 1), wanted)
 
 
-def test_who_goes_on_speaking_is_read_again_at_the_end(twice):
+def test_further_speech_resets_the_second_pass(twice):
     talk = Talk(twice).hear(sound(1.0)).hear(silence(0.4)).hear(sound(0.5, 1))
     assert len(rereads(talk)) == 1
-    assert talk.session._state.hearing.reader.again is None  # it was not all
+    assert talk.session._state.turn.reader.second_pass is None  # it was not all
     talk.hear(silence(3.0))
     assert len(rereads(talk)) == 2
     assert sum(event.kind is EventKind.TRANSCRIPT for event in talk.events) == 1
 
 
-def test_a_turn_that_ends_at_once_is_read_again_before_the_reply(twice):
+def test_the_second_pass_runs_before_the_reply_to_a_turn_that_ends_at_once(twice):
     hasty = replace(twice.settings, duplex=replace(twice.settings.duplex, end=4, reread=99))
     system = type(twice)(twice.model, twice.backbone, hasty, twice.detectors)
     talk = Talk(system).hear(sound(1.0)).hear(silence(2.0))
@@ -87,6 +87,6 @@ def test_a_turn_that_ends_at_once_is_read_again_before_the_reply(twice):
     assert rereads(talk)[0] < kinds.index(EventKind.TOKEN)
 
 
-def test_without_a_second_pass_none_is_made():
+def test_without_a_second_pass_none_is_run():
     talk = Talk(live()).hear(sound(1.0)).hear(silence(3.0))
     assert rereads(talk) == []

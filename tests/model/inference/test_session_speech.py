@@ -1,4 +1,4 @@
-"""How a live reply becomes sound: what is said of its text, with which thoughts and draws, in which packets."""
+"""The speech of a live reply: normalized text, hidden states, sampling, packets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_segment_is_drawn_in_its_own_way():
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(made, 2))
 
 
-def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
+def test_segments_are_normalized_before_synthesis():
     system = live()
     assert torch.equal(said(system, "It costs **$5**."), said(system, "It costs five dollars."))
     assert not torch.equal(said(system, "It costs five."), said(system, "It costs five dollars."))
@@ -54,7 +54,7 @@ def test_numbers_and_signs_are_said_in_words_and_what_cannot_be_said_is_not():
 
 
 @torch.no_grad()
-def test_a_segment_is_said_with_the_hidden_states_of_its_own_tokens():
+def test_a_segment_is_synthesized_with_the_hidden_states_of_its_own_tokens():
     system, tokens = live(), range(2, 4)
     thoughts = list(torch.randn(6, 64, generator=torch.Generator().manual_seed(0)))
 

@@ -26,7 +26,7 @@ def published() -> Adapter:
     return adapter.requires_grad_(False)
 
 
-def test_the_published_stream(published):
+def test_the_published_adapter_streams_the_published_numbers(published):
     numbers, state = golden("adapter"), published.begin(1)
     for i, frames in enumerate(numbers["in/enc_chunks"]):
         out, state = published.step(frames[None], state)
@@ -55,7 +55,7 @@ def test_the_published_batch_leaves_its_input_alone(published):
 @pytest.mark.parametrize(("kernel", "stride", "left"), [(5, 2, 4), (5, 2, None), (8, 4, None), (4, 4, None), (3, 1, 2)])
 @given(pushes=st.lists(st.integers(1, 8), min_size=1, max_size=6), seed=st.integers(0, 2**16))
 @settings(max_examples=10, deadline=None)
-def test_streamed_equals_offline(kernel, stride, left, pushes, seed):
+def test_streamed_adapter_output_equals_offline(kernel, stride, left, pushes, seed):
     torch.manual_seed(seed)
     adapter = Adapter(AdapterConfig(8, 12, kernel, stride, left=left)).requires_grad_(False)
     frames = torch.randn(2, stride * sum(pushes), 8)
@@ -86,20 +86,20 @@ def test_sessions_step_together_as_they_do_alone():
         assert torch.equal(after.frames, expected.frames)
 
 
-def test_a_left_that_does_not_fit_is_told():
+def test_an_invalid_left_context_is_an_error():
     with pytest.raises(
         FobenchError, match=r"left=5 does not fit kernel=5 and stride=2; it is at least .* = 3 and at most"
     ):
         AdapterConfig(8, 12, left=5)
 
 
-def test_a_step_of_half_an_output_is_told():
+def test_a_step_of_half_an_output_is_an_error():
     adapter = Adapter(AdapterConfig(8, 12))
-    with pytest.raises(ValueError, match="3 frames are no multiple of the adapter's stride, 2"):
+    with pytest.raises(ValueError, match="3 frames are not a multiple of the adapter's stride, 2"):
         adapter.step(torch.zeros(1, 3, 8), adapter.begin(1))
 
 
-def test_the_published_size():
+def test_the_adapter_has_the_published_number_of_parameters():
     with torch.device("meta"):
         adapter = Adapter(AdapterConfig(1024, 3584, left=4))
     assert sum(p.numel() for p in adapter.parameters()) == 17_835_520

@@ -1,4 +1,4 @@
-"""Units of writing: text there and back, rarer merges on demand, CTC's reading of frames."""
+"""BPE units: text and back, BPE dropout, the CTC collapse."""
 
 import random
 
@@ -20,7 +20,7 @@ UNITS = BPEUnits.learn(TEXTS * 20, 60)
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("dropout", [0.0, 0.5, 1.0])
-def test_there_and_back(text, dropout):
+def test_text_survives_encoding_to_bpe_units(text, dropout):
     ids = UNITS.encode(text, dropout)
     assert BLANK not in ids
     assert max(ids) < len(UNITS) == 60
@@ -52,20 +52,20 @@ def test_what_cannot_be_written_is_left_out():
     assert UNITS.decode(UNITS.encode("What is 7 %?")) == "What is ?"
 
 
-def test_without_any_learnt_there_are_letters():
+def test_without_any_learned_there_are_letters():
     letters = BPEUnits.letters_only()
     assert letters.decode(letters.encode("Is it 7 %?")) == "Is it 7 %?"
     assert set(letters.letters(range(1, len(letters)))) == {1}
 
 
-def test_they_are_read_from_what_they_write():
+def test_a_vocabulary_survives_json():
     assert BPEUnits(UNITS.merges).encode(TEXTS[1]) == UNITS.encode(TEXTS[1])
     with pytest.raises(FobenchError, match="cannot be read"):
         BPEUnits("{}")
 
 
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(1, 3), min_size=30, max_size=30))
-def test_ctc_reads_repetitions_as_one(units, repeats):
+def test_ctc_collapse_merges_repetitions(units, repeats):
     plain = [u for u in units if u != BLANK]
     spread = [x for unit, n in zip(plain, repeats * 4, strict=False) for x in [BLANK, *[unit] * n]]
     assert collapsed(spread) == plain[: len(repeats) * 4]

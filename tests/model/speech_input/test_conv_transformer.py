@@ -1,4 +1,4 @@
-"""The paper's encoder against the published numbers, its sizes, and how chunks are drawn in training."""
+"""The paper's encoder: the published numbers, sizes, and random chunks in training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stream(encoder):
     return torch.stack(parts), state
 
 
-def test_the_published_stream(stream):
+def test_the_published_encoder_streams_the_published_numbers(stream):
     frames, state = stream
     torch.testing.assert_close(frames, golden("encoder")["out/stream_chunks"], **CLOSE)
     for i in range(2):
@@ -92,7 +92,7 @@ def test_the_published_whole_recording(encoder, name, chunk, left):
     assert mask.all()
 
 
-def test_the_published_batch(encoder):
+def test_the_published_encoder_maps_a_batch_to_the_published_numbers(encoder):
     numbers = golden("encoder")
     features = numbers["in/batch2_logmel"]  # with 3 frames of context
     out, mask = encoder(features[:, 3:], numbers["in/batch2_lens"] - 3, 4, 16, features[:, :3])
@@ -123,7 +123,7 @@ def test_sinusoids():
     torch.testing.assert_close(table, expected)
 
 
-def test_the_published_sizes():
+def test_the_encoder_has_the_published_number_of_parameters():
     with torch.device("meta"):
         encoder = ConvTransformerConfig().build()
     assert sum(p.numel() for p in encoder.parameters()) == 357_950_464

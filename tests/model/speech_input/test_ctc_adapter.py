@@ -1,4 +1,4 @@
-"""The adapter that spells: streamed as whole, and the LLM given exactly the tokens of what was spelt."""
+"""The CTC adapter: streamed equals offline, and the LLM gets exactly the tokens of the transcript."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def spoken(units):
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=6))
 @torch.no_grad()
-def test_streamed_as_whole(chunks):
+def test_a_streamed_ctc_adapter_equals_offline(chunks):
     made, frames = adapter(), torch.randn(2, 2 * sum(chunks), 16)
     logits, features, mask = made(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
     state, parts = made.begin(2), []
@@ -51,7 +51,7 @@ def test_streamed_as_whole(chunks):
 
 
 @torch.no_grad()
-def test_padding_changes_nothing():
+def test_padding_changes_no_ctc_output():
     made, frames = adapter(), torch.randn(1, 20, 16)
     padded = torch.cat([frames, torch.full((1, 6, 16), 99.0)], 1)
     mask = torch.arange(26)[None] < 20
@@ -62,7 +62,7 @@ def test_padding_changes_nothing():
 
 
 def test_frames_must_fill_an_output():
-    with pytest.raises(ValueError, match="3 frames are no multiple"):
+    with pytest.raises(ValueError, match="3 frames are not a multiple"):
         adapter().step(torch.randn(1, 3, 16), adapter().begin(1))
 
 
@@ -133,7 +133,7 @@ def test_by_beam_streamed_as_whole(sizes, seed):
     assert torch.equal(streamed.evidence(), whole.evidence())
 
 
-def test_what_was_read_otherwise_is_taken_back():
+def test_rows_are_replaced_from_the_first_changed_token_on():
     """After c there has been only a, after h only t: a first letter that might be either is read anew once the second is heard."""
     c, h, a, t = (UNITS.pieces.index(letter) for letter in "chat")
     made, llm = adapter(), backbone("smollm2")
@@ -151,7 +151,7 @@ def test_what_was_read_otherwise_is_taken_back():
         torch.testing.assert_close(rows, llm.embed(torch.tensor([llm.encode(text)])))
 
 
-def test_evidence_is_of_the_sound_however_it_is_read():
+def test_acoustic_features_do_not_depend_on_the_beam_search():
     greedy, beam = adapter().reader(), beaming().reader()
     for reader in (greedy, beam):
         reader.push(spoken(UNITS.encode("cat hat")))
@@ -174,7 +174,7 @@ def test_the_beam_and_its_language_model_travel_with_a_checkpoint(tmp_path):
     readers = [model.adapter.reader(), found.adapter.reader()]
     for reader in readers:
         reader.push(heard)
-    assert readers[0].beam.guesses == readers[1].beam.guesses
+    assert readers[0].beam.hypotheses == readers[1].beam.hypotheses
     assert readers[1].text == TEXT
 
 

@@ -1,4 +1,4 @@
-"""Beam search: exactly CTC's sums where nothing is pruned, what the language model prefers where the sound does not tell."""
+"""CTC beam search: exact sums without pruning, and the language model where the acoustic scores are equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_model.speech_input.bpe_units import BLANK, collapsed
-from reference_model.speech_input.ctc_beam_search import READINGS, BeamSearch, CTCPrefixBeam, chances, rescore_jointly
+from reference_model.speech_input.ctc_beam_search import (
+    N_BEST,
+    BeamSearch,
+    CTCPrefixBeam,
+    ctc_log_probabilities,
+    rescore_jointly,
+)
 from reference_model.speech_input.ngram_lm import BEGINNING, NGramLM, after
 from reference_model.train.speech_input.ngram_lm_training import learn
 
@@ -58,17 +64,17 @@ def searched(log_p, search, *sizes):
 
 @settings(max_examples=60, deadline=None)
 @given(LATTICES)
-def test_the_sound_of_a_reading_is_the_sum_of_its_alignments(log_p):
+def test_the_acoustic_score_is_the_sum_over_alignments(log_p):
     beam, wanted = searched(log_p, SOUND_ALONE), alignments(log_p)
-    for reading, guess in beam.guesses.items():
-        assert math.exp(guess.sound) == pytest.approx(wanted[reading], rel=1e-9)
-    assert wanted.keys() == {reading for reading, guess in beam.guesses.items() if guess.sound > -math.inf}
+    for reading, guess in beam.hypotheses.items():
+        assert math.exp(guess.acoustic) == pytest.approx(wanted[reading], rel=1e-9)
+    assert wanted.keys() == {reading for reading, guess in beam.hypotheses.items() if guess.acoustic > -math.inf}
     assert wanted[tuple(beam.best)] == pytest.approx(max(wanted.values()), rel=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
 @given(LATTICES, st.floats(0, 2), st.floats(-1, 3))
-def test_the_best_reading_is_that_of_sound_and_language(log_p, lm_weight, unit_bonus):
+def test_the_best_hypothesis_is_by_acoustic_and_language_model(log_p, lm_weight, unit_bonus):
     search = replace(SOUND_ALONE, lm_weight=lm_weight, unit_bonus=unit_bonus)
     scores = {reading: math.log(p) + worth(search, reading) for reading, p in alignments(log_p).items()}
     assert scores[tuple(searched(log_p, search).best)] == pytest.approx(max(scores.values()), abs=1e-9)
@@ -80,16 +86,16 @@ def test_a_narrow_beam_never_hears_more_than_there_is(log_p, width):
     """What is pruned is lost: no reading's sum can be too large."""
     wanted = alignments(log_p)
     beam = searched(log_p, replace(USUAL, width=width))
-    assert len(beam.guesses) <= width
-    assert all(math.exp(guess.sound) <= wanted[reading] * (1 + 1e-9) for reading, guess in beam.guesses.items())
+    assert len(beam.hypotheses) <= width
+    assert all(math.exp(guess.acoustic) <= wanted[reading] * (1 + 1e-9) for reading, guess in beam.hypotheses.items())
 
 
 @settings(max_examples=40, deadline=None)
 @given(LONG, st.data())
-def test_streamed_as_whole(log_p, data):
+def test_a_streamed_search_equals_one_over_the_whole(log_p, data):
     cut = data.draw(st.integers(0, len(log_p)))
     streamed, whole = searched(log_p, USUAL, cut, len(log_p) - cut), searched(log_p, USUAL)
-    assert streamed.guesses == whole.guesses
+    assert streamed.hypotheses == whole.hypotheses
 
 
 def test_language_decides_between_what_sounds_alike():
@@ -100,7 +106,7 @@ def test_language_decides_between_what_sounds_alike():
     assert searched(log_p, replace(USUAL, lm_weight=0.5)).best == [1, 2]
 
 
-def test_a_bonus_makes_readings_longer():
+def test_the_unit_bonus_makes_hypotheses_longer():
     log_p = torch.tensor([[0.55, 0.45, 0.0, 0.0]]).log()
     assert searched(log_p, replace(USUAL, lm_weight=0.0, unit_bonus=0.0)).best == []
     assert searched(log_p, replace(USUAL, lm_weight=0.0, unit_bonus=1.0)).best == [1]
@@ -121,7 +127,7 @@ def test_the_same_unit_twice_needs_a_blank_between():
     assert searched(certain[[0, 1, 3, 4]].log(), USUAL).best == [1]
 
 
-def test_nothing_heard_is_nothing_read():
+def test_blanks_alone_give_no_units():
     beam = CTCPrefixBeam(USUAL, LM)
     assert beam.best == []
     beam.push(torch.zeros(0, SIZE))
@@ -132,16 +138,19 @@ def test_nothing_heard_is_nothing_read():
 
 @settings(max_examples=30, deadline=None)
 @given(LATTICES, st.lists(st.lists(st.integers(1, SIZE - 1), max_size=3), min_size=1, max_size=4))
-def test_how_likely_a_reading_is_is_the_sum_of_its_alignments(log_p, readings):
-    found, wanted = chances(log_p, readings).exp(), alignments(log_p)
+def test_a_ctc_log_probability_is_the_sum_over_alignments(log_p, readings):
+    found, wanted = ctc_log_probabilities(log_p, readings).exp(), alignments(log_p)
     assert found.tolist() == pytest.approx([wanted[tuple(reading)] for reading in readings], abs=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(LATTICES, LATTICES)
-def test_what_is_agreed_on_is_likeliest_by_all_hearings_of_what_either_heard(one, other):
+def test_joint_rescoring_picks_the_best_of_all_n_best_lists_by_all_recognizers(one, other):
     found = rescore_jointly((one, other), (0.5, 0.5), SOUND_ALONE, LM)
-    worths = {reading: sum(chances(log_p, [reading])[0] / 2 for log_p in (one, other)) for reading in product_of(3)}
+    worths = {
+        reading: sum(ctc_log_probabilities(log_p, [reading])[0] / 2 for log_p in (one, other))
+        for reading in product_of(3)
+    }
     seen = {reading for log_p in (one, other) for reading in likely(log_p)}
     best = max(float(worths[reading]) for reading in seen if len(reading) <= 3 and reading in worths)
     assert len(found) > 3 or float(worths[tuple(found)]) == pytest.approx(best, abs=1e-4) or best == -math.inf
@@ -152,11 +161,11 @@ def product_of(most):
 
 
 def likely(log_p):
-    guesses = searched(log_p, SOUND_ALONE).guesses
-    return sorted(guesses, key=lambda reading: guesses[reading].score, reverse=True)[:READINGS]
+    guesses = searched(log_p, SOUND_ALONE).hypotheses
+    return sorted(guesses, key=lambda reading: guesses[reading].score, reverse=True)[:N_BEST]
 
 
-def test_a_second_hearing_decides_where_the_first_is_torn():
+def test_a_second_recognizer_decides_where_the_first_is_undecided():
     torn = frames([[0, 9, 9, 0]])
     sure = [frames([[0, 9, 0, 0]]), frames([[0, 0, 9, 0]])]
     assert [rescore_jointly((torn, one), (0.5, 0.5), SOUND_ALONE, LM) for one in sure] == [[1], [2]]

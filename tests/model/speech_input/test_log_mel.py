@@ -45,7 +45,7 @@ def test_window_and_filters_are_the_published_ones():
     assert not filters[256].any()
 
 
-def test_the_carried_samples_and_the_normalised_frames_are_the_published_ones():
+def test_the_carried_samples_and_the_normalized_frames_are_the_published_ones():
     numbers, state, carried = golden("fbank"), None, torch.zeros(1, 240)
     mean, istd = _statistics(numbers)
     torch.testing.assert_close(mean, numbers["out/cmvn_mean"])

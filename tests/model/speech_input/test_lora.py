@@ -1,4 +1,4 @@
-"""Low-rank changes of an encoder: what is learnt beside it is what it does once they are merged, and all that is learnt."""
+"""LoRA: merged updates equal attached ones, and only the updates are trained."""
 
 import pytest
 import torch

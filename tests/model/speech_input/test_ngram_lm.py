@@ -1,4 +1,4 @@
-"""The language model of units: chances that sum to 1 wherever it is asked, and those that can be worked out by hand."""
+"""The n-gram language model: probabilities sum to 1, and some by hand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def total(lm, before):
 
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, st.lists(st.integers(1, 7), max_size=6), st.integers(SIZE, 60))
-def test_chances_sum_to_1(texts, before, entries):
+def test_probabilities_sum_to_1(texts, before, entries):
     """In contexts that were seen and others, however much of the table was pruned."""
     lm = NGramLM.of(*learn(texts, SIZE, entries))
     seen = [context(*texts[0][:n]) for n in range(len(texts[0]) + 1)]
@@ -58,7 +58,7 @@ def test_a_table_has_no_more_than_its_entries_and_none_twice(texts, entries):
     assert len({tuple(row) for row in grams.tolist()}) == len(grams)
 
 
-def test_chances_by_hand():
+def test_probabilities_by_hand():
     """Texts "1 2" three times and "1 3" once. No count is 2, so 3/4 is taken of each."""
     lm = NGramLM.of(*learn([[1, 2]] * 3 + [[1, 3]], 4, 1000))
     one = {1: (4 - 0.75) / 8 + 0.75 * 3 / 8 / 3, 2: (3 - 0.75) / 8 + 0.75 / 8, 3: (1 - 0.75) / 8 + 0.75 / 8}
@@ -85,9 +85,9 @@ def test_pruning_keeps_what_tells_most():
 
 
 def test_a_table_too_small_for_the_units_is_refused():
-    with pytest.raises(FobenchError, match="7 n-grams does not fit 8 units"):
+    with pytest.raises(FobenchError, match="7 n-grams is too small for 8"):
         learn([[1]], SIZE, SIZE - 1)
-    with pytest.raises(FobenchError, match="at most 4,094"):
+    with pytest.raises(FobenchError, match="more than 4,094"):
         learn([[1]], LARGEST + 2, 10**6)
 
 
@@ -99,6 +99,6 @@ def test_numbers_stand_for_n_grams(units):
     assert shorter(int(key)) == int(packed(torch.tensor([[PAD] * (ORDER - len(units) + 1) + units[1:]])))
 
 
-def test_a_context_forgets_what_is_too_long_ago():
+def test_a_full_context_drops_the_oldest_turns():
     assert context(1, 2, 3, 4, 5) == context(7, 7, 2, 3, 4, 5)
     assert context(3, 4, 5) != context(2, 3, 4, 5)

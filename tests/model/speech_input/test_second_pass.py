@@ -1,4 +1,4 @@
-"""The second pass: it reads whole turns, does not mind the silence that fills up a batch, and counts until more is said."""
+"""The second pass: padding has no effect, and its transcript holds until there is more speech."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_all_of_a_turn_is_seen_by_each_of_its_outputs():
         one[:, -1] -= 1.0
 
 
-def test_what_the_adapter_spelt_is_corrected_and_the_encoder_is_no_part_of_the_weights():
+def test_the_correction_is_added_to_the_adapters_logits_and_the_encoder_is_not_in_the_weights():
     made = replace(CONFIG, encoder_size=384).build().eval()
     torch.manual_seed(0)
     made._encoder.append(WhisperConfig(layers=1).build().eval())  # random: what it hears is not the point
@@ -59,7 +59,7 @@ def test_what_the_adapter_spelt_is_corrected_and_the_encoder_is_no_part_of_the_w
 
 
 @torch.no_grad()
-def test_one_that_spells_anew_does_not_mind_what_the_adapter_heard():
+def test_independent_recognition_ignores_the_adapters_output():
     made = replace(CONFIG, features=0, encoder_size=384).build().eval()
     made._encoder.append(WhisperConfig(layers=1).build().eval())
     features = torch.randn(1, 32, 80)
@@ -73,34 +73,34 @@ def test_features_have_whisper_s_range_each_recording_its_own():
     assert ranged(features).tolist() == [[[1.0, -1.0]], [[0.0, -1.5]]]
 
 
-def test_what_was_read_again_counts_until_it_is_taken_back():
+def test_the_second_passes_transcript_holds_until_it_is_reset():
     adapter = CTCAdapterConfig(12).build()
     units: BPEUnits = adapter.units
     reader: CTCReader = adapter.reader()
     reader.greedy = units.encode("cat")
     assert reader.text == "cat"
-    reader.again = units.encode("cart")
+    reader.second_pass = units.encode("cart")
     assert reader.text == "cart"
-    reader.again = None
+    reader.second_pass = None
     assert reader.text == "cat"
 
 
-def test_the_mark_at_the_end_is_heard_once_silence_follows_and_so_by_the_adapter():
+def test_a_final_mark_of_the_first_pass_is_appended_to_the_second_passes_transcript():
     adapter = CTCAdapterConfig(12).build()
     reader: CTCReader = adapter.reader()
-    reader.greedy, reader.again = adapter.units.encode("a cat?"), adapter.units.encode("a cart")
+    reader.greedy, reader.second_pass = adapter.units.encode("a cat?"), adapter.units.encode("a cart")
     assert reader.text == "a cart?"
-    reader.again = adapter.units.encode("a cart.")
+    reader.second_pass = adapter.units.encode("a cart.")
     assert reader.text == "a cart."
     reader.greedy = adapter.units.encode("a cat")
-    reader.again = adapter.units.encode("a cart")
+    reader.second_pass = adapter.units.encode("a cart")
     assert reader.text == "a cart"
 
 
-def test_a_whole_turn_is_read_greedily_without_a_language_model():
+def test_a_complete_turn_is_decoded_greedily_without_a_language_model():
     adapter = CTCAdapterConfig(12).build()
     ids = adapter.units.encode("on")
     heard = [unit for i in ids for unit in (0, i, i)]  # each for two frames, after a blank
     log_p = torch.full((len(heard), len(adapter.units)), -9.0)
     log_p[range(len(heard)), heard] = 0.0
-    assert adapter.units.decode(adapter.whole((log_p, log_p.flip(0)), (0.5, 0.5), None)) == "on"
+    assert adapter.units.decode(adapter.decode((log_p, log_p.flip(0)), (0.5, 0.5), None)) == "on"

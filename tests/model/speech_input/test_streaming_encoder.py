@@ -1,4 +1,4 @@
-"""What every speech encoder keeps: streamed equals offline, batched equals alone, states are never written to."""
+"""The contract of all speech encoders: streamed equals offline, batched equals single, states are immutable."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def streamed(encoder, x, state):
 @kinds
 @given(chunk=st.integers(1, 8), left=st.integers(0, 4), chunks=st.integers(1, 9), seed=st.integers(0, 2**16))
 @settings(max_examples=25, deadline=None)
-def test_streamed_equals_offline(kind, chunk, left, chunks, seed):
+def test_streamed_frames_equal_offline(kind, chunk, left, chunks, seed):
     encoder = build(kind, chunk=chunk, left_chunks=left)
     x = features(encoder, chunks, batch=2, seed=seed)
     offline, mask = encoder(x, None, chunk, left)
@@ -145,7 +145,7 @@ def test_gradients_reach_every_parameter_and_are_finite(kind):
 
 
 @kinds
-def test_a_step_of_another_size_is_told(kind):
+def test_a_step_of_another_size_is_an_error(kind):
     encoder = build(kind)
     with pytest.raises(ValueError, match="A step takes 16 feature frames, not 15"):
         encoder.step(torch.zeros(1, 15, 80), encoder.begin(1))

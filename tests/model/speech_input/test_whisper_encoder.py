@@ -1,4 +1,4 @@
-"""Whisper's encoder, chunk-causal: Whisper's own numbers with full context, no look ahead, positions that wrap."""
+"""The streaming Whisper encoder: Whisper's own numbers with full context, no lookahead, positions that wrap."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_full_context_is_whisper_on_mel_frames_one_frame_late(original):
     assert mask.all()
 
 
-def test_the_encoder_of_a_whole_model_loads_too(original):
+def test_the_encoder_of_a_complete_whisper_model_loads(original):
     whole = {f"encoder.{key}": value for key, value in original.state_dict().items()} | {
         "decoder.ln.bias": torch.zeros(32)
     }
@@ -51,7 +51,7 @@ def test_the_encoder_of_a_whole_model_loads_too(original):
     assert torch.equal(encoder.blocks[1].attn.key.weight, original.blocks[1].attn.key.weight)
 
 
-def test_weights_of_another_size_are_told(original):
+def test_weights_of_another_size_are_an_error(original):
     with pytest.raises(FobenchError, match="do not fit"):
         build(replace(TINY, size=16)).load_whisper(original.state_dict())
 

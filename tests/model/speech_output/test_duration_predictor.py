@@ -1,4 +1,4 @@
-"""A paced decoder: rows on the time of the codes; drawn step by step as it was taught; ends when its text does."""
+"""The duration predictor: alignment of rows with codes, stepwise equals teacher-forced, the segment ends with its text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reference_model.speech_output.duration_predictor import DurationPredictor
-from reference_model.speech_output.phonemizer import phonemes, pieces, sounding
+from reference_model.speech_output.phonemizer import aligned_text, phonemes, phonemes_by_token
 from reference_model.speech_output.sampling import Sampling, generator
 from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
 
@@ -24,10 +24,10 @@ def decoder(monkeypatch, durations=LASTING):
 
 
 def rows(decoder):
-    return decoder.text_rows(torch.randn(2, 128, generator=generator(1)), sounding([7, 8], "hɛloʊ"[:5]))
+    return decoder.text_rows(torch.randn(2, 128, generator=generator(1)), phonemes_by_token([7, 8], "hɛloʊ"[:5]))
 
 
-def test_a_row_is_read_while_it_lasts_and_rows_that_are_not_said_never():
+def test_frames_are_aligned_with_rows_by_duration_and_never_with_silent_rows():
     pace = DurationPredictor(2)
     torch.nn.init.eye_(pace.now.weight)
     for part in (pace.now.bias, pace.when.weight, pace.when.bias):
@@ -37,7 +37,7 @@ def test_a_row_is_read_while_it_lasts_and_rows_that_are_not_said_never():
     assert read.tolist() == [4, 5, 5, 6, 7, 7, 7, 8, 8, 8, 8, 8]  # the middle of each frame; beyond the end, the last
 
 
-def test_how_long_a_row_lasted_and_will_last_is_told():
+def test_the_position_is_the_time_since_the_rows_start_and_to_its_end():
     pace = DurationPredictor(2)
     for part in (pace.now.weight, pace.now.bias, pace.when.bias):
         torch.nn.init.zeros_(part)
@@ -47,7 +47,7 @@ def test_how_long_a_row_lasted_and_will_last_is_told():
     assert torch.allclose(told[:, 1] * 10, torch.tensor([2.5, 1.5, 0.5, 1.5, 0.5]))
 
 
-def test_durations_are_learnt():
+def test_durations_are_learned():
     torch.manual_seed(0)
     pace, said = DurationPredictor(8), torch.randn(1, 6, 8)
     wanted = torch.tensor([[0.0, 0.0, 2.0, 5.0, 1.0, 3.5]])
@@ -80,7 +80,7 @@ def test_it_says_what_teacher_forcing_finds_likeliest_and_ends_with_its_text(mon
 
 
 @torch.no_grad()
-def test_padding_changes_nothing(monkeypatch):
+def test_padding_changes_no_duration_and_no_logit(monkeypatch):
     made = decoder(monkeypatch)
     text, codes = rows(made), torch.randint(32, (1, 2, 10), generator=generator(2))
     alone, _ = made(text, torch.tensor([9]), codes, torch.tensor([10]), durations=LASTING)
@@ -101,5 +101,5 @@ def test_a_text_that_lasts_no_time_still_has_a_frame_and_learning_needs_duration
 
 def test_phonemes_are_espeak_s_and_stand_beside_the_last_token():
     assert phonemes("Read it. Why?") == "ɹˈiːd ɪt.wˈaɪ?"
-    assert pieces([4, 5], "Why?", None, phonetic=True) == ["", "wˈaɪ?"]
-    assert sounding([], "") == []
+    assert aligned_text([4, 5], "Why?", None, phonetic=True) == ["", "wˈaɪ?"]
+    assert phonemes_by_token([], "") == []

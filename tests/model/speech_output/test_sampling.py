@@ -1,4 +1,4 @@
-"""Distributions and penalties, against the published ones and by hand."""
+"""Sampling distributions and penalties, against the published ones and by hand."""
 
 import pytest
 import torch
@@ -21,9 +21,9 @@ def test_the_llms_distribution_is_the_published_one(index):
 def test_the_speech_decoders_penalty_is_the_published_one(window):
     sampling = Sampling(top_k=5, penalty=1.1, window=max(window, 0), per_occurrence=True)
     for row, (logits, history) in enumerate(zip(G["in/dec_logits"], G["in/dec_history"], strict=True)):
-        penalised = sampling.penalised(logits, history.tolist()) if window > 0 else logits
+        penalized = sampling.penalized(logits, history.tolist()) if window > 0 else logits
         expected = G[f"out/dec_probs_top5_penalty_window{window}"][row]
-        assert torch.allclose(sampling.probabilities(penalised), expected, atol=1e-6)
+        assert torch.allclose(sampling.probabilities(penalized), expected, atol=1e-6)
 
 
 def test_the_usual_nucleus_keeps_the_token_that_crosses():
@@ -34,7 +34,7 @@ def test_the_usual_nucleus_keeps_the_token_that_crosses():
 
 def test_a_penalty_makes_a_token_less_likely_whatever_its_sign():
     sampling = Sampling(penalty=2.0, window=3)
-    assert sampling.penalised(torch.tensor([4.0, -4.0, 1.0]), [0, 1, 0]).tolist() == [2.0, -8.0, 1.0]
+    assert sampling.penalized(torch.tensor([4.0, -4.0, 1.0]), [0, 1, 0]).tolist() == [2.0, -8.0, 1.0]
 
 
 def test_a_seed_draws_the_same_and_in_proportion():

@@ -1,4 +1,4 @@
-"""Replies cut into segments while they are generated, and text made fit to be spoken."""
+"""Segmentation of replies while they are generated, and the published normalization."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_model.speech_output.segmenter import Segmentation, published_normalise, segments
+from reference_model.speech_output.segmenter import Segmentation, Segmenter, published_normalize
 from tests.support.golden_data import FOLDER
 
 PAIRS = json.loads((FOLDER / "sampling.json").read_text())["post_process"]
@@ -18,13 +18,21 @@ def words(text):
     return [parts[0], *(" " + part for part in parts[1:])]
 
 
+def segments(pieces, rules):
+    """All segments of a reply, from the text of its tokens."""
+    segmenter = Segmenter(rules)
+    for piece in pieces:
+        yield from segmenter.push(piece)
+    yield from segmenter.finish()
+
+
 def texts(text, **rules):
     return [segment.text for segment in segments(iter(words(text)), Segmentation(**rules))]
 
 
 @pytest.mark.parametrize(("text", "expected"), PAIRS)
-def test_the_published_normalisation(text, expected):
-    assert published_normalise(text) == expected
+def test_the_published_normalization(text, expected):
+    assert published_normalize(text) == expected
 
 
 def test_the_first_segment_may_end_at_a_comma_and_later_ones_at_sentences():

@@ -1,10 +1,10 @@
-"""reference_model/speech_output/silence_splitter.py: where audio is cut, and int16."""
+"""The silence splitter: where audio is cut."""
 
 from __future__ import annotations
 
 import torch
 
-from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter, from_first_sound, pcm16
+from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter
 
 RULE = SilenceSplitConfig(window=5, threshold=0.1)
 
@@ -52,12 +52,3 @@ def test_what_is_held_back_is_never_changed():
     first, _ = RULE.step(sound(5), held, last=True)
     again, _ = RULE.step(sound(7), held, last=True)
     assert (len(first), len(again)) == (45, 47)
-
-
-def test_int16_is_clamped():
-    assert pcm16(torch.tensor([0.0, 0.5, 1.0, 1.5, -1.0, -1.5])).tolist() == [0, 16384, 32767, 32767, -32768, -32768]
-
-
-def test_the_silence_before_the_first_sound_is_dropped():
-    assert from_first_sound(torch.tensor([0.0, 0.02, -0.04, 0.0])).tolist() == torch.tensor([-0.04, 0.0]).tolist()
-    assert len(from_first_sound(torch.zeros(9))) == 0

@@ -1,4 +1,4 @@
-"""The speech decoder against the published one, and its ways of saying the same against each other."""
+"""The speech decoder: the published numbers, and equality of its modes."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def say(decoder, state, steps, sampling=GREEDY):
 @torch.no_grad()
 def test_pre_network_prefix_and_prefill_are_the_published_ones():
     decoder = published()
-    beginning = decoder._beginning(G["in/hidden"])
+    beginning = decoder._start_rows(G["in/hidden"])
     assert torch.allclose(beginning[:, 1:], G["out/pre_nn"], **CLOSE)
     assert torch.allclose(beginning, G["out/prefill_input"], **CLOSE)
-    past = decoder.prefix(G["in/prefix"], decoder._turn(14))[1]
-    hidden, pairs = decoder.layers(beginning, decoder._turn(19), past)
+    past = decoder.prefix(G["in/prefix"], decoder._rotary(14))[1]
+    hidden, pairs = decoder.layers(beginning, decoder._rotary(19), past)
     assert torch.allclose(hidden, G["out/prefill_hidden_unnormed"], **CLOSE)
     for layer in range(2):
         for side, name in enumerate("kv"):
@@ -130,7 +130,7 @@ def full_size():
     decoder = loaded(SpeechDecoderConfig(allow_special=True), formula_weights("decoder."))
     full = golden("full_formula")
     text, prefix = decoder.text_rows(full["in/text_embeddings"]), decoder.text_rows(full["in/llm_hidden"])
-    return decoder._beginning(text)[0, 1:], *say(decoder, decoder.prefill(text, prefix), 16)
+    return decoder._start_rows(text)[0, 1:], *say(decoder, decoder.prefill(text, prefix), 16)
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_at_the_published_size():
     assert torch.allclose(logits, full["out/decoder_greedy_logits"], atol=5e-5, rtol=0)
 
 
-def test_the_published_sizes_and_keys():
+def test_the_speech_decoder_has_the_published_sizes_and_keys():
     """164.7 M parameters; every key of the file is one of ours, with its shape, and no key of ours is left without."""
     with torch.device("meta"):
         decoder = SpeechDecoder(SpeechDecoderConfig())
@@ -187,7 +187,7 @@ def test_teacher_forcing_gives_the_logits_of_saying_it(codebooks):
 
 
 @pytest.mark.parametrize("codebooks", [1, 2, 4])
-def test_only_real_codes_are_said_and_the_segment_ends(codebooks):
+def test_only_codes_are_sampled_and_the_segment_ends(codebooks):
     decoder, state = ours(codebooks), ours(codebooks).prefill(rows(4))
     with torch.no_grad():
         decoder.out.bias[decoder.special(EOS)] += 1.0
@@ -211,7 +211,7 @@ def test_a_segment_that_never_ends_is_ended():
 
 @pytest.mark.parametrize("codebooks", [1, 3])
 @torch.no_grad()
-def test_segments_said_together_are_each_as_alone(codebooks):
+def test_batched_segments_equal_single_ones(codebooks):
     decoder, draws = ours(codebooks), Sampling(top_k=4)
 
     def fresh():
@@ -277,7 +277,7 @@ def test_letters_follow_the_rows_of_their_token():
     torch.testing.assert_close(decoder.text_rows(vectors)[0], halves)
 
 
-def test_a_decoder_without_thoughts_has_no_prefix_network():
+def test_a_decoder_without_hidden_states_has_no_prefix_network():
     sizes = {"size": 16, "heads": 2, "ffn": 32, "layers": 1, "pre_layers": 1, "codes": 8}
     plain = SpeechDecoder(SpeechDecoderConfig(**sizes, thoughts=False))
     assert not any(name.startswith("prefix.") for name, _ in plain.named_parameters())

@@ -1,11 +1,11 @@
-"""What is said of what an LLM writes: words, whatever was written."""
+"""Text normalization of LLM output for speech."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reference_model.speech_output.text_normalizer import MARKS, normalise
-from reference_model.speech_output.verbalizer import is_speakable, spelt
+from reference_model.speech_output.text_normalizer import MARKS, normalize
+from reference_model.speech_output.verbalizer import is_speakable, verbalize
 
 PLAIN = st.lists(
     st.sampled_from(["Well,", "it's", "half-done;", "so", "fine.", "Is", "it?", "Yes:", "Anna", "Oh!"]), min_size=1
@@ -55,35 +55,35 @@ WRITTEN = st.lists(
         ("今天。", "今天."),
     ],
 )  # fmt: skip
-def test_it_is_said_as_one_would_read_it_aloud(written, said):
-    assert normalise(written) == said
+def test_texts_are_normalized_for_speech(written, said):
+    assert normalize(written) == said
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "😀", "***", "https://a.b", "\ud800"])
-def test_what_cannot_be_said_is_not_said(text):
-    assert normalise(text) == ""
+def test_text_without_letters_is_empty(text):
+    assert normalize(text) == ""
 
 
 @given(st.one_of(WRITTEN, st.text()))
 @example("9" * 5000)  # longer than Python turns into a number
 @example("$" + "0" * 5000 + ".05")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100)
 def test_any_text_becomes_letters_and_common_marks(text):
-    said = normalise(text)
+    said = normalize(text)
     assert all(c.isalpha() or c in f" {MARKS}" for c in said)
     assert said == " ".join(said.split())
     assert not said or any(c.isalpha() for c in said)
 
 
 @given(WRITTEN)
-@settings(max_examples=300, deadline=None)
-def test_said_texts_stay_as_they_are(text):
-    said = normalise(text)
-    assert normalise(said) == said
+@settings(max_examples=100)
+def test_normalization_is_idempotent(text):
+    said = normalize(text)
+    assert normalize(said) == said
 
 
 @given(PLAIN)
 def test_plain_text_stays_as_it_is(words):
     text = " ".join(words)
-    assert normalise(text) == spelt(text) == text
+    assert normalize(text) == verbalize(text) == text
     assert is_speakable(text)

@@ -1,4 +1,4 @@
-"""The state head: the published numbers, and how probabilities become a decision."""
+"""The state head: the published numbers, and the decision by probabilities."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def test_the_fourth_class_has_no_say():
     assert before.shape == (2, 3, 3)
 
 
-def test_the_published_size():
+def test_the_state_head_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in StateHead(3584).parameters()) == 14_340

@@ -1,4 +1,4 @@
-"""The table of turns: what may follow what."""
+"""The transition table of the turn-taking state machine."""
 
 import pytest
 from hypothesis import given
@@ -18,12 +18,12 @@ def walk(*signals):
 def test_a_question_is_heard_and_answered():
     assert walk(Signal.ONSET, Signal.ANSWER, Signal.DONE) == (
         Phase.WAITING,
-        [TurnAction.OPEN, TurnAction.REPLY, TurnAction.CLOSE],
+        [TurnAction.BEGIN_TURN, TurnAction.REPLY, TurnAction.CLOSE],
     )
 
 
 def test_what_needs_no_answer_is_forgotten():
-    assert walk(Signal.ONSET, Signal.IGNORE) == (Phase.WAITING, [TurnAction.OPEN, TurnAction.DROP])
+    assert walk(Signal.ONSET, Signal.IGNORE) == (Phase.WAITING, [TurnAction.BEGIN_TURN, TurnAction.DROP])
 
 
 def test_a_backchannel_leaves_the_reply_alone():
@@ -45,7 +45,7 @@ def test_a_backchannel_leaves_the_reply_alone():
 def test_an_interruption_stops_the_reply_and_is_answered(signals, acts):
     phase, done = walk(Signal.ONSET, Signal.ANSWER, Signal.ONSET, *signals)
     assert phase is Phase.REPLYING
-    assert done == [TurnAction.OPEN, TurnAction.REPLY, TurnAction.OPEN, *acts]
+    assert done == [TurnAction.BEGIN_TURN, TurnAction.REPLY, TurnAction.BEGIN_TURN, *acts]
 
 
 def test_a_reply_that_ends_under_the_users_words_leaves_them_the_turn():
@@ -53,21 +53,21 @@ def test_a_reply_that_ends_under_the_users_words_leaves_them_the_turn():
     assert (phase, acts[-1]) == (Phase.LISTENING, TurnAction.CLOSE)
 
 
-@pytest.mark.parametrize("nothing", [Signal.IGNORE, Signal.LOST])
+@pytest.mark.parametrize("nothing", [Signal.IGNORE, Signal.NO_INPUT])
 def test_what_comes_to_nothing_is_forgotten_and_a_reply_goes_on_under_it(nothing):
     assert transition(Phase.LISTENING, nothing) == (Phase.WAITING, (TurnAction.DROP,))
-    assert transition(Phase.OVERHEARING, nothing) == (Phase.REPLYING, (TurnAction.DROP,))
+    assert transition(Phase.OVERLAP, nothing) == (Phase.REPLYING, (TurnAction.DROP,))
 
 
 def test_an_interrupted_reply_stops_at_once_and_the_user_is_listened_to():
-    assert transition(Phase.OVERHEARING, Signal.INTERRUPT) == (Phase.LISTENING, (TurnAction.STOP,))
+    assert transition(Phase.OVERLAP, Signal.INTERRUPT) == (Phase.LISTENING, (TurnAction.STOP,))
 
 
 MEANINGS = {
     Phase.WAITING: {Signal.ONSET},
-    Phase.LISTENING: {Signal.ANSWER, Signal.IGNORE, Signal.LOST},
+    Phase.LISTENING: {Signal.ANSWER, Signal.IGNORE, Signal.NO_INPUT},
     Phase.REPLYING: {Signal.ONSET, Signal.DONE},
-    Phase.OVERHEARING: set(Signal) - {Signal.ONSET},
+    Phase.OVERLAP: set(Signal) - {Signal.ONSET},
 }
 
 
@@ -83,7 +83,7 @@ def test_whatever_happens_turns_and_replies_are_balanced(signals):
     for signal in signals:
         phase, acts = transition(phase, signal)
         for act in acts:
-            if act is TurnAction.OPEN:
+            if act is TurnAction.BEGIN_TURN:
                 assert not turn
                 turn = True
             elif act is TurnAction.DROP:
@@ -95,8 +95,8 @@ def test_whatever_happens_turns_and_replies_are_balanced(signals):
             else:
                 assert reply
                 reply = False
-        assert turn == (phase in (Phase.LISTENING, Phase.OVERHEARING))
-        assert reply == (phase in (Phase.REPLYING, Phase.OVERHEARING))
+        assert turn == (phase in (Phase.LISTENING, Phase.OVERLAP))
+        assert reply == (phase in (Phase.REPLYING, Phase.OVERLAP))
 
 
 def test_every_phase_can_be_left():

@@ -6,6 +6,7 @@ import pytest
 
 from fobench.api import registry
 from fobench.assets import store
+from fobench.assets.catalog import is_plain_name
 from fobench.errors import FobenchError
 
 torch = pytest.importorskip("torch")
@@ -205,12 +206,12 @@ def test_pieces_never_hold_a_part_of_a_character():
     tokenizer = tiny_tokenizer()
     text = "naïve 🎉中"
     pieces = IncrementalDetokenizer(tokenizer)
-    given = [pieces.add(token) for token in tokenizer(text)["input_ids"]]
+    given = [pieces.push(token) for token in tokenizer(text)["input_ids"]]
     assert "".join(given) == text
     assert not any("\ufffd" in piece for piece in given)
     assert given.count("🎉") == 1
-    pieces.add(tokenizer("🎉")["input_ids"][0])
-    assert pieces.rest() == ""
+    pieces.push(tokenizer("🎉")["input_ids"][0])
+    assert pieces.flush() == ""
 
 
 def test_temperature_draws_by_probability():
@@ -265,7 +266,7 @@ def test_smollm2_in_narrow_types_thinks_the_same(smollm2, dtype):
 )
 def test_any_name_of_a_gguf_file_can_name_its_conversion(name, found):
     assert loading.slug(Path(name)) == found
-    assert catalog.plain(loading.slug(Path(name)))
+    assert is_plain_name(loading.slug(Path(name)))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 QUESTION = [{"role": "user", "content": "Why is the sky blue? Answer in two sentences."}]
 
 
-def test_what_is_missing_is_told(tmp_path, monkeypatch):
+def test_without_llamacpp_the_error_names_the_package_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fobench_plugins.backbones.llamacpp", None)
     with pytest.raises(PrerequisiteError, match=r"pip install 'fobench\[llamacpp\]'"):
         registry.create("backbones", "llamacpp:smollm2-135m")
@@ -105,7 +105,7 @@ def close(a, b):
     torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)
 
 
-def test_the_contract_is_kept(installed, tiny):
+def test_a_gguf_backbone_passes_the_conformance_suite(installed, tiny):
     checks = suite.check("backbones", f"llamacpp:{tiny}", {"threads": "1", "context": "1024"})
     assert [(check.name, check.message) for check in checks if not check.ok] == []
 

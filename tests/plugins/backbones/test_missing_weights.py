@@ -31,7 +31,7 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "hub"
 
 
-def test_missing_weights_are_named_with_size_licence_and_command(empty_cache):
+def test_missing_weights_are_named_with_size_license_and_command(empty_cache):
     with pytest.raises(PrerequisiteError) as caught:
         registry.create("backbones", "qwen2-7b", {"device": "cpu"})
     message = str(caught.value)
@@ -41,13 +41,13 @@ def test_missing_weights_are_named_with_size_licence_and_command(empty_cache):
 
 def test_a_gated_model_says_how_to_get_in(empty_cache):
     with pytest.raises(
-        PrerequisiteError, match=r"accept its licence at https://huggingface\.co/meta-llama/Llama-3\.2-1B"
+        PrerequisiteError, match=r"accept its license at https://huggingface\.co/meta-llama/Llama-3\.2-1B"
     ):
         registry.create("backbones", "llama-3.2-1b", {"offline": "true", "device": "cpu"})
 
 
 def test_all_that_is_lacking_is_said_at_once(empty_cache, monkeypatch):
-    monkeypatch.setattr(catalog, "_free", lambda device: (8_000_000_000, "RAM"))
+    monkeypatch.setattr(catalog, "_free_memory", lambda device: (8_000_000_000, "RAM"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2_000_000_000}))
     with pytest.raises(PrerequisiteError) as caught:
         registry.create("backbones", "qwen2.5-7b", {"device": "cpu"})
@@ -79,11 +79,11 @@ def test_incomplete_weights_in_the_cache_do_not_count(empty_cache):
 
 
 def test_a_folder_that_is_no_model(tmp_path):
-    with pytest.raises(FobenchError, match=r"holds no config\.json"):
+    with pytest.raises(FobenchError, match=r"has no config\.json"):
         registry.create("backbones", f"hf:{tmp_path}")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_text("")
-    with pytest.raises(FobenchError, match=r"holds no \.safetensors"):
+    with pytest.raises(FobenchError, match=r"has no \.safetensors"):
         registry.create("backbones", f"hf:{tmp_path}")
 
 
@@ -97,13 +97,14 @@ def test_an_unknown_dtype_lists_the_choices(llama_folder):
         registry.create("backbones", f"hf:{llama_folder}", {"dtype": "int3"})
 
 
+@pytest.mark.subprocess
 def test_the_message_about_weights_comes_before_torch_is_imported(tmp_path):
     import os
     import subprocess
 
     code = (
-        "import sys\nfrom fobench import plugins\nfrom fobench.errors import PrerequisiteError\n"
-        "try: plugins.create('backbones', 'qwen2-7b', {'device': 'cpu', 'offline': 'true'})\n"
+        "import sys\nfrom fobench.api import registry\nfrom fobench.errors import PrerequisiteError\n"
+        "try: registry.create('backbones', 'qwen2-7b', {'device': 'cpu', 'offline': 'true'})\n"
         "except PrerequisiteError: print('torch' in sys.modules)"
     )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path)}

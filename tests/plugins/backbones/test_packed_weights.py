@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from fobench_plugins.backbones import catalog, loading
-from fobench_plugins.backbones.cpu.fp16_matmul import halves, multiply
+from fobench_plugins.backbones.cpu.fp16_matmul import fp16_matmul, to_fp16_bits
 from fobench_plugins.backbones.cpu.packed_decoder import PackedDecoder
 from fobench_plugins.backbones.cpu.quantized_linear import GROUP, DenseMatrix, Int4Matrix, Int8Matrix, MixedMatrix
 from tests.support.saved_backbones import save, tiny_tokenizer
@@ -75,10 +75,10 @@ def test_halves_multiply_as_their_rounded_weights_do(rows, threads):
 def test_halves_are_exact_down_to_the_smallest():
     every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.float16)  # the 65,536 there are
     matrix = every[every.isfinite()].float().view(-1, 32)
-    assert torch.equal(multiply(halves(matrix), torch.eye(32)), matrix.T)
-    assert halves(torch.tensor([[-65504.0, -0.0]])) is not None
+    assert torch.equal(fp16_matmul(to_fp16_bits(matrix), torch.eye(32)), matrix.T)
+    assert to_fp16_bits(torch.tensor([[-65504.0, -0.0]])) is not None
     for large in (65520.0, -65520.0, float("inf"), float("nan")):
-        assert halves(torch.tensor([[0.0, large]])) is None
+        assert to_fp16_bits(torch.tensor([[0.0, large]])) is None
 
 
 def test_what_few_rows_read_of_a_matrix_is_told():
@@ -89,7 +89,7 @@ def test_what_few_rows_read_of_a_matrix_is_told():
         "int8": Int8Matrix.of(dense),
         "int4": Int4Matrix.of(dense),
     }
-    read = {name: matrix.few_bytes for name, matrix in forms.items()}
+    read = {name: matrix.bytes_per_step for name, matrix in forms.items()}
     assert read == {
         "float32": 64 * 64 * 4,
         "mixed": 64 * 64 * 2,
@@ -135,7 +135,7 @@ def test_a_state_in_a_narrow_type_takes_a_learning_step(folders, dtype):
 
 
 @pytest.mark.parametrize(
-    ("bf16", "quantised", "stored", "expected"),
+    ("bf16", "quantized", "stored", "expected"),
     [
         (True, True, 4, "int4"),
         (True, False, 2, "bfloat16"),
@@ -144,9 +144,9 @@ def test_a_state_in_a_narrow_type_takes_a_learning_step(folders, dtype):
         (False, False, 4, "float32"),
     ],
 )
-def test_auto_is_the_fastest_form_that_holds_the_weights(monkeypatch, bf16, quantised, stored, expected):
+def test_auto_is_the_fastest_form_that_holds_the_weights(monkeypatch, bf16, quantized, stored, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    assert loading._dtype(torch, "cpu", "auto", quantised, stored) == expected
+    assert loading._dtype(torch, "cpu", "auto", quantized, stored) == expected
 
 
 def test_auto_does_without_the_second_form_where_memory_is_short(folders, tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_auto_does_without_the_second_form_where_memory_is_short(folders, tmp_pa
     parameters = catalog.file_bytes(tmp_path) / 2
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     for free, expected in ((7.3, "mixed"), (5, "float32")):  # bytes a parameter; a fifth is for what else is needed
-        monkeypatch.setattr(catalog, "_free", lambda device, free=free: (int(parameters * free), "RAM"))
+        monkeypatch.setattr(catalog, "_free_memory", lambda device, free=free: (int(parameters * free), "RAM"))
         assert registry.create("backbones", f"hf:{tmp_path}", {"device": "cpu"}).about()["dtype"] == expected
     with pytest.raises(FobenchError, match="needs about"):
         registry.create("backbones", f"hf:{tmp_path}", {"device": "cpu", "dtype": "mixed"})

@@ -10,7 +10,7 @@ import torch
 
 from fobench.conformance.codecs import codec_probes
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench_plugins.codecs.reference import NumpyCodec, reference, untrained
+from fobench_plugins.codecs.reference import NumpyCodec, random_codec, reference
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.hifigan import GeneratorConfig
 from reference_model.codec.reference_codec import CodecConfig
@@ -29,7 +29,7 @@ SMALL = CodecConfig(
 
 @pytest.fixture(scope="module")
 def codec():
-    return NumpyCodec(untrained(SMALL, 0), "random weights")
+    return NumpyCodec(random_codec(SMALL, 0), "random weights")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def probes(codec):
 
 
 @pytest.mark.parametrize("name", [name for name, _ in codec_probes(None)])
-def test_the_contract_is_kept(probes, name):
+def test_the_reference_codec_passes_the_conformance_suite(probes, name):
     probes[name]()
 
 
@@ -51,7 +51,7 @@ def test_a_state_that_goes_into_two_calls_makes_a_fork(codec):
 
 
 def test_a_checkpoint_is_the_codec_that_was_saved(codec, tmp_path):
-    saved = untrained(SMALL, 3)
+    saved = random_codec(SMALL, 3)
     safetensors_io.save(saved, asdict(SMALL), tmp_path / "codec.safetensors")
     loaded = reference(checkpoint=str(tmp_path / "codec.safetensors"))
     codes = np.arange(20).reshape(2, 10)

@@ -35,7 +35,7 @@ def probes():
 
 
 @pytest.mark.parametrize("name", [name for name, _ in codec_probes(None)])
-def test_the_contract_is_kept(probes, name):
+def test_ticodec_passes_the_conformance_suite(probes, name):
     probes[name]()
 
 
@@ -72,19 +72,19 @@ def test_in_the_published_sizes(tmp_path):
     assert codec.decode(codes, last=True)[0].shape == (24_000,)
 
 
-def test_what_is_missing_is_told(tmp_path):
+def test_a_folder_without_the_codec_file_and_a_misspelt_option_are_refused(tmp_path):
     with pytest.raises(PrerequisiteError, match=r"holds no codec/final\.pt"):
         registry.create("codecs", "ticodec", {"checkpoint": str(tmp_path)})
     with pytest.raises(FobenchError, match="Choices: checkpoint, device, random"):
         registry.create("codecs", "ticodec", {"checkpiont": "x"})
     written(tmp_path, {})
-    with pytest.raises(FobenchError, match="missing"):
+    with pytest.raises(FobenchError, match="it lacks"):
         registry.create("codecs", "ticodec", {"checkpoint": str(tmp_path)})
 
 
 def test_the_weights_are_named_where_they_are_not_here(monkeypatch):
     from fobench_plugins import checkpoints
 
-    monkeypatch.setattr(checkpoints, "_cached", lambda: None)
+    monkeypatch.setattr(checkpoints, "_cached_folder", lambda: None)
     with pytest.raises(PrerequisiteError, match=r"codec/final\.pt.*\n.*hf download VITA-MLLM/Freeze-Omni"):
         registry.create("codecs", "ticodec")

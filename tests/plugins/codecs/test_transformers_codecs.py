@@ -17,9 +17,9 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from fobench_plugins.codecs.codec2 import MODES
-from fobench_plugins.codecs.transformers_codecs import _drawn
+from fobench_plugins.codecs.transformers_codecs import _random_model
 from fobench_plugins.codecs.windowed_streaming import WindowedCodec
-from tests.support.saved_codecs import SHAPES, save
+from tests.plugins.codecs.saved_codecs import SHAPES, save
 
 CLIP = AudioChunk(synthetic().samples[:13_000], synthetic().rate_hz)
 PROBES = [name for name, _ in codecs_module.codec_probes(None)]
@@ -51,7 +51,7 @@ def probes(codecs):
 
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("name", [*SHAPES, "codec2"])
-def test_the_contract_is_kept(probes, name, probe, monkeypatch):
+def test_a_transformers_codec_passes_the_conformance_suite(probes, name, probe, monkeypatch):
     monkeypatch.setattr(codecs_module, "speech", lambda: (CLIP, None))
     probes[name][probe]()
 
@@ -211,7 +211,7 @@ def test_missing_weights_are_named_with_the_way_to_get_them(empty_cache):
 
 
 def test_another_model_in_the_folder_is_told(folders):
-    with pytest.raises(FobenchError, match=r"Codec 'dac': .* holds a model of the type 'encodec'"):
+    with pytest.raises(FobenchError, match=r"Codec 'dac': .* contains a model of the type 'encodec'"):
         registry.create("codecs", "dac", {"model": str(folders["encodec"])})
 
 
@@ -230,7 +230,7 @@ def test_a_stereo_model_is_refused(folders, tmp_path):
 
 
 def test_random_weights_depend_on_the_seed_alone():
-    first, again, other = (_drawn(torch, transformers, "encodec", seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (_random_model(torch, transformers, "encodec", seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     book = "quantizer.layers.0.codebook.embed"
     assert not torch.equal(first[book], other[book])

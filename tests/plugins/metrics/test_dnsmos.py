@@ -48,7 +48,7 @@ def test_the_total_is_a_mean(metric):
     assert found.ci == (3.0, 4.0)
 
 
-def test_it_measures(metric):
+def test_silence_and_short_sounds_have_no_dnsmos(metric):
     assert isinstance(metric, AudioMetric)
     assert metric.measure(noise(0.49)) == {}
     assert metric.measure(noise(0)) == {}

@@ -53,7 +53,7 @@ def test_a_container_is_read_as_written(tmp_path):
 @pytest.mark.parametrize("length", [3, 20, 30, 55])
 def test_a_container_that_is_cut_short_is_refused(tmp_path, length):
     (tmp_path / "model.bin").write_bytes(container({"weight": np.ones((4, 4), np.float32)})[:length])
-    with pytest.raises(FobenchError, match="no readable CTranslate2 container"):
+    with pytest.raises(FobenchError, match="not a readable CTranslate2 container"):
         ctranslate2_file.read(tmp_path / "model.bin")
 
 
@@ -153,10 +153,10 @@ def clips():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["whisper", "faster-whisper"])
 def test_clear_speech_is_understood(name, clips):
-    from fobench.scoring.text_normalization import normalise
+    from fobench.scoring.text_normalization import normalize
 
     recognizer = registry.create("recognizers", name)
-    assert [normalise(recognizer.transcribe(clip).text) for clip in clips] == [normalise(s) for s in SENTENCES]
+    assert [normalize(recognizer.transcribe(clip).text) for clip in clips] == [normalize(s) for s in SENTENCES]
 
 
 @pytest.mark.slow

@@ -59,13 +59,12 @@ def written(reporter: str, comparison: Comparison, folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-# ---- What is told ----------------------------------------------------------------------------------------------------
+# ---- Content ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_sentence_names_what_became_worse_and_by_how_much(found):
     assert (
-        view.sentence(found)
-        == "Regression: Speech in, text out (s2t) −20.0 pp (worse by more than 3pp, and not by chance)."
+        view.summary(found) == "Regression: Speech in, text out (s2t) −20.0 pp (significantly worse by more than 3pp)."
     )
 
 
@@ -80,7 +79,7 @@ def test_a_row_has_before_now_change_interval_and_mark(found):
         False,
     )
     assert re.fullmatch(r"−\d\d\.\d to −\d+\.\d", row.interval)
-    assert "Response p50" in view.unchanged(found)
+    assert "Response latency (voice to voice) p50" in view.unchanged(found)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +96,10 @@ def test_amounts_are_signed(value, unit, told):
     assert view.amount(value, unit) == told
 
 
-def test_lost_answers_come_first_then_what_was_heard_worse(found):
+def test_lost_answers_come_first_then_higher_wer(found):
     items = changed_items(found)
     assert [item.kind for item in items] == ["lost"] * 12 + ["worse"]
-    assert items[-1].figures == (("Understands the user", "10.0 %", "40.0 %"),)
+    assert items[-1].figures == (("ASR WER (user speech)", "10.0 %", "40.0 %"),)
     assert [said.text for said in items[1].now] == ["now 1"]
 
 
@@ -198,7 +197,7 @@ def test_the_page_of_a_comparison(found, opened, tmp_path):
     assert page.locator("#gates .chip").all_inner_texts()[0] == "regression"
     assert page.locator("#scenarios details").count() == 13
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    assert "a baseline keeps no audio" in page.locator("#item-1").inner_text()
+    assert "a baseline has no audio" in page.locator("#item-1").inner_text()
     assert overflow(page) == 0
 
 

@@ -1,4 +1,4 @@
-"""The duplex families in a report: each beside its paired controls, and each stop on its timeline."""
+"""The duplex categories in a report: each beside its paired controls, and each stop on its timeline."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 from fobench.api import registry
 from fobench.api.scenario import CONTROL, Expect
 from fobench.scoring import scorer
-from fobench_plugins.reporters.html.timeline import timeline
 from fobench_plugins.reporters.views.tables import tables
+from fobench_plugins.reporters.views.timeline import timeline
 from tests.scoring.test_scorer import write_run
 from tests.support.traces import duplex_trace
 
@@ -35,19 +35,19 @@ def results(tmp_path):
     return scorer.score_run(write_run(tmp_path / "run", [*yielding, *deaf, *through, *stopped, *plain]))
 
 
-def test_a_family_stands_beside_its_controls(results):
+def test_a_category_stands_beside_its_controls(results):
     table = tables(results)["families"]
     rows = {row.name: dict(zip(table.columns[1:], row.cells, strict=True)) for row in table.rows}
     assert list(rows) == ["interruption", "backchannel"]
     one = rows["interruption"]
-    assert (one["Kept"], one["Control"], one["Stops"], one["n"]) == ("75.0 %", "100.0 %", "75.0 % (n = 4)", "4")
+    assert (one["Success"], one["Control"], one["Stops"], one["n"]) == ("75.0 %", "100.0 %", "75.0 % (n = 4)", "4")
     times = {row.name: row.cells for row in tables(results)["family_times"].rows}
     assert times["interruption"] == ("300 (n = 3)", "415 (n = 4)", "800 (n = 3)")
     assert times["backchannel"][:2] == ("\u2013", "\u2013")
     two = rows["backchannel"]
-    assert (two["Kept"], two["Control"], two["Stops"]) == ("75.0 %", "100.0 %", "25.0 % (n = 4)")
+    assert (two["Success"], two["Control"], two["Stops"]) == ("75.0 %", "100.0 %", "25.0 % (n = 4)")
     assert two["95 % interval"].startswith("30.1")  # Wilson's, of 3 in 4
-    assert "resumes its reply: 75.0 %" in table.rows[1].note
+    assert "resume rate: 75.0 %" in table.rows[1].note
 
 
 def test_what_was_scored_is_read_back(results):
@@ -55,15 +55,15 @@ def test_what_was_scored_is_read_back(results):
     assert results.by_family["interruption"]["yield_rate"]["n"] == 4
 
 
-def test_every_reporter_shows_the_families(results, capsys):
+def test_every_reporter_shows_the_categories(results, capsys):
     for name in ("markdown", "html"):
         written = registry.create("reporters", name).write(results, results.folder).read_text()
-        assert "By family" in written
+        assert "By category" in written
     registry.create("reporters", "terminal").write(results, results.folder)
-    assert "By family" in capsys.readouterr().out
+    assert "By category" in capsys.readouterr().out
 
 
-def test_a_run_of_one_family_has_no_such_table(tmp_path):
+def test_a_run_of_one_category_has_no_such_table(tmp_path):
     one = [member("interruption", i, [ASKED], [(2700, 9000)]) for i in range(2)]
     results = scorer.score_run(write_run(tmp_path / "run", one))
     assert not tables(results)["families"].rows
@@ -74,7 +74,7 @@ def test_a_timeline_marks_the_decision_and_the_silence():
     trace = duplex_trace([ASKED, ("stop", 4000, 4600)], [(2700, 4450)], yields=[4300])
     drawn = timeline(trace)
     (stop,) = drawn.stops
-    assert (stop.x, stop.label) == (pytest.approx(20.0), "silent after 0.45 s")
+    assert (stop.x, stop.label) == (pytest.approx(20.0), "stops after 0.45 s")
     assert stop.width == pytest.approx(100 * 0.45 / 20, abs=0.01)
     assert [mark.kind for mark in drawn.marks] == ["yield"]
     assert not timeline(duplex_trace([ASKED], [(2700, 4450)])).stops
@@ -82,4 +82,4 @@ def test_a_timeline_marks_the_decision_and_the_silence():
 
 def test_the_confusion_of_states_is_told(results):
     row = next(row for row in tables(results)["turns"].rows if row.name == "decision_f1")
-    assert "told 0 / 1 / 2 where true: 0: 0 / 0 / 0; 1: 20 / 0 / 0; 2: 4 / 0 / 0" in row.note
+    assert "predicted 0 / 1 / 2 by true state: 0: 0 / 0 / 0; 1: 20 / 0 / 0; 2: 4 / 0 / 0" in row.note

@@ -17,7 +17,7 @@ from fobench.api.components import MultiRunReporter
 from fobench.api.results import Results
 from fobench.api.types import Score
 from fobench.cli.main import main
-from fobench_plugins.reporters.html.report import render_several
+from fobench_plugins.reporters.html.report import render_runs
 from fobench_plugins.reporters.terminal import TerminalReporter
 from fobench_plugins.reporters.views import comparability, run_table
 from tests.support.results_sample import HOSTILE, sample
@@ -50,7 +50,7 @@ def with_total(results: Results, metric: str, **changes: Any) -> Results:
 
 
 def lines(runs: list[Results]) -> dict[str, run_table.RunTableRow]:
-    return {line.name: line for group in run_table.groups(runs) for line in group.lines}
+    return {line.name: line for group in run_table.groups(runs) for line in group.rows}
 
 
 def printed(runs: list[Results], folder: Path, width: int = 80) -> str:
@@ -128,69 +128,77 @@ def test_a_figure_without_single_values_has_no_common_count(cascade, ours):
 def test_runs_are_named_by_what_tells_them_apart(cascade, ours):
     other = changed(cascade.run)
     other["components"] = {**other["components"], "system": {"backbone": "qwen2-7b"}}
-    assert run_table.names([cascade, ours]) == ["cascade", "freeze-omni"]
-    assert run_table.names([cascade, replace(cascade, run=other)]) == [
+    assert run_table.run_names([cascade, ours]) == ["cascade", "freeze-omni"]
+    assert run_table.run_names([cascade, replace(cascade, run=other)]) == [
         "cascade with smollm2-360m",
         "cascade with qwen2-7b",
     ]
     again = replace(cascade, folder=cascade.folder / "again")
-    assert run_table.names([cascade, again])[1] == "cascade with smollm2-360m (again)"
+    assert run_table.run_names([cascade, again])[1] == "cascade with smollm2-360m (again)"
 
 
 def test_the_sentence_gives_no_verdict(cascade, ours):
-    said = run_table.sentence([cascade, with_total(ours, "response_ms", value=-40.0)])
+    said = run_table.summary([cascade, with_total(ours, "response_ms", value=-40.0)])
     assert said == (
-        "cascade answers 58 % of 12 questions by voice and replies 1.3 s after the user stops; "
-        "freeze-omni answers 58 % of 12 questions by voice and replies before the user stops."
+        "cascade answers 58 % of 12 questions correctly from speech to speech and responds with a median latency of 1.3 s; "
+        "freeze-omni answers 58 % of 12 questions correctly from speech to speech and responds 40 ms before the user has "
+        "finished (median)."
     )
 
 
 def test_many_runs_are_counted_instead_of_named(cascade, tmp_path):
     many = [replace(cascade, folder=tmp_path / str(number)) for number in range(4)]
-    assert (run_table.title(many), run_table.sentence(many)) == ("4 runs", "4 runs side by side.")
+    assert (run_table.title(many), run_table.summary(many)) == ("4 runs", "4 runs side by side.")
 
 
-# ---- unlike runs -----------------------------------------------------------------------------------------------------
+# ---- differences ----------------------------------------------------------------------------------------------------
 
 
-def test_like_runs_are_not_called_unlike(cascade, ours):
-    assert comparability.unlike([cascade, ours]) == []
+def test_comparable_runs_have_no_differences(cascade, ours):
+    assert comparability.differences([cascade, ours]) == []
 
 
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"suites": ["controls"]}, "Unlike: Suites: spoken-qa (cascade); controls (freeze-omni)."),
-        ({"clock": "wall"}, "Unlike: Clock: virtual (cascade); wall (freeze-omni)."),
-        ({"costs": "declared"}, "Unlike: Costs: measured (cascade); declared (freeze-omni)."),
-        ({"echo_db": -30.0}, "Unlike: Echo (dB): none (cascade); −30 (freeze-omni)."),
-        ({"seed": 1}, "Unlike: Seed: 0 (cascade); 1 (freeze-omni)."),
-        ({"judge_args": {"model": "base"}}, "Unlike: Judge's options: none (cascade); model=base (freeze-omni)."),
+        ({"suites": ["controls"]}, "Difference: suites: spoken-qa (cascade); controls (freeze-omni)."),
+        ({"clock": "wall"}, "Difference: clock: virtual (cascade); wall (freeze-omni)."),
+        ({"echo_db": -30.0, "echo_delay_ms": 80}, "Difference: echo: none (cascade); -30.0, 80 (freeze-omni)."),
+        ({"seed": 1}, "Difference: seed: 0 (cascade); 1 (freeze-omni)."),
+        (
+            {"judge_args": {"model": "base"}},
+            "Difference: reference ASR options: none (cascade); model=base (freeze-omni).",
+        ),
     ],
 )
 def test_another_suite_clock_or_seed_is_said(cascade, ours, config, told):
-    assert comparability.unlike([cascade, replace(ours, run=changed(ours.run, **config))]) == [told]
+    assert comparability.differences([cascade, replace(ours, run=changed(ours.run, **config))]) == [told]
 
 
 def test_another_judge_or_machine_is_said(cascade, ours):
     judge = {"components": {**ours.run["components"], "judge": {"name": "vosk"}}}
     machine = {"machine": {**ours.run["machine"], "cores": 64}}
-    said = comparability.unlike([cascade, replace(ours, run={**ours.run, **judge, **machine})])
+    said = comparability.differences([cascade, replace(ours, run={**ours.run, **judge, **machine})])
     assert said == [
-        "Unlike: Judge: name=whisper-small.en, weights=0123abcd (cascade); name=vosk (freeze-omni).",
-        "Unlike: Machine: Example CPU at 2.5 GHz (avx2), 2 cores (cascade); Example CPU at 2.5 GHz (avx2), 64 cores (freeze-omni).",
+        "Difference: reference ASR: name=whisper-small.en, weights=0123abcd (cascade); name=vosk (freeze-omni).",
+        "Difference: machine: Example CPU at 2.5 GHz (avx2), 2 cores (cascade); Example CPU at 2.5 GHz (avx2), 64 cores (freeze-omni).",
     ]
 
 
+def test_another_latency_profile_is_said(cascade, ours):
+    said = comparability.differences([cascade, replace(ours, run={**ours.run, "costs": "declared:0123"})])
+    assert said == ["Difference: latency profile: measured (cascade); declared:0123 (freeze-omni)."]
+
+
 def test_another_version_of_a_metric_is_said(cascade, ours):
-    said = comparability.unlike([cascade, with_total(ours, "speech_text_wer", version=2)])
-    assert said == ["Unlike: Metric speech_text_wer: version 1 (cascade); version 2 (freeze-omni)."]
+    said = comparability.differences([cascade, with_total(ours, "speech_text_wer", version=2)])
+    assert said == ["Difference: metric speech_text_wer: version 1 (cascade); version 2 (freeze-omni)."]
 
 
 def test_scenarios_that_one_run_lacks_are_counted(cascade, ours):
-    said = comparability.unlike([cascade, without(ours, "space-05", "history-06")])
+    said = comparability.differences([cascade, without(ours, "space-05", "history-06")])
     assert said == [
-        "Unlike: 10 scenarios in common; cascade has 2 more. Each figure is of the run's own scenarios.",
+        "Difference: 10 scenarios in common; cascade has 2 more. Each value covers its own run's scenarios.",
     ]
 
 
@@ -198,14 +206,14 @@ def test_scenarios_of_one_name_with_other_audio_are_counted(cascade, ours):
     traces = list(ours.traces)
     turn = replace(traces[0].scenario.turns[0], sha256="1" * 64)
     traces[0] = replace(traces[0], scenario=replace(traces[0].scenario, turns=(turn,)))
-    said = comparability.unlike([cascade, replace(ours, traces=traces)])
-    assert said == ["Unlike: 1 scenario of one name but of other audio, text or answers."]
+    said = comparability.differences([cascade, replace(ours, traces=traces)])
+    assert said == ["Difference: 1 scenario of one name with different audio, text or answers."]
 
 
 def test_each_runs_own_warnings_are_told_under_its_name(cascade, ours):
     untrained = {**ours.run, "components": {**ours.run["components"], "system": {"trained": False}}}
-    said = comparability.warnings([cascade, replace(ours, run=untrained)])
-    assert "freeze-omni: The system's weights are random: its speed is real, what it says is noise." in said
+    said = comparability.caveats([cascade, replace(ours, run=untrained)])
+    assert "freeze-omni: The system's weights are random: its latency is real, its replies are noise." in said
     assert sum("1 of 12 scenarios failed" in warning for warning in said) == 1
 
 
@@ -235,7 +243,7 @@ def test_nothing_of_a_run_becomes_markup(cascade, ours, tmp_path):
     hostile = changed(ours.run, system=HOSTILE)
     odd = Score("</td><script>", 1, 1.0, HOSTILE, 1)
     runs = [cascade, replace(ours, run={**hostile, "notes": [HOSTILE]}, totals=[*ours.totals, odd])]
-    page = render_several(runs, tmp_path)
+    page = render_runs(runs, tmp_path)
     assert "<script" not in page and "<img" not in page and "\x1b" not in page
     assert "\x1b" not in printed(runs, tmp_path)
     text = registry.create("reporters", "markdown").write_several(runs, tmp_path).read_text()
@@ -247,15 +255,15 @@ def test_the_page_links_to_the_runs_own_pages_by_relative_paths(cascade, ours, t
     for folder in (inside, outside):
         folder.mkdir(parents=True)
         (folder / "report.html").write_text("")
-    page = render_several([replace(cascade, folder=inside), replace(ours, folder=outside)], tmp_path / "table")
+    page = render_runs([replace(cascade, folder=inside), replace(ours, folder=outside)], tmp_path / "table")
     assert re.findall(r'class="run"><a href="([^"]+)"', page) == ["a%20b/report.html", "../elsewhere/report.html"]
     assert str(tmp_path) not in page
-    assert '<a href="' not in render_several([cascade, ours], tmp_path).partition('<table class="several">')[2]
+    assert '<a href="' not in render_runs([cascade, ours], tmp_path).partition('<table class="several">')[2]
 
 
 def test_runs_without_anything_are_shown(tmp_path):
     bare = [Results(tmp_path / name, {}, [], [], []) for name in "ab"]
-    assert "2 runs without a figure" in printed(bare, tmp_path)
+    assert "2 runs without a metric" in printed(bare, tmp_path)
     for name in ("markdown", "html"):
         assert registry.create("reporters", name).write_several(bare, tmp_path).is_file()
 
@@ -290,6 +298,7 @@ def report(*arguments: object) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
+@pytest.mark.subprocess
 def test_two_folders_make_one_table(folders, tmp_path):
     code, output = report(*folders, "-o", tmp_path / "table")
     assert code == 0
@@ -325,7 +334,7 @@ def test_only_some_reporters_take_several(folders, tmp_path):
     ("arguments", "told"),
     [
         (lambda a, b, to: (a, a / ".", "-o", to), "A run is given twice"),
-        (lambda a, b, to: (a, b, "-o", a), "holds a run, whose own report lies there"),
+        (lambda a, b, to: (a, b, "-o", a), "holds a run with its own report"),
         (lambda a, b, to: (a, "-o", to), "--output is for the table of several runs"),
         (lambda a, b, to: (a, to.parent, "-o", to), "is not a run folder"),
         (lambda a, b, to: (), "Missing argument"),

@@ -104,15 +104,15 @@ def rms(turn):
 
 
 def test_noise_lies_under_the_speech_at_its_level():
-    from fobench_plugins.suites.scenario_builder import sounding
+    from fobench_plugins.suites.scenario_builder import build_turn
     from fobench_plugins.suites.scenario_spec import TurnSpec
 
     line = {"say": "Uh-huh.", "speaker": "jf_alpha"}
-    clean, noisy = (sounding(TurnSpec(**line, snr_db=snr), 1) for snr in (None, 10.0))
+    clean, noisy = (build_turn(TurnSpec(**line, snr_db=snr), 1) for snr in (None, 10.0))
     difference = audio.load(noisy.audio).samples - audio.load(clean.audio).samples
     assert 20 * np.log10(rms(clean) / np.sqrt(np.mean(difference**2))) == pytest.approx(10, abs=0.1)
     assert (noisy.start_ns, noisy.end_ns) == (clean.start_ns, clean.end_ns)
-    softer = sounding(TurnSpec(**line, level_db=-6.0), 1)
+    softer = build_turn(TurnSpec(**line, level_db=-6.0), 1)
     assert 20 * np.log10(rms(softer) / rms(clean)) == pytest.approx(-6, abs=0.1)
 
 
@@ -141,7 +141,7 @@ def test_a_clip_is_decoded_once_unless_it_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "load", lambda path: loads.append(path) or load(path))
     for samples in (4000, 6000):
         soundfile.write(path, np.full(samples, 0.3), 16_000)
-        first, second = audio_turns.turn(path), audio_turns.turn(path, text="again", start_ns=5)
+        first, second = audio_turns.turn_from_audio(path), audio_turns.turn_from_audio(path, text="again", start_ns=5)
         chunk = load(path)
         assert first.sha256 == second.sha256 == audio.sha256(chunk.samples, chunk.rate_hz)
         assert (first.start_ns, first.end_ns) == audio.speech_bounds(chunk)

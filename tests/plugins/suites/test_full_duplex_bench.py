@@ -1,4 +1,4 @@
-"""Full-Duplex-Bench: its folders as scenarios, runs as its outputs, and its figures on hand-made cases."""
+"""Full-Duplex-Bench: its folders as scenarios, runs as its outputs, and its metrics on hand-made cases."""
 
 import json
 from dataclasses import replace
@@ -57,7 +57,8 @@ def test_an_interruption_comes_at_its_second_whatever_the_system_does(sample):
     assert found.turns[1].text == "two?"
     pieces = np.concatenate([audio.load(turn.audio).samples for turn in found.turns])
     assert np.allclose(pieces, wave, atol=1e-4)  # every sample is played
-    trace = replay.replay(found, LocalDriver("scripted:late", {"reply_ms": 4000}), VirtualClock(CostTable())).trace
+    driver = LocalDriver(registry.spec("systems", "scripted:late", {"reply_ms": 4000}))
+    trace = replay.replay(found, driver, VirtualClock(CostTable())).trace
     assert [(u.start_ns // MS, u.end_ns // MS) for u in trace.user] == [(500, 1500), (4000, 5500)]
 
 
@@ -77,7 +78,7 @@ def test_pauses_lie_inside_one_turn(sample):
     (found,) = scenarios(sample("candor_pause_handling", channel((500, 1500), (2700, 4000)), pause=told))
     assert [turn.role for turn in found.turns] == ["fragment", "question"]
     for delay, taken in ((700, 1.0), (2000, 0.0)):
-        driver = LocalDriver("scripted:late", {"delay_ms": delay, "reply_ms": 1500})
+        driver = LocalDriver(registry.spec("systems", "scripted:late", {"delay_ms": delay, "reply_ms": 1500}))
         trace = replay.replay(found, driver, VirtualClock(CostTable())).trace
         assert [(u.start_ns // MS, u.end_ns // MS) for u in trace.user] == [(500, 1500), (2700, 4000)]
         assert registry.create("metrics", "pause_takeover_rate").score(trace, found).value == taken
@@ -93,11 +94,11 @@ def test_all_tasks_of_a_folder_are_found(sample):
 @pytest.mark.parametrize(
     ("task", "files", "message"),
     [
-        ("chatting", {}, "'chatting' is no task of Full-Duplex-Bench"),
+        ("chatting", {}, "'chatting' is not a task of Full-Duplex-Bench"),
         ("user_backchannel", {"metadata": {"timestamps": [4, 3]}}, "cannot be read"),
         ("user_backchannel", {"metadata": {"time": [3, 4]}}, "timestamps"),
         ("user_backchannel", {"metadata": {"timestamps": [30, 31]}}, "ends at 8 s, before 30 s"),
-        ("user_interruption", {}, "says nowhere when the interrupt comes"),
+        ("user_interruption", {}, "has no times of the interrupt"),
     ],
 )
 def test_what_is_none_of_theirs_is_named(sample, task, files, message):
@@ -112,7 +113,7 @@ def test_a_folder_without_samples_is_refused(tmp_path):
         create(f"full-duplex-bench:{tmp_path / 'no'}")
 
 
-# ---- Their figures -----------------------------------------------------------------------------------------------------
+# ---- Their metrics -----------------------------------------------------------------------------------------------------
 
 
 def said(*words, user=(("question", 500, 2000),), stop=None):
@@ -143,7 +144,7 @@ def test_their_tor_and_ours_agree(case):
     trace, taken, latency = CASES[case]
     assert theirs.takes_over(list(theirs.chunks(trace))) is taken
     assert registry.create("metrics", "takeover_rate").score(trace, trace.scenario).value == float(taken)
-    assert theirs.figures([trace])["latency_s"] == latency
+    assert theirs.task_metrics([trace])["latency_s"] == latency
 
 
 def test_their_latency_is_ours_but_for_what_came_too_early():
@@ -151,7 +152,7 @@ def test_their_latency_is_ours_but_for_what_came_too_early():
     in_time, early = CASES["a second"][0], CASES["too early"][0]
     assert metric.score(in_time, in_time.scenario).value == 700.0
     assert metric.score(early, early.scenario).value == -500.0
-    assert theirs.figures([in_time, early]) == {
+    assert theirs.task_metrics([in_time, early]) == {
         "n": 2,
         "wordless": 0,
         "tor": 1.0,
@@ -177,8 +178,8 @@ def test_what_a_stop_dropped_stays_unheard_when_the_reply_goes_on_later():
 
 def test_a_system_that_does_not_say_what_it_voices_has_no_tor():
     trace = replace(said(("one", 2700, 3200)), events=())
-    assert theirs.figures([trace, said()]) == {"n": 1, "wordless": 1, "tor": 0.0, "latency_s": None, "early": 0}
-    assert theirs.figures([trace])["tor"] is None
+    assert theirs.task_metrics([trace, said()]) == {"n": 1, "wordless": 1, "tor": 0.0, "latency_s": None, "early": 0}
+    assert theirs.task_metrics([trace])["tor"] is None
 
 
 def test_a_run_is_written_as_their_folders(tmp_path):

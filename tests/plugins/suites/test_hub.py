@@ -67,7 +67,7 @@ def test_columns_can_be_named(datasets, tmp_path):
     folder = parquet(tmp_path / "x", "a.parquet", snd=[encoded(tmp_path, 500)], q=["Who?"], a=[["Me"]])
     (found,) = scenarios("hub:me/mine", path=str(folder), audio="snd", question="q", answer="a")
     assert (found.turns[0].text, found.expect.answers) == ("Who?", ("Me",))
-    with pytest.raises(FobenchError, match=r"no audio column that is known: name it with audio=\. Columns: snd, q, a"):
+    with pytest.raises(FobenchError, match=r"no known audio column: name it with audio=\. Columns: snd, q, a"):
         create("hub:me/mine", path=str(folder))
     with pytest.raises(FobenchError, match="Unknown audio column of hub:me/mine 'sound'"):
         create("hub:me/mine", path=str(folder), audio="sound")
@@ -91,7 +91,7 @@ def test_bad_audio_of_the_hub_is_told_with_its_row(datasets, tmp_path):
 def test_what_the_hub_needs_is_told(datasets, tmp_path, monkeypatch):
     with pytest.raises(FobenchError, match="Did you mean 'llama-questions'"):
         create("hub:lama-questions")
-    with pytest.raises(FobenchError, match="holds no parquet file"):
+    with pytest.raises(FobenchError, match="contains no parquet file"):
         create("hub:llama-questions", path=str(tmp_path))
 
     def unreachable(*arguments, **options):

@@ -14,6 +14,8 @@ from fobench.api.hookspecs import hookimpl
 from fobench.api.scenario import Anchor, Scenario
 from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk
 from fobench.errors import FobenchError
+from fobench_plugins.suites.spoken_qa import clip_archive, suite
+from fobench_plugins.suites.spoken_qa.questions import read_questions
 from tests.support.suite_sounds import RATE, create, scenarios, sound
 
 MS = NS_PER_MS
@@ -34,10 +36,19 @@ class Toy:
         return AudioChunk(np.concatenate([np.zeros(8_000, np.float32), wave, np.zeros(8_000, np.float32)]), RATE)
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """The shipped clips, unpacked in the home that all tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOBENCH_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+        return clip_archive.open_archive()
+
+
 @pytest.fixture
-def toy():
-    """A voice plugin named `toy`."""
+def toy(archive, monkeypatch):
+    """A voice plugin named `toy`; the shipped clips are the ones that are unpacked already."""
     voice = Toy()
+    monkeypatch.setattr(suite, "open_archive", lambda: archive)
 
     class Plugin:
         @hookimpl
@@ -87,9 +98,7 @@ def test_the_shipped_clips_fit_their_texts_and_bounds(spoken):
 
 
 def test_the_audio_is_at_most_three_megabytes():
-    from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE
-
-    assert ARCHIVE.stat().st_size < 3_000_000
+    assert clip_archive.ARCHIVE.stat().st_size < 3_000_000
 
 
 def test_spoken_questions_follow_the_seed(spoken):
@@ -104,12 +113,11 @@ def test_spoken_questions_survive_json(spoken):
 
 
 def unpack(queue):
-    from fobench_plugins.suites.spoken_qa.clip_archive import unpacked
-
-    rendering = unpacked()
+    rendering = clip_archive.open_archive()
     queue.put((str(rendering.folder), len(rendering.clips), len(list(rendering.folder.iterdir()))))
 
 
+@pytest.mark.subprocess
 def test_processes_that_unpack_at_once_get_one_whole_folder(fresh_home):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -143,16 +151,13 @@ def test_speakers_can_be_chosen(toy, fresh_home):
 
 
 def test_a_changed_text_is_spoken_again(toy, fresh_home, monkeypatch, tmp_path):
-    from fobench_plugins.suites.spoken_qa import clip_archive, suite
-    from fobench_plugins.suites.spoken_qa.questions import read
-
-    one, two = read()[:2]
+    one, two = read_questions()[:2]
     clips = {}
     for question in (one, two):
         clip_archive.encode(tmp_path / f"{question.id}.ogg", toy.speak(question.text, 0, "high"))
         clips[question.id] = clip_archive.ArchivedClip(f"{question.id}.ogg", question.text_sha256, "high", 0, 1)
     clip_archive.pack(tmp_path / "audio.zip", "toy", RATE, clips, tmp_path)
-    monkeypatch.setattr(suite, "unpacked", lambda: clip_archive.unpacked(tmp_path / "audio.zip"))
+    monkeypatch.setattr(suite, "open_archive", lambda: clip_archive.open_archive(tmp_path / "audio.zip"))
     toy.said.clear()
     changed = questions(
         tmp_path / "q.jsonl", {"id": one.id, "question": one.text}, {"id": two.id, "question": two.text + " Well?"}
@@ -176,7 +181,7 @@ def test_own_questions_are_spoken(toy, fresh_home, tmp_path):
         ('{"text": "Who?"}', r"q\.jsonl:1: not a question: 'question'"),
         ('{"question": " "}', "'question' is empty"),
         ('{"id": "x", "question": "Who?"}\n{"id": "x", "question": "What?"}', r"q\.jsonl:2: id 'x' occurs twice"),
-        ("", "holds no question"),
+        ("", "contains no question"),
     ],
 )
 def test_bad_questions_are_told(toy, tmp_path, content, message):
@@ -188,5 +193,5 @@ def test_bad_questions_are_told(toy, tmp_path, content, message):
 def test_an_unknown_voice_and_a_mute_one_are_told(toy, fresh_home):
     with pytest.raises(FobenchError, match=r"Unknown voice 'kokori'\. Did you mean 'kokoro'"):
         create("spoken-qa", voice="kokori")
-    with pytest.raises(FobenchError, match="without a sound"):
+    with pytest.raises(FobenchError, match="no audible speech"):
         next(create("spoken-qa", voice="mute").scenarios(0))

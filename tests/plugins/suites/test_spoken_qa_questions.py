@@ -33,7 +33,7 @@ def test_unique_ids_and_questions(rows):
     assert len({normalise(row["question"]) for row in rows}) == len(rows)
 
 
-def test_key_order(rows):
+def test_every_question_has_the_same_keys_in_the_same_order(rows):
     """Every line has the same keys in the same order."""
     assert {tuple(row) for row in rows} == {("id", "subject", "question", "answers", "level")}
 

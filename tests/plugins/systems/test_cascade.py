@@ -1,6 +1,6 @@
 """Whose turn it is in a conversation with the cascade: its session on parts whose every word is known.
 
-A recogniser that knows lines by their pitch, a language model that counts, a voice of 200 ms a word, activity by loudness.
+A recognizer that knows lines by their pitch, a language model that counts, a voice of 200 ms a word, activity by loudness.
 """
 
 import numpy as np
@@ -204,14 +204,14 @@ def test_an_open_sentence_is_not_waited_for_without_end():
 
 
 @pytest.mark.parametrize("echo", [0.1, 0.5])
-def test_its_own_voice_does_not_stop_it(echo):
+def test_an_echo_does_not_stop_the_reply(echo):
     listener = Listener(echo).hear(say("Tell me about the sea.", 1000), quiet(4500))
     assert listener.did() == ["speak"]
     assert listener.played == 2400 * MS
 
 
 @pytest.mark.parametrize("echo", [0.1, 0.5])
-def test_through_its_own_voice_it_hears_a_question(echo):
+def test_a_question_is_recognized_through_an_echo(echo):
     listener = Listener(echo).hear(say("Tell me about the sea.", 1000), quiet(1800))
     listener.hear(say("Which city is the capital of France?", 1200), quiet(700))
     assert listener.did() == ["speak", "yield", "speak"]
@@ -241,7 +241,7 @@ def test_silence_is_left_alone():
         ("", 9),
     ],
 )
-def test_what_is_still_being_said_is_judged_with_care(text, since):
+def test_partial_hypotheses_are_checked_with_care(text, since):
     assert [lexical_rules.claiming(text, look) for look in (1, 2, 3)] == [look >= since for look in (1, 2, 3)]
 
 

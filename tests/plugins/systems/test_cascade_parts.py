@@ -1,4 +1,4 @@
-"""The cascade's own parts: clauses, and what of a reply was heard. The whole runs in test_models.py (-m slow)."""
+"""The cascade's clause splitter and playback positions. The complete system runs in test_models.py (-m slow)."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +7,9 @@ from fobench_plugins.systems.cascade.clause_splitter import ClauseSplitter, Spok
 
 
 def cut(*tokens):
-    cutter = ClauseSplitter()
-    clauses = [clause for token in tokens if (clause := cutter.push(token))]
-    return [*clauses, *([rest] if (rest := cutter.rest()) else [])]
+    splitter = ClauseSplitter()
+    clauses = [clause for token in tokens if (clause := splitter.push(token))]
+    return [*clauses, *([rest] if (rest := splitter.flush()) else [])]
 
 
 def test_the_first_clause_may_end_at_a_comma():

@@ -1,4 +1,4 @@
-"""The scripted controls do exactly what their names say: fed chunk by chunk, and over the runner with the `controls` suite."""
+"""The scripted controls keep their timing, chunk by chunk, and in the harness with the suite `controls`."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_late_sounds_exactly_its_delay_after_the_true_end(delay, last):
     assert last * 1000 / RATE + delay - PACKET_MS < decisions(events, Action.SPEAK)[0] <= last * 1000 / RATE + delay
 
 
-def test_late_talks_for_as_long_as_told_in_real_time_pace():
+def test_late_speaks_for_reply_ms_in_real_time():
     events = feed(create("late", reply_ms=1000), user(5000, SECOND))
     packets = of(events, EventKind.AUDIO)
     assert len(sound(events)[1]) == pytest.approx(OUT, abs=OUT * 0.02)
@@ -88,7 +88,7 @@ def test_late_talks_for_as_long_as_told_in_real_time_pace():
     assert of(events, EventKind.REPLY_END)[0][0] == packets[-1][0]
 
 
-def test_at_once_makes_the_whole_reply_in_one_push():
+def test_at_once_sends_the_complete_reply_in_one_push():
     events = feed(create("late", pace="at_once"), user(5000, SECOND))
     assert len({at for at, _ in of(events, EventKind.AUDIO)}) == 1
 
@@ -114,7 +114,7 @@ def test_a_gap_shorter_than_the_hangover_is_no_end():
     assert first_sound_ms(feed(create("late", hangover_ms=60, delay_ms=100), wave)) == pytest.approx(1100, abs=0.1)
 
 
-def test_what_is_heard_can_be_planted():
+def test_the_transcript_can_be_set():
     events = feed(create("late", hears="who are you"), user(4000, SECOND))
     assert [e.data["text"] for _, e in of(events, EventKind.TRANSCRIPT)] == ["who are you"]
 
@@ -128,7 +128,7 @@ def test_talking_talks_from_the_first_chunk_to_the_last():
     assert [at for at, _ in of(events, EventKind.REPLY_END)] == [3000]
 
 
-def test_echo_says_back_what_it_heard():
+def test_echo_plays_the_user_back():
     events = feed(create("echo", delay_ms=300), user(5000, SECOND))
     _, wave = sound(events)
     heard = wave[np.flatnonzero(np.abs(wave) > 0.01)[0] :]
@@ -227,7 +227,7 @@ def test_a_failure_can_follow_the_seed():
     assert np.isnan(event.data["audio"].samples).all()
 
 
-def test_hangs_for_as_long_as_told():
+def test_hangs_blocks_for_hang_s():
     feed(create("hangs", hang_s=0.01), user(1000))
 
 
@@ -282,7 +282,7 @@ def home(tmp_path_factory, monkeypatch):
 def traces(name, families, count=3, **options):
     suite = registry.create("suites", "controls", {"families": families, "count": count})
     for scenario in suite.scenarios(0):
-        driver = LocalDriver(f"scripted:{name}", options)
+        driver = LocalDriver(registry.spec("systems", f"scripted:{name}", options))
         yield replay.replay(scenario, driver, VirtualClock(CostTable())).trace
 
 

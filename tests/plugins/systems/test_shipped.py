@@ -1,4 +1,4 @@
-"""The checkpoints that come with fobench: found by name, the default where there is one, and refused where they do not fit."""
+"""The checkpoints in the package: found by name, the default for their backbones, refused for others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def saved(tmp_path_factory) -> Path:
 @pytest.fixture
 def carried(saved, tmp_path, registered):
     """A package that ships it, and a backbone `toy` that it fits."""
-    package_weights.ship(saved, tmp_path / "shipped" / "toy")
+    package_weights.package_checkpoint(saved, tmp_path / "shipped" / "toy")
     registered(backbones=lambda: _toy())
     found = shipped(tmp_path / "shipped")
     registry.manager().register(type("Package", (), {"fobench_checkpoints": hookimpl(lambda self: found)})())
@@ -86,7 +86,7 @@ class TestTheTrainedOne:
 
     folder = SHIPPED / "smollm2-135m"
 
-    def test_it_is_whole_and_loads(self):
+    def test_the_shipped_checkpoint_loads(self):
         model = loading.load(self.folder, device="cpu")
         assert (model.config.name, model.config.backbone) == ("small", "smollm2-135m")
 
@@ -110,12 +110,12 @@ def test_a_wheel_carries_it_and_finds_it(saved, tmp_path):
         shutil.copytree(ROOT / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", "shipped"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / "tree")
-    package_weights.ship(saved, tmp_path / "tree/reference_model/shipped/toy")
+    package_weights.package_checkpoint(saved, tmp_path / "tree/reference_model/shipped/toy")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, tmp_path / "tree"], check=True)
     wheel = next(tmp_path.glob("*.whl"))
     subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
-    code = "from fobench import plugins; print(plugins.create('checkpoints', 'freeze-omni/toy'))"
+    code = "from fobench.api import registry; print(registry.create('checkpoints', 'freeze-omni/toy'))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     found = Path(asked.stdout.strip())
@@ -143,14 +143,14 @@ def test_weights_of_another_configuration_are_refused(saved, tmp_path):
     config, tensors = safetensors_io.load(saved)
     safetensors_io.save_tensors(tensors, {**config, "prompts": 5}, tmp_path / "other.safetensors")
     with pytest.raises(FobenchError, match=r"wrong shapes in prompt \(\[4, 64\], not \[5, 64\]\)"):
-        package_weights.ship(tmp_path / "other.safetensors", tmp_path / "to")
+        package_weights.package_checkpoint(tmp_path / "other.safetensors", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
 def test_a_stages_own_checkpoint_is_no_model(saved, tmp_path):
     safetensors_io.save_tensors(safetensors_io.load(saved)[1], {"encoder": {}}, tmp_path / "stage.safetensors")
     with pytest.raises(FobenchError, match=r"stage\.safetensors: encoder"):
-        package_weights.ship(tmp_path / "stage.safetensors", tmp_path / "to")
+        package_weights.package_checkpoint(tmp_path / "stage.safetensors", tmp_path / "to")
 
 
 def test_a_truncated_part_is_refused(carried):
@@ -165,5 +165,5 @@ def test_what_is_too_large_or_of_no_backbone_is_not_shipped(saved, tmp_path, mon
     told = CliRunner().invoke(package_weights.main, [str(tmp_path / "nameless.safetensors")])
     assert told.exit_code == 2 and "names no backbone" in told.output
     monkeypatch.setattr(package_weights, "LIMIT_BYTES", 1000)
-    with pytest.raises(FobenchError, match=r"holds 0\.\d MB of weights; at most 0 MB may ship"):
-        package_weights.ship(saved, tmp_path / "to")
+    with pytest.raises(FobenchError, match=r"holds 0\.\d MB of weights; the limit is 0 MB"):
+        package_weights.package_checkpoint(saved, tmp_path / "to")

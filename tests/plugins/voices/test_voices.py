@@ -1,4 +1,4 @@
-"""Voices: what of a text is spoken, in which portions, and (-m slow) what they sound like to a recogniser."""
+"""Voices: what of a text is spoken, in which portions, and (-m slow) what they sound like to a recognizer."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fobench.api import registry
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench_plugins.voices.text_chunks import joined, portions, speakable
+from fobench_plugins.voices.text_chunks import join_audio, speakable, split_text
 
 # ---- Text --------------------------------------------------------------------------------------------------------------
 
@@ -51,25 +51,25 @@ def test_what_is_spoken_has_no_controls_and_is_stable(text):
 
 
 def test_portions_end_at_sentences_then_clauses_then_spaces():
-    assert portions("One two. Three four. Five", 20) == ["One two.", "Three four. Five"]
-    assert portions("one two, three four five", 20) == ["one two,", "three four five"]
-    assert portions("one two three four five", 10) == ["one two", "three", "four five"]
-    assert portions("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
-    assert portions("") == []
+    assert split_text("One two. Three four. Five", 20) == ["One two.", "Three four. Five"]
+    assert split_text("one two, three four five", 20) == ["one two,", "three four five"]
+    assert split_text("one two three four five", 10) == ["one two", "three", "four five"]
+    assert split_text("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
+    assert split_text("") == []
 
 
 @given(st.text(alphabet="ab .,!", max_size=300), st.integers(5, 60))
 def test_portions_lose_nothing_and_are_never_too_long(text, longest):
-    pieces = portions(text, longest)
+    pieces = split_text(text, longest)
     assert "".join("".join(pieces).split()) == "".join(text.split())
     assert all(len(piece) <= longest for piece in pieces)
 
 
 def test_joined_sound_is_in_range():
-    chunk = joined([np.array([0.5, -2.0]), np.array([np.nan], np.float32)], 8000)
+    chunk = join_audio([np.array([0.5, -2.0]), np.array([np.nan], np.float32)], 8000)
     np.testing.assert_allclose(chunk.samples, [0.25, -1.0, 0.0])
     assert chunk.samples.dtype == np.float32
-    assert len(joined([], 8000).samples) == 0
+    assert len(join_audio([], 8000).samples) == 0
 
 
 # ---- Programs and packages that may be missing -------------------------------------------------------------------------
@@ -204,11 +204,11 @@ def voice(request):
 def test_what_is_said_is_understood(voice):
     import jiwer
 
-    from fobench.scoring.text_normalization import normalise
+    from fobench.scoring.text_normalization import normalize
 
     recognizer = registry.create("recognizers", "faster-whisper", {"compute_type": "float32"})
     heard = [recognizer.transcribe(voice.speak(sentence, 0)).text for sentence in SENTENCES]
-    assert jiwer.wer([normalise(s) for s in SENTENCES], [normalise(h) for h in heard]) <= 0.1
+    assert jiwer.wer([normalize(s) for s in SENTENCES], [normalize(h) for h in heard]) <= 0.1
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.train.data.asr_batches import PLAIN, AsrBatch, AsrBatcher, ChunkSampler
 from reference_model.train.data.augmentation import Augmentation, Sounds
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.data.ctc_targets import CTCTargets, needed
+from reference_model.train.data.ctc_targets import CTCTargets, min_outputs
 from tests.support import beep_voice
 
 WORDS = ["bad cab", "go high", "hide a bed", "deaf egg and jack"]
@@ -26,9 +26,9 @@ def corpus(tmp_path):
     return Corpus.open([beep_voice.manifest(tmp_path / "words", WORDS)], beep_voice.RATE)
 
 
-def listening(corpus, rules=PLAIN, **more):
+def batcher(corpus, rules=PLAIN, **more):
     front = KaldiFbank()
-    given = {"joined": 0.0, "writing": UNITS, "spacing": 4} | more
+    given = {"join_probability": 0.0, "vocabulary": UNITS, "spacing": 4} | more
     return AsrBatcher(corpus, Sounds(front.rate_hz), rules, front, chunk=16, **given)
 
 
@@ -38,13 +38,13 @@ def equal(one: AsrBatch, other: AsrBatch) -> bool:
 
 
 def test_a_batch_is_the_same_in_every_run_and_another_in_every_epoch(corpus):
-    made = listening(corpus, HARD, dropout=0.5)
+    made = batcher(corpus, HARD, dropout=0.5)
     assert equal(made.load([0, 1, 2], 3), made.load([0, 1, 2], 3))
     assert not torch.equal(made.load([0], 3).features, made.load([0], 4).features)
 
 
 def test_clips_are_filled_up_to_whole_chunks_with_silence(corpus):
-    batch = listening(corpus).load(range(4), 0)
+    batch = batcher(corpus).load(range(4), 0)
     assert (batch.lengths % 16 == 0).all()
     assert batch.features.shape == (4, int(batch.lengths.max()), 80)
     short = batch.features[0, batch.lengths[0] :]
@@ -52,26 +52,26 @@ def test_clips_are_filled_up_to_whole_chunks_with_silence(corpus):
 
 
 def test_two_clips_become_one_with_both_texts(corpus):
-    batch = listening(corpus, joined=1.0).load(range(4), 0)
+    batch = batcher(corpus, join_probability=1.0).load(range(4), 0)
     assert batch.texts == ("Bad cab. Go high.", "Hide a bed. Deaf egg and jack.")
 
 
 def test_what_a_teacher_hears_is_clean(corpus):
     hard = replace(HARD, time_masks=0, band_masks=0)
-    noisy, plain = listening(corpus, hard).load([0], 0), listening(corpus).load([0], 0)
+    noisy, plain = batcher(corpus, hard).load([0], 0), batcher(corpus).load([0], 0)
     assert (noisy.features - noisy.clean).abs().max() > 1
     torch.testing.assert_close(plain.features, plain.clean)
-    assert listening(corpus, clean=False).load([0], 0).clean is None
+    assert batcher(corpus, clean=False).load([0], 0).clean is None
 
 
 # ---- what is to be heard -----------------------------------------------------------------------------------------------
 
 
 def test_units_lie_in_order_within_the_speech(corpus):
-    batch = listening(corpus).load(range(4), 0)
+    batch = batcher(corpus).load(range(4), 0)
     targets = batch.targets
     assert targets.sizes.tolist() == [len(UNITS.encode(text)) for text in batch.texts]
-    units, places = targets.units.split(targets.sizes.tolist()), targets.places.split(targets.sizes.tolist())
+    units, places = targets.units.split(targets.sizes.tolist()), targets.positions.split(targets.sizes.tolist())
     for text, ids, at, (begin, end) in zip(batch.texts, units, places, batch.spans.tolist(), strict=True):
         assert UNITS.decode(ids.tolist()) == text
         assert begin < at[0] and at[-1] < end
@@ -82,12 +82,12 @@ def test_every_letter_takes_the_same_time():
     units = [UNITS.encode("Go high")]
     assert UNITS.letters(units[0]) == [1] * 8  # there is a space before it
     found = CTCTargets.of(units, [(100, 180)], UNITS)
-    np.testing.assert_allclose(found.places, 105 + 10 * np.arange(8))
+    np.testing.assert_allclose(found.positions, 105 + 10 * np.arange(8))
 
 
 @pytest.mark.parametrize(("units", "outputs"), [([], 0), ([3], 1), ([3, 3], 3), ([3, 4, 4, 4], 6)])
 def test_ctc_needs_a_blank_between_two_of_the_same(units, outputs):
-    assert needed(units) == outputs
+    assert min_outputs(units) == outputs
 
 
 # ---- what is unfit -----------------------------------------------------------------------------------------------------
@@ -95,33 +95,33 @@ def test_ctc_needs_a_blank_between_two_of_the_same(units, outputs):
 
 def test_a_text_that_does_not_fit_into_its_clip_is_left_out_and_listed(corpus):
     corpus.entries[1] = replace(corpus.entries[1], text=" ".join(["hide"] * 60))  # 5 units each
-    batch = listening(corpus).load([0, 1, 2], 0)
+    batch = batcher(corpus).load([0, 1, 2], 0)
     assert len(batch.texts) == 2
-    ((where, why),) = corpus.faults.found
+    ((where, why),) = corpus.faults.entries
     assert where == "1.flac/clip-1"
-    assert why == "its text needs 300 outputs, of 32"
-    assert listening(corpus, spacing=0).load([1], 0).texts == (
+    assert why == "its text needs 300 CTC outputs and has 32"
+    assert batcher(corpus, spacing=0).load([1], 0).texts == (
         " ".join(["hide"] * 60),
     )  # without CTC there is room for any
 
 
 def test_a_text_that_fits_without_dropout_is_used_without(corpus):
     learnt = BPEUnits.learn([WRITTEN] * 9, 60)
-    clip = listening(corpus, writing=learnt, dropout=1.0, spacing=16)  # 6 outputs a second
+    clip = batcher(corpus, vocabulary=learnt, dropout=1.0, spacing=16)  # 6 outputs a second
     assert clip.load([3], 0).targets.units.tolist() == learnt.encode(corpus.entries[3].text)
 
 
 def test_a_text_that_cannot_be_written_is_left_out_and_listed(corpus):
     corpus.entries[0] = replace(corpus.entries[0], text="???")
-    assert listening(corpus).load([0], 0) is None
-    assert corpus.faults.found == [("0.flac/clip-0", "nothing of its text can be written")]
+    assert batcher(corpus).load([0], 0) is None
+    assert corpus.faults.entries == [("0.flac/clip-0", "its text has no token in the vocabulary")]
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_listed(corpus):
     corpus.entries[2].path.write_bytes(b"no sound")
-    assert len(listening(corpus).load(range(4), 0).texts) == 3
-    assert [where for where, _ in corpus.faults.found] == ["2.flac/clip-2"]
-    assert listening(corpus).load([2], 0) is None
+    assert len(batcher(corpus).load(range(4), 0).texts) == 3
+    assert [where for where, _ in corpus.faults.entries] == ["2.flac/clip-2"]
+    assert batcher(corpus).load([2], 0) is None
 
 
 # ---- chunks ------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def texts(*sources, split="train"):
 
 def wrong(source):
     """{where: reason} of what was skipped."""
-    return dict(Corpus.open([source], RATE).faults.found)
+    return dict(Corpus.open([source], RATE).faults.entries)
 
 
 # ---- forms -----------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_a_table_of_common_voice(tmp_path):
     path.write_text('client_id\tpath\tsentence\nx1\ta.mp3\tHe said "no.\nx2\tb.mp3\tYes.\nx3\tc.mp3\tGone.\n')
     corpus = Corpus.open([path], RATE)
     assert [(e.text, e.info["speaker"]) for e in corpus.entries] == [('He said "no.', "x1"), ("Yes.", "x2")]
-    assert [where for where, _ in corpus.faults.found] == ["train.tsv:4"]
+    assert [where for where, _ in corpus.faults.entries] == ["train.tsv:4"]
     assert corpus.samples(0) is not None
 
 
@@ -135,7 +135,7 @@ def test_a_copy_of_a_data_set_of_the_hub(datasets, tmp_path):
     corpus = Corpus.open([source], RATE)
     assert [(e.text, e.info["speaker"]) for e in corpus.entries] == [("Hi you.", "0"), ("Bye.", "2")]
     assert [len(corpus.samples(i)) for i in (1, 0)] == [RATE, RATE // 2]
-    assert [where for where, _ in corpus.faults.found] == [f"{source}:1"]
+    assert [where for where, _ in corpus.faults.entries] == [f"{source}:1"]
     assert texts(source, split="valid") == ["Kept aside."]
 
 
@@ -143,7 +143,7 @@ def test_a_copy_of_a_data_set_of_the_hub(datasets, tmp_path):
 def test_a_data_set_that_cannot_be_had_is_told_with_the_way_to_it(datasets, tmp_path, monkeypatch, name):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(PrerequisiteError, match=r"cannot be had: [\s\S]* hf download --repo-type dataset"):
+    with pytest.raises(PrerequisiteError, match=r"is not available: [\s\S]* hf download --repo-type dataset"):
         Corpus.open([Path(name.format(tmp_path))], RATE)
 
 
@@ -177,8 +177,8 @@ def test_an_empty_manifest_is_told(tmp_path, name, content):
         ("nowhere.jsonl", None, "There is no .*nowhere"),
         ("folder", None, "There is no .*folder"),
         ("m.jsonl", b"\xff\xfe\x00", "m.jsonl cannot be read as a manifest"),
-        ("m.tar", b"x", "m.tar is no manifest that is known"),
-        ("m.xml", b"<x/>", "m.xml is no manifest that is known"),
+        ("m.tar", b"x", "m.tar is not a known manifest format"),
+        ("m.xml", b"<x/>", "m.xml is not a known manifest format"),
     ],
 )
 def test_what_is_no_source_is_told_with_what_is_one(tmp_path, name, content, message):
@@ -201,14 +201,14 @@ def test_a_folder_of_neither_kind_is_told(tmp_path):
         ({"audio": "noise.wav", "text": "hi"}, "Format not recognised"),
         ({"audio": "empty.wav", "text": "hi"}, "lasts 0.00 s"),
         ({"audio": "zero.wav", "text": "hi"}, "Error opening"),
-        ({"audio": "a.wav", "text": "?! ..."}, "nothing to say: '?! ...'"),
-        ({"audio": "a.wav", "text": " "}, "nothing to say"),
-        ({"audio": "a.wav", "text": 7}, "nothing to say: 7"),
-        ({"audio": "a.wav", "text": ["hi"]}, "nothing to say"),
-        ({"audio": "a.wav", "text": "hi", "offset": 9.0}, "its file of 0.50 s has nothing from 9.00 s"),
+        ({"audio": "a.wav", "text": "?! ..."}, "the transcript has no words: '?! ...'"),
+        ({"audio": "a.wav", "text": " "}, "the transcript has no words"),
+        ({"audio": "a.wav", "text": 7}, "the transcript has no words: 7"),
+        ({"audio": "a.wav", "text": ["hi"]}, "the transcript has no words"),
+        ({"audio": "a.wav", "text": "hi", "offset": 9.0}, "its file lasts 0.50 s and has no audio from 9.00 s"),
         ({"audio": "a.wav", "text": "hi", "offset": "late"}, "could not convert"),
-        (["a.wav", "hi"], "no object with keys"),
-        ("a.wav", "no object with keys"),
+        (["a.wav", "hi"], "is not an object"),
+        ("a.wav", "is not an object"),
         ({"audio": ".", "text": "hi"}, ""),
     ],
 )
@@ -230,7 +230,7 @@ SPOILT = {
     "nan": (np.where(np.arange(8000) == 4000, np.nan, tone()), "not finite"),
     "inf": (np.where(np.arange(8000) == 4000, np.inf, tone()), "not finite"),
     "silent": (np.zeros(8000), "is silent"),
-    "integers as floats": (tone() * 32768, "no sound: its peak is 9.8e+03"),
+    "integers as floats": (tone() * 32768, "not audio: its peak is 9.8e+03"),
 }
 
 
@@ -241,7 +241,7 @@ def test_samples_that_are_no_sound_are_left_out_and_named_once(tmp_path, kind):
     corpus = Corpus.open([lines(tmp_path / "m.jsonl", [{"id": "x", "audio": "bad.wav", "text": "hi"}])], RATE)
     for _ in range(3):  # epochs
         assert corpus.samples(0) is None
-    assert [where for where, _ in corpus.faults.found] == ["bad.wav/x"]
+    assert [where for where, _ in corpus.faults.entries] == ["bad.wav/x"]
     assert reason in str(corpus.faults)
 
 

@@ -1,4 +1,4 @@
-"""Batches: each clip once an epoch, of bounded size, the same in every run, and from any place on."""
+"""Batches: each clip once per epoch, bounded size, the same order in every run, and from any position on."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +21,9 @@ def test_an_epoch_has_every_clip_once_in_batches_of_bounded_size(lengths, second
 @given(LENGTHS, st.integers(0, 25))
 def test_it_goes_on_from_any_place(lengths, steps):
     batches = BatchSampler(lengths, 30.0, 4)
-    whole = [found for _, found in zip(range(steps + 5), batches.after(DataPosition()), strict=False)]
+    whole = [found for _, found in zip(range(steps + 5), batches.batches_after(DataPosition()), strict=False)]
     place = whole[steps - 1][0] if steps else DataPosition()
-    rest = [found for _, found in zip(range(5), batches.after(place), strict=False)]
+    rest = [found for _, found in zip(range(5), batches.batches_after(place), strict=False)]
     assert rest == whole[steps : steps + 5]
 
 

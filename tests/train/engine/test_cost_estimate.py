@@ -1,4 +1,4 @@
-"""Dry runs: what is counted on the meta device is what a real step has; the paper's stages fit their GPUs; nothing is written."""
+"""Dry runs: counts on the meta device equal those of a real step; the paper's stages fit their GPUs; no file is written."""
 
 import os
 import re
@@ -46,7 +46,7 @@ PUBLISHED_M = {"input-2": 375.9, "output-2": 99.6, "output-3": 50.5}  # that lea
 
 
 def measured(stage, device, loop=LOOP, config="tiny", devices=1, **options):
-    with cost_estimate.shapes_of(device):
+    with cost_estimate.dry_run_mode(device):
         case = DryRunCase(ModelConfig.load(config), loop, device, devices, options)
         return measure(SAMPLES[stage](case), loop, device)
 
@@ -56,8 +56,8 @@ def test_shapes_alone_tell_what_a_real_step_has(stage):
     """On the CPU attention is fused: it keeps less, and its products are not counted."""
     config = "small" if stage == "reread" else "tiny"  # which has no second pass
     counted, real = (measured(stage, device, config=config) for device in (META, torch.device("cpu")))
-    assert (counted.trained, counted.frozen) == (real.trained, real.frozen)
-    assert counted.trained > 0
+    assert (counted.trained_parameters, counted.frozen_parameters) == (real.trained_parameters, real.frozen_parameters)
+    assert counted.trained_parameters > 0
     assert counted.weight_bytes <= real.weight_bytes  # an LLM is in bfloat16 but on the CPU
     assert 0.97 < counted.flops / real.flops < 3
     assert 0.97 < counted.activation_bytes / real.activation_bytes < 2
@@ -68,7 +68,7 @@ def test_shapes_alone_tell_what_a_real_step_has(stage):
 def test_a_second_pass_that_hears_clips_anew_counts_its_encoder():
     kept, anew = (measured("reread", META, config="small", folders=folders) for folders in (["frames"], []))
     assert anew.flops > 1.5 * kept.flops
-    assert anew.frozen > 7e6 > kept.frozen
+    assert anew.frozen_parameters > 7e6 > kept.frozen_parameters
 
 
 def test_half_precision_keeps_less():
@@ -86,15 +86,20 @@ def test_a_batch_is_dealt_out():
 def test_the_llm_counts_though_it_is_no_part_of_what_learns():
     found = measured("input_2", META)
     llm = shape_stub.ShapeOnlyLLM("tiny", META, torch.float32).model
-    assert found.frozen == sum(p.numel() for p in llm.parameters())
+    assert found.frozen_parameters == sum(p.numel() for p in llm.parameters())
 
 
 def test_time_is_that_of_the_steps_left():
     found = CostEstimate(
-        trained=10**6, frozen=0, weight_bytes=4 * 10**6, activation_bytes=10**7, flops=10**12, step_s=None
+        trained_parameters=10**6,
+        frozen_parameters=0,
+        weight_bytes=4 * 10**6,
+        activation_bytes=10**7,
+        flops=10**12,
+        step_s=None,
     )
-    sample = type("Sample", (), {"stage": type("Stage", (), {"name": "toy"}), "said": "8 clips, 64 s"})
-    lines = report(sample, found, LoopConfig(steps=1000, accumulate=2), done=400, devices=8, tflops=100.0)
+    sample = type("Sample", (), {"stage": type("Stage", (), {"name": "toy"}), "description": "8 clips, 64 s"})
+    lines = report(sample, found, LoopConfig(steps=1000, accumulate=2), completed_steps=400, devices=8, tflops=100.0)
     assert lines[0] == "toy: a batch of 8 clips, 64 s on each device"
     assert "26.0 MB on each device: weights 4.0 MB, gradients 4.0 MB, optimiser 8.0 MB, activations 10.0 MB" in lines[2]
     assert "0.02 s a step (at 100 TFLOP/s), 0:00:12 for 600 steps" in lines[4]
@@ -133,6 +138,7 @@ def commands(script, *args):
 STAGES = ["input-1", "input-2", "input-3", "output-1", "output-2", "output-3"]
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("stage", STAGES)
 def test_papers_stages_fit_gpus_of_80_gb(stage):
     lines = commands("paper.sh", "--dry-run")
@@ -147,6 +153,7 @@ def test_papers_stages_fit_gpus_of_80_gb(stage):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4e6  # KB: no weights were made
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("script", ["paper.sh", "small.sh"])
 def test_every_command_of_a_script_has_options_that_there_are(script, tmp_path):
     env = {"ACCELERATE": "echo", "OUT": str(tmp_path)}

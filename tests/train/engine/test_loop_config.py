@@ -1,15 +1,15 @@
-"""A stage's settings from its command line: numbers and words, checked by name."""
+"""Settings of the training loop from the command line: types, ranges and names are checked."""
 
 import pytest
 
 from fobench.errors import FobenchError
-from reference_model.train.engine.loop_config import LoopConfig, loop_of, settings
+from reference_model.train.engine.loop_config import LoopConfig, describe_settings, parse_loop_config
 
 
 def test_the_command_line_wins_over_the_stage_over_the_usual():
-    assert loop_of({"lr": 1e-3, "steps": 50}, ["steps=7", "precision=bf16", "betas=[0.8, 0.9]"]) == LoopConfig(
-        lr=1e-3, steps=7, precision="bf16", betas=(0.8, 0.9)
-    )
+    assert parse_loop_config(
+        {"lr": 1e-3, "steps": 50}, ["steps=7", "precision=bf16", "betas=[0.8, 0.9]"]
+    ) == LoopConfig(lr=1e-3, steps=7, precision="bf16", betas=(0.8, 0.9))
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,22 @@ def test_the_command_line_wins_over_the_stage_over_the_usual():
         ("lr=-1", "at least 0"),
         ("lr=true", "a number"),
         ("accumulate=0", "at least 1"),
+        ("lr=nan", "a number, not NaN"),
+        ("lr=inf", "too large"),
+        ("steps=inf", "a whole number"),
+        ("steps=99999999999999999999", "too large"),
         ("precision=fp8", "one of no, bf16, fp16"),
-        ("betas=0.9", "two numbers"),
+        ("betas=0.9", "a list of 2 numbers"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(pair, message):
     with pytest.raises(FobenchError, match=message):
-        loop_of({}, [pair])
+        parse_loop_config({}, [pair])
 
 
 def test_whole_numbers_may_be_written_with_a_power_of_ten():
-    assert loop_of({}, ["steps=2e3", "lr=1"]) == LoopConfig(steps=2000, lr=1.0)
+    assert parse_loop_config({}, ["steps=2e3", "lr=1"]) == LoopConfig(steps=2000, lr=1.0)
 
 
 def test_help_shows_the_stages_own_settings():
-    assert settings({"lr": 0.001}).startswith("steps=1000, lr=0.001, warmup=100, decay=0.3, betas=[0.9,0.98]")
+    assert describe_settings({"lr": 0.001}).startswith("steps=1000, lr=0.001, warmup=100, decay=0.3, betas=[0.9,0.98]")

@@ -37,20 +37,20 @@ def test_a_whole_model_gives_its_parts_without_what_only_reads_them(model, saved
     earlier = PretrainedWeights.read(saved)
     bare = replace(model.config.adapter, beam=None)
     fresh = bare.build()
-    earlier.give(fresh, "adapter", bare)
+    earlier.fill_checked(fresh, "adapter", bare)
     assert torch.equal(fresh.spell.weight, model.adapter.spell.weight)
-    assert not any("lm_" in name for name in earlier.tensors) and "beam" not in earlier.about("adapter")
+    assert not any("lm_" in name for name in earlier.tensors) and "beam" not in earlier.part_config("adapter")
 
 
 def test_a_part_of_another_configuration_is_refused_by_name(model, saved):
     other = replace(model.config.adapter, beam=None, hidden=24)
     with pytest.raises(FobenchError, match=r"another configuration \(adapter\.hidden"):
-        PretrainedWeights.read(saved).give(other.build(), "adapter", other)
+        PretrainedWeights.read(saved).fill_checked(other.build(), "adapter", other)
 
 
 def test_an_encoder_comes_as_it_was(model, saved):
     encoder = model.config.encoder.build()
-    PretrainedWeights.read(saved).give(encoder, "encoder", model.config.encoder)
+    PretrainedWeights.read(saved).fill_checked(encoder, "encoder", model.config.encoder)
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), model.encoder.parameters(), strict=True))
 
 

@@ -1,12 +1,10 @@
 """The training loop: learns, resumes to the bit, shares a batch among processes, leaves bad steps out, says what is wrong."""
 
-import os
 import resource
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +13,11 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.train.engine import trainer as engine
 from reference_model.train.engine.trainer import LoopConfig, Trainer
+from tests.support import toy_stage
 from tests.support.toy_stage import LOOP, InOrder, Net, Toy
+from tests.support.two_processes import run_in_two_processes
 
-ROOT = Path(__file__).parents[3]
-TOY = ROOT / "tests" / "support" / "toy_stage.py"
-ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+PROGRAM = [sys.executable, "-m", "tests.support.toy_stage"]
 
 
 def rows(folder):
@@ -41,7 +39,7 @@ def test_it_learns_and_keeps_a_log(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 7, 19])
-def test_resumed_is_as_if_never_stopped(tmp_path, stop):
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, stop):
     def run(folder, steps):
         stage = Toy()
         stage.module.noise = 0.3  # draws from torch's generator at every step
@@ -58,24 +56,23 @@ def test_resumed_is_as_if_never_stopped(tmp_path, stop):
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.subprocess
 def test_a_killed_process_resumes_to_the_bit(tmp_path):
-    command = [sys.executable, str(TOY)]
-    subprocess.run([*command, str(tmp_path / "whole"), "0.3"], env=ENV, check=True)
-    running = subprocess.Popen([*command, str(tmp_path / "killed"), "0.3"], env=ENV)
-    deadline = time.monotonic() + 60
-    while not engine.checkpoints(tmp_path / "killed") and time.monotonic() < deadline:
+    running = subprocess.Popen([*PROGRAM, str(tmp_path / "killed"), "0.3"])
+    while not engine.checkpoints(tmp_path / "killed"):
+        assert running.poll() is None
         time.sleep(0.005)
     running.kill()
     running.wait()
-    subprocess.run([*command, str(tmp_path / "killed"), "0.3"], env=ENV, check=True)
+    toy_stage.main(tmp_path / "killed", 0.3)
+    toy_stage.main(tmp_path / "whole", 0.3)
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
+@pytest.mark.subprocess
 def test_two_processes_have_the_curve_of_one(tmp_path):
-    subprocess.run([sys.executable, str(TOY), str(tmp_path / "one"), "0"], env=ENV, check=True)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    env = {**ENV, "ACCELERATE_USE_CPU": "true"}
-    subprocess.run([*launch, str(TOY), str(tmp_path / "two"), "0"], env=env, check=True, capture_output=True)
+    run_in_two_processes(*PROGRAM, str(tmp_path / "two"), "0")
+    toy_stage.main(tmp_path / "one", 0)
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert one.keys() == two.keys()
     assert all(float(two[key]) == pytest.approx(float(value), rel=1e-3, abs=1e-6) for key, value in one.items())
@@ -195,7 +192,9 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a checkpoint is larger than that, its log is not
     try:
-        with pytest.raises(FobenchError, match=r"cannot be written: .*File too large.* Make room; the same command"):
+        with pytest.raises(
+            FobenchError, match=r"cannot be written: .*File too large.* Free disk space; the same command"
+        ):
             list(made)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,4 +1,4 @@
-"""What a training leaves to read: a log that can be cut back, a list of skipped clips that names each once."""
+"""Training log: truncation to a step, and a list of skipped clips without repetition."""
 
 import pytest
 
@@ -21,14 +21,14 @@ def test_it_is_cut_back_to_a_step_and_loses_a_torn_line(tmp_path):
         kept.add({"step": step, "loss": 1.0})
     with (tmp_path / LOG).open("a") as file:
         file.write("1")  # of 13,loss,1 on a disk that was full
-    kept.cut(9)
+    kept.truncate(9)
     assert training_log.read(tmp_path) == {"loss": [(step, 1.0) for step in range(1, 10)]}
 
 
 def test_a_skipped_clip_is_listed_once_also_after_resuming(tmp_path):
-    TrainingLog(tmp_path).skip([("a.tar/1", "broken"), ("a.tar/2", "two\nlines")])
+    TrainingLog(tmp_path).list_skipped([("a.tar/1", "broken"), ("a.tar/2", "two\nlines")])
     again = TrainingLog(tmp_path)
-    again.skip([("a.tar/1", "broken"), ("b.tar/9", "silent")])
+    again.list_skipped([("a.tar/1", "broken"), ("b.tar/9", "silent")])
     assert (tmp_path / SKIPPED).read_text().splitlines() == ["a.tar/1: broken", "a.tar/2: two lines", "b.tar/9: silent"]
     assert again.skipped == 3
 
@@ -36,7 +36,7 @@ def test_a_skipped_clip_is_listed_once_also_after_resuming(tmp_path):
 def test_only_one_process_keeps_the_log_but_all_list_their_clips(tmp_path):
     other = TrainingLog(tmp_path, writes=False)
     other.add({"step": 1, "loss": 2.0})
-    other.skip([("a.tar/1", "broken")])
+    other.list_skipped([("a.tar/1", "broken")])
     assert [path.name for path in tmp_path.iterdir()] == [SKIPPED]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fobench.errors import FobenchError
-from reference_model.train.llm.frozen_llm import FrozenLLM, padded
+from reference_model.train.llm.frozen_llm import FrozenLLM, pad_embeddings
 from tests.support.tiny_models import SHAPES, backbone
 
 
@@ -32,7 +32,7 @@ def test_the_numbers_are_those_of_live_use(frozen):
 
 def test_what_fills_up_a_batch_changes_nothing(frozen):
     short, long = rows(frozen, range(5), range(9))
-    x, mask = padded([short, long])
+    x, mask = pad_embeddings([short, long])
     assert mask.sum(1).tolist() == [5, 9]
     alone = frozen.hidden(short[None])[0]
     close(frozen.hidden(x)[0, :5], alone)
@@ -47,7 +47,7 @@ def test_masked_rows_are_as_if_left_out(frozen):
 
 
 def test_gradients_reach_what_it_is_given_and_no_parameter(frozen):
-    x, mask = padded([row.clone().requires_grad_() for row in rows(frozen, range(4), range(7))])
+    x, mask = pad_embeddings([row.clone().requires_grad_() for row in rows(frozen, range(4), range(7))])
     mask[1, 0] = False  # one that is left out at the beginning
     x.retain_grad()
     frozen.logits(frozen.hidden(x, mask))[mask].logsumexp(-1).sum().backward()
@@ -85,10 +85,10 @@ def test_unknown_ways_to_the_logits_are_refused():
     llm = backbone("llama3")
     own = llm.model.forward
     llm.model.forward = lambda **given: SimpleNamespace(logits=3 * own(**given).logits)
-    with pytest.raises(FobenchError, match="changes its logits"):
+    with pytest.raises(FobenchError, match="transforms its logits"):
         FrozenLLM(llm)
 
 
 def test_a_backbone_of_another_kind_is_refused():
-    with pytest.raises(FobenchError, match="'toy' cannot be learnt through"):
+    with pytest.raises(FobenchError, match="'toy' cannot be trained through"):
         FrozenLLM(SimpleNamespace(name="toy", hidden_size=4))

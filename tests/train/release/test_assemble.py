@@ -1,4 +1,4 @@
-"""reference_model/train/release/assemble.py: what the stages trained, and nothing else, in one checkpoint that runs."""
+"""reference_model/train/release/assemble.py: a checkpoint with exactly the weights of the stages."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def test_another_stages_folder_is_refused(folders, name, wrong, told):
         made(folders, **{name: folders[wrong]})
 
 
-def test_a_head_that_learnt_from_another_adapter_is_refused(model, folders, tmp_path):
+def test_a_head_that_learned_from_another_adapter_is_refused(model, folders, tmp_path):
     sizes = {"llm_size": 64, "evidence": 386, "state_middle": 8, "prompts": 4}
     other = stage(tmp_path / "input-3", model, sizes, "state_head", "prompt")
-    with pytest.raises(FobenchError, match=r"another listening part \(evidence: 386, not 0\)"):
+    with pytest.raises(FobenchError, match=r"another speech input \(evidence: 386, not 0\)"):
         made(folders, states=other)
 
 
@@ -162,7 +162,7 @@ def test_with_a_language_model_a_checkpoint_is_read_by_beam(folders, lm, tmp_pat
         ModelConfig.from_json(tiny), PretrainedWeights.read(heard), None, folders["codec"], folders["speech"]
     )
     assert found.adapter.reader().beam is None
-    assemble.read_by_beam(found, lm)
+    assemble.set_beam_search(found, lm)
     loading.save(found, tmp_path / "tiny.safetensors")
     loaded = loading.load(tmp_path / "tiny.safetensors", device="cpu")
     search, grams, scores = ngram_lm_training.load(lm, UNITS)
@@ -175,7 +175,7 @@ def test_an_adapter_that_does_not_spell_has_no_use_for_a_language_model(folders,
     options = [part for name, path in folders.items() for part in (f"--{name}", str(path))]
     out = ["--lm", str(lm), "--out", str(tmp_path / "x")]
     told = CliRunner().invoke(assemble.main, ["--config", "tiny", *options, *out])
-    assert told.exit_code == 2 and "does not spell: leave --lm out" in told.output
+    assert told.exit_code == 2 and "no CTC adapter: leave --lm out" in told.output
 
 
 def _rest(folders) -> list[str]:

@@ -1,4 +1,4 @@
-"""reference_model/train/release/model_card.py: the figures of runs, states and logs in the card, and nothing that was not measured."""
+"""reference_model/train/release/model_card.py: values of runs, states and logs in the card, and none that was not measured."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(results: Results, system: str, suite: str, folder: str = "", **totals: A
 
 
 def reached(found: Evidence) -> dict[str, str]:
-    return {row.what.split(",")[0]: row.reached for row in rows(found)}
+    return {row.metric.split(",")[0]: row.reached for row in rows(found)}
 
 
 # ---- which run is which ------------------------------------------------------------------------------------------------
@@ -49,20 +49,20 @@ def reached(found: Evidence) -> dict[str, str]:
 def test_runs_are_told_apart_by_system_and_suite(results):
     given = [run(results, s, q) for s in ("cascade", "freeze-omni") for q in (PEOPLE, QUESTIONS)]
     found = Evidence.of(given, None)
-    assert (found.cascade_real, found.cascade, found.ours_real, found.ours) == tuple(given)
+    assert (found.cascade_real, found.cascade, found.freeze_omni_real, found.freeze_omni) == tuple(given)
 
 
 @pytest.mark.parametrize(
     ("system", "suite", "told"),
-    [("scripted:late", QUESTIONS, "is of no use here"), ("freeze-omni", "controls", "suites controls")],
+    [("scripted:late", QUESTIONS, "is not usable here"), ("freeze-omni", "controls", "suites controls")],
 )
-def test_a_run_of_no_use_is_told(results, system, suite, told):
+def test_a_run_without_a_role_is_refused(results, system, suite, told):
     with pytest.raises(FobenchError, match=told):
         Evidence.of([run(results, system, suite)], None)
 
 
-def test_two_runs_that_show_the_same_are_told(results):
-    with pytest.raises(FobenchError, match="show the same"):
+def test_two_runs_of_one_role_are_refused(results):
+    with pytest.raises(FobenchError, match="have the same role"):
         Evidence.of([run(results, "cascade", QUESTIONS), run(results, "cascade", QUESTIONS, "again")], None)
 
 
@@ -78,7 +78,7 @@ def test_an_unfinished_run_is_told(results):
 
 def test_nothing_given_is_nothing_measured():
     assert {row.reached for row in rows(Evidence())} == {"not measured"}
-    assert all(row.found.value is None and row.found.text for row in rows(Evidence()))
+    assert all(row.value.value is None and row.value.text for row in rows(Evidence()))
 
 
 @pytest.mark.parametrize(
@@ -115,24 +115,37 @@ def test_response_is_a_share_of_the_cascades(results):
         run(results, "freeze-omni", QUESTIONS, response_ms={"value": 390.0, "ci": (300.0, 480.0)}),
         run(results, "cascade", QUESTIONS, response_ms={"value": 1000.0}),
     ]
-    row = next(row for row in rows(Evidence.of(runs, None)) if row.what.startswith("Response"))
-    assert (row.found.text, row.found.n, row.reached) == ("0.39: 390 ms (300–480)", "10", "stretch")
+    row = next(row for row in rows(Evidence.of(runs, None)) if row.metric.startswith("Response"))
+    assert (row.value.text, row.value.n, row.reached) == ("0.39: 390 ms (300–480)", "10", "stretch")
 
 
-@pytest.mark.parametrize("key", ["machine", "clock", "scenarios_sha256"])
-def test_responses_of_unlike_runs_are_not_compared(results, key):
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"machine": {}}, "machine"),
+        ({"config": {"clock": "wall"}}, "clock"),
+        ({"config": {"workers": 8}}, "workers"),
+        ({"scenarios_sha256": "another"}, "scenarios"),
+    ],
+)
+def test_response_latencies_of_runs_that_differ_are_not_compared(results, changed, told):
     ours, cascade = (run(results, system, QUESTIONS) for system in ("freeze-omni", "cascade"))
-    ours = replace(ours, run={**ours.run, key: {} if key == "machine" else "another"})
-    row = next(row for row in rows(Evidence.of([ours, cascade], None)) if row.what.startswith("Response"))
-    assert (row.found.value, row.found.text, row.reached) == (None, f"the runs are unlike: {key}", "not measured")
+    config = {**ours.run["config"], **changed.get("config", {})}
+    ours = replace(ours, run={**ours.run, **changed, "config": config})
+    row = next(row for row in rows(Evidence.of([ours, cascade], None)) if row.metric.startswith("Response"))
+    assert (row.value.value, row.value.text, row.reached) == (
+        None,
+        f"the runs are not comparable: {told}",
+        "not measured",
+    )
 
 
 def test_states_are_those_of_the_head(results):
     states = {"situations": 600, "macro_f1": 0.93, "answer_delay_ms": {"p50": 160.0, "p90": 480.0, "n": 201}}
-    found = {row.what: row for row in rows(Evidence(states=states))}
-    f1, delay = found["States 0/1/2, macro F1"], found["Delay of the decision to answer, p50"]
-    assert (f1.found.text, f1.found.n, f1.reached) == ("0.930", "600", "target")
-    assert (delay.found.text, delay.found.n, delay.reached) == ("160 ms", "201", "stretch")
+    found = {row.metric: row for row in rows(Evidence(states=states))}
+    f1, delay = found["Turn states 0/1/2, macro F1"], found["Delay of the answer state, p50"]
+    assert (f1.value.text, f1.value.n, f1.reached) == ("0.930", "600", "target")
+    assert (delay.value.text, delay.value.n, delay.reached) == ("160 ms", "201", "stretch")
 
 
 def test_the_backbone_is_unchanged_where_every_run_tells_its_hash(results):
@@ -142,7 +155,7 @@ def test_the_backbone_is_unchanged_where_every_run_tells_its_hash(results):
     untold = replace(other, run={**other.run, "components": {}})
     given = ([ours], [ours, other], [untold], [run(results, "cascade", QUESTIONS)])
     frozen = [rows(Evidence.of(runs, None))[-1] for runs in given]
-    assert (frozen[0].found.text, frozen[0].found.n) == ("0 (SHA-256 c0ffeec0ffee before and after)", "1 run")
+    assert (frozen[0].value.text, frozen[0].value.n) == ("0 (SHA-256 c0ffeec0ffee before and after)", "1 run")
     assert [row.reached for row in frozen] == ["stretch", *["not measured"] * 3]
 
 
@@ -150,27 +163,27 @@ def test_the_backbone_is_unchanged_where_every_run_tells_its_hash(results):
 
 
 def test_recordings_are_the_first_in_order_with_all_that_was_said(results):
-    found = sample_transcripts.first(run(results, "freeze-omni", PEOPLE))
+    found = sample_transcripts.first_recordings(run(results, "freeze-omni", PEOPLE))
     assert [clip.id for clip in found] == [trace.id for trace in results.traces[:10]]
     assert found[3] == sample_transcripts.SampleTranscript(
         *("history-02", "In which year did the Berlin Wall fall?", "In which year did the Berlin Ball fall?"),
         *("The Berlin Wall fell in 1961.", "The Berlin Wall fell in 1961."),
     )
-    assert (found[8].answered, found[8].heard) == ("", "")
+    assert (found[8].reply, found[8].reply_transcript) == ("", "")
 
 
 @pytest.mark.parametrize("config", [{"sample_ids": ["space-05"]}, {"suite_args": {"manifest:shuffle": "true"}}])
 def test_chosen_recordings_are_refused(results, config):
     chosen = run(results, "freeze-omni", PEOPLE)
     chosen = replace(chosen, run={**chosen.run, "config": {**chosen.run["config"], **config}})
-    with pytest.raises(FobenchError, match="chosen or shuffled"):
-        sample_transcripts.first(chosen)
+    with pytest.raises(FobenchError, match="selected or shuffled"):
+        sample_transcripts.first_recordings(chosen)
 
 
 def test_too_few_recordings_are_told(results):
     few = run(results, "freeze-omni", PEOPLE)
     with pytest.raises(FobenchError, match="--limit 10 or more"):
-        sample_transcripts.first(replace(few, run={**few.run, "scenarios": few.run["scenarios"][:9]}))
+        sample_transcripts.first_recordings(replace(few, run={**few.run, "scenarios": few.run["scenarios"][:9]}))
 
 
 def with_source(results: Results, folder: Path, text: str | None) -> Results:
@@ -199,7 +212,7 @@ def test_the_set_and_its_licence_are_named(results, tmp_path):
     ],
 )
 def test_texts_that_may_not_be_passed_on_stay_out(results, tmp_path, text):
-    with pytest.raises(FobenchError, match="licence"):
+    with pytest.raises(FobenchError, match="license"):
         sample_transcripts.source(with_source(results, tmp_path, text))
 
 
@@ -207,16 +220,16 @@ def test_texts_that_may_not_be_passed_on_stay_out(results, tmp_path, text):
 
 
 def test_results_stand_between_the_marks_and_the_rest_stays():
-    once = model_card.written("# A model\n\nBy hand.\n", "first")
-    twice = model_card.written(once.replace("By hand.", "By hand, later.") + "\n## After\n", "second")
+    once = model_card.insert_results("# A model\n\nBy hand.\n", "first")
+    twice = model_card.insert_results(once.replace("By hand.", "By hand, later.") + "\n## After\n", "second")
     assert once == f"# A model\n\nBy hand.\n\n{model_card.BEGIN}\n\nfirst\n\n{model_card.END}\n"
     assert twice == f"# A model\n\nBy hand, later.\n\n{model_card.BEGIN}\n\nsecond\n\n{model_card.END}\n\n## After\n"
 
 
 @pytest.mark.parametrize("text", [model_card.BEGIN, model_card.END, f"{model_card.END} {model_card.BEGIN}"])
 def test_a_mark_alone_is_told(text):
-    with pytest.raises(FobenchError, match="one of its marks"):
-        model_card.written(text, "results")
+    with pytest.raises(FobenchError, match="only one of its two marks"):
+        model_card.insert_results(text, "results")
 
 
 def log(folder: Path) -> Path:
@@ -267,10 +280,10 @@ def test_the_command_writes_all_of_it(results, tmp_path):
     assert told.exit_code == 0, told.output
     text = (target / "MODEL_CARD.md").read_text(encoding="utf-8")
     for line in (
-        "| Misheard, recordings of people (WER) | ≤ 27 % | ≤ 15 % | 1.2 % (0.0–3.8) | 11 | no run was given | stretch |",
-        "| States 0/1/2, macro F1 | ≥ 0.90 | ≥ 0.97 | 0.500 | 30 | – | no |",
+        "| ASR WER, recordings of human speakers | ≤ 27 % | ≤ 15 % | 1.2 % (0.0–3.8) | 11 | no run was given | stretch |",
+        "| Turn states 0/1/2, macro F1 | ≥ 0.90 | ≥ 0.97 | 0.500 | 30 | – | no |",
         "| listen | 9 | 1 |",
-        "Answers in a pause inside the turn: 25.0 % (n = 8).",
+        "Premature end of turn (reply in a pause within the turn): 25.0 % (n = 8).",
         "## The first 10 recordings of `clips`",
         "| `physics-03` | What is the unit of electrical resistance? | What is the unit of electrical resistance? |"
         " It is measured in ohms. | it is measured in ohms |",
@@ -279,11 +292,11 @@ def test_the_command_writes_all_of_it(results, tmp_path):
     ):
         assert line in text
     assert "CC BY 4.0" in text and "![Learning curves of input-1](curves-input-1.svg)" in text
-    assert (target / "curves-input-1.svg").read_text().startswith("<svg")
+    assert (target / "curves-input-1.svg").read_text().startswith("<?xml")
     assert str(tmp_path) not in text and "<script" not in text
 
 
 def test_a_states_file_of_another_kind_is_told(tmp_path):
     (tmp_path / "states.json").write_text("[]")
     told = CliRunner().invoke(model_card.main, [str(tmp_path), "--states", str(tmp_path / "states.json")])
-    assert told.exit_code == 2 and "is not what input stage 3 writes" in told.output
+    assert told.exit_code == 2 and "is not a states.json of input stage 3" in told.output

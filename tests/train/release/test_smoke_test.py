@@ -1,4 +1,4 @@
-"""`make train-tiny`: its stages have options that there are, its table says what fell short, its LLM learns what it is taught."""
+"""`make train-tiny`: valid options of its stages, its table of results, and training of its LLM."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fobench.api import registry
-from fobench.scoring.text_normalization import normalise
+from fobench.scoring.text_normalization import normalize
 from reference_model.config import ModelConfig
 from reference_model.train.llm import tiny_llm
 from reference_model.train.llm.frozen_llm import FrozenLLM
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.label)
 def test_every_stage_has_options_that_there_are(stage, tmp_path):
-    args = [option.format(**SmokePaths(tmp_path).places) for option in stage.options]
+    args = [option.format(**SmokePaths(tmp_path).by_name) for option in stage.options]
     registry.create("trainers", stage.name).make_context(stage.name, args, resilient_parsing=True)
 
 
@@ -40,30 +40,30 @@ def test_all_six_stages_are_among_them():
 
 
 def test_no_question_is_kept_aside():
-    assert {split_of(text_id(normalise(question))) for question in ANSWERS} == {"train"}
+    assert {split_of(text_id(normalize(question))) for question in ANSWERS} == {"train"}
     assert len(ANSWERS) == 8
 
 
 def test_the_table_says_what_fell_short():
     rows = [StageResult("input-1", 300, 20.0, 2.0, 5.0, 30.0), StageResult("input-2", 120, 4.0, 3.0, 5.0, 20.0)]
-    told = report(rows, [SmokeCheck("answers said", False, "WER 12.5%")], 50.0).splitlines()
-    assert [row.fine for row in rows] == [True, False]
+    told = report(rows, [SmokeCheck("TTS of answers", False, "WER 12.5%")], 50.0).splitlines()
+    assert [row.passed for row in rows] == [True, False]
     assert "10.0" in told[1]
-    assert not told[1].endswith("TOO LITTLE")
-    assert told[2].endswith("TOO LITTLE")
-    assert told[3].split(None, 2)[2] == "FAILED: WER 12.5%"
+    assert not told[1].endswith("FAILED")
+    assert told[2].endswith("FAILED")
+    assert told[3].split(None, 3)[3] == "FAILED: WER 12.5%"
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     result = CliRunner().invoke(main, ["--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert "was not made by this" in result.stderr
+    assert "was not created by this command" in result.stderr
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_its_llm_learns_and_can_be_learnt_through(tmp_path):
-    losses = [tiny_llm.make(tmp_path / str(steps), ANSWERS, "Answer.", "Copy.", steps) for steps in (1, 30)]
+def test_its_llm_learns_and_can_be_learned_through(tmp_path):
+    losses = [tiny_llm.train_tiny_llm(tmp_path / str(steps), ANSWERS, "Answer.", "Copy.", steps) for steps in (1, 30)]
     assert losses[1] < 0.85 * losses[0]
     frozen = FrozenLLM.load(f"hf:{tmp_path / '30'}", "cpu")
     assert frozen.size == ModelConfig.load(CONFIG).llm_size

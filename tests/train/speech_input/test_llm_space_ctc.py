@@ -15,7 +15,7 @@ def llm():
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_there_and_back(llm, text):
+def test_text_survives_encoding_to_llm_tokens(llm, text):
     tokens = LLMTokenVocabulary.of(llm, TEXTS)
     units = tokens.encode(text)
     assert tokens.decode(units) == text

@@ -1,4 +1,4 @@
-"""reference_model/train/speech_input/ngram_lm_training.py and beam_search.py: from texts to a checkpoint that is read by beam search."""
+"""N-gram language models of units: from texts to a checkpoint that is read by beam search."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from reference_model.speech_input.ngram_lm import NGramLM
 from reference_model.speech_input.second_pass import SecondPassConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.release.assemble import read_by_beam
+from reference_model.train.release.assemble import set_beam_search
 from reference_model.train.speech_input import decoding_eval, ngram_lm_training
-from reference_model.train.speech_input.decoding_eval import DecodingMethod, ScoredClip, tuned
+from reference_model.train.speech_input.decoding_eval import DecodingMethod, ScoredClip, tune_search
 from reference_model.train.synthesis import render_plan
 from reference_model.train.synthesis.render_plan import RenderItem
 from reference_model.train.synthesis.speakers import OUTPUT
@@ -42,7 +42,7 @@ def planned(tmp_path_factory):
     """The folder of a plan: texts to train on, one to validate on, and one that the benchmark asks."""
     folder = tmp_path_factory.mktemp("plan")
     items = [item(n, text, "train") for n, text in enumerate((*TEXTS, ASKED))] + [item(9, "a dead hedge", "valid")]
-    render_plan.write(folder, items, render_plan.about("input", items, 0))
+    render_plan.write(folder, items, render_plan.metadata("input", items, 0))
     return folder
 
 
@@ -74,14 +74,14 @@ def called(command, *options):
 
 
 def test_texts_are_of_the_training_split_and_not_the_benchmarks(planned):
-    assert ngram_lm_training.sentences([planned], None, None) == sorted(TEXTS)
+    assert ngram_lm_training.training_texts([planned], None, None) == sorted(TEXTS)
 
 
 def test_without_texts_it_is_refused(tmp_path):
     with pytest.raises(FobenchError, match="There is no plan in"):
-        ngram_lm_training.sentences([tmp_path], None, None)
-    with pytest.raises(FobenchError, match="no texts to learn from"):
-        ngram_lm_training.sentences([], None, None)
+        ngram_lm_training.training_texts([tmp_path], None, None)
+    with pytest.raises(FobenchError, match="no training texts"):
+        ngram_lm_training.training_texts([], None, None)
 
 
 def test_the_command_writes_a_table_of_the_checkpoints_units(lm):
@@ -93,12 +93,12 @@ def test_the_command_writes_a_table_of_the_checkpoints_units(lm):
 
 
 def test_a_table_of_other_units_is_refused(lm):
-    with pytest.raises(FobenchError, match="of other units than the adapter"):
+    with pytest.raises(FobenchError, match="another BPE vocabulary than the adapter"):
         ngram_lm_training.load(lm, BPEUnits.letters_only())
 
 
 def test_another_file_is_refused(checkpoint):
-    with pytest.raises(FobenchError, match="holds no language model of units"):
+    with pytest.raises(FobenchError, match="is not an n-gram language model"):
         ngram_lm_training.load(checkpoint, UNITS)
 
 
@@ -117,7 +117,7 @@ def test_by_beam_fewer_words_are_wrong_where_sound_is_doubtful():
     clips = [clip(text, said=0.45) for text in TEXTS]
     beam = DecodingMethod(UNITS, BeamSearch(len(grams)), NGramLM.of(grams, scores))
     assert DecodingMethod(UNITS).wer(clips) == 1.0
-    assert replace(beam, search=tuned(beam, clips)).wer(clips) == 0.0
+    assert replace(beam, search=tune_search(beam, clips)).wer(clips) == 0.0
 
 
 def test_the_command_judges_both_ways_and_keeps_what_it_tunes(checkpoint, lm, tmp_path):
@@ -136,7 +136,7 @@ def test_a_checkpoint_that_has_a_language_model_is_judged_with_its_own(model, ch
     refused = CliRunner().invoke(decoding_eval.main, ["--checkpoint", str(checkpoint), "--valid", str(path)])
     assert refused.exit_code == 2 and "give --lm" in refused.output
     own = loading.load(checkpoint, device="cpu")
-    read_by_beam(own, lm)
+    set_beam_search(own, lm)
     loading.save(own, tmp_path / "own.safetensors")
     told = called(decoding_eval.main, "--checkpoint", tmp_path / "own.safetensors", "--valid", path)
     wanted = called(decoding_eval.main, "--checkpoint", checkpoint, "--lm", lm, "--valid", path)
@@ -151,8 +151,10 @@ def test_of_a_second_pass_both_hearings_are_read_unless_it_has_heard_the_first(c
     made = FreezeOmni(replace(sizes, adapter=replace(ADAPTER, kernel=6, stride=2))).eval()
     made.rereader._encoder.append(WhisperConfig(32, 1, 2).build().eval())
     entries = Corpus.open([beep_voice.manifest(tmp_path / "clips", TEXTS, split="valid")], 16000, "valid").entries
-    once, again = (decoding_eval.heard(made, entries, 9, again=again) for again in (False, True))
-    for one, both in zip(once, again, strict=True):
-        assert one.text == both.text and one.also is None
+    once, second_pass = (
+        decoding_eval.score_clips(made, entries, 9, second_pass=second_pass) for second_pass in (False, True)
+    )
+    for one, both in zip(once, second_pass, strict=True):
+        assert one.text == both.text and one.adapter_log_p is None
         assert both.weights == ((1.0, 0.0) if corrects else (0.5, 0.5))
-        assert torch.equal(both.also, one.log_p) and not torch.equal(both.log_p, one.log_p)
+        assert torch.equal(both.adapter_log_p, one.log_p) and not torch.equal(both.log_p, one.log_p)

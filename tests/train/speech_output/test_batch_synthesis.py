@@ -1,4 +1,4 @@
-"""Many texts said at once are each said as a live reply says them."""
+"""Batched synthesis gives the same codes as a live reply."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,7 +13,7 @@ from reference_model.speech_output.speech_decoder import EOS
 from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_output import batch_synthesis
 from reference_model.train.speech_output.batch_synthesis import SynthesisLine
-from reference_model.train.speech_output.reply_segments import thoughts
+from reference_model.train.speech_output.reply_segments import reply_hidden_states
 from tests.support.tiny_models import backbone
 
 LINES = [
@@ -40,8 +40,8 @@ def as_live(number, line, seed):
     tokens = system.backbone.encode(line.text)
     reply = system.reply(number, seed)
     rows = frozen.embed(system.backbone.encode(line.question or "Who?"))
-    for token, hidden in zip(tokens, thoughts(frozen, system.layout, [(rows, tokens)])[0], strict=True):
-        reply.add(token, hidden)
+    for token, hidden in zip(tokens, reply_hidden_states(frozen, system.layout, [(rows, tokens)])[0], strict=True):
+        reply.push(token, hidden)
     reply.finish()
     made = []
     for segment in reply.waiting:
@@ -55,17 +55,17 @@ def as_live(number, line, seed):
 
 def parts(lines, **options):
     system = live()
-    options = {"thinking": True, **options}
-    return batch_synthesis.parts(
+    options = {"use_hidden": True, **options}
+    return batch_synthesis.make_parts(
         system.model.decoder, FrozenLLM(system.backbone), system.model.config, lines, **options
     )
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 32])
 def test_each_segment_is_as_a_live_reply_says_it(monkeypatch, at_once):
-    monkeypatch.setattr(batch_synthesis, "AT_ONCE", at_once)
+    monkeypatch.setattr(batch_synthesis, "BATCH", at_once)
     asked = [LINES[0], LINES[2], SynthesisLine("It runs.", "What does it do?")]
-    found = batch_synthesis.say(live().model.decoder, parts(asked, seed=7), Sampling(top_k=5))
+    found = batch_synthesis.synthesize(live().model.decoder, parts(asked, seed=7), Sampling(top_k=5))
     wanted = [one for number, line in enumerate(asked) for one in as_live(number, line, seed=7)]
     assert len(found) == len(wanted) == 4
     for (codes, _), audio in zip(found, wanted, strict=True):
@@ -85,18 +85,18 @@ def test_parts_know_their_line_and_those_without_sound_are_left_out():
 
 
 def test_only_replies_have_thoughts_and_only_if_wanted():
-    assert [part.thought is None for part in parts(LINES)] == [False] * 3 + [True] * 3
-    assert all(part.thought is None for part in parts(LINES, thinking=False))
+    assert [part.hidden is None for part in parts(LINES)] == [False] * 3 + [True] * 3
+    assert all(part.hidden is None for part in parts(LINES, use_hidden=False))
 
 
 def test_thoughts_change_what_is_said():
     decoder = live().model.decoder
     with_them, without = (
-        batch_synthesis.say(decoder, parts(LINES[:1], thinking=t), Sampling(top_k=1)) for t in (True, False)
+        batch_synthesis.synthesize(decoder, parts(LINES[:1], use_hidden=t), Sampling(top_k=1)) for t in (True, False)
     )
     assert not all(torch.equal(a, b) for (a, _), (b, _) in zip(with_them, without, strict=True))
 
 
 def test_a_segment_that_never_ends_is_told():
-    found = batch_synthesis.say(live().model.decoder, parts(LINES[3:]), Sampling(top_k=1))
+    found = batch_synthesis.synthesize(live().model.decoder, parts(LINES[3:]), Sampling(top_k=1))
     assert [(codes.shape, ended) for codes, ended in found] == [((2, 9), False)]

@@ -1,4 +1,4 @@
-"""The codec's adversary: whom its losses teach, what they say, and that it learns to tell made sound from real."""
+"""Discriminators of the codec training: gradients of the losses, their values, and separation of speech from noise."""
 
 import pytest
 import torch
@@ -29,12 +29,12 @@ def gradients(module):
 def test_its_own_loss_teaches_the_adversary_alone():
     judges, (real, noise) = adversary(), sounds()
     noise.requires_grad_()
-    judges(real, noise).wrong.backward()
+    judges(real, noise).discriminator_loss.backward()
     assert noise.grad is None
     assert len(gradients(judges)) == len(list(judges.parameters()))
 
 
-@pytest.mark.parametrize("loss", ["caught", "features"])
+@pytest.mark.parametrize("loss", ["generator_loss", "feature_loss"])
 def test_the_generators_losses_teach_the_generator_alone(loss):
     judges, (real, noise) = adversary(), sounds()
     noise.requires_grad_()
@@ -54,13 +54,14 @@ def test_losses_are_those_of_two_separate_steps():
         caught += ((1 - on_noise) ** 2).mean()
         features += sum((a - b).abs().mean() for a, b in zip(seen, made, strict=True))
     assert torch.allclose(
-        torch.stack([found.wrong, found.caught, found.features]), torch.stack([wrong, caught, features])
+        torch.stack([found.discriminator_loss, found.generator_loss, found.feature_loss]),
+        torch.stack([wrong, caught, features]),
     )
 
 
 def test_real_against_itself_has_nothing_to_match():
     real, _ = sounds()
-    assert adversary()(real, real.clone()).features.item() < 1e-5
+    assert adversary()(real, real.clone()).feature_loss.item() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -73,18 +74,18 @@ def test_it_learns_to_tell_noise_from_speech(config):
     for _ in range(40):
         optimiser.zero_grad()
         found = judges(4 * real, 4 * noise)  # loud, so that it learns in seconds
-        found.wrong.backward()
+        found.discriminator_loss.backward()
         optimiser.step()
-        losses.append(found.wrong.item())
+        losses.append(found.discriminator_loss.item())
     assert losses[-1] < 0.3 * losses[0]
-    assert found.caught.item() > 0.5  # 0.25 where it cannot tell
+    assert found.generator_loss.item() > 0.5  # 0.25 where it cannot tell
 
 
 @pytest.mark.parametrize("samples", [3999, 4000, 4003])
 def test_any_length_is_judged(samples):
     real, noise = sounds()
     found = adversary()(real[:, :samples], noise[:, :samples])
-    assert all(torch.isfinite(loss) for loss in (found.wrong, found.caught, found.features))
+    assert all(torch.isfinite(loss) for loss in (found.discriminator_loss, found.generator_loss, found.feature_loss))
 
 
 def test_half_the_amplitude_is_ln_2_away_on_the_mel_scale():

@@ -1,4 +1,4 @@
-"""The judge of the speaking side: what it reads, whom it hears, and how it counts."""
+"""Intelligibility evaluation: texts, recognition, and error counts."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_texts_replies_and_plain_lines_are_read(tmp_path):
 
 
 def test_a_file_without_texts_is_refused(tmp_path):
-    with pytest.raises(FobenchError, match=r"holds no text to say \(split valid\)"):
+    with pytest.raises(FobenchError, match=r"holds no text to synthesize \(split valid\)"):
         intelligibility_eval.read(write(tmp_path / "texts", {"text": "x", "split": "train"}, "?!"), "valid", 4)
     with pytest.raises(FobenchError, match="cannot be read as texts"):
         intelligibility_eval.read(tmp_path / "none", "valid", 4)
@@ -48,7 +48,7 @@ def test_errors_are_counted_over_normal_forms():
 
 @pytest.fixture
 def spoken(tmp_path, registered):
-    """The command on random weights, with a voice of beeps and a recogniser that reads them."""
+    """The command on random weights, with a voice of beeps and a recognizer that reads them."""
     registered(voices=Beeps(), recognizers=Reader())
     model = tmp_path / "model.safetensors"
     loading.save(loading.untrained("tiny"), model, storage=None)

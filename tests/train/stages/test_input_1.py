@@ -1,8 +1,6 @@
 """Input stage 1: speech -> units or tokens by CTC; what is learnt is what will be used, streamed."""
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -21,10 +19,11 @@ from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
 from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.speech_input.ctc import CTCAdapterLearner, UniformAlignmentWeight
-from reference_model.train.speech_input.initialization import fits_whisper, teacher_of
+from reference_model.train.speech_input.initialization import fits_whisper, load_teacher
 from reference_model.train.stages import input_1
 from tests.support import asr_samples as samples
 from tests.support.beep_voice import RATE
+from tests.support.two_processes import run_in_two_processes
 
 KINDS = ("spelling", "encoder", "tokens")
 
@@ -51,14 +50,14 @@ def learnt(request, data, slow, tmp_path_factory):
 # ---- learning ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_learns_a_few_words_by_heart(learnt):
+def test_it_learns_a_few_words_by_heart(learned):
     _, made, rows, _ = learnt
     assert rows[-1]["ctc"] < rows[0]["ctc"] / 50
     assert rows[-1]["valid_wer_train"] == 0.0
-    assert made.faults.found == []
+    assert made.faults.entries == []
 
 
-def test_streamed_is_as_whole(learnt):
+def test_streamed_transcripts_equal_offline_ones(learned):
     kind, made, _, _ = learnt
     module, (batch,) = made.module, made.valid[0][1]
     module.eval()
@@ -76,16 +75,16 @@ def streamed(kind, module, batch, index):
         heard, adapter = reads.step(frames, adapter)
         outputs.append(heard)
     heard = torch.cat(outputs, 1)
-    logits = module.space(heard, module._embeddings[0]) if kind == "tokens" else heard[..., : len(module.writing)]
-    return module.writing.decode(collapsed(logits[0].argmax(-1).tolist()))
+    logits = module.space(heard, module._embeddings[0]) if kind == "tokens" else heard[..., : len(module.vocabulary)]
+    return module.vocabulary.decode(collapsed(logits[0].argmax(-1).tolist()))
 
 
-def test_what_it_began_with_is_what_it_is_trained_on(learnt, data, slow, tmp_path):
+def test_what_it_began_with_is_what_it_is_trained_on(learned, data, slow, tmp_path):
     """A training of another's last checkpoint knows the words at once."""
     kind, _, _, folder = learnt
     corpus = Corpus.open([slow if kind == "tokens" else data], RATE)
     made = samples.stage(
-        kind, corpus.entries[0].path.parent / "manifest.jsonl", tmp_path, earlier=PretrainedWeights.read(folder)
+        kind, corpus.entries[0].path.parent / "manifest.jsonl", tmp_path, pretrained=PretrainedWeights.read(folder)
     )
     assert made.validate() == {"wer_train": 0.0}
 
@@ -96,7 +95,7 @@ def test_evenness_fades():
 
 
 def test_the_stage_is_told_the_step(data, tmp_path):
-    made = replace(samples.stage("spelling", data, tmp_path), even=UniformAlignmentWeight(1.0, 2))
+    made = replace(samples.stage("spelling", data, tmp_path), alignment_weight=UniformAlignmentWeight(1.0, 2))
     rows = samples.trained(made, tmp_path, steps=3)
     assert ["even" in row for row in rows] == [True, True, False]
 
@@ -111,16 +110,16 @@ def whisper_learner(data, tmp_path):
     config = replace(samples.TINY, encoder=small, adapter=CTCAdapterConfig(encoder_size=32))
     corpus = Corpus.open([data], RATE)
     start = input_1.Initializer(config, corpus)
-    module, _ = input_1.unit_learner(start, teacher, tmp_path / "units.json")
-    listening = samples.sources(data).listening(
-        corpus, module.encoder, 0, False, writing=module.writing, spacing=module.spacing
+    module, _ = input_1.build_bpe_learner(start, teacher, tmp_path / "units.json")
+    batcher = samples.sources(data).batcher(
+        corpus, module.encoder, 0, False, vocabulary=module.vocabulary, spacing=module.spacing
     )
-    return module, listening
+    return module, batcher
 
 
 def test_it_comes_near_its_teacher(data, tmp_path):
-    module, listening = whisper_learner(data, tmp_path)
-    batch = listening.load(range(4), 0)
+    module, batcher = whisper_learner(data, tmp_path)
+    batch = batcher.load(range(4), 0)
     optimiser = torch.optim.Adam(module.parameters(), 0.01)
     found = []
     for _ in range(40):
@@ -168,19 +167,19 @@ def test_small_is_what_is_shipped():
 
 def test_no_teacher_for_frames_unlike_whisper_s():
     with pytest.raises(FobenchError, match=r"that of tiny is of another kind\. Use --free"):
-        teacher_of(samples.TINY)
+        load_teacher(samples.TINY)
 
 
 # ---- dynamic chunks ----------------------------------------------------------------------------------------------------
 
 
-def test_chunks_are_drawn_for_every_batch_and_learnt_with(data, tmp_path):
+def test_chunks_are_drawn_for_every_batch_and_learned_with(data, tmp_path):
     made = samples.stage("spelling", data, tmp_path)
-    drawn = replace(made.listening, chunks=ChunkSampler.of(made.module.encoder))
-    seen = [drawn.load(range(4), epoch).seen for epoch in range(60)]
-    assert seen == [drawn.load(range(4), epoch).seen for epoch in range(60)]
-    assert 15 < seen.count((None, None)) < 45
-    chunks = {chunk for chunk, _ in seen} - {None}
+    drawn = replace(made.batcher, chunks=ChunkSampler.of(made.module.encoder))
+    attention = [drawn.load(range(4), epoch).attention for epoch in range(60)]
+    assert attention == [drawn.load(range(4), epoch).attention for epoch in range(60)]
+    assert 15 < attention.count((None, None)) < 45
+    chunks = {chunk for chunk, _ in attention} - {None}
     assert 1 <= min(chunks) <= max(chunks) <= 25
     losses = {made.module(drawn.load(range(4), epoch))["ctc"].item() for epoch in range(4)}
     assert len(losses) > 1
@@ -200,11 +199,11 @@ def command(data, out, *more, config="tiny", steps=4):
 
 
 def final(folder):
-    return safetensors_io.load(checkpoints.newest(folder) / checkpoints.MODEL)
+    return safetensors_io.load(checkpoints.newest_checkpoint(folder) / checkpoints.MODEL)
 
 
 @pytest.mark.parametrize("where", [(), ("--on-device",)])
-def test_it_trains_validates_and_writes(data, tmp_path, where):
+def test_the_ctc_command_trains_validates_and_writes(data, tmp_path, where):
     result = command(data, tmp_path, "--dynamic", *where)
     assert result.exit_code == 0, result.output
     log = training_log.read(tmp_path)
@@ -224,6 +223,7 @@ def test_stopped_and_gone_on_is_as_at_once(data, tmp_path):
     assert all(torch.equal(parts[key], again[key]) for key in again)
 
 
+@pytest.mark.subprocess
 def test_processes_that_load_change_nothing(data, tmp_path):
     assert command(data, tmp_path / "none").exit_code == 0
     assert command(data, tmp_path / "two", "--set", "workers=2").exit_code == 0
@@ -231,13 +231,12 @@ def test_processes_that_load_change_nothing(data, tmp_path):
     assert all(torch.equal(none[key], two[key]) for key in none)
 
 
+@pytest.mark.subprocess
 def test_two_processes_have_the_curve_of_one(data, tmp_path):
     args = ["--config", "tiny", "--data", data, "--plain", "--set", "precision=no", "--set", "workers=0"]
     args = [*map(str, args), "--set", "steps=3", "--set", "batch_most=4", "--set", "warmup=1"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [*launch, "-m", "reference_model.train.stages.input_1", *args, "--out", str(tmp_path / "two")]
-    subprocess.run(command, env=env, check=True, capture_output=True)
+    program = [sys.executable, "-m", "reference_model.train.stages.input_1", *args]
+    run_in_two_processes(*program, "--out", str(tmp_path / "two"))
     assert run(*args, "--out", tmp_path / "one").exit_code == 0
     one, two = training_log.read(tmp_path / "one"), training_log.read(tmp_path / "two")
     assert two["loss"] == [(step, pytest.approx(loss, rel=1e-3)) for step, loss in one["loss"]]
@@ -302,7 +301,7 @@ def test_what_does_not_go_together_is_said(data, tmp_path, args, message):
 def test_an_adapter_that_spells_has_no_rows_to_learn(data, tmp_path):
     start = input_1.Initializer(samples.SPELLING, Corpus.open([data], RATE))
     with pytest.raises(FobenchError, match="--space llm is for adapters of kind rows"):
-        input_1.token_learner(start, None, None)
+        input_1.build_llm_space_learner(start, None, None)
 
 
 # ---- on a GPU ----------------------------------------------------------------------------------------------------------
@@ -312,7 +311,7 @@ def test_an_adapter_that_spells_has_no_rows_to_learn(data, tmp_path):
 def test_a_gpu_gives_the_losses_of_the_cpu(data, tmp_path):
     made = samples.stage("spelling", data, tmp_path)
     made.module.eval()
-    made.module.evenness = 1.0
+    made.module.alignment_weight = 1.0
     batch = made.load(range(4), 0)
     before = {name: float(value) for name, value in made.module(batch).items()}
     found = made.module.cuda()(batch.pin_memory())

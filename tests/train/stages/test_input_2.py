@@ -10,7 +10,7 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.inference.chat_layout import TurnLayout
 from reference_model.inference.llm_context import LLMContext, Role
-from reference_model.train.data.asr_validation import batches
+from reference_model.train.data.asr_validation import validation_batches
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
 from reference_model.train.engine.pretrained import PretrainedWeights
@@ -31,12 +31,12 @@ def data(tmp_path_factory):
     return samples.manifest(tmp_path_factory.mktemp("data") / "words", WORDS, slower=3)
 
 
-def stage(data, earlier=None, config=samples.TINY):
+def stage(data, pretrained=None, config=samples.TINY):
     torch.manual_seed(0)
     corpus, frozen = Corpus.open([data], RATE), steerable_llm.frozen()
-    module = input_2.learner(Initializer(config, corpus, earlier), frozen)
-    listening = samples.sources(data).listening(corpus, module.encoder, 0, False, clean=False)
-    made = TranscriptionStage(module, listening, [("train", batches(corpus.entries, listening, 100))], {})
+    module = input_2.build_learner(Initializer(config, corpus, pretrained), frozen)
+    batcher = samples.sources(data).batcher(corpus, module.encoder, 0, False, clean=False)
+    made = TranscriptionStage(module, batcher, [("train", validation_batches(corpus.entries, batcher, 100))], {})
     return made, frozen
 
 
@@ -47,7 +47,7 @@ def learnt(data, tmp_path_factory):
     return made, frozen, samples.trained(made, tmp_path_factory.mktemp("out"), steps=110, betas=(0.9, 0.99))
 
 
-def test_it_learns_two_words_by_heart_and_leaves_the_llm_as_it_is(learnt):
+def test_it_learns_two_words_by_heart_and_leaves_the_llm_as_it_is(learned):
     _, frozen, rows = learnt
     assert rows[-1]["loss"] < rows[0]["loss"] / 20
     assert rows[-1]["right"] == 1.0
@@ -55,7 +55,7 @@ def test_it_learns_two_words_by_heart_and_leaves_the_llm_as_it_is(learnt):
     frozen.check_unchanged()
 
 
-def test_the_llm_is_not_among_what_is_trained(learnt):
+def test_the_llm_is_not_among_what_is_trained(learned):
     made, frozen, _ = learnt
     trained = {id(p) for group in made.groups(samples.LOOP) for p in group["params"]}
     assert trained == {id(p) for p in made.module.parameters()}
@@ -70,7 +70,7 @@ def test_every_part_learns(data):
     assert all(p.grad.abs().sum() > 0 for p in [*made.module.adapter.parameters(), made.module.prompt])
 
 
-def test_the_loss_is_that_of_live_use(learnt):
+def test_the_loss_is_that_of_live_use(learned):
     """Fed step by step through the cache, the LLM expects each token as much as the batch's loss says."""
     made, frozen, _ = learnt
     module, (batch,) = made.module.eval(), made.valid[0][1]
@@ -86,7 +86,7 @@ def test_the_loss_is_that_of_live_use(learnt):
         assert module(batch)["loss"].item() == pytest.approx(total, rel=1e-3)
 
 
-def test_streamed_is_as_whole(learnt):
+def test_streamed_transcripts_equal_offline(learned):
     made, _, _ = learnt
     module, (batch,) = made.module.eval(), made.valid[0][1]
     found = [module.transcript(streamed(module, batch, i)) for i in range(len(batch.texts))]
@@ -109,7 +109,7 @@ def streamed(module, batch, index):
 
 
 @pytest.mark.parametrize(("kind", "parts"), [("tokens", ("encoder", "adapter")), ("encoder", ("encoder",))])
-def test_it_begins_with_what_input_1_has_learnt(data, tmp_path, kind, parts):
+def test_it_begins_with_what_input_1_has_learned(data, tmp_path, kind, parts):
     first = samples.stage(kind, data, tmp_path)
     samples.trained(first, tmp_path, steps=1)
     made, _ = stage(data, PretrainedWeights.read(tmp_path))
@@ -129,7 +129,7 @@ def test_it_begins_with_an_earlier_prompt_if_there_is_one(data, tmp_path):
 
 
 def test_an_adapter_that_spells_has_nothing_to_learn_here(data):
-    with pytest.raises(FobenchError, match=r"that of tiny spells\. Go on with input 3"):
+    with pytest.raises(FobenchError, match=r"tiny has a CTC adapter\. Continue with input-3"):
         stage(data, config=samples.SPELLING)
 
 
@@ -149,11 +149,11 @@ def run(data, out, *more, steps=2):
     return CliRunner().invoke(input_2.main, list(map(str, args)))
 
 
-def test_it_trains_validates_and_writes(data, tmp_path):
+def test_the_adapter_command_trains_validates_and_writes(data, tmp_path):
     result = run(data, tmp_path, *LLM, "--dynamic")
     assert result.exit_code == 0, result.output
     assert training_log.read(tmp_path)["valid_wer_words"][-1][0] == 2
-    config, tensors = safetensors_io.load(checkpoints.newest(tmp_path) / checkpoints.MODEL)
+    config, tensors = safetensors_io.load(checkpoints.newest_checkpoint(tmp_path) / checkpoints.MODEL)
     assert config["backbone"] == f"hf:{steerable_llm.folder()}"
     assert tensors["prompt"].shape == (samples.TINY.prompts, samples.TINY.llm_size)
 

@@ -46,7 +46,7 @@ def data(tmp_path_factory):
     return place
 
 
-def prompted():
+def use_prompt():
     """A model whose prompt weighs much in what the LLM is given."""
     config = rows().config
     torch.manual_seed(0)
@@ -56,9 +56,12 @@ def prompted():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     place = tmp_path_factory.mktemp("models")
-    for name, made in (("rows", rows()), ("spelling", spelling()), ("prompted", prompted())):
+    for name, made in (("rows", rows()), ("spelling", spelling()), ("use_prompt", use_prompt())):
         loading.save(made, place / f"{name}.safetensors", storage=None)
     return place
+
+
+FEW = ("--count", "20")  # situations, of which a tenth validate
 
 
 def run(init, data, out, *args, llm="smollm2", **loop):
@@ -96,12 +99,10 @@ def test_the_model_it_writes_differs_in_the_head_alone_and_is_judged_the_same(mo
 
 
 def test_impressions_are_made_once(models, data, tmp_path, monkeypatch):
-    run(models / "spelling.safetensors", data, tmp_path, steps=2)
+    run(models / "spelling.safetensors", data, tmp_path, *FEW, steps=2)
     made = []
-    monkeypatch.setattr(
-        head_feature_cache.HeadFeatureExtractor, "impressions", lambda self, turns: made.append(len(turns))
-    )
-    run(models / "spelling.safetensors", data, tmp_path, steps=4)
+    monkeypatch.setattr(head_feature_cache.HeadFeatureExtractor, "extract", lambda self, turns: made.append(len(turns)))
+    run(models / "spelling.safetensors", data, tmp_path, *FEW, steps=4)
     assert not made
 
 
@@ -112,10 +113,10 @@ def test_what_was_made_before_it_was_stopped_is_kept(models, data, tmp_path, mon
     whole = [file.read_bytes() for file in files]
     assert len(files) == 3
     files[1].unlink()
-    made, impressions = [], head_feature_cache.HeadFeatureExtractor.impressions
+    made, impressions = [], head_feature_cache.HeadFeatureExtractor.extract
     monkeypatch.setattr(
         head_feature_cache.HeadFeatureExtractor,
-        "impressions",
+        "extract",
         lambda self, turns: made.append(len(turns)) or impressions(self, turns),
     )
     run(models / "spelling.safetensors", data, tmp_path, "--evaluate")
@@ -127,17 +128,17 @@ def test_it_begins_with_an_earlier_stages_encoder_and_adapter(data, tmp_path):
     parts = {k: v for k, v in rows().state_dict().items() if k.startswith(("encoder.", "adapter."))}
     config = {name: asdict(getattr(rows().config, name)) for name in ("encoder", "adapter")}
     safetensors_io.save_tensors(parts, config, tmp_path / "stage.safetensors")
-    run(tmp_path / "stage.safetensors", data, tmp_path / "out", steps=2)
-    learnt, tensors = safetensors_io.load(saved.newest(tmp_path / "out") / saved.MODEL)
+    run(tmp_path / "stage.safetensors", data, tmp_path / "out", *FEW, steps=2)
+    learnt, tensors = safetensors_io.load(saved.newest_checkpoint(tmp_path / "out") / saved.MODEL)
     assert learnt == {"llm_size": 64, "evidence": 0, "state_middle": 0, "prompts": 4}
     assert set(tensors) == {"prompt", "state_head.linear.weight", "state_head.linear.bias"}
 
 
 def test_impressions_of_another_model_are_not_taken(models, data, tmp_path):
-    run(models / "spelling.safetensors", data, tmp_path, steps=2)
+    run(models / "spelling.safetensors", data, tmp_path, *FEW, steps=2)
     file = tmp_path / "valid/situations-000000.safetensors"
     before = file.read_bytes()
-    run(models / "rows.safetensors", data, tmp_path, "--evaluate")
+    run(models / "rows.safetensors", data, tmp_path, *FEW, "--evaluate")
     assert file.read_bytes() != before
 
 
@@ -149,7 +150,7 @@ def test_several_processes_make_the_same_situations(models, data, tmp_path):
 
 
 def test_prompts_learn_beside_the_head_and_nothing_else_does(models, data, tmp_path):
-    init, args = models / "prompted.safetensors", ["--replies", str(data / "replies.jsonl")]
+    init, args = models / "use_prompt.safetensors", ["--replies", str(data / "replies.jsonl")]
     run(init, data, tmp_path, *args, llm="llama3", steps=30, batch_most=8, lr=0.1, validate_every=3)
     log = training_log.read(tmp_path)
     by_ear = [value for _, value in log["valid_reply"]]  # of random weights, whose logits hardly differ: ln 260 = 5.56
@@ -163,10 +164,13 @@ def test_prompts_learn_beside_the_head_and_nothing_else_does(models, data, tmp_p
 @pytest.mark.parametrize("args", [[], ["--distil"]])
 def test_before_what_is_spelt_prompts_learn_first_and_then_the_head(models, data, tmp_path, args):
     init, replies = models / "spelling.safetensors", ["--replies", str(data / "replies.jsonl")]
-    run(init, data, tmp_path, *replies, *args, steps=4, batch_most=8, lr=0.1)
+    run(init, data, tmp_path, *replies, *args, *FEW, steps=4, batch_most=8, lr=0.1)
     old, new = (loading.load(path, device="cpu") for path in (init, tmp_path / "tiny.safetensors"))
     assert (old.config.prompts, new.config.prompts) == (0, 4)
-    learnt = [safetensors_io.load(saved.newest(place) / saved.MODEL)[1] for place in (tmp_path / "prompts", tmp_path)]
+    learnt = [
+        safetensors_io.load(saved.newest_checkpoint(place) / saved.MODEL)[1]
+        for place in (tmp_path / "prompts", tmp_path)
+    ]
     assert learnt[0]["prompt"].abs().mean() > 0.05  # at first about 0.016: it has learnt
     assert torch.equal(learnt[0]["prompt"], learnt[1]["prompt"])
     assert torch.allclose(new.prompt, learnt[0]["prompt"], atol=1e-2)
@@ -175,11 +179,11 @@ def test_before_what_is_spelt_prompts_learn_first_and_then_the_head(models, data
 
 @pytest.mark.parametrize("distil", [False, True])
 def test_a_prompt_can_bring_the_reply_nearer(distil):
-    learner = PromptTuningLearner(prompted(), FrozenLLM(backbone("llama3")), distil, state_weight=0.0)
+    learner = PromptTuningLearner(use_prompt(), FrozenLLM(backbone("llama3")), distil, state_weight=0.0)
     turn = VadTurn(
         "question", TurnState.ANSWER, torch.randn(48, 80), None, 0, torch.tensor([-0.2, -0.04, 0.12]), "Hello?"
     )
-    exchange = Exchange(turn, tuple(learner.observer.frozen.backbone.encode("Hi.")))
+    exchange = Exchange(turn, tuple(learner.extractor.frozen.backbone.encode("Hi.")))
     optimiser, losses = torch.optim.Adam([learner.prompt], 0.03), []
     for _ in range(40):
         loss = learner([exchange])["loss"]
@@ -188,7 +192,7 @@ def test_a_prompt_can_bring_the_reply_nearer(distil):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < (0.5 if distil else 0.98) * losses[0]
-    learner.observer.frozen.check_unchanged()
+    learner.extractor.frozen.check_unchanged()
 
 
 def test_a_model_without_prompts_has_nothing_to_distil(models, data, tmp_path):
@@ -196,7 +200,7 @@ def test_a_model_without_prompts_has_nothing_to_distil(models, data, tmp_path):
     command += ["--out", str(tmp_path), "--config", "tiny", "--vad", "none", "--backbone", f"hf:{folder('smollm2')}"]
     result = CliRunner().invoke(input_3.main, command)
     assert result.exit_code == 2
-    assert "--distil needs --replies, and a model with prompts" in result.stderr
+    assert "--distil needs --replies and a model with prompts" in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -210,20 +214,20 @@ def verdict(p, since, kind="question", wanted=TurnState.ANSWER):
 
 def test_the_first_chunk_that_calls_for_something_decides():
     one = verdict([(0.1, 0.2), (0.2, 0.7), (0.9, 0.0)], [-0.2, 0.1, 0.3])
-    assert (one.made, one.right) == (TurnState.IGNORE, False)
+    assert (one.predicted, one.is_correct) == (TurnState.IGNORE, False)
     assert one.delay_s == pytest.approx(0.1)
 
 
 def test_an_answer_before_the_end_is_early_and_wrong():
     assert verdict([(0.9, 0)], [-0.5]).outcome == "early answer"
-    assert not verdict([(0.9, 0)], [-0.5]).right
-    assert verdict([(0.9, 0)], [-0.05]).right  # within the last sound
+    assert not verdict([(0.9, 0)], [-0.5]).is_correct
+    assert verdict([(0.9, 0)], [-0.05]).is_correct  # within the last sound
     assert verdict([(0.9, 0)], [-0.5], wanted=TurnState.KEEP_LISTENING).outcome == "answer"
 
 
 def test_to_listen_on_is_the_right_thing_for_what_does_not_end():
-    assert verdict([(0.4, 0.4)] * 9, [-0.1] * 9, "unfinished", TurnState.KEEP_LISTENING).right
-    assert not verdict([(0.4, 0.4)] * 9, [0.2] * 9).right
+    assert verdict([(0.4, 0.4)] * 9, [-0.1] * 9, "unfinished", TurnState.KEEP_LISTENING).is_correct
+    assert not verdict([(0.4, 0.4)] * 9, [0.2] * 9).is_correct
 
 
 def test_a_report_of_known_verdicts():
@@ -245,11 +249,11 @@ def test_macro_f1_is_one_for_all_right_and_low_for_always_listening():
     wanted = [TurnState.ANSWER] * 5 + [TurnState.IGNORE] * 5 + [TurnState.KEEP_LISTENING] * 5
     right = [HeadDecision("question", state, state, 0.2) for state in wanted]
     assert head_metrics.macro_f1(right) == 1.0
-    deaf = [replace(one, made=TurnState.KEEP_LISTENING, delay_s=None) for one in right]
+    deaf = [replace(one, predicted=TurnState.KEEP_LISTENING, delay_s=None) for one in right]
     assert head_metrics.macro_f1(deaf) == pytest.approx((2 * 5 / 20) / 3)
 
 
-def test_the_reply_is_learnt_from_where_it_begins():
+def test_the_reply_is_learned_from_where_it_begins():
     """By hand, of one exchange: the loss of the reply is that of the whole conversation's tokens at its place."""
     model, frozen = rows(), FrozenLLM(backbone("smollm2"))
     learner = PromptTuningLearner(model, frozen).eval()
@@ -258,8 +262,8 @@ def test_the_reply_is_learnt_from_where_it_begins():
     )
     reply = tuple(frozen.backbone.encode("Hi."))
     with torch.no_grad():
-        heard = learner.observer.heard([turn])[0]
-        layout = learner.observer.layout
+        heard = learner.extractor.adapter_outputs([turn])[0]
+        layout = learner.extractor.layout
         x = [frozen.embed(layout.opening), model.prompt, heard, frozen.embed([*layout.reply_open, *reply])]
         log_p = frozen.logits(frozen.hidden(torch.cat(x)[None])[0]).log_softmax(-1)
         at = sum(map(len, x[:3])) + len(layout.reply_open)

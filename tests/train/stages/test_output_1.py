@@ -16,9 +16,13 @@ from reference_model.config import ModelConfig
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
 from reference_model.train.engine.trainer import LoopConfig, Trainer
-from reference_model.train.speech_output.codec_training import WaveformCodecLearner, WaveformCodecStage, trainable
+from reference_model.train.speech_output.codec_training import (
+    WaveformCodecLearner,
+    WaveformCodecStage,
+    trainable_config,
+)
 from reference_model.train.speech_output.discriminators import DiscriminatorConfig, mel_distance
-from reference_model.train.speech_output.stage_checkpoints import load_codec, load_reader
+from reference_model.train.speech_output.stage_checkpoints import load_codec, load_latents_encoder
 from reference_model.train.stages import output_1
 from reference_model.train.synthesis import piper_latents
 from tests.support.beep_voice import Beeps, manifest
@@ -43,7 +47,7 @@ def stage(clips, adversary=None, frames=12):
 
 
 def final(folder):
-    return safetensors_io.load(checkpoints.newest(folder) / checkpoints.MODEL)[1]
+    return safetensors_io.load(checkpoints.newest_checkpoint(folder) / checkpoints.MODEL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +57,13 @@ def learnt(clips, tmp_path_factory):
     return list(Trainer(stage(clips), LOOP, path).run()), path
 
 
-def test_the_distance_falls_and_the_rows_are_used(learnt):
+def test_the_distance_falls_and_the_rows_are_used(learned):
     first, last = learnt[0][0], learnt[0][-1]
     assert last["valid_mel"] < 0.6 * first["mel"]
     assert last["valid_rows_0"] > 8
 
 
-def test_what_is_loaded_is_what_has_learnt(learnt, clips):
+def test_what_is_loaded_is_what_has_learned(learned, clips):
     codec = load_codec(learnt[1])
     assert not [key for key in codec.state_dict() if "parametrizations" in key]
     sound = torch.from_numpy(Beeps().speak(TEXTS[0], 0).samples)[None]
@@ -73,7 +77,7 @@ def test_what_is_loaded_is_what_has_learnt(learnt, clips):
 
 
 @pytest.mark.parametrize("adversary", [None, ADVERSARY], ids=["alone", "adversary"])
-def test_resumed_is_as_if_never_stopped(clips, tmp_path, adversary):
+def test_resumed_codec_training_equals_uninterrupted(clips, tmp_path, adversary):
     loop = replace(LOOP, steps=7, save_every_s=0.0, batch_most=2, validate_every=100)
     list(Trainer(stage(clips, adversary), loop, tmp_path / "whole").run())
     for steps in (4, 7):
@@ -85,7 +89,7 @@ def test_resumed_is_as_if_never_stopped(clips, tmp_path, adversary):
     assert any(key.startswith("adversary.") for key in whole) == (adversary is not None)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     states = [
-        torch.load(checkpoints.newest(tmp_path / n) / checkpoints.TRAINER, weights_only=False)
+        torch.load(checkpoints.newest_checkpoint(tmp_path / n) / checkpoints.TRAINER, weights_only=False)
         for n in ("whole", "parts")
     ]
     ours, theirs = (state["optimiser"]["state"] for state in states)
@@ -139,24 +143,24 @@ def test_the_command_skips_and_lists_what_cannot_be_read(tmp_path):
     assert len(load_codec(tmp_path / "out").encode(torch.zeros(1, 4000))[0, 0]) == 10
 
 
-def test_the_command_says_what_it_needs(tmp_path, clips):
+def test_the_codec_command_says_what_it_needs(tmp_path, clips):
     def told(*options):
         done = command("--out", tmp_path / "out", *options)
         assert done.exit_code == 2
         return done.output
 
-    assert "one of the two" in told()
-    assert "one of the two" in told("--data", clips, "--latents", tmp_path)
+    assert "Give either recordings" in told()
+    assert "Give either recordings" in told("--data", clips, "--latents", tmp_path)
     assert "this configuration's codec has another" in told("--latents", tmp_path)
-    assert "One clip is too few" in told("--data", manifest(tmp_path / "one", TEXTS[:1]))
+    assert "One clip is not enough" in told("--data", manifest(tmp_path / "one", TEXTS[:1]))
     assert "No clip of split train" in told("--data", manifest(tmp_path / "none", ()))
 
 
 def test_the_papers_codec_is_trained_in_our_own_form():
-    config = trainable(ModelConfig.load("paper").codec)
+    config = trainable_config(ModelConfig.load("paper").codec)
     assert (config.sample_rate_hz, config.hop, config.codebooks, config.cardinality) == (24_000, 600, 1, 1024)
     assert config.frame_rate_hz == 40
-    assert trainable(CODEC) is CODEC
+    assert trainable_config(CODEC) is CODEC
 
 
 # ---- from a published generator's latents ------------------------------------------------------------------------------
@@ -175,14 +179,14 @@ def pairs(folder, count=4, frames=130):
     return folder
 
 
-def test_latents_are_learnt_and_read_alike(tmp_path):
+def test_latents_are_learned_and_read_alike(tmp_path):
     torch.manual_seed(0)
     config = CodecConfig(width=16, code_size=8, cardinality=32, encoder_blocks=1, decoder_blocks=1)
     found = output_1.from_latents(config, pairs(tmp_path / "pairs"))
     assert (len(found.pairs), len(found.valid)) == (3, 1)
     rows = list(Trainer(found, replace(LOOP, steps=40), tmp_path / "out").run())
     assert rows[-1]["known"] < 0.7 * rows[0]["known"]
-    codes = found.module.quantizer.encode(load_reader(tmp_path / "out")(torch.randn(1, 192, 20)))
+    codes = found.module.quantizer.encode(load_latents_encoder(tmp_path / "out")(torch.randn(1, 192, 20)))
     assert codes.shape == (1, 2, 10)
 
 
@@ -192,10 +196,10 @@ def test_latents_without_sound_teach_no_codec(tmp_path):
         tmp_path / "silent" / "pairs-0000.safetensors",
         [piper_latents.VoicedText("x", None, torch.zeros(192, 8).half())],
     )
-    with pytest.raises(FobenchError, match=r"holds 0 pairs of sound and latents\. Make them without --silent"):
+    with pytest.raises(FobenchError, match=r"holds 0 pairs of audio and latents\. Make them without --silent"):
         output_1.from_latents(CodecConfig(), tmp_path / "silent")
 
 
-def test_a_codec_from_recordings_reads_no_latents(learnt):
-    with pytest.raises(FobenchError, match="has not learnt to read latents"):
-        load_reader(learnt[1])
+def test_a_codec_from_recordings_reads_no_latents(learned):
+    with pytest.raises(FobenchError, match="was not trained on latents"):
+        load_latents_encoder(learnt[1])

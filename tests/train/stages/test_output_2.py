@@ -13,7 +13,7 @@ from reference_model.codec.reference_codec import ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.speech_output.phonemizer import phonemes
 from reference_model.speech_output.sampling import Sampling
-from reference_model.speech_output.segmenter import normalise
+from reference_model.speech_output.segmenter import normalize
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
@@ -29,8 +29,8 @@ from reference_model.train.speech_output.decoder_training import (
     SpeechDecoderStage,
     TextReader,
     collate,
+    concatenate,
     embeddings_of,
-    joined,
 )
 from reference_model.train.speech_output.stage_checkpoints import load_codec, load_decoder
 from reference_model.train.stages import output_2
@@ -75,28 +75,30 @@ def learnt(request, tmp_path_factory):
     return list(Trainer(stage(replace(LETTERS, characters=request.param)), LOOP, path).run()), path
 
 
-def test_the_loss_falls_until_every_code_is_right(learnt):
+def test_the_loss_falls_until_every_code_is_right(learned):
     first, last = learnt[0][0], learnt[0][-1]
     assert last["valid_loss"] < 0.02 * first["loss"]
     assert last["valid_right"] == 1.0
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
-def test_live_it_says_exactly_what_it_was_taught(learnt, top_k):
+def test_live_it_says_exactly_what_it_was_taught(learned, top_k):
     decoder = load_decoder(learnt[1])
     config = replace(CONFIG, decoder=decoder.config)
-    parts = batch_synthesis.parts(decoder, frozen(), config, [SynthesisLine(text) for text in TEXTS], thinking=False)
-    found = batch_synthesis.say(decoder, parts, Sampling(top_k=top_k))
+    parts = batch_synthesis.make_parts(
+        decoder, frozen(), config, [SynthesisLine(text) for text in TEXTS], use_hidden=False
+    )
+    found = batch_synthesis.synthesize(decoder, parts, Sampling(top_k=top_k))
     assert all(torch.equal(codes, one.codes) and ended for (codes, ended), one in zip(found, items(), strict=True))
 
 
-def test_steps_have_the_logits_of_teacher_forcing(learnt):
+def test_steps_have_the_logits_of_teacher_forcing(learned):
     decoder, one = load_decoder(learnt[1]), items()[0]
     learner = SpeechDecoderLearner(decoder, embeddings_of(frozen()))
     batch = collate(TextReader(frozen().backbone, CONFIG), [one, items()[3]])  # the other fills up the batch
     with torch.no_grad():
         forced, _ = decoder(*learner.rows(batch), batch.codes, batch.lengths)
-    [part] = batch_synthesis.parts(decoder, frozen(), CONFIG, [SynthesisLine(one.text)], thinking=False)
+    [part] = batch_synthesis.make_parts(decoder, frozen(), CONFIG, [SynthesisLine(one.text)], use_hidden=False)
     state = decoder.prefill(part.rows)
     inputs, _ = decoder.delayed(one.codes[None], batch.lengths[:1])
     for step in range(inputs.shape[2]):
@@ -123,7 +125,7 @@ def timed():
     """What is to be learnt: each phoneme has codes of its own, and lasts one to three frames."""
     found = []
     for text in TEXTS:
-        said = phonemes(normalise(text))
+        said = phonemes(normalize(text))
         durations = torch.tensor([1 + ord(p) % 3 for p in said])
         codes = torch.tensor([[ord(p) * factor % 32 for p in said] for factor in (7, 11)])
         found.append(DecoderExample(text, codes.repeat_interleave(durations, 1), None, said, durations))
@@ -138,10 +140,10 @@ def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_pa
     rows = list(Trainer(made, replace(LOOP, steps=150), tmp_path).run())
     assert rows[-1]["valid_right"] == 1.0
     decoder = load_decoder(tmp_path)
-    parts = batch_synthesis.parts(
-        decoder, frozen(), replace(CONFIG, decoder=PACED), [SynthesisLine(t) for t in TEXTS], thinking=False
+    parts = batch_synthesis.make_parts(
+        decoder, frozen(), replace(CONFIG, decoder=PACED), [SynthesisLine(t) for t in TEXTS], use_hidden=False
     )
-    found = batch_synthesis.say(decoder, parts, Sampling(top_k=1))
+    found = batch_synthesis.synthesize(decoder, parts, Sampling(top_k=1))
     for (codes, ended), one in zip(found, items, strict=True):
         assert ended and abs(codes.shape[1] - one.codes.shape[1]) <= 3
         said, taught = (torch.unique_consecutive(found[0]).tolist() for found in (codes, one.codes))
@@ -151,9 +153,9 @@ def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_pa
 def test_durations_are_those_of_the_phonemes_which_are_a_text_s_last_rows():
     items, reader = timed(), TextReader(frozen().backbone, CONFIG, phonetic=True)
     learner = SpeechDecoderLearner(SpeechDecoder(PACED), embeddings_of(frozen()))
-    batch = collate(reader, [items[0], joined(items[1], items[2])])
+    batch = collate(reader, [items[0], concatenate(items[1], items[2])])
     text, lengths = learner.rows(batch)
-    lasting = learner.lasting(batch, text, lengths)
+    lasting = learner.row_durations(batch, text, lengths)
     ids = reader(items[0].text)[0]
     own = len(ids) * 64 // PACED.size
     assert lengths[0] == own + len(items[0].phonemes)
@@ -167,7 +169,7 @@ def test_durations_are_those_of_the_phonemes_which_are_a_text_s_last_rows():
 
 
 def test_joined_clips_are_said_one_after_the_other():
-    batch = stage(joined=1.0).load([0, 1, 4], 0)
+    batch = stage(join_probability=1.0).load([0, 1, 4], 0)
     first, second, third = (items()[i] for i in (0, 1, 4))
     reader = stage().reader
     assert batch.ids == (reader(f"{first.text} {second.text}")[0], reader(third.text)[0])
@@ -176,14 +178,15 @@ def test_joined_clips_are_said_one_after_the_other():
 
 
 def test_the_chance_of_joining_is_that_of_a_batch_and_the_same_in_every_run():
-    def lengths(epoch):
-        return stage(joined=0.3).load([0, 1], epoch).lengths.tolist()
+    def lengths():
+        made = stage(join_probability=0.3)
+        return [made.load([0, 1], epoch).lengths.tolist() for epoch in range(200)]
 
-    found = [lengths(epoch) for epoch in range(200)]
+    found = lengths()
     assert 0.2 < sum(one == [19] for one in found) / 200 < 0.4
     assert all(one in ([19], [9, 10]) for one in found)
-    assert found == [lengths(epoch) for epoch in range(200)]
-    assert stage(joined=1.0).load([2], 0).lengths.tolist() == [11]
+    assert found == lengths()
+    assert stage(join_probability=1.0).load([2], 0).lengths.tolist() == [11]
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -214,20 +217,20 @@ def test_the_command_encodes_clips_once_lists_those_that_say_nothing_and_goes_on
     done = command(codec, "--data", data, "--out", tmp_path / "out", *FEW)
     assert done.exit_code == 0, done.output
     assert "'***'" in (tmp_path / "out" / training_log.SKIPPED).read_text()
-    about, _ = safetensors_io.load(checkpoints.newest(tmp_path / "out") / checkpoints.MODEL)
+    about, _ = safetensors_io.load(checkpoints.newest_checkpoint(tmp_path / "out") / checkpoints.MODEL)
     assert about == {"decoder": asdict(replace(CONFIG.decoder, thoughts=False))}
     for clip in (tmp_path / "clips").glob("*.flac"):
         clip.write_bytes(clip.read_bytes()[:200])  # what has been encoded is not read again
     again = command(codec, "--data", data, "--out", tmp_path / "out", "--set", "steps=4", "--set", "precision=no")
     assert again.exit_code == 0, again.output
-    assert checkpoints.newest(tmp_path / "out").name == "step-0000004"
+    assert checkpoints.newest_checkpoint(tmp_path / "out").name == "step-0000004"
 
 
 def test_a_clip_of_another_rate_has_as_many_codes(tmp_path, codec):
     made = load_codec(codec)
     for rate_hz in (16_000, 44_100):
         corpus = Corpus.open([manifest(tmp_path / str(rate_hz), TEXTS[:1], rate_hz=rate_hz)], made.sample_rate_hz)
-        [one] = output_2.encoded(made, corpus, tmp_path / f"{rate_hz}.safetensors")
+        [one] = output_2.encode_recordings(made, corpus, tmp_path / f"{rate_hz}.safetensors")
         assert (one.text, one.codes.shape) == (TEXTS[0], (2, 2 * len(TEXTS[0])))
 
 
@@ -245,12 +248,12 @@ def test_codes_of_another_codec_are_refused(tmp_path, codec):
     assert "was made with another codec" in done.output
 
 
-def test_the_command_says_what_it_needs(tmp_path, codec):
-    assert "one of the two" in command(codec, "--out", tmp_path / "out").output
+def test_the_speech_decoder_command_says_what_it_needs(tmp_path, codec):
+    assert "Give either recordings" in command(codec, "--out", tmp_path / "out").output
     data = manifest(tmp_path / "clips", ["***", "---"])
-    assert "nothing to say: '---'" in command(codec, "--data", data, "--out", tmp_path / "out").output
+    assert "the transcript has no words: '---'" in command(codec, "--data", data, "--out", tmp_path / "out").output
     latents = command(codec, "--latents", tmp_path, "--out", tmp_path / "out").output
-    assert "has not learnt to read latents" in latents
+    assert "was not trained on latents" in latents
     nothing = command(tmp_path / "none", "--data", data, "--out", tmp_path / "out").output
     assert "holds no checkpoint of a stage" in nothing
 
@@ -258,9 +261,9 @@ def test_the_command_says_what_it_needs(tmp_path, codec):
 def test_a_text_without_sound_and_too_long_a_clip_are_listed():
     faults = SkippedSamples()
     items = [DecoderExample(text, torch.zeros(2, n)) for text, n in (("One.", 5), ("Two.", 6), ("***", 5), ("", 0))]
-    assert [one.text for one in output_2.fit(items, stage().reader, 5, faults)] == ["One."]
+    assert [one.text for one in output_2.usable_examples(items, stage().reader, 5, faults)] == ["One."]
     assert str(faults).splitlines() == [
         "text 1: 6 frames, not 1 to 5: 'Two.'",
-        "text 2: nothing to say: '***'",
-        "text 3: nothing to say: ''",
+        "text 2: the text has nothing to speak: '***'",
+        "text 3: the text has nothing to speak: ''",
     ]

@@ -27,9 +27,9 @@ from reference_model.train.speech_output.decoder_training import (
     embeddings_of,
 )
 from reference_model.train.speech_output.reply_segments import AnsweredQuestion
-from reference_model.train.speech_output.stage_checkpoints import load_decoder, thoughtful
+from reference_model.train.speech_output.stage_checkpoints import load_decoder, with_prefix_network
 from reference_model.train.stages import output_3
-from reference_model.train.stages.output_3 import PrefixStage, shared
+from reference_model.train.stages.output_3 import PrefixStage, split_answers
 from tests.support.beep_voice import Beeps
 from tests.support.tiny_models import backbone, folder
 
@@ -85,7 +85,9 @@ def tuned(stage_2, tmp_path_factory):
 
 def prefix_stage(stage_2):
     torch.manual_seed(1)
-    return PrefixStage(learner(thoughtful(load_decoder(stage_2))), reader(), moods(), moods(), 40.0, SkippedSamples())
+    return PrefixStage(
+        learner(with_prefix_network(load_decoder(stage_2))), reader(), moods(), moods(), 40.0, SkippedSamples()
+    )
 
 
 @torch.no_grad()
@@ -138,7 +140,7 @@ def test_all_but_the_prefix_network_is_as_it_was_to_the_bit(stage_2, tuned):
     assert set(changed) == learnt - unused  # of the last layer only keys and values are read
 
 
-def test_resumed_is_as_if_never_stopped(stage_2, tmp_path):
+def test_resumed_prefix_tuning_equals_uninterrupted(stage_2, tmp_path):
     loop = replace(LOOP, steps=12, save_every_s=0.0, batch_most=3)
     list(Trainer(prefix_stage(stage_2), loop, tmp_path / "whole").run())
     for steps in (5, 12):
@@ -147,17 +149,18 @@ def test_resumed_is_as_if_never_stopped(stage_2, tmp_path):
             next(run, None)
         run.close()
     whole, parts = (
-        safetensors_io.load(checkpoints.newest(tmp_path / name) / checkpoints.MODEL)[1] for name in ("whole", "parts")
+        safetensors_io.load(checkpoints.newest_checkpoint(tmp_path / name) / checkpoints.MODEL)[1]
+        for name in ("whole", "parts")
     )
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
 def test_replies_are_shared_by_their_questions():
     answers = [AnsweredQuestion(str(n), f"Question number {n}?", "Yes.") for n in range(200)]
-    train, valid = shared(answers)
+    train, valid = split_answers(answers)
     assert len(train) + len(valid) == 200
     assert 0 < len(valid) < 30
-    assert shared(answers[::-1])[1] == valid[::-1]  # whatever the order
+    assert split_answers(answers[::-1])[1] == valid[::-1]  # whatever the order
     assert not {one.question for one in train} & {one.question for one in valid}
 
 
@@ -165,9 +168,9 @@ def test_a_few_replies_are_shared_somehow_and_one_is_too_few():
     few = [
         one for one in (AnsweredQuestion(str(n), f"What is {n}?", "It is.") for n in range(60)) if one.split == "train"
     ][:8]
-    assert shared(few) == (few[:7], few[7:])
+    assert split_answers(few) == (few[:7], few[7:])
     with pytest.raises(FobenchError, match="1 replies are too few"):
-        shared(few[:1])
+        split_answers(few[:1])
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ def test_the_command_speaks_replies_once_lists_what_it_leaves_out_and_goes_on(co
     assert load_decoder(tmp_path / "out").config == replace(CONFIG.decoder, thoughts=True)
     again = command("--set", "steps=4")
     assert again.exit_code == 0, again.output
-    assert checkpoints.newest(tmp_path / "out").name == "step-0000004"
+    assert checkpoints.newest_checkpoint(tmp_path / "out").name == "step-0000004"
 
 
 def test_another_llm_or_codec_is_refused_with_names(command, codec, stage_2):

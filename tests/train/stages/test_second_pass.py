@@ -42,9 +42,9 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("frames")
     corpus = Corpus.open([manifest(path / "clips", WORDS, slower=2)], RATE)
     heard = ears()
-    listening = sources(path).listening(corpus, heard.encoder, 0, False, clean=False)
+    batcher = sources(path).batcher(corpus, heard.encoder, 0, False, clean=False)
     second_pass_features.write(
-        second_pass_features.framed(listening, range(len(corpus)), 0, heard), path / "frames-0000.safetensors"
+        second_pass_features.extract_clips(batcher, range(len(corpus)), 0, heard), path / "frames-0000.safetensors"
     )
     return path
 
@@ -65,7 +65,7 @@ def test_kept_frames_are_those_of_the_clips(folder):
     clips = second_pass_features.read(folder)
     assert sorted(clip.text.lower().strip(".") for clip in clips) == sorted(WORDS)
     for clip in clips:
-        seen, heard = clip.load(heard=True)
+        seen, heard = clip.load(with_adapter=True)
         assert seen.shape == (clip.frames, SIZE) and heard.shape == (clip.frames // 2, 16)
         assert seen.dtype == heard.dtype == torch.float16
     with pytest.raises(FobenchError, match="holds no frames"):
@@ -73,7 +73,7 @@ def test_kept_frames_are_those_of_the_clips(folder):
 
 
 @pytest.mark.parametrize("correct", [True, False])
-def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch, correct):
+def test_words_are_learned_from_frames(folder, tmp_path, monkeypatch, correct):
     monkeypatch.setattr(second_pass, "MASKS", 0)  # so few clips are learnt as they are
     rows = list(Trainer(stage(second_pass_features.read(folder), correct=correct), LOOP, tmp_path).run())
     assert rows[-1]["ctc"] < 0.1 * rows[0]["ctc"]
@@ -81,14 +81,14 @@ def test_words_are_learnt_from_frames(folder, tmp_path, monkeypatch, correct):
     assert "even" in rows[0] and "even" not in rows[-1]
 
 
-@pytest.mark.parametrize(("on_device", "rank"), [(False, 0), (True, 0), (False, 2)])
-def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device, rank):
+@pytest.mark.parametrize(("on_device", "rank"), [(False, 0), pytest.param(True, 0, marks=pytest.mark.slow), (False, 2)])
+def test_words_are_learned_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device, rank):
     whisper, units = ears().whisper, BPEUnits.letters_only()
     before = {name: value.clone() for name, value in whisper.state_dict().items()}
     given = replace(sources(tmp_path), data=(manifest(tmp_path / "clips", WORDS, slower=2),), on_device=on_device)
     order = StageRun(ModelConfig.load("small"), LOOP, tmp_path / "out")
     rereader = replace(CONFIG, units=len(units), features=0, encoder_layers=1, rank=rank).build()
-    made = second_pass.from_clips(whisper, units, rereader, given, order, UniformAlignmentWeight(1.0, 60))
+    made = second_pass.online_stage(whisper, units, rereader, given, order, UniformAlignmentWeight(1.0, 60))
     made = replace(made, valid=[("train", [made.load(range(len(WORDS)), 0)])])
     rows = list(Trainer(made, replace(LOOP, steps=250, validate_every=250), order.out).run())
     assert rows[-1]["ctc"] < 0.1 * rows[0]["ctc"]
@@ -102,9 +102,9 @@ def test_words_are_learnt_from_clips_heard_anew_and_the_encoder_stays_as_it_is(t
 
 
 @pytest.mark.parametrize(("kept", "rank"), [(True, 0), (False, 2)])
-def test_frames_that_were_kept_are_learnt_from_without_changes_to_the_encoder(kept, rank):
+def test_frames_that_were_kept_are_learned_from_without_changes_to_the_encoder(kept, rank):
     adapter = ears().adapter
-    made = second_pass.begun(replace(CONFIG, rank=2), adapter, correct=False, kept=kept)
+    made = second_pass.build_second_pass(replace(CONFIG, rank=2), adapter, correct=False, frozen_encoder=kept)
     assert (made.config.rank, made.config.features, made.config.units) == (rank, 0, len(adapter.units))
     assert (made.change is None) == kept
 
@@ -112,16 +112,17 @@ def test_frames_that_were_kept_are_learnt_from_without_changes_to_the_encoder(ke
 def test_a_training_without_changes_is_gone_on_with_by_one_that_has_them():
     adapter = ears().adapter
     before, after = (
-        second_pass.begun(replace(CONFIG, rank=rank), adapter, correct=False, kept=False) for rank in (0, 2)
+        second_pass.build_second_pass(replace(CONFIG, rank=rank), adapter, correct=False, frozen_encoder=False)
+        for rank in (0, 2)
     )
     tensors = {f"rereader.{name}": tensor for name, tensor in before.state_dict().items()}
-    second_pass.go_on(after, PretrainedWeights(Path("earlier"), {"rereader": {"rank": 0}}, tensors))
+    second_pass.load_pretrained(after, PretrainedWeights(Path("earlier"), {"rereader": {"rank": 0}}, tensors))
     own = after.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in before.state_dict().items())
     assert all(not own[name].any() for name in own if name.startswith("change.") and name.endswith(".up"))
 
 
-def test_what_corrects_is_learnt_from_kept_frames_alone(folder, tmp_path):
+def test_what_corrects_is_learned_from_kept_frames_alone(folder, tmp_path):
     options = ["--data", str(folder), "--adapter", str(folder), "--out", str(tmp_path / "out"), "--correct"]
     found = CliRunner().invoke(second_pass.main, options)
     assert found.exit_code == 2 and "fobench train frames --init" in found.output
@@ -142,9 +143,9 @@ def test_a_text_too_long_for_its_sound_is_listed(folder):
 
 
 def test_frames_without_an_adapter_correct_nothing(folder, tmp_path):
-    clips = [(clip.text, clip.load(heard=False)[0], None) for clip in second_pass_features.read(folder)]
+    clips = [(clip.text, clip.load(with_adapter=False)[0], None) for clip in second_pass_features.read(folder)]
     second_pass_features.write(clips, tmp_path / "frames-0000.safetensors")
-    with pytest.raises(FobenchError, match="holds nothing of an adapter"):
+    with pytest.raises(FobenchError, match="has no adapter features"):
         stage(second_pass_features.read(tmp_path))
 
 

@@ -1,22 +1,31 @@
 """The command of a stage: its options, its line a minute, and that it can be stopped at any step."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from reference_model.train.engine import progress, trainer, training_log
-from reference_model.train.engine.progress import watching as watched
-from tests.support.toy_stage import command
+from reference_model.train.engine.cost_estimate import DryRunBatch
+from reference_model.train.engine.progress import show_progress as watched
+from reference_model.train.stages.stage_command import stage_command
+from tests.support.toy_stage import Toy
 
-ROOT = Path(__file__).parents[3]
-ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-PROGRAM = [sys.executable, "-c", "from tests.support.toy_stage import command; command()"]
+PROGRAM = [sys.executable, "-c", "from tests.train.stages.test_stage_command import command; command()"]
+
+
+def sample(case):
+    stage = Toy()
+    return DryRunBatch(stage, stage.load(range(8), 0), case.describe_batch())
+
+
+@stage_command(config="tiny", sample=sample, lr=0.02, steps=30, warmup=3, batch_s=8.0, batch_most=8)
+def command(order):
+    """Trains a toy."""
+    order.train(Toy())
 
 
 def run(*args):
@@ -51,17 +60,33 @@ def test_its_help_fits_80_columns():
     assert "lr=0.02" in "".join(lines).replace(" ", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_after_the_step_in_hand_and_the_same_command_goes_on(tmp_path, number):
-    args = [*PROGRAM, "--config", "tiny", "--out", str(tmp_path), "--set", "steps=200000", "--set", "save_every_s=9e9"]
-    running = subprocess.Popen(args, env=ENV, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / trainer.LOG).is_file() and time.monotonic() < deadline:
+def stopped_outside(args, folder, number):
+    """(exit code, standard error) of a process that gets a signal once it trains."""
+    running = subprocess.Popen([*PROGRAM, *args], stderr=subprocess.PIPE, text=True)
+    while not (folder / trainer.LOG).is_file():
+        assert running.poll() is None, running.communicate()
         time.sleep(0.02)
     running.send_signal(number)
-    _, said = running.communicate(timeout=30)
-    assert running.returncode == 2
-    assert "The same command goes on." in said
+    _, said = running.communicate(timeout=60)
+    return running.returncode, said
+
+
+def stopped_inside(args, folder, number):
+    """The same of a command in this process that sends itself the signal while it loads a batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = Toy.load
+        patch.setattr(Toy, "load", lambda stage, *at: signal.raise_signal(number) or load(stage, *at))
+        result = run(*args, "--set", "workers=0")
+    return result.exit_code, result.stderr
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(("stop", "number"), [(stopped_outside, signal.SIGTERM), (stopped_inside, signal.SIGINT)])
+def test_a_signal_ends_it_after_the_step_in_hand_and_the_same_command_goes_on(tmp_path, stop, number):
+    args = ["--config", "tiny", "--out", str(tmp_path), "--set", "steps=200000", "--set", "save_every_s=9e9"]
+    code, said = stop(args, tmp_path, number)
+    assert code == 2
+    assert "The same command resumes." in said
     kept = trainer.checkpoints(tmp_path)[-1].name
     assert int(kept.removeprefix("step-")) == max(step for step, _ in training_log.read(tmp_path)["loss"])
 

@@ -1,4 +1,4 @@
-"""The LLM's own answers, many at once: each is what it says to that question alone."""
+"""Batched replies of the LLM equal its reply to each question alone."""
 
 import json
 
@@ -26,14 +26,14 @@ def alone(backbone, question):
 
 
 def test_a_reply_among_others_is_the_reply_to_its_question_alone(backbone):
-    found = list(llm_replies.answered(backbone, [(str(i), text) for i, text in enumerate(TEXTS)], SETTINGS))
+    found = list(llm_replies.generate_replies(backbone, [(str(i), text) for i, text in enumerate(TEXTS)], SETTINGS))
     assert sorted(line["id"] for line in found) == ["0", "1", "2", "3", "4"]
     assert {line["question"]: line["reply"] for line in found} == {text: alone(backbone, text) for text in TEXTS}
 
 
 def test_replies_end_where_the_turn_does(backbone):
     ids = backbone.chat([{"role": "user", "content": "Who are you?"}])
-    whole = llm_replies.replies(backbone, [ids], 12)[0]
+    whole = llm_replies.generate(backbone, [ids], 12)[0]
     assert not set(whole) & backbone.end_ids and len(whole) <= 12
 
 
@@ -44,9 +44,9 @@ def test_only_texts_that_want_an_answer_are_asked_and_each_once(tmp_path):
         RenderItem(f"i{n}", "train-00000", text, kind, "made", "train", OUTPUT, 16_000, 0)
         for n, (text, kind) in enumerate(zip(texts, kinds, strict=True))
     ]
-    render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
-    assert [text for _, text in llm_replies.asked(tmp_path, 10)] == ["Who?", "Go on."]
-    assert len(llm_replies.asked(tmp_path, 1)) == 1
+    render_plan.write(tmp_path, items, render_plan.metadata("input", items, 0))
+    assert [text for _, text in llm_replies.planned_questions(tmp_path, 10)] == ["Who?", "Go on."]
+    assert len(llm_replies.planned_questions(tmp_path, 1)) == 1
 
 
 def test_the_command_goes_on_where_it_was(backbone, tmp_path, monkeypatch):
@@ -54,9 +54,9 @@ def test_the_command_goes_on_where_it_was(backbone, tmp_path, monkeypatch):
         RenderItem(f"i{n}", "train-00000", text, "question", "made", "train", OUTPUT, 16_000, 0)
         for n, text in enumerate(TEXTS)
     ]
-    render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
+    render_plan.write(tmp_path, items, render_plan.metadata("input", items, 0))
     out = tmp_path / "replies.jsonl"
-    monkeypatch.setattr(llm_replies.plugins, "create", lambda *_: backbone)
+    monkeypatch.setattr(llm_replies.registry, "create", lambda *_: backbone)
     told = ["--plan", str(tmp_path), "--out", str(out), "--count", "3"]
     assert CliRunner().invoke(llm_replies.main, told).exit_code == 0
     first = out.read_text()

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from fobench.api.types import AudioChunk
+from fobench.assets.files import locked
 from fobench.errors import FobenchError, PrerequisiteError
 from reference_model.train.data import shards
+from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.shards import AUDIO, INFO
-from reference_model.train.engine import skipped_samples
 from reference_model.train.synthesis import render, render_plan, speakers
 from reference_model.train.synthesis.render import RenderTally
 from reference_model.train.synthesis.render_plan import RenderItem
@@ -59,15 +60,16 @@ def items(count: int, a_shard: int = 4) -> list[RenderItem]:
 
 def run(folder: Path, wanted: list[RenderItem], tally: RenderTally | None = None) -> RenderTally:
     tally = tally or RenderTally()
-    render.render(folder, wanted, threads=1, tally=tally, notice=lambda done: None)
+    render.render(folder, wanted, threads=1, tally=tally, on_progress=lambda done: None)
     return tally
 
 
 def ids(folder: Path) -> list[str]:
-    faults = skipped_samples.SkippedSamples()
-    found = [clip.id for clip in shards.clips(shards.paths(folder), faults)]
-    assert not len(faults)
-    return found
+    """The clips of the shards in their order, every one of them read."""
+    corpus = Corpus.open([folder], 16_000)
+    assert all(corpus.samples(index) is not None for index in range(len(corpus)))
+    assert not len(corpus.faults)
+    return [entry.id for entry in corpus.entries]
 
 
 def test_all_items_are_rendered_in_the_plans_order(hum: Hum, tmp_path: Path) -> None:
@@ -100,14 +102,16 @@ def test_a_kill_between_packing_and_tidying_costs_nothing(hum: Hum, tmp_path: Pa
 
 def test_a_stopped_render_finishes_its_clip_and_packs_no_half_shard(hum: Hum, tmp_path: Path) -> None:
     tally = RenderTally()
-    render.render(tmp_path, items(8), threads=1, tally=tally, notice=lambda done: setattr(tally, "stopped", done >= 5))
+    render.render(
+        tmp_path, items(8), threads=1, tally=tally, on_progress=lambda done: setattr(tally, "stopped", done >= 5)
+    )
     assert ids(tmp_path) == ["i0", "i1", "i2", "i3"] and len(hum.said) == 6
     run(tmp_path, items(8))
     assert len(ids(tmp_path)) == len(hum.said) == 8
 
 
 def test_a_shard_that_another_process_renders_is_left_to_it(hum: Hum, tmp_path: Path) -> None:
-    with render._claimed(tmp_path / render.WORK / "train-00000.lock") as ours:
+    with locked(tmp_path / render.WORK / "train-00000.lock") as ours:
         assert ours
         run(tmp_path, items(8))
     assert ids(tmp_path) == ["i4", "i5", "i6", "i7"]
@@ -133,16 +137,19 @@ def test_a_missing_voice_stops_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_pitch_changes_length_and_rate_is_the_items(hum: Hum) -> None:
     plain, high = (replace(items(1)[0], manner=SpeakingStyle("piper", "joe", pitch=pitch)) for pitch in (1.0, 1.25))
-    (chunk, (start, end)), (short, _) = render.speak(plain, 1), render.speak(high, 1)
+    (chunk, (start, end)), (short, _) = render.synthesize(plain, 1), render.synthesize(high, 1)
     assert chunk.rate_hz == 16000 and len(short.samples) == pytest.approx(len(chunk.samples) / 1.25, abs=2)
     assert 0 <= start < end <= chunk.duration_ns
 
 
 def test_steps_of_the_command_line() -> None:
-    assert render.step("output:2000") == ("output", 2000) and render.step("input") == ("input", None)
-    with pytest.raises(FobenchError, match="'many' is no number"):
-        render.step("input:many")
-    assert len(render.upto(items(10), 5)) == 8 and len(render.upto(items(10), None)) == 10
+    assert render.parse_set_option("output:2000") == ("output", 2000) and render.parse_set_option("input") == (
+        "input",
+        None,
+    )
+    with pytest.raises(FobenchError, match="'many' is not a number"):
+        render.parse_set_option("input:many")
+    assert len(render.first_shards(items(10), 5)) == 8 and len(render.first_shards(items(10), None)) == 10
 
 
 def test_the_command_renders_keeps_its_plan_and_refuses_another(hum: Hum, tmp_path: Path) -> None:
@@ -151,7 +158,7 @@ def test_the_command_renders_keeps_its_plan_and_refuses_another(hum: Hum, tmp_pa
     asked = ["--set", "output:5", "--out", str(tmp_path / "{set}")]
     first = CliRunner().invoke(render.main, [*asked, "--items", "12", "--texts", str(tmp_path / "sets")])
     assert first.exit_code == 0, first.output
-    assert (tmp_path / "output" / render_plan.ABOUT).is_file() and 11 <= len(hum.said) <= 12
+    assert (tmp_path / "output" / render_plan.METADATA).is_file() and 11 <= len(hum.said) <= 12
     said = len(hum.said)
     assert CliRunner().invoke(render.main, asked).exit_code == 0 and len(hum.said) == said
     other = CliRunner().invoke(render.main, [*asked, "--seed", "3"])
@@ -174,7 +181,7 @@ def test_the_set_more_is_rendered_from_written_sentences(hum: Hum, tmp_path: Pat
 
 def test_a_signal_stops_the_command_and_the_same_command_goes_on(hum: Hum, tmp_path: Path) -> None:
     found = items(6)
-    render_plan.write(tmp_path, found, render_plan.about("input", found, 0))
+    render_plan.write(tmp_path, found, render_plan.metadata("input", found, 0))
     said = hum.speak
     hum.speak = lambda *given: (signal.raise_signal(signal.SIGTERM), said(*given))[1]  # type: ignore[method-assign]
     command = ["--set", "input", "--out", str(tmp_path)]
@@ -188,10 +195,10 @@ def test_a_full_disk_is_told_with_the_way_on(hum: Hum, tmp_path: Path, monkeypat
     def full(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    render_plan.write(tmp_path, items(2), render_plan.about("input", items(2), 0))
-    monkeypatch.setattr(render, "_replace", full)
+    render_plan.write(tmp_path, items(2), render_plan.metadata("input", items(2), 0))
+    monkeypatch.setattr(render, "write_bytes", full)
     told = CliRunner().invoke(render.main, ["--set", "input", "--out", str(tmp_path)])
-    assert told.exit_code == 1 and "No space left on device" in told.output and "goes on" in told.output
+    assert told.exit_code == 1 and "No space left on device" in told.output and "resumes" in told.output
 
 
 class Bad:
@@ -216,7 +223,7 @@ class Bad:
     [
         (AudioChunk(np.zeros(0, np.float32), 24000), "0.00 s long"),
         (AudioChunk(np.zeros(12000, np.float32), 24000), "silent"),
-        (AudioChunk(np.full(12000, np.nan, np.float32), 24000), "not a sound"),
+        (AudioChunk(np.full(12000, np.nan, np.float32), 24000), "not finite"),
         (AudioChunk(np.full(960000, 0.5, np.float32), 24000), "40.00 s long"),
         (AudioChunk(np.ones((12000, 8), np.float32), 24000), ""),
         (None, "AttributeError"),
@@ -238,7 +245,7 @@ def test_a_shard_of_which_most_fails_is_not_packed(monkeypatch: pytest.MonkeyPat
     """A broken engine would else leave empty shards behind it, which no later run fills."""
     broken = type("Broken", (Hum,), {"speak": lambda *given: 1 / 0})()
     monkeypatch.setattr(speakers, "load", lambda name, options: broken)
-    render_plan.write(tmp_path, items(4), render_plan.about("input", items(4), 0))
+    render_plan.write(tmp_path, items(4), render_plan.metadata("input", items(4), 0))
     told = CliRunner().invoke(render.main, ["--set", "input", "--out", str(tmp_path)])
     assert told.exit_code == 1
     assert "4 of 4 clips of train-00000 cannot be rendered" in told.output and "division by zero" in told.output
@@ -263,7 +270,7 @@ def test_a_clip_that_a_lost_power_left_half_is_rendered_anew(
 
 def test_a_disk_that_is_really_full_loses_nothing(hum: Hum, tmp_path: Path) -> None:
     """No file may grow beyond 12 kB: the clips fit, their shard does not."""
-    render_plan.write(tmp_path, items(4), render_plan.about("input", items(4), 0))
+    render_plan.write(tmp_path, items(4), render_plan.metadata("input", items(4), 0))
     command = ["--set", "input", "--out", str(tmp_path)]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, before[1]))
@@ -271,7 +278,7 @@ def test_a_disk_that_is_really_full_loses_nothing(hum: Hum, tmp_path: Path) -> N
         told = CliRunner().invoke(render.main, command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert told.exit_code == 1 and "File too large" in told.output and "goes on" in told.output
+    assert told.exit_code == 1 and "File too large" in told.output and "resumes" in told.output
     assert not list(tmp_path.glob("*.tar")) and not list(tmp_path.glob(".*.tar*"))
     said = len(hum.said)
     assert CliRunner().invoke(render.main, command).exit_code == 0
@@ -280,10 +287,8 @@ def test_a_disk_that_is_really_full_loses_nothing(hum: Hum, tmp_path: Path) -> N
 
 KILLED = """
 import sys, time
-from pathlib import Path
-from reference_model.train import plan, render, speakers
-sys.path.insert(0, str(Path(sys.argv[2])))
-from test_train_render import Hum
+from reference_model.train.synthesis import render, speakers
+from tests.train.synthesis.test_render import Hum
 class Slow(Hum):
     def speak(self, text, seed, speaker=None):
         time.sleep(0.05)
@@ -293,11 +298,12 @@ render.main(["--set", "input", "--out", sys.argv[1]])
 """
 
 
+@pytest.mark.subprocess
 def test_a_render_that_is_killed_with_force_is_completed(hum: Hum, tmp_path: Path) -> None:
-    render_plan.write(tmp_path, items(40, 8), render_plan.about("input", items(40, 8), 0))
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)])
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*.tar")) and time.monotonic() < deadline:
+    render_plan.write(tmp_path, items(40, 8), render_plan.metadata("input", items(40, 8), 0))
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    while not list(tmp_path.glob("*.tar")):
+        assert process.poll() is None
         time.sleep(0.02)
     time.sleep(0.17)  # into the next shard
     process.kill()

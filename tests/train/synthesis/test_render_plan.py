@@ -16,7 +16,7 @@ from reference_model.train.texts.question_sets import FoundSentence
 
 @pytest.fixture(scope="module")
 def sentences() -> list[sentence_set.Sentence]:
-    return sentence_set.distinct(templates.make(3000, ["Ann Lee", "Lake Bled"], 0))
+    return sentence_set.distinct(templates.fill_templates(3000, ["Ann Lee", "Lake Bled"], 0))
 
 
 def test_a_plan_is_the_same_at_every_call(sentences: list[sentence_set.Sentence]) -> None:
@@ -41,7 +41,9 @@ def test_held_out_speakers_are_never_trained_on(sentences: list[sentence_set.Sen
     trained = " ".join(item.manner.speaker for item in items if item.split == "train")
     assert speakers.KOKORO_HELD_OUT not in trained and speakers.ESPEAK_HELD_OUT not in trained
     assert {item.split for item in items if item.manner.held_out} == {"valid"}
-    assert render_plan.about("input", items, 0)["speakers_held_out"][0].endswith((speakers.KOKORO_HELD_OUT, "scotland"))
+    assert render_plan.metadata("input", items, 0)["speakers_held_out"][0].endswith(
+        (speakers.KOKORO_HELD_OUT, "scotland")
+    )
 
 
 def test_backchannels_are_said_by_several_speakers(sentences: list[sentence_set.Sentence]) -> None:
@@ -113,7 +115,7 @@ def test_every_manner_makes_a_voice(monkeypatch: Any) -> None:
 def test_a_plan_is_read_as_it_was_written(sentences: list[sentence_set.Sentence], tmp_path: Path) -> None:
     items = render_plan.make("input", sentences, items=50)
     assert render_plan.read(tmp_path) is None
-    render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
+    render_plan.write(tmp_path, items, render_plan.metadata("input", items, 0))
     found, about = render_plan.read(tmp_path) or ([], {})
     assert found == items and about["items"] == 50
 
@@ -122,7 +124,7 @@ def test_a_plan_is_read_as_it_was_written(sentences: list[sentence_set.Sentence]
     ("name", "content"),
     [
         *((render_plan.PLAN, content) for content in ("", "{", "[]\n", '{"id": "a"}\n', "\xff")),
-        *((render_plan.ABOUT, content) for content in ("", "{}", "[]", '{"set": "input", "seed": 0, "items": 51}')),
+        *((render_plan.METADATA, content) for content in ("", "{}", "[]", '{"set": "input", "seed": 0, "items": 51}')),
         (render_plan.PLAN, None),  # cut after its 49th line
     ],
 )
@@ -130,7 +132,7 @@ def test_a_damaged_plan_is_told_with_the_way_out(
     sentences: list[sentence_set.Sentence], tmp_path: Path, name: str, content: str | None
 ) -> None:
     items = render_plan.make("input", sentences, items=50)
-    render_plan.write(tmp_path, items, render_plan.about("input", items, 0))
+    render_plan.write(tmp_path, items, render_plan.metadata("input", items, 0))
     lines = (tmp_path / name).read_text().splitlines(keepends=True)
     (tmp_path / name).write_text("".join(lines[:-1]) if content is None else content, encoding="latin-1")
     with pytest.raises(FobenchError, match=r"damaged .*Remove plan\.jsonl and plan\.json"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fobench.errors import FobenchError
 from reference_model.train.texts import books as prose
 from reference_model.train.texts import sentence_set
-from reference_model.train.texts.books import FEWEST, sentences
+from reference_model.train.texts.books import MIN_WORDS, sentences
 
 PAGE = """CHAPTER ONE
 
@@ -37,7 +37,7 @@ def test_a_page_is_cut_into_what_can_be_said() -> None:
 @given(st.text(alphabet="ab ,.;:-—!?\n_\"'A", max_size=400))
 def test_no_sentence_is_short_or_has_a_mark_that_is_not_spoken(text: str) -> None:
     for said in sentences(text):
-        assert len(re.findall("[A-Za-z]+", said)) >= FEWEST
+        assert len(re.findall("[A-Za-z]+", said)) >= MIN_WORDS
         assert not set(said) & set('_"\n—;:')
         assert said.endswith((".", "?", "!"))
 
@@ -48,12 +48,12 @@ def test_books_are_read_beside_question_sets(tmp_path) -> None:
     books = tmp_path / "books"
     books.mkdir()
     (books / "a.txt").write_text(PAGE)
-    found = sentence_set.collect(tmp_path, made=10, books=books)
+    found = sentence_set.collect(tmp_path, template_sentences=10, books=books)
     assert {text.text for text in found if text.kind == prose.KIND} == {*sentences(PAGE)}
 
 
 def test_a_folder_without_books_and_a_book_that_is_no_text_are_refused(tmp_path) -> None:
-    with pytest.raises(FobenchError, match="holds no books"):
+    with pytest.raises(FobenchError, match="contains no plain-text books"):
         prose.read(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FobenchError, match=r"a\.txt cannot be read as UTF-8"):

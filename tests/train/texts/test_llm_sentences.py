@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fobench.api import registry
-from fobench_plugins.suites.spoken_qa.questions import read as benchmark
+from fobench_plugins.suites.spoken_qa.questions import read_questions as benchmark
 from reference_model.train.texts import llm_sentences, sentence_set
 from reference_model.train.texts.llm_sentences import CollectedSentences, LLMAuthor
 from reference_model.train.texts.prompt_patterns import EXAMPLES, PATTERNS
@@ -46,8 +46,8 @@ def test_the_file_grows_until_there_are_enough(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     assert llm_sentences.fill(path, Author, 400, 0) == len(taken(path)) >= 400
     assert llm_sentences.fill(path, lambda: pytest.fail("nothing is left to write"), 400, 0) >= 400
-    assert {found.source for found in sentence_set.written(path)} == {sentence_set.WRITTEN}
-    assert len(sentence_set.distinct(sentence_set.written(path))) == len(taken(path))
+    assert {found.source for found in sentence_set.read_llm_sentences(path)} == {sentence_set.WRITTEN}
+    assert len(sentence_set.distinct(sentence_set.read_llm_sentences(path))) == len(taken(path))
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -100,15 +100,15 @@ def test_only_plain_sentences_are_taken_and_a_name_must_be_in_them(
 def test_repeats_and_the_benchmarks_questions_are_not_taken() -> None:
     collected = CollectedSentences()
     asked = next(iter(benchmark())).text
-    assert not collected.take(asked, "x")
-    assert [collected.take(text, "x") for text in ("It is late.", "It's late!", "They sleep.")] == [True, False, True]
+    assert not collected.add(asked, "x")
+    assert [collected.add(text, "x") for text in ("It is late.", "It's late!", "They sleep.")] == [True, False, True]
     assert len(collected) == 2
 
 
 def test_few_sentences_begin_alike_or_differ_in_their_topic_only() -> None:
     collected = CollectedSentences()
-    assert sum(collected.take(f"The gulls of this town eat {name}.", "gulls") for name in TOPICS) == 4
-    assert sum(collected.take(f"We saw {name}.", name) for name in TOPICS) == 4
+    assert sum(collected.add(f"The gulls of this town eat {name}.", "gulls") for name in TOPICS) == 4
+    assert sum(collected.add(f"We saw {name}.", name) for name in TOPICS) == 4
 
 
 def test_every_pattern_shows_different_examples_and_ends_at_the_topic() -> None:
@@ -142,4 +142,4 @@ def test_names_are_those_that_can_be_said(tmp_path: Path) -> None:
     (tmp_path / "nq_open").mkdir()
     answers = ["Zoë Lee", "Lake Bled", "in 1990", "Apollo 11", "cheese", "Houston, Texas"]
     (tmp_path / "nq_open" / "a.jsonl").write_text(json.dumps({"question": "who", "answers": answers}))
-    assert llm_sentences.names(tmp_path) == ["Lake Bled", "Zoe Lee"]
+    assert llm_sentences.topic_names(tmp_path) == ["Lake Bled", "Zoe Lee"]

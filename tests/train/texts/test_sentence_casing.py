@@ -22,7 +22,7 @@ from reference_model.train.texts import sentence_casing
     ],
 )  # fmt: skip
 def test_everything_is_spelt_as_it_is_spoken(text: str, spoken: str) -> None:
-    assert sentence_casing.spelt(text) == spoken
+    assert sentence_casing.verbalize(text) == spoken
 
 
 def test_every_ordinal_up_to_a_hundred_ends_like_one() -> None:

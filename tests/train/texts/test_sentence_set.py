@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalise
-from fobench_plugins.suites.spoken_qa.questions import read
+from fobench.scoring.text_normalization import normalize
+from fobench_plugins.suites.spoken_qa.questions import read_questions
 from reference_model.train.texts import question_sets, sentence_set, templates
 from reference_model.train.texts.question_sets import FoundSentence
 
@@ -46,25 +46,25 @@ def test_every_set_gives_its_sentences(folder: Path) -> None:
 
 
 def test_texts_are_the_same_at_every_call_and_keep_their_ids(folder: Path) -> None:
-    first, again, other = (sentence_set.collect(folder, made=200, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (sentence_set.collect(folder, template_sentences=200, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     ids = {text.text: (text.id, text.split) for text in other}
     assert all(ids[text.text] == (text.id, text.split) for text in first if text.text in ids)
 
 
 def test_thousands_of_made_texts_differ_and_both_splits_get_some() -> None:
-    found = sentence_set.distinct(templates.make(4000, ["Ann Lee", "Lake Bled"], 0))
+    found = sentence_set.distinct(templates.fill_templates(4000, ["Ann Lee", "Lake Bled"], 0))
     assert len(found) > 3000 and len({text.id for text in found}) == len(found)
     assert 0.02 < sum(text.split == "valid" for text in found) / len(found) < 0.06
     assert {text.kind for text in found} == {"question", "command", "talk", "statement", *sentence_set.SHORT}
 
 
 def test_no_slot_is_left_open() -> None:
-    assert not [f.text for f in templates.make(3000, ["Ann Lee"], 0) if "{" in f.text or "  " in f.text]
+    assert not [f.text for f in templates.fill_templates(3000, ["Ann Lee"], 0) if "{" in f.text or "  " in f.text]
 
 
 def test_the_benchmarks_questions_are_never_used() -> None:
-    asked = [FoundSentence(question.text.upper().rstrip("?"), "question", "x") for question in read()]
+    asked = [FoundSentence(question.text.upper().rstrip("?"), "question", "x") for question in read_questions()]
     assert sentence_set.distinct(asked) == []
 
 
@@ -72,14 +72,17 @@ def test_repeats_and_texts_of_wrong_length_are_dropped() -> None:
     said = ["It is late.", "It's late!", "Late.", "very " * 21 + "late."]
     found = [*(FoundSentence(text, "statement", "x") for text in said), FoundSentence("Mm-hmm.", "backchannel", "x")]
     assert [text.text for text in sentence_set.distinct(found)] == ["It is late.", "Mm-hmm."]
-    assert normalise("It's late!") == normalise("It is late.")
+    assert normalize("It's late!") == normalize("It is late.")
 
 
 def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "written.jsonl"
     said = ["Is it late?", "Gulls nap.", "Gulls never nap."]
     file.write_text("".join(json.dumps({"text": text, "kind": "talk", "topic": "x"}) + "\n" for text in said))
-    without, found = sentence_set.collect(folder, made=50), sentence_set.collect(folder, made=50, file=file)
+    without, found = (
+        sentence_set.collect(folder, template_sentences=50),
+        sentence_set.collect(folder, template_sentences=50, file=file),
+    )
     assert found[: len(without)] == without
     assert [(text.text, text.source) for text in found[len(without) :]] == [
         (text, sentence_set.WRITTEN) for text in said[1:]
@@ -90,8 +93,10 @@ def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -
 def test_a_file_without_written_sentences_is_refused(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "written.jsonl").write_text(content, encoding="latin-1")
-    with pytest.raises(FobenchError, match=r"written.jsonl holds no written sentences .*llm_sentences --out"):
-        sentence_set.written(tmp_path / "written.jsonl")
+    with pytest.raises(
+        FobenchError, match=r"written.jsonl is not a file of LLM-written sentences .*llm_sentences --out"
+    ):
+        sentence_set.read_llm_sentences(tmp_path / "written.jsonl")
 
 
 def test_texts_without_a_word_are_left_out() -> None:
@@ -102,11 +107,11 @@ def test_texts_without_a_word_are_left_out() -> None:
 
 
 def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FobenchError, match="holds none of the question sets web_questions"):
+    with pytest.raises(FobenchError, match="contains none of the question sets web_questions"):
         sentence_set.collect(tmp_path)
 
 
 def test_a_line_that_is_no_json_is_named(folder: Path) -> None:
     (folder / "nq_open" / "test.jsonl").write_text("{\n")
-    with pytest.raises(FobenchError, match=r"test.jsonl:1 is no JSON"):
+    with pytest.raises(FobenchError, match=r"test.jsonl:1 is not JSON"):
         sentence_set.collect(folder)

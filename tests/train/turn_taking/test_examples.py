@@ -67,13 +67,13 @@ def drawn(pools):
     """{kind: some situations of it}"""
     found = {}
     for number in range(400):
-        one = pools.situation(np.random.default_rng([5, number]))
+        one = pools.draw_example(np.random.default_rng([5, number]))
         found.setdefault(one.kind, []).append(one)
     return found
 
 
 def opened(situation, detectors=EnergyVAD):
-    return VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), detectors).open(situation)
+    return VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), detectors).segment(situation)
 
 
 def spoken_after_silence(silence_s=2.0, speech_s=1.0, state=TurnState.ANSWER, after_s=1.6):
@@ -132,16 +132,16 @@ def test_a_place_between_words_lies_between_words():
     rng = np.random.default_rng(0)
     text = "one two three four five"
     samples = words(text, rng)
-    begin, end = examples.speech(samples, RATE)
+    begin, end = examples.speech_bounds(samples, RATE)
     for _ in range(20):
-        cut = examples.between_words(samples[:end], begin, text, RATE, rng)
+        cut = examples.find_word_gap(samples[:end], begin, text, RATE, rng)
         assert np.abs(samples[cut - 160 : cut + 160]).max() < 0.02
 
 
 def test_speech_is_found_in_a_noisy_recording():
     samples = np.random.default_rng(0).normal(0, 0.01, 3 * RATE).astype(np.float32)
     samples[RATE : 2 * RATE] += 0.3 * np.sin(np.arange(RATE) * 0.1).astype(np.float32)
-    begin, end = examples.speech(samples, RATE)
+    begin, end = examples.speech_bounds(samples, RATE)
     assert abs(begin - RATE) < 800
     assert abs(end - 2 * RATE) < 800
 
@@ -150,13 +150,13 @@ def test_a_recordings_own_noise_goes_on_behind_it():
     rng = np.random.default_rng(0)
     samples = rng.normal(0, 0.01, RATE).astype(np.float32)
     samples[4000:12000] += 0.3
-    assert examples.background(samples, 5000, rng).std() == pytest.approx(0.01, rel=0.1)
-    assert not examples.background(np.zeros(RATE, np.float32), 5000, rng).any()
+    assert examples.background_noise(samples, 5000, rng).std() == pytest.approx(0.01, rel=0.1)
+    assert not examples.background_noise(np.zeros(RATE, np.float32), 5000, rng).any()
 
 
 def test_the_turn_opens_with_what_came_before_its_onset():
     turn = opened(spoken_after_silence(2.0))  # the third loud window is complete at 2.08 s: 13 chunks have passed
-    assert turn.rehearsed == 6
+    assert turn.pre_roll_chunks == 6
     assert len(turn.features) == len(turn.since) * 16
     assert turn.since[0] == pytest.approx(8 * 0.16 - 3.0)
     assert turn.before.shape == (3, 80)
@@ -164,13 +164,13 @@ def test_the_turn_opens_with_what_came_before_its_onset():
 
 def test_near_the_beginning_there_is_less_before():
     turn = opened(spoken_after_silence(0.4))
-    assert turn.rehearsed == 3
+    assert turn.pre_roll_chunks == 3
     assert turn.before is None
 
 
 def test_without_a_detector_it_listens_from_the_start():
     turn = opened(spoken_after_silence(1.0), detectors=None)
-    assert (turn.rehearsed, turn.before) == (0, None)
+    assert (turn.pre_roll_chunks, turn.before) == (0, None)
     assert turn.since[0] == pytest.approx(0.16 - 2.0)
 
 
@@ -178,15 +178,15 @@ def test_where_the_detector_hears_nothing_the_turn_opens_with_the_sound():
     quiet = spoken_after_silence(1.6)
     quiet = replace(quiet, samples=quiet.samples * np.float32(0.001))
     turn = opened(quiet)
-    assert turn.rehearsed == 6
-    assert turn.since[turn.rehearsed] == pytest.approx(11 * 0.16 - 2.6)
+    assert turn.pre_roll_chunks == 6
+    assert turn.since[turn.pre_roll_chunks] == pytest.approx(11 * 0.16 - 2.6)
 
 
 @pytest.mark.parametrize("state", TurnState)
 def test_it_is_to_be_listened_to_until_the_end_and_then_decided(state):
     turn = opened(spoken_after_silence(2.0, state=state))
     for number, (label, time) in enumerate(zip(turn.labels.tolist(), turn.since.tolist(), strict=True)):
-        if number < turn.rehearsed:
+        if number < turn.pre_roll_chunks:
             assert label == UNLABELLED
         elif time <= 0 or state is TurnState.KEEP_LISTENING:
             assert label == TurnState.KEEP_LISTENING
@@ -204,24 +204,24 @@ def test_in_a_pause_it_is_to_be_listened_on(drawn):
 
 
 def test_a_number_is_always_the_same_situation(pools):
-    openings = VadTurnDataset(pools, VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), EnergyVAD), 7, pasts=3)
-    first, again = openings[3], openings[3]
+    turns = VadTurnDataset(pools, VadSegmenter(KaldiFbank(), 16, 3, TurnTakingSettings(), EnergyVAD), 7, histories=3)
+    first, again = turns[3], turns[3]
     assert first.kind == again.kind
     torch.testing.assert_close(first.features, again.features)
-    pasts = [openings[n].past for n in range(40)]
+    pasts = [turns[n].history for n in range(40)]
     assert 10 < pasts.count(0) < 30
     assert set(pasts) == {0, 1, 2, 3}
 
 
 def test_speakers_noises_and_rooms_of_validation_are_not_trained_on():
     entries = [ClipEntry(f"{n}", "Yes.", 1.0, None, info={"speaker": f"s{n % 30}"}) for n in range(90)]
-    held, kept = (examples.by_speaker(entries, held_out) for held_out in (True, False))
+    held, kept = (examples.split_speakers(entries, held_out) for held_out in (True, False))
     assert len(held) + len(kept) == 90
     assert held
     assert not {e.info["speaker"] for e in held} & {e.info["speaker"] for e in kept}
     sounds = Sounds(RATE, list(range(10)), list(range(5)))
-    assert examples.kept_apart(sounds, True).noises == [0, 5]
-    assert examples.kept_apart(sounds, False).rooms == [1, 2, 3, 4]
+    assert examples.split_sounds(sounds, True).noises == [0, 5]
+    assert examples.split_sounds(sounds, False).rooms == [1, 2, 3, 4]
 
 
 def test_a_clip_that_cannot_be_read_is_passed_over_and_listed(pools, tmp_path):
@@ -229,15 +229,15 @@ def test_a_clip_that_cannot_be_read_is_passed_over_and_listed(pools, tmp_path):
     corpus = Corpus([broken, *pools.corpus.entries], RATE)
     some = ClipPools.of(corpus, pools.sounds)
     for number in range(150):
-        some.situation(np.random.default_rng(number))
-    assert some.corpus.faults.found
-    assert some.corpus.faults.found[0][0] == "missing.wav/broken"
+        some.draw_example(np.random.default_rng(number))
+    assert some.corpus.faults.entries
+    assert some.corpus.faults.entries[0][0] == "missing.wav/broken"
 
 
 def test_only_what_is_known_is_asked(pools):
-    known = pools.asking(lambda text: text == TEXTS["question"])
-    found = [known.situation(np.random.default_rng(seed)) for seed in range(20)]
+    known = pools.answerable(lambda text: text == TEXTS["question"])
+    found = [known.draw_example(np.random.default_rng(seed)) for seed in range(20)]
     assert {one.kind for one in found} <= {"question", "paused"}
     assert {one.text for one in found} == {TEXTS["question"]}
-    with pytest.raises(FobenchError, match="No clip asks"):
-        pools.asking(lambda text: False)
+    with pytest.raises(FobenchError, match="No clip is a question"):
+        pools.answerable(lambda text: False)

@@ -20,9 +20,9 @@ from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.train.llm.frozen_llm import FrozenLLM
-from reference_model.train.llm.prefix_tree import NOTHING, PrefixTree
+from reference_model.train.llm.prefix_tree import ROOT, PrefixTree
 from reference_model.train.turn_taking.examples import TurnTakingExample
-from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, alike
+from reference_model.train.turn_taking.head_features import HeadFeatureExtractor, batches_by_length
 from reference_model.train.turn_taking.vad_turns import VadSegmenter
 from reference_model.turn_taking.settings import TurnTakingSettings
 from reference_model.turn_taking.state_head import TurnState
@@ -61,7 +61,7 @@ def hash_of(letters):
     return sum(ord(letter) * 31**place for place, letter in enumerate(letters)) % 250
 
 
-def opener(model, before=True):
+def segmenter(model, before=True):
     detectors = (lambda: Late(0.9)) if before else None
     return VadSegmenter(
         model.encoder.front, model.encoder.chunk, model.encoder.context, TurnTakingSettings(), detectors
@@ -98,12 +98,12 @@ def live(model, llm, turn):
     chunks = deque(turn.features[None].split(model.encoder.chunk, 1))
     context, hearing = (
         system.opening(),
-        UserTurnState.begin(model, [chunks.popleft() for _ in range(turn.rehearsed)], before),
+        UserTurnState.begin(model, [chunks.popleft() for _ in range(turn.pre_roll_chunks)], before),
     )
-    if turn.past:
+    if turn.history:
         context.open(Role.USER, context.embed(llm.encode(PAST[0])))
         context.open(Role.REPLY, context.embed(llm.encode(PAST[1])))
-    if turn.rehearsed:
+    if turn.pre_roll_chunks:
         hearing.listen(system)
         hearing.enter(context, system)
     seen = []
@@ -119,9 +119,9 @@ def live(model, llm, turn):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_they_are_what_a_session_gives_the_head(shape, make, before):
     model, llm = make(), tokenised(shape)
-    turns = [opener(model, before).open(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
-    turns.append(replace(turns[0], past=1))
-    found = HeadFeatureExtractor(model, FrozenLLM(llm), [PAST]).impressions(turns)
+    turns = [segmenter(model, before).segment(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
+    turns.append(replace(turns[0], history=1))
+    found = HeadFeatureExtractor(model, FrozenLLM(llm), [PAST]).extract(turns)
     for turn, impression in zip(turns, found, strict=True):
         wanted, _ = live(model, llm, turn)
         torch.testing.assert_close(impression.vectors, wanted, atol=2e-4, rtol=1e-3)
@@ -130,8 +130,8 @@ def test_they_are_what_a_session_gives_the_head(shape, make, before):
 @pytest.mark.parametrize("make", [rows, spelling])
 def test_of_a_turn_heard_whole_the_llm_is_given_what_a_session_ends_with(make):
     model, llm = make(), tokenised("smollm2")
-    turns = [opener(model).open(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
-    for turn, given in zip(turns, HeadFeatureExtractor(model, FrozenLLM(llm)).given(turns), strict=True):
+    turns = [segmenter(model).segment(situation(seconds, seed)) for seed, seconds in enumerate((1.9, 3.3, 2.4))]
+    for turn, given in zip(turns, HeadFeatureExtractor(model, FrozenLLM(llm)).llm_inputs(turns), strict=True):
         _, hearing = live(model, llm, turn)
         torch.testing.assert_close(given, hearing.rows[0], atol=2e-4, rtol=1e-3)
 
@@ -139,9 +139,9 @@ def test_of_a_turn_heard_whole_the_llm_is_given_what_a_session_ends_with(make):
 def test_some_of_what_is_spelt_is_taken_back_on_the_way():
     """Else the tests above would tell nothing of that."""
     model, llm = spelling(), tokenised("smollm2")
-    turn = opener(model).open(situation(3.3, 1))
-    observer = HeadFeatureExtractor(model, FrozenLLM(llm))
-    tree = observer._read(turn, observer.heard([turn])[0]).tree
+    turn = segmenter(model).segment(situation(3.3, 1))
+    extractor = HeadFeatureExtractor(model, FrozenLLM(llm))
+    tree = extractor._turn_inputs(turn, extractor.adapter_outputs([turn])[0]).tree
     _, hearing = live(model, llm, turn)
     assert len(hearing.reader.given) > 10
     assert len(tree) > len(hearing.reader.given)
@@ -150,15 +150,15 @@ def test_some_of_what_is_spelt_is_taken_back_on_the_way():
 def test_readings_share_their_beginnings():
     tree = PrefixTree.of([[], [5], [5], [5, 6], [7, 8, 9], [7, 8, 9, 5]])
     assert tree.tokens == (5, 6, 7, 8, 9, 5)
-    assert tree.parents == (NOTHING, 0, NOTHING, 2, 3, 4)
-    assert tree.ends == (NOTHING, 0, 0, 1, 4, 5)
-    assert tree.seen().sum(1).tolist() == [1, 2, 1, 2, 3, 4]
-    assert not tree.seen()[2:, :2].any()
+    assert tree.parents == (ROOT, 0, ROOT, 2, 3, 4)
+    assert tree.ends == (ROOT, 0, 0, 1, 4, 5)
+    assert tree.attention_mask().sum(1).tolist() == [1, 2, 1, 2, 3, 4]
+    assert not tree.attention_mask()[2:, :2].any()
 
 
 def test_batches_are_of_like_length_and_bounded():
     lengths = [5, 1, 9, 2, 30, 2]
-    found = list(alike(range(6), lengths.__getitem__, 10))
+    found = list(batches_by_length(range(6), lengths.__getitem__, 10))
     assert sorted(i for batch in found for i in batch) == list(range(6))
     assert found == [[1, 3, 5], [0], [2], [4]]
     assert all(len(batch) == 1 or len(batch) * lengths[batch[-1]] <= 10 for batch in found)
@@ -168,12 +168,14 @@ def test_batches_are_of_like_length_and_bounded():
 def test_a_wrong_reading_would_be_seen(broken, monkeypatch):
     """The comparison with a session is a close one."""
     model, llm = spelling(), tokenised("smollm2")
-    turn = opener(model).open(situation(2.4, 2))
-    observer = HeadFeatureExtractor(model, FrozenLLM(llm))
+    turn = segmenter(model).segment(situation(2.4, 2))
+    extractor = HeadFeatureExtractor(model, FrozenLLM(llm))
     if broken == "weights":
-        monkeypatch.setattr(PrefixTree, "seen", lambda self: torch.ones(len(self), len(self), dtype=torch.bool).tril())
+        monkeypatch.setattr(
+            PrefixTree, "attention_mask", lambda self: torch.ones(len(self), len(self), dtype=torch.bool).tril()
+        )
     else:
-        turn = replace(turn, rehearsed=turn.rehearsed - 1)
-    found = observer.impressions([turn])[0].vectors[-5:]
-    wanted, _ = live(model, llm, opener(model).open(situation(2.4, 2)))
+        turn = replace(turn, pre_roll_chunks=turn.pre_roll_chunks - 1)
+    found = extractor.extract([turn])[0].vectors[-5:]
+    wanted, _ = live(model, llm, segmenter(model).segment(situation(2.4, 2)))
     assert torch.allclose(found, wanted[-5:], atol=2e-4, rtol=1e-3) == (broken == "text")

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 
+from fobench.api import registry
 from fobench.execution.system_driver import LocalDriver
 
 HALVES = ("XYZ", "ZY")  # a marker is put together where it is searched for: this file must not hold it
@@ -19,7 +20,7 @@ class Spy(LocalDriver):
     """A scripted system's driver that also tells what it finds. `planted`: for the proof that the search finds things."""
 
     def __init__(self, planted: str = "") -> None:
-        super().__init__("scripted:late", {"delay_ms": 700})
+        super().__init__(registry.spec("systems", "scripted:late", {"delay_ms": 700}))
         self._kept = {"planted": planted} if planted else {}
 
     def where(self) -> int:

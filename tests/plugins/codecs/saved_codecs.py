@@ -3,7 +3,7 @@
 import torch
 import transformers
 
-from fobench_plugins.codecs.transformers_codecs import fill
+from fobench_plugins.codecs.transformers_codecs import draw_zero_codebooks
 
 DAC = {"encoder_hidden_size": 4, "decoder_hidden_size": 32, "downsampling_ratios": [2, 4, 5, 8]}
 HUBERT = {
@@ -46,6 +46,6 @@ def save(shape, folder):
     """Saves a random codec of a shape in transformers' layout; returns the folder."""
     torch.manual_seed(0)
     net = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(shape, **SHAPES[shape]))
-    fill(net)
+    draw_zero_codebooks(net)
     net.save_pretrained(folder)
     return folder
