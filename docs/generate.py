@@ -1,4 +1,4 @@
-"""Writes docs/components/KIND.md: every component with its options, as the hooks and factories tell. Run it after a change.
+"""Writes docs/components/KIND.md: every component with its options, from the docstrings and signatures of the factories.
 
 python docs/generate.py
 """
@@ -16,12 +16,12 @@ FOLDER = Path(__file__).parent / "components"
 
 
 def page(kind: str) -> str:
-    """The page of a kind of component, in Markdown."""
+    """The Markdown page of a kind of component."""
     hook = f"fobench_{kind}"
-    told = inspect.getdoc(getattr(hookspecs, hook))
+    summary = inspect.getdoc(getattr(hookspecs, hook))
     head = [f"# {kind.capitalize()}", "", f"Hook: `{hook}() -> {{name: factory}}`."]
-    if told:
-        head[-1] += f" {_line(told)}"
+    if summary:
+        head[-1] += " " + " ".join(summary.split())
     head += [f"Check one: `fobench validate NAME --kind {kind}`.", ""]
     return "\n".join([*head, *_components(kind)])
 
@@ -41,14 +41,10 @@ def _options(factory: Callable[..., Any], skip: int) -> Iterator[str]:
     for name, kind in registry.option_types(factory, skip=skip).items():
         default = defaults[name].default
         shown = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
-        told = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        yield f"| `{name}` | {told} | {shown} |".replace("int | None", "int or None").replace(
+        type_name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+        yield f"| `{name}` | {type_name} | {shown} |".replace("int | None", "int or None").replace(
             "str | None", "str or None"
         )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":
