@@ -152,7 +152,7 @@ class Trace:
     def from_json(cls, data: Mapping[str, Any]) -> Trace:
         """The trace that `to_json` wrote. Raises `FobenchError` for another version or a broken record."""
         if not isinstance(data, Mapping):
-            raise FobenchError(f"Broken trace: a {type(data).__name__}, not an object")
+            raise FobenchError(f"Broken trace: {type(data).__name__} instead of an object")
         if data.get("version") != VERSION:
             raise FobenchError(
                 f"Trace version {data.get('version')!r} is not {VERSION}: run it again, or use the fobench that wrote it."

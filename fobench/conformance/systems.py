@@ -131,7 +131,7 @@ class _SystemProbes:
             latest = reply
             if event.kind == EventKind.REPLY_END:
                 ended.add(reply)
-        return f"{latest + 1} replies, {len(ended)} ended"
+        return f"replies: {latest + 1}, ended: {len(ended)}"
 
     def repeatable(self) -> str:
         again = self.converse(self.question)

@@ -223,7 +223,7 @@ class RunFolder:
 def _type_error(run: Any) -> str | None:
     """A message about the first value in run.json with a wrong type; None if all types are right."""
     if not isinstance(run, dict):
-        return f"it holds a {type(run).__name__}, not an object"
+        return f"it holds {type(run).__name__} instead of an object"
     for key, kind in KEY_TYPES.items():
         if key in run and not isinstance(run[key], kind):
             return f"{key} is {run[key]!r}, not a {kind.__name__}"

@@ -166,7 +166,7 @@ def test_the_folder_can_be_named_by_a_variable(run):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ([], "it holds a list, not an object"),
+        ([], "it holds list instead of an object"),
         ({"config": []}, "config is [], not a dict"),
         ({"config": {"limit": "a"}}, "limit is 'a'; it must be a whole number or none"),
         ({"config": {"workers": True}}, "workers is True; it must be a whole number"),

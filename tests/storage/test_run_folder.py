@@ -77,7 +77,7 @@ def test_a_broken_line_in_the_middle_is_named(folder):
     with pytest.raises(FobenchError, match=r"traces\.jsonl, line 1: Trace version None.* Remove that line .*--resume"):
         list(folder.traces())
     folder.traces_path.write_text("[]\n")
-    with pytest.raises(FobenchError, match=r"line 1: Broken trace: a list, not an object\. Remove"):
+    with pytest.raises(FobenchError, match=r"line 1: Broken trace: list instead of an object\. Remove"):
         list(folder.traces())
 
 
