@@ -6,6 +6,7 @@ caches of a fixed size, and the cost of a step does not depend on the length of 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -35,7 +36,7 @@ class EncoderState:
     position: torch.Tensor  # [B] int64: frames since the stream began
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(nn.Module, ABC):
     """A chunk-wise streaming encoder: features in, frames of size D out.
 
     A subclass has its layers, the properties `dtype` and `device`, and `_before`, `_convolve` and `_attend`. `config` is a frozen
@@ -62,12 +63,12 @@ class SpeechEncoder(nn.Module):
         return int(self.config.chunk * self.subsampling)
 
     @property
-    def dtype(self) -> torch.dtype:
-        raise NotImplementedError
+    @abstractmethod
+    def dtype(self) -> torch.dtype: ...
 
     @property
-    def device(self) -> torch.device:
-        raise NotImplementedError
+    @abstractmethod
+    def device(self) -> torch.device: ...
 
     def begin(self, batch: int, before: torch.Tensor | None = None) -> EncoderState:
         """The state of `batch` new streams after the feature frames `before` [B, context, mels]; None: after silence."""
@@ -106,23 +107,23 @@ class SpeechEncoder(nn.Module):
         positions = torch.arange(count, device=features.device)[None]
         return self._attend(x, positions, seen, [None] * self.config.layers)[0], mask
 
+    @abstractmethod
     def _before(self, batch: int, before: torch.Tensor | None) -> Carried:
         """What the convolutions carry when a stream begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _convolve(self, features: torch.Tensor, carried: Carried) -> tuple[torch.Tensor, Carried]:
         """Features [B, N, mels] after the carried inputs -> ([B, T, D], carried inputs of the next step)."""
-        raise NotImplementedError
 
     def _positions(self, state: EncoderState) -> torch.Tensor:
         """The positions that `_attend` needs in a step: [B, T], those of its frames."""
         return state.position[:, None] + torch.arange(self.config.chunk, device=self.device)
 
+    @abstractmethod
     def _attend(
         self, x: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, pasts: Sequence[Cache | None]
     ) -> tuple[torch.Tensor, list[Cache]]:
         """Convolved features [B, T, D] -> (frames [B, T, D], keys and values of every layer, with the past's)."""
-        raise NotImplementedError
 
 
 # ---- States -----------------------------------------------------------------------------------------------------------
