@@ -1,4 +1,4 @@
-"""Input stage 1: speech -> units or tokens by CTC; what is learnt is what will be used, streamed."""
+"""Input stage 1: speech -> units or tokens by CTC; what is learned is what will be used, streamed."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def slow(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def learnt(request, data, slow, tmp_path_factory):
+def learned(request, data, slow, tmp_path_factory):
     """(kind, stage, rows of the log, folder) of a short training."""
     folder = tmp_path_factory.mktemp(request.param)
     made = samples.stage(request.param, slow if request.param == "tokens" else data, folder)
@@ -51,14 +51,14 @@ def learnt(request, data, slow, tmp_path_factory):
 
 
 def test_it_learns_a_few_words_by_heart(learned):
-    _, made, rows, _ = learnt
+    _, made, rows, _ = learned
     assert rows[-1]["ctc"] < rows[0]["ctc"] / 50
     assert rows[-1]["valid_wer_train"] == 0.0
     assert made.faults.entries == []
 
 
 def test_streamed_transcripts_equal_offline_ones(learned):
-    kind, made, _, _ = learnt
+    kind, made, _, _ = learned
     module, (batch,) = made.module, made.valid[0][1]
     module.eval()
     assert [streamed(kind, module, batch, i) for i in range(len(batch.texts))] == module.transcripts(batch)
@@ -81,7 +81,7 @@ def streamed(kind, module, batch, index):
 
 def test_what_it_began_with_is_what_it_is_trained_on(learned, data, slow, tmp_path):
     """A training of another's last checkpoint knows the words at once."""
-    kind, _, _, folder = learnt
+    kind, _, _, folder = learned
     corpus = Corpus.open([slow if kind == "tokens" else data], RATE)
     made = samples.stage(
         kind, corpus.entries[0].path.parent / "manifest.jsonl", tmp_path, pretrained=PretrainedWeights.read(folder)

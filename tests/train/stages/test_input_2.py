@@ -41,14 +41,14 @@ def stage(data, pretrained=None, config=samples.TINY):
 
 
 @pytest.fixture(scope="module")
-def learnt(data, tmp_path_factory):
+def learned(data, tmp_path_factory):
     """(stage, the LLM, rows of the log) of a short training."""
     made, frozen = stage(data)
     return made, frozen, samples.trained(made, tmp_path_factory.mktemp("out"), steps=110, betas=(0.9, 0.99))
 
 
 def test_it_learns_two_words_by_heart_and_leaves_the_llm_as_it_is(learned):
-    _, frozen, rows = learnt
+    _, frozen, rows = learned
     assert rows[-1]["loss"] < rows[0]["loss"] / 20
     assert rows[-1]["right"] == 1.0
     assert rows[-1]["valid_wer_train"] == 0.0
@@ -56,7 +56,7 @@ def test_it_learns_two_words_by_heart_and_leaves_the_llm_as_it_is(learned):
 
 
 def test_the_llm_is_not_among_what_is_trained(learned):
-    made, frozen, _ = learnt
+    made, frozen, _ = learned
     trained = {id(p) for group in made.groups(samples.LOOP) for p in group["params"]}
     assert trained == {id(p) for p in made.module.parameters()}
     assert not trained & {id(p) for p in frozen.backbone.model.parameters()}
@@ -72,7 +72,7 @@ def test_every_part_learns(data):
 
 def test_the_loss_is_that_of_live_use(learned):
     """Fed step by step through the cache, the LLM expects each token as much as the batch's loss says."""
-    made, frozen, _ = learnt
+    made, frozen, _ = learned
     module, (batch,) = made.module.eval(), made.valid[0][1]
     layout, total = TurnLayout.of(frozen.backbone.chat, INSTRUCTION), 0.0
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_the_loss_is_that_of_live_use(learned):
 
 
 def test_streamed_transcripts_equal_offline(learned):
-    made, _, _ = learnt
+    made, _, _ = learned
     module, (batch,) = made.module.eval(), made.valid[0][1]
     found = [module.transcript(streamed(module, batch, i)) for i in range(len(batch.texts))]
     assert found == module.transcripts(batch)

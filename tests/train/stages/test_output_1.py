@@ -51,27 +51,27 @@ def final(folder):
 
 
 @pytest.fixture(scope="module")
-def learnt(clips, tmp_path_factory):
+def learned(clips, tmp_path_factory):
     """(the log's rows, the folder) of a training on a few clips."""
     path = tmp_path_factory.mktemp("output-1")
     return list(Trainer(stage(clips), LOOP, path).run()), path
 
 
 def test_the_distance_falls_and_the_rows_are_used(learned):
-    first, last = learnt[0][0], learnt[0][-1]
+    first, last = learned[0][0], learned[0][-1]
     assert last["valid_mel"] < 0.6 * first["mel"]
     assert last["valid_rows_0"] > 8
 
 
 def test_what_is_loaded_is_what_has_learned(learned, clips):
-    codec = load_codec(learnt[1])
+    codec = load_codec(learned[1])
     assert not [key for key in codec.state_dict() if "parametrizations" in key]
     sound = torch.from_numpy(Beeps().speak(TEXTS[0], 0).samples)[None]
     untrained = ReferenceCodec(CODEC)
     distances = [mel_distance(sound, one.decode(one.encode(sound)), 16_000).item() for one in (codec, untrained)]
     assert distances[0] < 0.6 * distances[1]
     learner = stage(clips).module
-    learner.load_state_dict(final(learnt[1]))
+    learner.load_state_dict(final(learned[1]))
     own = fused(learner.generator)(learner.decoder(learner.quantizer.decode(codec.encode(sound))))
     assert torch.allclose(codec.decode(codec.encode(sound)), own, atol=1e-5)
 
@@ -202,4 +202,4 @@ def test_latents_without_sound_teach_no_codec(tmp_path):
 
 def test_a_codec_from_recordings_reads_no_latents(learned):
     with pytest.raises(FobenchError, match="was not trained on latents"):
-        load_latents_encoder(learnt[1])
+        load_latents_encoder(learned[1])

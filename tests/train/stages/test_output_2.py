@@ -1,4 +1,4 @@
-"""Output stage 2: what is taught is said, live, to the code; longer segments by joining; what cannot be learnt from is listed."""
+"""Output stage 2: what is taught is said, live, to the code; longer segments by joining; what cannot be learned from is listed."""
 
 import difflib
 from dataclasses import asdict, replace
@@ -69,21 +69,21 @@ def stage(config=LETTERS, **options):
 
 
 @pytest.fixture(scope="module", params=[0, 128], ids=["tokens", "letters"])
-def learnt(request, tmp_path_factory):
+def learned(request, tmp_path_factory):
     """(the log's rows, the folder) of a training on a few texts."""
     path = tmp_path_factory.mktemp("output-2")
     return list(Trainer(stage(replace(LETTERS, characters=request.param)), LOOP, path).run()), path
 
 
 def test_the_loss_falls_until_every_code_is_right(learned):
-    first, last = learnt[0][0], learnt[0][-1]
+    first, last = learned[0][0], learned[0][-1]
     assert last["valid_loss"] < 0.02 * first["loss"]
     assert last["valid_right"] == 1.0
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_live_it_says_exactly_what_it_was_taught(learned, top_k):
-    decoder = load_decoder(learnt[1])
+    decoder = load_decoder(learned[1])
     config = replace(CONFIG, decoder=decoder.config)
     parts = batch_synthesis.make_parts(
         decoder, frozen(), config, [SynthesisLine(text) for text in TEXTS], use_hidden=False
@@ -93,7 +93,7 @@ def test_live_it_says_exactly_what_it_was_taught(learned, top_k):
 
 
 def test_steps_have_the_logits_of_teacher_forcing(learned):
-    decoder, one = load_decoder(learnt[1]), items()[0]
+    decoder, one = load_decoder(learned[1]), items()[0]
     learner = SpeechDecoderLearner(decoder, embeddings_of(frozen()))
     batch = collate(TextReader(frozen().backbone, CONFIG), [one, items()[3]])  # the other fills up the batch
     with torch.no_grad():
@@ -122,7 +122,7 @@ PACED = replace(LETTERS, characters=1024, phonetic=True, paced=True)
 
 
 def timed():
-    """What is to be learnt: each phoneme has codes of its own, and lasts one to three frames."""
+    """What is to be learned: each phoneme has codes of its own, and lasts one to three frames."""
     found = []
     for text in TEXTS:
         said = phonemes(normalize(text))
