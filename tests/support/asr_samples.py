@@ -57,11 +57,11 @@ def stage(kind, data, folder, **given):
     )
     about = {"encoder": vars_of(module.encoder.config), **parts, "near": False}
     return CTCStage(
-        module,
-        batcher,
-        [("train", validation_batches(corpus.entries, batcher, 100))],
-        about,
-        UniformAlignmentWeight(1.0, 100),
+        module=module,
+        batcher=batcher,
+        valid=[("train", validation_batches(corpus.entries, batcher, 100))],
+        about=about,
+        alignment_weight=UniformAlignmentWeight(1.0, 100),
     )
 
 

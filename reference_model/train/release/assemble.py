@@ -1,6 +1,6 @@
 """Assembles the checkpoints of the stages into one checkpoint.
 
-    python -m reference_model.train.release.assemble --input runs/train/input-1 --states runs/train/input-3 --codec runs/train/output-1 \\
+    fobench train assemble --input runs/train/input-1 --states runs/train/input-3 --codec runs/train/output-1 \\
         --speech runs/train/output-3 --lm runs/train/unit_lm.safetensors --out runs/train/small.safetensors
 
 Without --states the state head keeps its random initialization, and the voice activity detector ends turns. With --lm

@@ -1,7 +1,7 @@
 """Learning curves: losses and validation scores over steps, of one or several training runs in one plot (SVG).
 
-python -m reference_model.train.release.learning_curves runs/train/input-1 --out curves.svg
-python -m reference_model.train.release.learning_curves near=runs/train/input-1 free=runs/train/input-1-free --out ablation.svg
+fobench train curves runs/train/input-1 --out curves.svg
+fobench train curves near=runs/train/input-1 free=runs/train/input-1-free --out ablation.svg
 """
 
 from __future__ import annotations

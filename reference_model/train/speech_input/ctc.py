@@ -3,7 +3,8 @@ Whisper."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,10 @@ from reference_model.speech_input.bpe_units import BLANK, collapsed
 from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_input.whisper_encoder import WhisperStreamingEncoder
-from reference_model.train.data.asr_batches import AROUND_S, DROPOUT, AsrBatch, AsrBatcher
-from reference_model.train.data.asr_validation import ValidationSet, word_error_rate
+from reference_model.train.data.asr_batches import DROPOUT, AsrBatch
 from reference_model.train.data.ctc_targets import CTCTargets, CTCVocabulary
-from reference_model.train.data.device_batches import DeviceAsrBatcher
-from reference_model.train.engine.batch_sampler import BatchSampler
-from reference_model.train.engine.skipped_samples import SkippedSamples
 from reference_model.train.engine.trainer import LoopConfig
+from reference_model.train.speech_input.asr_stage import AsrStage
 from reference_model.train.speech_input.llm_space_ctc import LLMTokenVocabulary, TokenSpace
 
 EMISSION_DELAY = 10.0  # feature frames between a token's center and its expected CTC output
@@ -42,7 +40,7 @@ class UniformAlignmentWeight:
         return self.weight * max(0.0, 1.0 - step / self.steps)
 
 
-class CTCLearner(nn.Module):
+class CTCLearner(nn.Module, ABC):
     """Encoder and `parts` (head or adapter) under CTC.
 
     `near`, the projection to the teacher's frames, and the teacher serve training only.
@@ -71,10 +69,10 @@ class CTCLearner(nn.Module):
         """Feature frames per CTC output."""
         return self.encoder.chunk // self.encoder.config.chunk * self.stride
 
+    @abstractmethod
     def ctc_logits(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes CTC logits of encoder frames [B, T, D] with mask [B, T]: (logits [B, n, U], further losses summed
         over the batch)."""
-        raise NotImplementedError
 
     def forward(self, batch: AsrBatch) -> dict[str, Tensor]:
         """Returns the losses of a batch, summed over its clips, and the number of clips as "count"."""
@@ -198,28 +196,13 @@ def uniform_alignment_loss(log_p: Tensor, targets: CTCTargets, spacing: int) -> 
     return -(log_p[rows, outputs, targets.units] / sizes[rows]).sum()
 
 
-@dataclass(slots=True)
-class CTCStage:
-    """Training stage of a CTC learner. `about`: the configurations kept in the checkpoint."""
+@dataclass(slots=True, kw_only=True)
+class CTCStage(AsrStage):
+    """Training stage of a CTC learner."""
 
     module: CTCLearner
-    batcher: AsrBatcher | DeviceAsrBatcher
-    valid: Sequence[ValidationSet]
-    about: Mapping[str, Any]
     alignment_weight: UniformAlignmentWeight
-    encoder_lr: float = 1.0  # learning rate relative to that of randomly initialized parts
     name: str = "input-1"
-
-    @property
-    def faults(self) -> SkippedSamples:
-        return self.batcher.corpus.faults
-
-    def batches(self, loop: LoopConfig) -> BatchSampler:
-        lengths = [entry.seconds + AROUND_S for entry in self.batcher.corpus.entries]
-        return BatchSampler(lengths, loop.batch_s, loop.batch_most, loop.seed)
-
-    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
-        return self.batcher.load(indices, epoch)
 
     def before_step(self, step: int) -> None:
         """Sets the alignment weight; called before every step."""
@@ -230,11 +213,3 @@ class CTCStage:
         encoder_ids = {id(p) for p in pretrained}
         new = [p for p in self.module.parameters() if id(p) not in encoder_ids]
         return [{"params": pretrained, "lr": loop.lr * self.encoder_lr}, {"params": new, "lr": loop.lr}]
-
-    def config(self) -> dict[str, Any]:
-        return dict(self.about)
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Returns the WER of each validation set: greedy decoding, Whisper's normalizer."""
-        return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}

@@ -1,7 +1,7 @@
 """Measures the WER of a CTC adapter: greedy decoding, and beam search with an n-gram language model, whose weights can be tuned.
 
-    python -m reference_model.train.speech_input.decoding_eval --checkpoint reference_model/shipped/smollm2-135m --spoken-qa --second-pass
-    python -m reference_model.train.speech_input.decoding_eval --checkpoint runs/train/small.safetensors --lm runs/train/unit_lm.safetensors \\
+    fobench train beam-search --checkpoint reference_model/shipped/smollm2-135m --spoken-qa --second-pass
+    fobench train beam-search --checkpoint runs/train/small.safetensors --lm runs/train/unit_lm.safetensors \\
         --valid runs/data/input --tune
 
 The language model is the checkpoint's own, or that of --lm. Tuning saves the best weights in the file of --lm, for

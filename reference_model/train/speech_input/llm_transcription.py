@@ -6,7 +6,7 @@ embeddings, and the transcript as the reply. The loss is the cross-entropy of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,10 @@ from reference_model.inference.chat_layout import TurnLayout
 from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.speech_input.adapter import Adapter
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
-from reference_model.train.data.asr_batches import AROUND_S, AsrBatch, AsrBatcher
-from reference_model.train.data.asr_validation import ValidationSet, word_error_rate
-from reference_model.train.data.device_batches import DeviceAsrBatcher
-from reference_model.train.engine.batch_sampler import BatchSampler
-from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.data.asr_batches import AsrBatch
 from reference_model.train.engine.trainer import LoopConfig
 from reference_model.train.llm.frozen_llm import FrozenLLM, pad_embeddings
+from reference_model.train.speech_input.asr_stage import AsrStage
 
 INSTRUCTION = "Write down what the user says, word for word."
 SPARE = 8  # tokens that a transcript may have beyond the number of audio embeddings
@@ -99,37 +96,14 @@ class TranscriptionLearner(nn.Module):
         return text + detokenizer.flush()
 
 
-@dataclass(slots=True)
-class TranscriptionStage:
-    """Training stage of a transcription learner. `about`: the configurations kept in the checkpoint."""
+@dataclass(slots=True, kw_only=True)
+class TranscriptionStage(AsrStage):
+    """Training stage of a transcription learner."""
 
     module: TranscriptionLearner
-    batcher: AsrBatcher | DeviceAsrBatcher
-    valid: Sequence[ValidationSet]
-    about: Mapping[str, Any]
-    encoder_lr: float = 1.0  # learning rate relative to that of adapter and prompt
     name: str = "input-2"
-
-    @property
-    def faults(self) -> SkippedSamples:
-        return self.batcher.corpus.faults
-
-    def batches(self, loop: LoopConfig) -> BatchSampler:
-        lengths = [entry.seconds + AROUND_S for entry in self.batcher.corpus.entries]
-        return BatchSampler(lengths, loop.batch_s, loop.batch_most, loop.seed)
-
-    def load(self, indices: Sequence[int], epoch: int) -> AsrBatch | None:
-        return self.batcher.load(indices, epoch)
 
     def groups(self, loop: LoopConfig) -> list[dict[str, Any]]:
         module = self.module
         encoder = {"params": list(module.encoder.parameters()), "lr": loop.lr * self.encoder_lr}
         return [encoder, {"params": [*module.adapter.parameters(), module.prompt], "lr": loop.lr}]
-
-    def config(self) -> dict[str, Any]:
-        return dict(self.about)
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Returns the WER of each validation set: greedy decoding, Whisper's normalizer."""
-        return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}

@@ -1,6 +1,6 @@
 """Trains the n-gram language model over BPE tokens for CTC beam search, on the texts of the training split.
 
-    python -m reference_model.train.speech_input.ngram_lm_training --units runs/train/input-1 --plan runs/data/input --out runs/train/unit_lm.safetensors
+    fobench train unit-lm --units runs/train/input-1 --plan runs/data/input --out runs/train/unit_lm.safetensors
 
 Interpolated absolute discounting (Ney, Essen and Kneser 1994), pruned by weighted difference (Seymore and Rosenfeld 1996).
 """

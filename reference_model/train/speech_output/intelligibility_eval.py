@@ -1,6 +1,6 @@
 """Intelligibility of the speech decoder: TTS WER and CER of synthesized texts, by a reference ASR.
 
-    python -m reference_model.train.speech_output.intelligibility_eval --codec runs/train/output-1 --speech runs/train/output-2 \\
+    fobench train say --codec runs/train/output-1 --speech runs/train/output-2 \\
         --texts runs/data/output/plan.jsonl --split valid --limit 100 --top-k 1 --top-k 2
 
 Codes are sampled as in inference. Two controls give lower bounds: the same segments by the voice of the training data,

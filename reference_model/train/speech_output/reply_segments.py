@@ -61,7 +61,7 @@ def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        fix = "Create it: python -m reference_model.train.synthesis.llm_replies --help"
+        fix = "Create it: fobench train replies --help"
         raise FobenchError(f"{path} cannot be read as replies ({error}). {fix}") from error
     answers = []
     for number, line in enumerate(lines, 1):

@@ -1,6 +1,6 @@
 """Input stage 1, ASR pretraining (Freeze-Omni, arXiv 2411.00774, section 3.2): trains the speech encoder with CTC on transcribed speech.
 
-    python -m reference_model.train.stages.input_1 --data runs/data/input --out runs/train/input-1
+    fobench train input-1 --data runs/data/input --out runs/train/input-1
 
 A CTC adapter is trained together with the encoder; any other model gets a CTC head that is discarded. A Whisper encoder starts from
 Whisper tiny.en, made chunk-causal, with a distillation loss to the frames of full-context Whisper; the paper's encoder starts from
@@ -91,7 +91,11 @@ def sample_input_1(case: DryRunCase) -> DryRunBatch:
     else:
         learner, _ = build_bpe_learner(initializer, teacher, Path())
     batch = case.asr_batch(learner.encoder, clean=teacher is not None)
-    return DryRunBatch(CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight()), batch, case.describe_batch())
+    return DryRunBatch(
+        CTCStage(module=learner, batcher=NO_DATA, valid=(), about={}, alignment_weight=UniformAlignmentWeight()),
+        batch,
+        case.describe_batch(),
+    )
 
 
 @stage_command(
@@ -166,12 +170,12 @@ def main(
     valid = sources.validation_sets(batcher)
     device_batcher = sources.device_batcher(batcher, run.device)
     stage = CTCStage(
-        learner,
-        device_batcher,
-        valid,
-        about,
-        UniformAlignmentWeight(alignment_weight, alignment_steps),
-        PRETRAINED_LR_SCALE if initializer.is_pretrained else 1.0,
+        module=learner,
+        batcher=device_batcher,
+        valid=valid,
+        about=about,
+        alignment_weight=UniformAlignmentWeight(alignment_weight, alignment_steps),
+        encoder_lr=PRETRAINED_LR_SCALE if initializer.is_pretrained else 1.0,
     )
     hours, count = initializer.corpus.hours, sum(p.numel() for p in learner.parameters())
     click.echo(f"{len(initializer.corpus):,} clips, {hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)

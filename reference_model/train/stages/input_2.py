@@ -1,6 +1,6 @@
 """Input stage 2, adapter training through the frozen LLM (Freeze-Omni, arXiv 2411.00774, section 3.2).
 
-    python -m reference_model.train.stages.input_2 --config paper --init runs/train/input-1 --data runs/data/input --out runs/train/input-2
+    fobench train input-2 --config paper --init runs/train/input-1 --data runs/data/input --out runs/train/input-2
 
 Trains encoder, embedding adapter and prompt embeddings on transcribed speech; the loss is the cross-entropy of the transcript's tokens
 through the frozen LLM. A model with a CTC adapter passes text to the LLM and skips this stage.
@@ -48,7 +48,7 @@ def sample_input_2(case: DryRunCase) -> DryRunBatch:
     """Makes the dry run's batch: clips of speech, transcribed by the LLM."""
     initializer: Any = NoData(case)
     module = build_learner(initializer, case.frozen_llm())
-    stage = TranscriptionStage(module, NO_DATA, (), {})
+    stage = TranscriptionStage(module=module, batcher=NO_DATA, valid=(), about={})
     return DryRunBatch(stage, case.asr_batch(module.encoder, clean=False), case.describe_batch())
 
 
@@ -92,11 +92,11 @@ def main(
     }
     device_batcher = sources.device_batcher(batcher, run.device)
     stage = TranscriptionStage(
-        module,
-        device_batcher,
-        sources.validation_sets(batcher),
-        about,
-        PRETRAINED_LR_SCALE if initializer.is_pretrained else 1.0,
+        module=module,
+        batcher=device_batcher,
+        valid=sources.validation_sets(batcher),
+        about=about,
+        encoder_lr=PRETRAINED_LR_SCALE if initializer.is_pretrained else 1.0,
     )
     count = sum(p.numel() for p in module.parameters())
     click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h; {count / 1e6:.2f} M parameters", err=True)

@@ -1,6 +1,6 @@
 """Input stage 3, prompt and turn-state training (Freeze-Omni, arXiv 2411.00774, sections 3.2 and 3.4).
 
-    python -m reference_model.train.stages.input_3 --init runs/train/small.safetensors --data runs/data/input --out runs/train/input-3 \\
+    fobench train input-3 --init runs/train/small.safetensors --data runs/data/input --out runs/train/input-3 \\
         --real ../shared/data/librispeech_train_clean_3spk/manifest.jsonl --noises ../shared/data/noise_misc --workers 2
 
 Trains the state head, which classifies every chunk as keep listening, answer or ignore, with cross-entropy on labeled turn-taking

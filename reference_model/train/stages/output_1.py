@@ -1,7 +1,7 @@
 """Output stage 1, the codec (Freeze-Omni, arXiv 2411.00774, section 3.3), trained in one of two ways.
 
-    python -m reference_model.train.stages.output_1 --latents runs/data/latents --out runs/train/output-1
-    python -m reference_model.train.stages.output_1 --config paper --data runs/data/output --adversarial --out runs/train/codec
+    fobench train output-1 --latents runs/data/latents --out runs/train/output-1
+    fobench train output-1 --config paper --data runs/data/output --adversarial --out runs/train/codec
 
 From recordings (`--data`) the whole codec is trained (`codec_training`) with reconstruction losses and, with --adversarial, the GAN and
 feature losses of the paper. From the latents of a TTS voice (`--latents`) the generator is Piper's and frozen; encoder, quantizer and

@@ -1,6 +1,6 @@
 """Output stage 2, the text-to-codec speech LM (Freeze-Omni, arXiv 2411.00774, section 3.3).
 
-    python -m reference_model.train.stages.output_2 --latents runs/data/spoken --codec runs/train/output-1 --out runs/train/output-2
+    fobench train output-2 --latents runs/data/spoken --codec runs/train/output-1 --out runs/train/output-2
 
 Trains the speech decoder (NAR prefill and AR) on pairs of text and speech with the cross-entropy of the codec tokens; its input are the
 LLM's frozen token embeddings. The pairs are latents of the voice (fobench train latents --silent) or recordings (`--data`), encoded

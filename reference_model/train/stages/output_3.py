@@ -1,6 +1,6 @@
 """Output stage 3, prefix tuning (Freeze-Omni, arXiv 2411.00774, section 3.3).
 
-    python -m reference_model.train.stages.output_3 --replies runs/data/replies.jsonl --codec runs/train/output-1 \\
+    fobench train output-3 --replies runs/data/replies.jsonl --codec runs/train/output-1 \\
         --speech runs/train/output-2 --out runs/train/output-3
 
 Trains the prefix network, which reads the LLM's hidden states, with the cross-entropy of the codec tokens of the LLM's own replies; the

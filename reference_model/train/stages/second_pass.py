@@ -1,7 +1,7 @@
 """Second-pass recognition with full context; not in the Freeze-Omni paper, it supplements its section 3.2.
 
-    python -m reference_model.train.stages.second_pass --data runs/data/input --on-device --adapter runs/train/input-1 --out runs/train/reread
-    python -m reference_model.train.stages.second_pass --data runs/data/input --frames runs/data/frames --adapter ... --out runs/train/reread
+    fobench train reread --data runs/data/input --on-device --adapter runs/train/input-1 --out runs/train/reread
+    fobench train reread --data runs/data/input --frames runs/data/frames --adapter ... --out runs/train/reread
 
 Trains, with CTC over the adapter's BPE tokens, a recognizer on the frames of full-context Whisper that transcribes a complete turn; with
 --correct it adds a correction to the adapter's logits, and starts from these. Both share one language model.
@@ -238,11 +238,11 @@ def online_stage(
     click.echo(f"{len(corpus):,} clips, {corpus.hours:.1f} h", err=True)
     device_batcher = sources.device_batcher(batcher, run.device)
     return CTCStage(
-        learner,
-        device_batcher,
-        sources.validation_sets(batcher),
-        _about(second_pass, units),
-        alignment_weight,
+        module=learner,
+        batcher=device_batcher,
+        valid=sources.validation_sets(batcher),
+        about=_about(second_pass, units),
+        alignment_weight=alignment_weight,
         name="reread",
     )
 
@@ -288,7 +288,14 @@ def _online_sample(case: DryRunCase, config: SecondPassConfig, units: BPEUnits) 
     with case.device:
         whisper = WhisperConfig(size=config.encoder_size, layers=config.encoder_layers).build()
         learner = OnlineSecondPassLearner(whisper, replace(config, units=len(units)).build(), units)
-    stage = CTCStage(learner, NO_DATA, (), {}, UniformAlignmentWeight(), name="reread")
+    stage = CTCStage(
+        module=learner,
+        batcher=NO_DATA,
+        valid=(),
+        about={},
+        alignment_weight=UniformAlignmentWeight(),
+        name="reread",
+    )
     return DryRunBatch(stage, case.asr_batch(whisper, clean=False), case.describe_batch())
 
 

@@ -1,6 +1,6 @@
 """Features for second-pass training: frames of Whisper's frozen encoder, extracted once and cached in files.
 
-    python -m reference_model.train.stages.second_pass_features --data runs/data/input --out runs/data/frames
+    fobench train frames --data runs/data/input --out runs/data/frames
 
 One safetensors file holds some hundred clips, augmented as for input stage 1: `<n>` float16 [T, 384], full-context frames at 50 Hz;
 with `--init`, for a second pass that corrects, `<n>.heard` float16 [n, F], the features of the streaming adapter of input stage 1; in

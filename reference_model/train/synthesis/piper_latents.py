@@ -1,7 +1,7 @@
 """Training pairs for the codec: Piper's speech and the latents from which its generator synthesizes it.
 
-    python -m reference_model.train.synthesis.piper_latents --plan runs/data/output --out runs/data/latents --hours 2
-    python -m reference_model.train.synthesis.piper_latents --plan runs/data/output --replies runs/data/replies.jsonl --out runs/data/spoken --silent
+    fobench train latents --plan runs/data/output --out runs/data/latents --hours 2
+    fobench train latents --plan runs/data/output --replies runs/data/replies.jsonl --out runs/data/spoken --silent
 
 Piper's ONNX graph is split at the input of its HiFi-GAN generator, whose weights initialize the codec's
 (`piper_generator`). A safetensors file holds up to 200 pairs: `<n>.audio` int16 [T], `<n>.latents` float16 [192, T /
@@ -172,7 +172,7 @@ def read(folder: Path) -> Iterator[VoicedText]:
     if not paths:
         raise FobenchError(
             f"{folder} holds no pairs-*.safetensors. "
-            "Create them: python -m reference_model.train.synthesis.piper_latents --help"
+            "Create them: fobench train latents --help"
         )
     for path in paths:
         with safe_open(path, "pt") as file:

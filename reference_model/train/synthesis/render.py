@@ -1,6 +1,6 @@
 """Renders the plan of a set into shards. A stopped run resumes with the same command.
 
-    python -m reference_model.train.synthesis.render --set input --out runs/data/input --texts DATA/qa_text --threads 1
+    fobench train render --set input --out runs/data/input --texts DATA/qa_text --threads 1
 
 Rendered clips are stored in the folder `work` of `<out>` until their shard is complete; then they are packed into
 `<out>/<shard>.tar`. Several processes may share a folder: each locks the shards that it renders. Clips that fail are

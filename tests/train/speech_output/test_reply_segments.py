@@ -220,7 +220,7 @@ def test_lines_that_are_no_replies_are_listed(tmp_path):
 
 
 def test_no_file_and_an_empty_one_say_what_to_do(tmp_path):
-    with pytest.raises(FobenchError, match=r"Create it: python -m reference_model.train.synthesis.llm_replies"):
+    with pytest.raises(FobenchError, match=r"Create it: fobench train replies"):
         reply_segments.read(tmp_path / "none.jsonl", SkippedSamples())
     (tmp_path / "empty.jsonl").write_text("{}\n")
     with pytest.raises(FobenchError, match=r"holds no reply. 1 lines were skipped"):

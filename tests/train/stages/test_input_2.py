@@ -36,7 +36,12 @@ def stage(data, pretrained=None, config=samples.TINY):
     corpus, frozen = Corpus.open([data], RATE), steerable_llm.frozen()
     module = input_2.build_learner(Initializer(config, corpus, pretrained), frozen)
     batcher = samples.sources(data).batcher(corpus, module.encoder, 0, False, clean=False)
-    made = TranscriptionStage(module, batcher, [("train", validation_batches(corpus.entries, batcher, 100))], {})
+    made = TranscriptionStage(
+        module=module,
+        batcher=batcher,
+        valid=[("train", validation_batches(corpus.entries, batcher, 100))],
+        about={},
+    )
     return made, frozen
 
 
