@@ -8,17 +8,20 @@ DEMO_LIMIT ?= $(if $(TRAINED),24,36)
 DEMO_OUTPUT ?= runs/demo
 TINY_OUTPUT ?= runs/tiny
 REGRESSION_OUTPUT ?= runs/regression
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 0
 TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 # TEST_PROCESSES: one thread each (tests/conftest.py). A process takes tests in order, so most tests of a module share its fixtures.
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: help install demo test regression train-tiny lint check bench clean
+.PHONY: help install demo test fuzz regression train-tiny lint check bench clean
 
 help:
 	@echo "make demo        install, fetch the default models, run the benchmark, write a report"
 	@echo "make test        the fast tests"
+	@echo "make fuzz        broken and odd inputs of every parser for a minute (FUZZ_SECONDS, FUZZ_SEED)"
 	@echo "make regression  a run of scripted systems, held to its baseline in reports/baselines"
 	@echo "make train-tiny  all six stages of the trainer on a tiny model, in a few minutes"
 	@echo "make lint        ruff, mypy, rules of import"
@@ -51,6 +54,9 @@ endif
 
 test: install
 	$(PYTEST)
+
+fuzz: install
+	$(PASSIVE) $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 regression: install
 	rm -rf $(REGRESSION_OUTPUT)

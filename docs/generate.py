@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fobench.api import hookspecs, registry
+from fobench.api import hookspecs, registry, typed
 
 FOLDER = Path(__file__).parent / "components"
 
@@ -41,10 +41,11 @@ def _options(factory: Callable[..., Any], skip: int) -> Iterator[str]:
     for name, kind in registry.option_types(factory, skip=skip).items():
         default = defaults[name].default
         shown = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
-        type_name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        yield f"| `{name}` | {type_name} | {shown} |".replace("int | None", "int or None").replace(
-            "str | None", "str or None"
-        )
+        plain, allowed = typed.without_range(kind)
+        type_name = plain.__name__ if isinstance(plain, type) else str(plain).replace("typing.", "")
+        yield f"| `{name}` | {type_name}{f', {allowed}' if allowed else ''} | {shown} |".replace(
+            "int | None", "int or None"
+        ).replace("str | None", "str or None")
 
 
 if __name__ == "__main__":

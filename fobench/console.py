@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,13 @@ def console(**settings: Any) -> Console:
     """A rich console whose width is at least `MIN_WIDTH` columns, else `DEFAULT_WIDTH`. `settings`: as for rich's Console."""
     from rich.console import Console
 
-    result = Console(**settings)
+    class PipeConsole(Console):
+        """A console that leaves a broken pipe to the command line; rich would exit with 1, as a failed gate does."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    result = PipeConsole(**settings)
     if result.width < MIN_WIDTH:
         result.width = DEFAULT_WIDTH
     return result

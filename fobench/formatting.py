@@ -19,6 +19,11 @@ def printable(text: object) -> str:
     return NOT_IN_XML.sub("\ufffd", str(text))
 
 
+def is_encodable(text: str) -> bool:
+    """Whether the text can be encoded as UTF-8: it holds no lone surrogates."""
+    return re.search("[\ud800-\udfff]", text) is None
+
+
 def one_line(text: object) -> str:
     """`text` as printable text on one line."""
     return " ".join(printable(text).split())

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fobench import outside_files
 from fobench.api import typed
 from fobench.errors import FobenchError, unknown
 from reference_model.codec.reference_codec import CodecConfig
@@ -94,9 +94,9 @@ class ModelConfig:
                 raise FobenchError(f"There is no configuration file {name}.")
             raise unknown("configuration", name, sorted(p.stem for p in FOLDER.glob("*.toml")))
         try:
-            data = tomllib.loads(path.read_text())
-        except ValueError as error:  # of encoding, of TOML, or of a number that is too long
-            raise FobenchError(f"{path} is not a TOML file: {error}") from error
+            data = outside_files.read_toml(path)
+        except (OSError, ValueError) as error:
+            raise FobenchError(f"{path} cannot be read as TOML: {error}.") from error
         return cls.from_json({"name": path.stem, **data}, str(path))
 
 

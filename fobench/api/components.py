@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -142,7 +143,11 @@ class Backbone(Protocol):
     def stream(
         self, messages: Sequence[Message], *, max_tokens: int, seed: int, temperature: float = 0.0
     ) -> Iterator[str]:
-        """The reply, one token's text at a time; the first step includes the prefill. Greedy at temperature 0."""
+        """The reply, one token's text at a time; the first step includes the prefill. Greedy at temperature 0.
+
+        A backbone may have an integer `no_repeat`: so many tokens in a row occur once at most in a reply. Systems that decode
+        by `step` keep to it, too.
+        """
 
     def parameter_hash(self) -> str: ...
 
@@ -151,6 +156,13 @@ class Suite(Protocol):
     """A test suite. `scenarios` is deterministic for a seed, in an order whose every prefix is a balanced subset."""
 
     def scenarios(self, seed: int) -> Iterator[Scenario]: ...
+
+
+@runtime_checkable
+class NotedSuite(Protocol):
+    """A suite with notes: sentences that a reader of its results must know, on recordings that it left out for example."""
+
+    notes: Sequence[str]
 
 
 class Metric(Protocol):
@@ -172,6 +184,33 @@ class AudioMetric(Protocol):
 
     def measure(self, audio: AudioChunk) -> dict[str, float]:
         """{name: value} of a spoken reply (any rate), stored in `trace.measured[metric]`; empty if it cannot be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What a model answered to a request; `problem`: why it did not."""
+
+    text: str
+    problem: str = ""
+
+
+@runtime_checkable
+class ModelMetric(Protocol):
+    """A metric that asks a model about the replies when the user names it (`fobench score --metric`).
+
+    The answers stay in the run folder: a later scoring recalls them and asks nothing. `score` and `aggregate` depend only on
+    the traces and what was recalled. `judge`: the model and whatever else an answer depends on.
+    """
+
+    judge: Mapping[str, str]
+
+    def ask(
+        self, traces: Sequence[Trace], known: Mapping[str, ModelAnswer]
+    ) -> Generator[tuple[str, ModelAnswer], None, None]:
+        """The answers, by key, to all requests that are not `known` or had a problem. Raises `FobenchError` before the first."""
+
+    def recall(self, judge: Mapping[str, str], answers: Mapping[str, ModelAnswer]) -> None:
+        """Takes the answers of `judge`, of this scoring or an earlier one."""
 
 
 class Reporter(Protocol):

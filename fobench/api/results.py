@@ -10,6 +10,9 @@ from typing import Any
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 
+RESPONSE = "response_ms"
+EARLY_LIMIT = 0.05  # with a larger share of early replies, a median over the others is no summary of a run
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -35,3 +38,17 @@ class Results:
     def total(self, metric: str) -> Score | None:
         """The aggregate of `metric`, or None without one."""
         return next((score for score in self.totals if score.metric == metric), None)
+
+
+def early_share(score: Score) -> float:
+    """The share of a latency's replies that began before the user's end; 0 for a metric that counts none.
+
+    Without a count, a negative median says that half of them are.
+    """
+    share = score.detail.get("early_share")
+    if isinstance(share, int | float):
+        return float(share)
+    early = score.detail.get("early")
+    if isinstance(early, int) and score.n:
+        return early / score.n
+    return 0.5 if score.value is not None and score.value < 0 else 0.0

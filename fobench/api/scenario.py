@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from fobench import outside_files
 from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError
 
 AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_closing", "reply_end"]
 ROLES = ("question", "interrupt", "stop", "fragment", "backchannel", "side_talk", "background", "noise")
+LISTENING = "listening"  # family of scenarios in which the system has to listen to the end
 CONTROL = "-control"  # suffix of the id and family of a paired control scenario
 ASKING_ROLES = ("question", "interrupt")  # turns that require a reply; an interrupt is a question during the reply
 
@@ -73,6 +75,11 @@ class Expect:
     choices: tuple[str, ...] = ()
     family: str = "question"
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the system has to listen to the end, where no reply is due."""
+        return self.family.removesuffix(CONTROL) == LISTENING
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -100,14 +107,8 @@ class Scenario:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:
-        """The scenario that `to_json` wrote. Raises `FobenchError` naming a missing or unknown key."""
+        """The scenario that `to_json` wrote. Raises `FobenchError` naming a key that is missing, unknown or of a wrong type."""
         try:
-            turns = tuple(Turn(**{**turn, "anchor": Anchor(**turn["anchor"])}) for turn in data["turns"])
-            expect = {
-                **data["expect"],
-                "answers": tuple(data["expect"]["answers"]),
-                "choices": tuple(data["expect"]["choices"]),
-            }
-            return cls(**{**data, "turns": turns, "expect": Expect(**expect)})
-        except (KeyError, TypeError) as error:
-            raise FobenchError(f"Not a scenario: {error}. Keys found: {', '.join(map(str, data))}.") from error
+            return outside_files.record(cls, data)
+        except ValueError as error:
+            raise FobenchError(f"Not a scenario: {error}.") from error

@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from fobench import outside_files
+from fobench.api import typed
 from fobench.api.scenario import ASKING_ROLES, Scenario
-from fobench.api.types import Action, Event, EventKind
+from fobench.api.thoughts import without_thoughts
+from fobench.api.types import NS_PER_S, Action, Event, EventKind
 from fobench.errors import FobenchError
 
 VERSION = 1
+LONGEST_NS = 30 * 86_400 * NS_PER_S  # of a conversation, and of anything in it
+EVENT_DATA: Mapping[EventKind, tuple[str, type, Any]] = {  # what an event of a kind carries: key, type, default
+    EventKind.TRANSCRIPT: ("text", str, None),
+    EventKind.AUDIO: ("duration_ns", int, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Underrun:
 class Reply:
     """One reply as it was played. Audible: over -45 dBFS for at least 30 ms; None if it never was.
 
-    `text`: text written by the system; `generated_ns` and `heard_ns`: duration of its generated and of its played audio.
+    `text`: text written by the system, with its thoughts; `generated_ns` and `heard_ns`: duration of its generated and of its played audio.
     """
 
     reply: int
@@ -49,6 +57,11 @@ class Reply:
     heard_ns: int
     stopped_ns: int | None = None  # when the system decided to yield, if it did
     underruns: tuple[Underrun, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The text without the thoughts of a reasoning model: what is scored, and what is to be spoken."""
+        return without_thoughts(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +171,12 @@ class Trace:
                 f"Trace version {data.get('version')!r} is not {VERSION}: run it again, or use the fobench that wrote it."
             )
         try:
-            return cls(
-                **{
-                    **data,
-                    "scenario": Scenario.from_json(data["scenario"]),
-                    "events": tuple(Event(**{**event, "kind": EventKind(event["kind"])}) for event in data["events"]),
-                    "user": tuple(Utterance(**item) for item in data["user"]),
-                    "replies": tuple(_reply(item) for item in data["replies"]),
-                    "failure": Failure(**data["failure"]) if data["failure"] else None,
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            trace = outside_files.record(cls, data)
+        except ValueError as error:
             raise FobenchError(f"Broken trace: {error}") from error
+        if problem := _problem(trace):
+            raise FobenchError(f"Broken trace: {problem}")
+        return trace
 
 
 def _event(event: Event) -> dict[str, Any]:
@@ -183,5 +190,32 @@ def _event(event: Event) -> dict[str, Any]:
     }
 
 
-def _reply(data: Mapping[str, Any]) -> Reply:
-    return Reply(**{**data, "underruns": tuple(Underrun(**gap) for gap in data["underruns"])})
+def _problem(trace: Trace) -> str:
+    """What no replay can have recorded: an absurd time, a turn that the scenario lacks, an event without its data."""
+    replies, events = trace.replies, trace.events
+    lengths = {
+        "duration_ns": [trace.duration_ns],
+        "replies": [ns for reply in replies for ns in (reply.generated_ns, reply.heard_ns)],
+        "underruns": [gap.gap_ns for reply in replies for gap in reply.underruns],
+        "compute": list(trace.compute.values()),
+        "events": [event.cost_ns for event in events],
+    }
+    times: dict[str, list[int | None]] = {
+        "user": [ns for said in trace.user for ns in (said.start_ns, said.end_ns)],
+        "replies": [ns for r in replies for ns in (r.start_ns, r.audible_start_ns, r.audible_end_ns, r.stopped_ns)],
+        "events": [ns for event in events for ns in (event.media_ns, event.compute_ns, event.playback_ns)],
+    }
+    for name, values in lengths.items():
+        if odd := next((ns for ns in values if not 0 <= ns <= LONGEST_NS), None):
+            return f"{name}: {odd} ns is no duration"
+    for name, moments in times.items():
+        if odd := next((ns for ns in moments if ns is not None and abs(ns) > LONGEST_NS), None):
+            return f"{name}: {odd} ns is no time in a conversation"
+    if odd_turns := [said.turn for said in trace.user if not 0 <= said.turn < len(trace.scenario.turns)]:
+        return f"user: the scenario has no turn {odd_turns[0]}"
+    for event in events:
+        key, kind, default = EVENT_DATA.get(event.kind, ("", object, None))
+        if not isinstance(value := event.data.get(key, default), kind):
+            return f"events: {event.kind.value} has {key} {typed.shown(value)}"
+    missing_idle = trace.compute.get("idle_steps") and "idle_ns" not in trace.compute
+    return "compute: idle_steps without idle_ns" if missing_idle else ""

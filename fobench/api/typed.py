@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, time
+from functools import reduce
+from operator import or_
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from fobench.api.option_ranges import Between
 from fobench.errors import FobenchError, unknown
 
+UNUSABLE = re.compile("[\0\ud800-\udfff]")  # null characters and halves of characters
 PLAIN = (str, int, float, bool, NoneType, list, tuple, dict)
 LONGEST_BITS = 1024  # of a whole number: as large as the largest float
 LONGEST_SHOWN = 200  # characters of a value in a message
@@ -35,6 +40,7 @@ def convert(value: Any, kind: Any, *, text: bool = False) -> Any:
         raise ValueError(f"must be {words(kind)}")
     if type(value) not in PLAIN:
         return value
+    kind, allowed = without_range(kind)
     try:
         if text and isinstance(value, str):
             value = _parsed(value, kind)
@@ -47,11 +53,21 @@ def convert(value: Any, kind: Any, *, text: bool = False) -> Any:
         raise ValueError(f"must be {words(kind)}, not NaN")
     if isinstance(result, int) and result.bit_length() > LONGEST_BITS:
         raise ValueError(f"must be {words(kind)} of at most {LONGEST_BITS} bits")
+    if allowed and isinstance(result, int | float) and not allowed.low <= result <= allowed.high:
+        raise ValueError(f"must be {words(kind)}{',' if NoneType in get_args(kind) else ''} {allowed}")
     return result
+
+
+def usable(value: Any) -> Any:
+    """The value. Raises ValueError for a text that no file can hold."""
+    if isinstance(value, str) and UNUSABLE.search(value):
+        raise ValueError("must be a text without null characters and lone surrogates (half characters)")
+    return value
 
 
 def words(kind: Any, many: bool = False) -> str:
     """A type in words: "a whole number", "true or false", "one of a, b", "a list of texts"; `many`: in the plural."""
+    kind, _ = without_range(kind)
     arguments, origin = get_args(kind), get_origin(kind) or kind
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
@@ -100,6 +116,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
+def without_range(kind: Any) -> tuple[Any, Between | None]:
+    """A type without its range, and the range; also of `Annotated[int, Between(0, 10)] | None`."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    ranges = [note for member in members if get_origin(member) is Annotated for note in member.__metadata__]
+    allowed = next((note for note in ranges if isinstance(note, Between)), None)
+    if allowed is None:
+        return kind, None
+    plain = tuple(get_args(member)[0] if get_origin(member) is Annotated else member for member in members)
+    return reduce(or_, plain), allowed
+
+
 def _members(kind: Any) -> tuple[Any, ...]:
     """The types of a union, or the one type. None is left out where a Literal beside it has the choice "none"."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
@@ -132,7 +159,7 @@ def _field(kind: Any, value: Any, where: str, variants: Mapping[str, type[Any]])
             raise FobenchError(f"{where} is {shown(value)}; it {error}.") from error
     if len(classes) > 1 and isinstance(value, Mapping):
         choices = {name: cls for name, cls in variants.items() if cls in classes}
-        if (name := value.get("kind")) not in choices:
-            raise unknown(f"kind of {where}", str(name), choices)
+        if (name := str(value.get("kind"))) not in choices:
+            raise unknown(f"kind of {where}", name, choices)
         classes, value = [choices[name]], {key: item for key, item in value.items() if key != "kind"}
     return read(classes[0], value, where, variants)

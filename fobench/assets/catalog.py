@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 import urllib.parse
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fobench import outside_files
 from fobench.assets import files as files_module
 from fobench.errors import FobenchError, unknown
 
+MAX_BYTES = 1 << 22  # of a file of tables
+LARGEST = 1 << 40  # bytes of an asset's file
 HUB = "https://huggingface.co"
+WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[A-Za-z0-9.!+_-]+\.whl")  # a file name, not an option or a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class AssetFile:
     name: str
     size: int
     sha256: str
-    hub: HubSource | None
-    wheel: tuple[WheelPart, ...]
+    hub: HubSource | None = None
+    wheel: tuple[WheelPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,16 @@ class Asset:
     def folder(self) -> Path:
         """The local folder of its files, which need not exist."""
         return home() / "assets" / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AssetTable:
+    """The format of one table in a TOML file of assets; its name is the asset's."""
+
+    what: str
+    licence: str
+    files: tuple[AssetFile, ...]
+    default: bool = False
 
 
 def home() -> Path:
@@ -109,26 +122,31 @@ def table() -> dict[str, Asset]:
 @lru_cache
 def _read(path: Path) -> tuple[Asset, ...]:
     try:
-        return tuple(_asset(name, raw) for name, raw in tomllib.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise FobenchError(f"{path} is not a table of assets: {type(error).__name__}: {error}") from error
+        return tuple(_asset(name, raw) for name, raw in outside_files.read_toml(path, MAX_BYTES).items())
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"{path} is not a table of assets: {error}.") from error
 
 
-def _asset(name: str, raw: dict[str, Any]) -> Asset:
-    files = tuple(_file(item) for item in raw.pop("files"))
-    if not is_plain_name(name) or not files:
+def _asset(name: str, raw: Any) -> Asset:
+    """The asset of a table. Raises ValueError naming the key that is wrong."""
+    try:
+        table = outside_files.record(AssetTable, raw)
+    except ValueError as error:
+        raise ValueError(f"[{name}] {error}") from error
+    if not is_plain_name(name) or not table.files:
         raise ValueError(f"{name!r}: a file-safe name and at least one file are needed")
-    return Asset(name=name, files=files, license=raw.pop("licence"), **raw)  # the spelling of the TOML key
-
-
-def _file(raw: dict[str, Any]) -> AssetFile:
-    hub = HubSource(**raw["hub"]) if "hub" in raw else None
-    file = AssetFile(**{**raw, "hub": hub, "wheel": tuple(WheelPart(**part) for part in raw.get("wheel", ()))})
-    if not is_plain_name(file.name) or not re.fullmatch(r"[0-9a-f]{64}", file.sha256) or file.size < 0:
-        raise ValueError(f"{file.name!r}: a file-safe name, a size in bytes and a SHA-256 are needed")
-    if bad := [part.path for part in file.wheel if not files_module.safe_path(part.path)]:
-        raise ValueError(f"{bad[0]!r} is not a path inside a wheel")
-    return file
+    for file in table.files:
+        if not is_plain_name(file.name) or not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
+            raise ValueError(f"[{name}] {file.name!r}: a file-safe name and a SHA-256 are needed")
+        if not 0 <= file.size <= LARGEST:
+            raise ValueError(f"[{name}] {file.name!r}: size is {file.size}; it must be bytes, from 0 to {LARGEST:,}")
+        if bad := [part.path for part in file.wheel if not files_module.safe_path(part.path)]:
+            raise ValueError(f"[{name}] {bad[0]!r} is not a path inside a wheel")
+        if bad := [str(part) for part in file.wheel if not WHEEL.fullmatch(part.wheel)]:
+            raise ValueError(f"[{name}] {bad[0]!r} is not a distribution and its version")
+    if len({file.name for file in table.files}) < len(table.files):
+        raise ValueError(f"[{name}] two of its files have the same name")
+    return Asset(name, table.what, table.licence, table.files, table.default)
 
 
 def is_plain_name(name: str) -> bool:

@@ -24,6 +24,20 @@ DTYPES = {
 LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/")
 HEAD = 64  # channels per attention head in every Whisper model
 Array = npt.NDArray[Any]
+PROJECTION = "decoder/projection/weight"  # another name of decoder/embeddings/weight
+ANY, KERNEL = 0, -3  # any size; three positions of a convolution
+SHAPES: dict[str, tuple[int, ...]] = {  # of arrays by name, in units of the width but for ANY and KERNEL
+    r".*/position_encodings/encodings|decoder/(embeddings|projection)/weight": (ANY, 1),
+    r".*layer_norm/(gamma|beta)|encoder/conv\d/bias": (1,),
+    r"encoder/conv1/weight": (1, ANY, KERNEL),
+    r"encoder/conv2/weight": (1, 1, KERNEL),
+    r".*/self_attention/linear_0/(weight|bias)": (3, 1),
+    r".*/self_attention/linear_1/(weight|bias)": (1, 1),
+    r".*/attention/linear_[02]/(weight|bias)": (1, 1),
+    r".*/attention/linear_1/(weight|bias)": (2, 1),
+    r".*/ffn/linear_0/(weight|bias)": (4, 1),
+    r".*/ffn/linear_1/(weight|bias)": (1, 4),
+}
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -74,7 +88,64 @@ class _Reader:
 
 
 def whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:
-    """The state dict of openai-whisper's `Whisper` class from the arrays of a CTranslate2 Whisper model."""
+    """The state dict of openai-whisper's `Whisper` class from the arrays of a CTranslate2 Whisper model.
+
+    Raises FobenchError naming an array that is missing, not used, or whose shape, type or values are wrong.
+    """
+    recorder = _Recorder(arrays)
+    try:
+        _check(arrays)
+        state = _whisper_state(recorder)
+    except KeyError as error:
+        raise FobenchError(f"The CTranslate2 model is not a complete Whisper: it lacks {error.args[0]}.") from error
+    except ValueError as error:
+        raise FobenchError(f"The CTranslate2 model is not a Whisper: {error}.") from error
+    ignored = {name for name, array in arrays.items() if not array.shape or name == PROJECTION}
+    if extra := sorted(arrays.keys() - recorder.names - ignored):
+        more = f" and {len(extra) - 4} more" if extra[4:] else ""
+        raise FobenchError(f"The CTranslate2 model is not a Whisper: it has unexpected {', '.join(extra[:4])}{more}.")
+    return state
+
+
+class _Recorder(dict[str, Array]):
+    """Arrays, with the names of those that were read."""
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        super().__init__(arrays)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Array:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def _check(arrays: dict[str, Array]) -> None:
+    """Raises ValueError naming an array with a wrong shape or type, or a value that is not finite, and missing layers."""
+    positions = arrays["encoder/position_encodings/encodings"]
+    width = positions.shape[-1] if positions.ndim else 0
+    for name, array in arrays.items():
+        for sizes in (sizes for pattern, sizes in SHAPES.items() if re.fullmatch(pattern, name)):
+            own = sizes[:1] if name.endswith("/bias") else sizes
+            needed = [ANY if size == ANY else abs(KERNEL) if size == KERNEL else size * width for size in own]
+            fits = len(needed) == array.ndim and all(n in (ANY, m) for n, m in zip(needed, array.shape, strict=True))
+            if not fits:
+                wanted = ["any" if size == ANY else size for size in needed]
+                raise ValueError(f"{name} has the shape {list(array.shape)}, not {wanted}")
+            if array.dtype.kind != "f":
+                raise ValueError(f"{name} has the type {array.dtype}; only floating point can be read")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has NaN or infinity")
+    if PROJECTION in arrays and not np.array_equal(arrays[PROJECTION], arrays["decoder/embeddings/weight"]):
+        raise ValueError(f"{PROJECTION} is not decoder/embeddings/weight, as in every Whisper")
+    for part in ("encoder", "decoder"):
+        layers = {int(m[2]) for m in map(LAYER.match, arrays) if m and m[1] == part}
+        if layers != {*range(len(layers))}:
+            raise ValueError(f"its {part} has no layer {min({*range(max(layers))} - layers)}")
+        if part == "decoder" and any(f"decoder/layer_{i}/attention/linear_0/weight" not in arrays for i in layers):
+            raise ValueError("a layer of its decoder lacks attention/linear_0/weight")
+
+
+def _whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:
     state: dict[str, Array] = {
         "encoder.positional_embedding": arrays["encoder/position_encodings/encodings"],
         "decoder.positional_embedding": arrays["decoder/position_encodings/encodings"],

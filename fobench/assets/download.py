@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fobench.assets.files import sha256
+from fobench.atomic_files import open_append, sync
 from fobench.errors import FobenchError
 from fobench.progress_bars import ProgressBars
 
@@ -64,6 +65,7 @@ def download(link: DownloadLink, to: Path, *, what: str, progress: Callback, siz
     for _ in range(tries):
         _complete(link, part, what, progress, size)
         if link.sha256 in (None, sha256(part)):
+            sync(part)
             part.replace(to)
             return
         part.unlink()
@@ -112,7 +114,7 @@ def _append(link: DownloadLink, part: Path, what: str, progress: Callback, size:
         if size is not None and total not in (0, size):
             part.unlink(missing_ok=True)
             raise SourceError(f"the server has {total} bytes, not the pinned {size}")
-        with part.open("ab") as out:
+        with open_append(part) as out:
             out.truncate(offset)
             done = _copy(response, out, offset, total or size or 0, what, progress)
     return done == total if total else size in (None, done)

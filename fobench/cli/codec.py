@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fobench.api.option_ranges import SCENARIOS, SEED
 from fobench.api.option_strings import check_owners, options_for, split_names
-from fobench.cli.options import NewFolder, named_args, pairs
+from fobench.atomic_files import file_name, write_text
+from fobench.cli.options import ExistingPath, NewFolder, named_args, pairs, whole_number
+from fobench.cli.report import new_folder
 from fobench.console import counted
 from fobench.errors import FobenchError
 from fobench.matrix.codec_report import page, show, write
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("codecs", metavar="NAME[,NAME]")
-@click.argument("clips", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("clips", nargs=-1, type=ExistingPath(dir_okay=False))
 @click.option(
     "--args",
     "options",
@@ -35,10 +38,10 @@ if TYPE_CHECKING:
     "--suite", "-s", "suites", multiple=True, help="Add the user turns of a suite, with their texts; repeatable."
 )
 @named_args("--suite-args", "suites")
-@click.option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
+@click.option("--limit", "-L", type=whole_number(SCENARIOS), help="At most this many scenarios of each suite.")
 @click.option("--judge", default="whisper", show_default=True, help="The reference ASR (fobench ls recognizers).")
 @named_args("--judge-args", "judge")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the suites.")
+@click.option("--seed", type=whole_number(SEED), default=0, show_default=True, help="Seed of the suites.")
 @click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
 def codec(
     codecs: str,
@@ -58,14 +61,13 @@ def codec(
     """
     from fobench.api import registry
     from fobench.matrix import codec_resynthesis
-    from fobench.storage.run_folder import file_name
 
     chosen = _create_codecs(codecs, options)
 
     selected = [*_clips_of_files(clips, text), *_clips_of_suites(**suites)]
     if not selected:
         raise FobenchError("No clips: name audio files or a --suite.")
-    folder = output or _new_folder("-".join(chosen))
+    folder = output or new_folder(f"codec-{'-'.join(chosen)}")
     bench = codec_resynthesis.CodecBenchmark(
         registry.create("recognizers", judge, judge_args), registry.create("metrics", "dnsmos")
     )
@@ -75,7 +77,7 @@ def codec(
         own.mkdir(parents=True, exist_ok=True)
         controls.append(bench.control(name, component, selected, partial(_save, own)))
         write(own, controls[-1])
-    (folder / "codecs.md").write_text(page(controls), encoding="utf-8")
+    write_text(folder / "codecs.md", page(controls))
     show(controls)
     click.echo(f"{counted(len(selected), 'clip')} -> {folder}")
 
@@ -121,12 +123,5 @@ def _clips_of_suites(
 
 def _save(folder: Path, clip: CodecClip, sound: Any) -> None:
     from fobench import audio
-    from fobench.storage.run_folder import file_name
 
     audio.save(folder / f"{file_name(clip.name)}.flac", sound.samples, sound.rate_hz)
-
-
-def _new_folder(name: str) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-codec-{name}"

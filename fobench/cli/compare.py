@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fobench.atomic_files import file_names, write_text
 from fobench.cli.options import NewFolder, from_file, option
 from fobench.errors import FobenchError
 
@@ -81,9 +81,9 @@ def compare(
     from fobench.comparison.snapshot import with_unique_names
 
     first, *others = with_unique_names([baseline_store.load(place) for place in (base, *new)])
-    codes = []
+    codes, names = [], file_names(run.name for run in others)
     for run in others:
-        folder = output / _folder_name(run.name) if output and len(others) > 1 else output
+        folder = output / names[run.name] if output and len(others) > 1 else output
         codes.append(compare_and_report(first, run, gates, alpha=alpha, allow_mismatch=allow_mismatch, folder=folder))
     sys.exit(worst_code(codes))
 
@@ -91,6 +91,7 @@ def compare(
 def load_base(place: str | None, gates: Sequence[str]) -> Snapshot | None:
     """The base of a run's comparison, loaded before the run. Raises `FobenchError` for gates on metrics not in the base."""
     from fobench.comparison import baseline_store
+    from fobench.comparison.comparison import check_values
     from fobench.comparison.gates import Gate
     from fobench.comparison.metric_delta import metric_units
 
@@ -101,6 +102,7 @@ def load_base(place: str | None, gates: Sequence[str]) -> Snapshot | None:
         return None
     base = baseline_store.load(place)
     for gate in parsed:
+        check_values(gate, [base])
         gate.resolve(metric_units(base))
     return base
 
@@ -134,15 +136,9 @@ def _write(comparison: Comparison, folder: Path | None) -> None:
     from fobench.api import registry
 
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "comparison.json").write_text(comparison.dumps(), encoding="utf-8")
+        write_text(folder / "comparison.json", comparison.dumps(), parents=True)
     for name in (*(REPORTERS if folder else ()), "terminal"):  # the terminal last: it lists the files of the others
         registry.create("reporters", name).write_comparison(comparison, folder)
-
-
-def _folder_name(name: str) -> str:
-    """A folder name for a run's name, which may be a path."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
 
 
 def _run(ctx: click.Context) -> click.Command | None:

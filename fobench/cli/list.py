@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench.cli.options import named_args
+from fobench.api.option_ranges import SCENARIOS
+from fobench.cli.options import named_args, whole_number
 from fobench.console import counted, table
 from fobench.errors import unknown
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     help="For `ls scenarios`: the suites to list; repeatable.",
 )
 @named_args("--suite-args", "suites")
-@click.option("--limit", "-L", type=click.IntRange(min=1), help="For `ls scenarios`: at most this many of each suite.")
+@click.option(
+    "--limit", "-L", type=whole_number(SCENARIOS), help="For `ls scenarios`: at most this many of each suite."
+)
 def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None) -> None:
     """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ...
 

@@ -1,8 +1,8 @@
 """The command line: `fobench run | score | report | compare | baseline | codec | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
-over the environment, the environment over the file. Exit codes: 0 success, 1 a scenario, check or gate failed, 2 wrong usage or a
-missing prerequisite, 3 a gate is inconclusive, 130 interrupted, 141 broken pipe.
+over the environment, the environment over the file. Exit codes: 0 success, 1 a scenario, metric, report, check or gate failed, 2 wrong usage or a
+missing prerequisite, 3 a gate is inconclusive, 141 broken pipe; stopped by a signal: 129 hang-up, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import contextlib
 import errno
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from fobench import __version__
+from fobench.cli import stop_signals
 from fobench.cli.assets import assets
 from fobench.cli.baseline import baseline
 from fobench.cli.codec import codec
@@ -27,9 +28,28 @@ from fobench.cli.train import train
 from fobench.cli.validate import validate
 from fobench.errors import FobenchError, unknown
 
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as in a shell
+
 
 class CommandGroup(click.Group):
     """The command group; it shows errors meant for the user as a message without a traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with stop_signals.raised():
+            try:
+                return super().main(*args, **kwargs)
+            except SystemExit:
+                _flush_output()
+                raise
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except KeyboardInterrupt as error:  # click would exit with 1
+            sys.exit(stop_signals.end(error))
+        except BrokenPipeError:  # of --help; click would exit with 1
+            _drop_output(sys.stdout, sys.stderr)
+            sys.exit(BROKEN_PIPE)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,16 +57,15 @@ class CommandGroup(click.Group):
         except FobenchError as error:
             click.echo(f"fobench: {error}", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:  # click would exit with 1
-            click.echo("\nInterrupted.", err=True)
-            ctx.exit(130)
+        except KeyboardInterrupt as error:  # click would exit with 1
+            ctx.exit(stop_signals.end(error))
         except BrokenPipeError:
-            _drop_output()
-            ctx.exit(141)  # broken pipe: 128 + SIGPIPE, as in a shell
+            _drop_output(sys.stdout, sys.stderr)
+            ctx.exit(BROKEN_PIPE)
         except OSError as error:  # e.g. a read-only folder or a full disk
             click.echo(f"fobench: {_advice(error)}", err=True)
             if error.filename is None:
-                _drop_output()
+                _drop_output(sys.stdout)
             ctx.exit(2)
 
     def resolve_command(
@@ -57,10 +76,22 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _drop_output() -> None:
-    """Redirects standard output to the null device, so that the interpreter does not fail on the buffered rest at exit."""
-    with contextlib.suppress(OSError, ValueError):  # standard output without a file descriptor, as in tests
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _flush_output() -> None:
+    """Writes what is buffered; exits if nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output(sys.stdout, sys.stderr)
+        sys.exit(BROKEN_PIPE)
+    except (OSError, ValueError):  # a closed output, or a full disk, of which the interpreter tells
+        pass
+
+
+def _drop_output(*streams: TextIO) -> None:
+    """Redirects streams to the null device, so that the interpreter does not fail on the buffered rest at exit."""
+    for stream in streams:
+        with contextlib.suppress(OSError, ValueError):  # a stream without a file descriptor, as in tests
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _advice(error: OSError) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import tomllib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,31 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from fobench import outside_files
 from fobench.api import typed
+from fobench.api.option_ranges import Between
 from fobench.errors import FobenchError, unknown
-from fobench.scoring.text_normalization import is_encodable
+from fobench.formatting import is_encodable
+
+MOST_BYTES = 1 << 20  # of a file of options
 
 
-class PositiveNumber(click.types.FloatParamType):
-    """A finite number above 0."""
+class NumberIn(click.FloatRange):
+    """A number in a range."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not 0 < number < math.inf:  # which no NaN is
-            self.fail(f"{value} is not a finite number above 0.", param, ctx)
+    def __init__(self, allowed: Between) -> None:
+        super().__init__(min=allowed.low, max=allowed.high)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:  # NaN is in any range
+            self.fail(f"{value} is not a number.", param, ctx)
         return number
+
+
+def whole_number(allowed: Between) -> click.IntRange:
+    """The type of a whole number in a range."""
+    return click.IntRange(min=int(allowed.low), max=int(allowed.high))
 
 
 class NewFolder(click.Path):
@@ -37,6 +48,24 @@ class NewFolder(click.Path):
             self.fail("it is empty: name a folder.", param, ctx)
         if not is_encodable(str(value)):  # reports name files in UTF-8
             self.fail(f"{str(value)!a} is not UTF-8: choose another name.", param, ctx)
+        if "\0" in str(value):
+            self.fail("it holds a null character.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ExistingPath(click.Path):
+    """A path that exists. `file_okay`, `dir_okay`: whether it may be a file, or a folder."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, exists=True, file_okay=file_okay, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            usable = b"\0" not in os.fsencode(value)
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:  # which click does not expect: from a TOML file
+            self.fail(f"{str(value)!a} cannot be the name of a file.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -58,6 +87,8 @@ def pairs(_: click.Context, option: click.Parameter, values: tuple[str, ...]) ->
     broken = [value for value in values if "=" not in value]
     if broken:
         raise FobenchError(f"{option.opts[0]} {broken[0]!r}: write it as name=value.")
+    if nameless := [value for value in values if value.startswith("=")]:
+        raise FobenchError(f"{option.opts[0]} {nameless[0]!r}: it has no name before the equals sign.")
     return dict(value.split("=", 1) for value in values)
 
 
@@ -92,10 +123,8 @@ def explicit_options(ctx: click.Context) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise FobenchError(f"--config {path} is not TOML: not UTF-8 ({error.reason} at byte {error.start}).") from error
-    except (OSError, ValueError) as error:  # invalid TOML, or a number with too many digits
+        return outside_files.read_toml(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise FobenchError(f"--config {path} cannot be read as TOML: {error}.") from error
 
 

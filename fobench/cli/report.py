@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fobench.cli.options import NewFolder, PositiveNumber
-from fobench.errors import FobenchError
+from fobench.api.option_ranges import MARGIN
+from fobench.atomic_files import plain_name
+from fobench.cli.options import ExistingPath, NewFolder, NumberIn, named_args
+from fobench.console import visible
+from fobench.errors import FobenchError, describe_error
 
 REPORTERS = ("markdown", "html", "junit")
+REPORTER_LIMIT_S = 600.0  # for one report by a reporter of another package
 SEVERAL = ("markdown", "html")  # reporters that take several runs
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=ExistingPath(file_okay=False))
 @click.option(
     "--margin",
-    type=PositiveNumber(),
+    type=NumberIn(MARGIN),
     help="Non-inferiority margin, percentage points of accuracy; default: the run's own.",
 )
 @click.option(
@@ -28,19 +34,33 @@ SEVERAL = ("markdown", "html")  # reporters that take several runs
     help="Compress the finished run's traces.jsonl to traces.jsonl.gz: a tenth of the size, read as before, but the run"
     " cannot be resumed.",
 )
-def score(folder: Path, margin: float | None, compress_traces: bool) -> None:
+@click.option(
+    "--metric",
+    help="A further metric, e.g. llm_judge:MODEL: an LLM judge (an endpoint, or a local backbone) beside the string match."
+    " Its verdicts stay in the run folder.",
+)
+@named_args("--metric-args", "metric, e.g. endpoint=URL")
+def score(
+    folder: Path, margin: float | None, compress_traces: bool, metric: str | None, metric_args: dict[str, str]
+) -> None:
     """Score a run again from its traces alone (no model is needed) and write its reports again."""
     from fobench.storage.run_folder import RunFolder
+    from fobench.storage.run_lock import locked
 
+    if metric_args and not metric:
+        raise FobenchError("--metric-args needs the metric that they are for: --metric llm_judge:MODEL.")
     run = RunFolder(folder)
     configured = run.read_run().get("config", {}).get("margin", 3.0)
-    if compress_traces:
-        run.compress()
-    score_and_report(folder, configured if margin is None else margin)
+    with locked(folder):
+        if compress_traces:
+            run.compress()
+        complete = score_and_report(folder, configured if margin is None else margin, metric or "", metric_args)
+    if not complete:
+        click.get_current_context().exit(1)
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folders", nargs=-1, required=True, type=ExistingPath(file_okay=False))
 @click.option(
     "--reporter", "-r", "reporters", multiple=True, help="fobench ls reporters; default: all that write files."
 )
@@ -50,6 +70,7 @@ def score(folder: Path, margin: float | None, compress_traces: bool) -> None:
 def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None) -> None:
     """Write a scored run's reports again and show its tables. For several runs: one table with a column per run."""
     from fobench.scoring.scorer import load_results
+    from fobench.storage.run_lock import locked
 
     if len(folders) > 1:
         write_several(folders, output or new_folder("table"), reporters or SEVERAL)
@@ -58,21 +79,61 @@ def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path |
             f"--output is for the table of several runs; the reports of a single run are in its folder, {folders[0]}."
         )
     else:
-        _write(load_results(folders[0]), folders[0], reporters or REPORTERS)
+        results = load_results(folders[0])
+        writes = set(reporters or REPORTERS) != {"terminal"}
+        with locked(folders[0]) if writes else nullcontext():  # what only shows it needs no right to write
+            complete = _write(results, folders[0], reporters or REPORTERS)
+        if not complete:
+            click.get_current_context().exit(1)
 
 
 def new_folder(what: str) -> Path:
-    """The default folder of a run or a table: runs/<time>-<what>."""
+    """The default folder of a command: runs/<time>-<what>, new and its own; removed at the command's end if it stayed empty."""
+    name = f"{_time()}-{plain_name(what.replace(':', '-'))}"
+    for number in count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    remove_if_empty(folder.parent)
+    remove_if_empty(folder)
+    return folder
+
+
+def _time() -> str:
     from datetime import datetime
 
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{what.replace(':', '-')}"
+    return f"{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def score_and_report(folder: Path, margin: float) -> None:
-    """Scores a run and writes its reports."""
-    from fobench.scoring.scorer import score_run
+def remove_if_empty(folder: Path) -> None:
+    """Removes a folder at the end of the command, unless there is something in it by then."""
 
-    _write(score_run(folder, {"parity": {"margin": margin}}), folder, REPORTERS)
+    def remove() -> None:
+        with suppress(OSError):
+            folder.rmdir()
+
+    click.get_current_context().call_on_close(remove)
+
+
+def score_and_report(
+    folder: Path, margin: float, metric: str = "", metric_args: Mapping[str, str] | None = None
+) -> bool:
+    """Scores a run, also by the further `metric`, and writes its reports.
+
+    Returns whether every metric and reporter did its work; tells of those that did not.
+    """
+    from fobench.scoring.scorer import failed_metrics, score_run
+
+    options: dict[str, Mapping[str, Any]] = {"parity": {"margin": margin}}
+    if metric:
+        options[metric] = metric_args or {}
+    results = score_run(folder, options, metric)
+    written = _write(results, folder, REPORTERS)
+    failed = failed_metrics(results)
+    for name, why in failed.items():
+        click.echo(f"fobench: the metric {name!r} failed: {visible(why)}", err=True)
+    return written and not failed
 
 
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:
@@ -92,12 +153,40 @@ def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str
             raise FobenchError(
                 f"Reporter {name!r} shows one run at a time. Those that take several: {', '.join(SEVERAL)}."
             )
-    for reporter in instances.values():
-        reporter.write_several(runs, output)
+    for name, reporter in instances.items():
+        try:
+            reporter.write_several(runs, output)
+        except (FobenchError, OSError):
+            raise
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; the message names the reporter
+            raise FobenchError(f"The reporter {name!r} failed: {visible(describe_error(error))}.") from error
 
 
-def _write(results: Any, folder: Path, reporters: Sequence[str]) -> None:
+def _write(results: Any, folder: Path, reporters: Sequence[str]) -> bool:
+    """Writes the reports, one after another whatever the others do; returns whether all were written.
+
+    A reporter of another package runs in a process of its own, with a time limit.
+    """
     from fobench.api import registry
+    from fobench.process_host import ProcessHost
 
-    for name in (*reporters, "terminal"):  # the terminal last: it lists the files of the others
-        registry.create("reporters", name).write(results, folder)
+    known = [(name, registry.is_third_party("reporters", name)) for name in (*reporters, "terminal")]
+    failed = False
+    for name, third_party in known:  # the terminal last: it lists the files of the others
+        host = ProcessHost(registry.create, ("reporters", name), time_limit_s=REPORTER_LIMIT_S, prints=True)
+        try:
+            if third_party:
+                host.call("write", results, folder)
+            else:
+                registry.create("reporters", name).write(results, folder)
+        except BrokenPipeError:  # nobody reads on
+            raise
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; the other reports are written
+            if not third_party and isinstance(error, FobenchError | OSError):
+                raise
+            failed = True
+            told = str(error) if isinstance(error, FobenchError) else describe_error(error)
+            click.echo(f"fobench: the reporter {name!r} failed: {visible(told)}", err=True)
+        finally:
+            host.stop()
+    return not failed

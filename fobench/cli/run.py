@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fobench.cli import compare
-from fobench.cli.options import NewFolder, PositiveNumber, explicit_options, from_file, named_args, option
-from fobench.cli.report import new_folder, score_and_report, write_several
+from fobench.api.option_ranges import DECIBELS, MARGIN, MILLISECONDS, SCENARIOS, SEED, STEP_S, WORKERS
+from fobench.cli import compare, stop_signals
+from fobench.cli.options import (
+    ExistingPath,
+    NewFolder,
+    NumberIn,
+    explicit_options,
+    from_file,
+    named_args,
+    option,
+    whole_number,
+)
+from fobench.cli.report import new_folder, remove_if_empty, score_and_report, write_several
 from fobench.console import counted
 from fobench.errors import FobenchError
 
@@ -30,41 +40,46 @@ if TYPE_CHECKING:
 @named_args("--codec-args", "codec")
 @option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
 @named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
-@option("--limit", "-L", type=click.IntRange(min=1), help="At most this many scenarios of each suite.")
+@option("--limit", "-L", type=whole_number(SCENARIOS), help="At most this many scenarios of each suite.")
 @option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
 @option("--judge", default="whisper", help="Reference ASR that transcribes the spoken replies, or none.")
 @named_args("--judge-args", "judge")
-@option("--margin", type=PositiveNumber(), default=3.0, help="Non-inferiority margin, percentage points of accuracy.")
+@option("--margin", type=NumberIn(MARGIN), default=3.0, help="Non-inferiority margin, percentage points of accuracy.")
 @option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
 @option(
     "--costs", default="measured", help="Latency profile: measured | declared (all free) | declared:FILE (replayed)."
 )
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
-@option("--seed", type=int, default=0)
-@option("--workers", type=click.IntRange(min=1), default=1, help="Parallel systems, one process each.")
+@option("--seed", type=whole_number(SEED), default=0)
+@option("--workers", type=whole_number(WORKERS), default=1, help="Parallel systems, one process each.")
 @option(
     "--time-limit",
     "time_limit_s",
-    type=PositiveNumber(),
+    type=NumberIn(STEP_S),
     default=120.0,
     help="Time limit of one step of the system, seconds.",
 )
 @option(
     "--playback-delay",
     "playback_delay_ms",
-    type=click.IntRange(min=0),
+    type=whole_number(MILLISECONDS),
     default=0,
     help="Length of the listener's playback buffer, ms.",
 )
-@option("--echo", "echo_db", type=float, help="Leak the playback into the user's channel: level in dB, e.g. -30.")
-@option("--echo-delay", "echo_delay_ms", type=click.IntRange(min=0), default=80, help="Delay of the echo, ms.")
+@option(
+    "--echo",
+    "echo_db",
+    type=NumberIn(DECIBELS),
+    help="Leak the playback into the user's channel: level in dB, e.g. -30.",
+)
+@option("--echo-delay", "echo_delay_ms", type=whole_number(MILLISECONDS), default=80, help="Delay of the echo, ms.")
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
 @option("--baseline", metavar="RUN|STORE[#NAME]", help="Compare with this run or baseline when done (fobench compare).")
 @compare.fail_on
 @compare.allow_mismatch
 @option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
-@option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Complete the run in a folder.")
+@option("--resume", type=ExistingPath(file_okay=False), help="Complete the run in a folder.")
 @option(
     "--config",
     type=click.Path(path_type=Path),
@@ -92,42 +107,43 @@ def run(
     from fobench.execution.run import Run
     from fobench.matrix import plan
     from fobench.storage.run_config import RunConfig, default_system
+    from fobench.storage.run_lock import locked
 
     base = compare.load_base(baseline, gates)
     if resume:
         started = Run.resume(resume, {k: v for k, v in explicit_options(ctx).items() if k not in compare.OPTIONS})
+        for sentence in started.healed:
+            click.echo(f"fobench: {sentence}", err=True)
     else:
-        options["system"] = options["system"] or default_system(options["backbone"], options["checkpoint"])
+        if options["system"] is None:
+            options["system"] = default_system(options["backbone"], options["checkpoint"])
         if planned := plan.plan(RunConfig.from_json(options)):
-            sys.exit(_matrix(planned, output or new_folder("matrix"), base is not None, allow_mismatch))
+            remove_if_empty(folder := output or new_folder("matrix"))
+            sys.exit(_matrix(planned, folder, base is not None, allow_mismatch))
         started = Run.begin(RunConfig.from_json(options), output or new_folder(options["system"]))
-    try:
-        _execute(started, resume is not None)
-    except KeyboardInterrupt:
-        click.echo(f"\nInterrupted. Nothing is lost: fobench run --resume {started.folder.path}", err=True)
-        sys.exit(130)
-    score_and_report(started.folder.path, started.config.margin)
-    code = compare.apply_gates(base, started.folder.path, gates, allow_mismatch) if base else 0
+        remove_if_empty(started.folder.path)
+    with locked(started.folder.path):
+        try:
+            _execute(started, resume is not None)
+        except KeyboardInterrupt as stop:
+            again = f"fobench run --resume {started.folder.path}"
+            click.echo(f"\n{stop_signals.told(stop)}. Nothing is lost: {again}", err=True)
+            sys.exit(stop_signals.exit_code(stop))
+        complete = score_and_report(started.folder.path, started.config.margin)
+        code = compare.apply_gates(base, started.folder.path, gates, allow_mismatch) if base else 0
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
         click.echo(
             f"{failed} of {counted(len(started.scenarios), 'scenario')} failed: see the report and run.log.", err=True
         )
-    if failed or code:
-        sys.exit(1 if failed else code)
+    if failed or code or not complete:
+        sys.exit(1 if failed or not complete else code)
 
 
 def _execute(started: Run, resumed: bool) -> None:
     """Executes a run with a progress bar; a new run that fails before its first scenario leaves no files."""
-    import signal
-
     from fobench.cli.progress_bar import watching
 
-    for stop in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # SIGTERM (of a scheduler) also interrupts, as does SIGINT in the background
-        signal.signal(stop, signal.default_int_handler)
     path = started.folder.path
     try:
         with watching(len(started.scenarios), path) as watch:
@@ -140,7 +156,7 @@ def _execute(started: Run, resumed: bool) -> None:
 
 def _matrix(planned: MatrixPlan, output: Path, has_baseline: bool, allow_mismatch: bool = False) -> int:
     """Executes the unfinished runs of a matrix, writes the reports, and returns the exit code."""
-    from fobench.matrix import plan
+    from fobench.storage.run_lock import locked
 
     if has_baseline:
         raise FobenchError(
@@ -148,6 +164,13 @@ def _matrix(planned: MatrixPlan, output: Path, has_baseline: bool, allow_mismatc
         )
     if (output / "run.json").exists():
         raise FobenchError(f"{output} holds a run: choose another --output for the matrix.")
+    with locked(output):
+        return _execute_matrix(planned, output, allow_mismatch)
+
+
+def _execute_matrix(planned: MatrixPlan, output: Path, allow_mismatch: bool) -> int:
+    from fobench.matrix import plan
+
     runs = {cell.name: plan.begin_or_resume(cell, output / cell.folder) for cell in planned.cells}
     missing: dict[str, str] = {}
     try:
@@ -160,10 +183,10 @@ def _matrix(planned: MatrixPlan, output: Path, has_baseline: bool, allow_mismatc
                 click.echo(f"fobench: {name}: {error}", err=True)
         done = {name: started.folder.path for name, started in runs.items() if name not in missing}
         return _report_matrix(planned, done, missing, output, allow_mismatch)
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted. Nothing is lost: repeat the command with --output", err=True)
-        click.echo(str(output), err=True)
-        return 130
+    except KeyboardInterrupt as stop:
+        told = f"{stop_signals.told(stop)}. Nothing is lost: repeat the command with --output {output}"
+        click.echo(f"\n{told}", err=True)
+        return stop_signals.exit_code(stop)
 
 
 def _report_matrix(

@@ -6,14 +6,19 @@ path, or `git:BRANCH`, a branch that is never checked out. `STORE#7` is one of i
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from fobench import outside_files
+from fobench.atomic_files import LENGTH, write_new
 from fobench.comparison.git_branch import BranchFiles
 from fobench.comparison.snapshot import Snapshot
 from fobench.errors import FobenchError, unknown
@@ -31,12 +36,18 @@ class BaselineFiles(Protocol):
     def hint(self) -> str:
         """A further way to get the files, as the end of a sentence; empty without one."""
 
+    def alone(self) -> AbstractContextManager[None]:
+        """A block around reading and adding, in which no other process adds files.
+
+        Raises `FobenchError` if nothing can be written.
+        """
+
     def names(self) -> list[str]: ...
 
     def read(self, name: str) -> str: ...
 
     def add(self, name: str, text: str) -> bool:
-        """Writes a new file; False if there is one of that name."""
+        """Writes a new file, atomically; False if there is one of that name."""
 
     def remove(self, names: Sequence[str]) -> None: ...
 
@@ -49,6 +60,20 @@ class FolderFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                descriptor = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                with suppress(OSError):  # a disk without locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            problem = f"The baseline cannot be written to {self.path}: {error.strerror or error}."
+            raise FobenchError(f"{problem} Nothing is changed: fix this, or choose another --store.") from error
+
     def names(self) -> list[str]:
         return [path.name for path in self.path.iterdir() if path.is_file()] if self.path.is_dir() else []
 
@@ -56,13 +81,7 @@ class FolderFiles:
         return _read(self.path / name)
 
     def add(self, name: str, text: str) -> bool:
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with (self.path / name).open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            return False
-        return True
+        return write_new(self.path / name, text.encode())
 
     def remove(self, names: Sequence[str]) -> None:
         for name in names:
@@ -105,10 +124,11 @@ class BaselineStore:
         text = _dumps({**snapshot.to_json(), "saved": saved})
         short = f"-{str(commit['commit'])[:7]}" if commit.get("commit") else ""
         for _ in range(TRIES):
-            number = max((baseline.number for baseline in self.ls()), default=0) + 1
-            file = f"{number:04d}-{chosen_name}{short}.json"
-            if self.files.add(file, text):
-                return Baseline(number, chosen_name, short[1:], file)
+            with self.files.alone():
+                number = max((baseline.number for baseline in self.ls()), default=0) + 1
+                file = f"{number:04d}-{chosen_name}{short}.json"
+                if self.files.add(file, text):
+                    return Baseline(number, chosen_name, short[1:], file)
         raise FobenchError(f"Other processes are writing to {self.place}: try again.")
 
     def require(self) -> list[Baseline]:
@@ -121,7 +141,7 @@ class BaselineStore:
     def find(self, key: str = "") -> Baseline:
         """The baseline of a number, the newest of a name, or the newest. Raises `FobenchError` with the choices."""
         known = self.require()
-        matching = [b for b in known if key in ("", b.name) or (key.isdecimal() and int(key) == b.number)]
+        matching = [b for b in known if key in ("", b.name) or key.lstrip("0") == str(b.number)]
         if not matching:
             raise unknown(
                 f"baseline of {self.place}", key, [*(f"{b.number:04d}" for b in known), *{b.name for b in known}]
@@ -180,7 +200,7 @@ def _run_columns(run: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.") or "run"
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.")[:LENGTH] or "run"
 
 
 def _dumps(data: Mapping[str, Any]) -> str:
@@ -202,15 +222,15 @@ def _compact(value: Any) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a file, with invalid UTF-8 replaced. Raises `FobenchError` if it cannot be read."""
+    """The text of a file. Raises `FobenchError` if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FobenchError(f"The baseline {path} cannot be read: {error.strerror}.") from error
+        return outside_files.read_text(path)
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"The baseline {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
 
 
 def _loads(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return outside_files.parse_json(text)
     except ValueError as error:
         raise FobenchError(f"{name} is not a baseline: {error}. fobench baseline save writes one.") from error

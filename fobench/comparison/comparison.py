@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from fobench.comparison.compatibility import Incompatibility, caveats, mismatches
-from fobench.comparison.gate_verdict import ALPHA, GateOutcome, GateVerdict, gate_verdicts
-from fobench.comparison.gates import Gate
+from fobench.comparison.gate_verdict import ALPHA, GateOutcome, GateVerdict, gate_verdicts, guard_verdicts
+from fobench.comparison.gates import ALIASES, Gate
 from fobench.comparison.metric_delta import MetricDelta, metric_deltas
 from fobench.comparison.paired_scores import PairedScores, common_ids, pair_scores
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import counted
 from fobench.errors import FobenchError
+from fobench.formatting import one_line
+from fobench.scoring.scorer import read_scores
 from fobench.statistics.bootstrap import RESAMPLES, SEED
 from fobench.statistics.proportions import holm
 
@@ -116,12 +118,14 @@ def compare(
     by_name = {change.figure: change for change in deltas}
     known = {name: (change.unit, change.better) for name, change in by_name.items()}
     resolved = [_resolve_gate(gate, known, base, new) for gate in gates]
-    verdicts = gate_verdicts([(gate, by_name[gate.figure]) for gate in resolved], alpha)
+    gated = [(gate, by_name[gate.figure]) for gate in resolved]
+    verdicts = [*gate_verdicts(gated, alpha), *guard_verdicts(gated, by_name, alpha)]
     warnings = [f"Difference: {mismatch}." for mismatch in incompatibilities]
     warnings += [f"Left out as not comparable: {', '.join(excluded)}."] if excluded else []
     warnings += _unpaired(base, new, ids, {by_name[gate.figure].metric for gate in resolved})
     shown = [change for change in deltas if change.shown]
-    return Comparison(base, new, ids, pairs_by_metric, shown, verdicts, [*warnings, *caveats(base, new)], alpha)
+    warnings = list(dict.fromkeys([*warnings, *caveats(base, new)]))  # a run compared with itself has each caveat twice
+    return Comparison(base, new, ids, pairs_by_metric, shown, verdicts, warnings, alpha)
 
 
 def _unpaired(base: Snapshot, new: Snapshot, ids: Sequence[str], metrics: Iterable[str]) -> Iterator[str]:
@@ -135,11 +139,30 @@ def _unpaired(base: Snapshot, new: Snapshot, ids: Sequence[str], metrics: Iterab
 
 def _resolve_gate(gate: Gate, known: Mapping[str, tuple[str, str]], base: Snapshot, new: Snapshot) -> Gate:
     """The gate on a metric of both runs. Raises `FobenchError` naming the run without a value."""
-    lacking = [run for run in (base, new) if not any(metric in run.columns for metric in gate.metrics)]
-    if len(lacking) == 1:
-        where = f"its report says why: {lacking[0].folder or lacking[0].name}"
-        raise FobenchError(f"--fail-on {gate.text!r}: {lacking[0].name} has no value of {gate.figure}; {where}")
+    check_values(gate, (base, new))
     return gate.resolve(known)
+
+
+def check_values(gate: Gate, runs: Sequence[Snapshot]) -> None:
+    """Raises `FobenchError` naming the runs without a value of the gated metric, and why, if it is one that fobench knows."""
+    lacking = [run for run in runs if not any(metric in run.columns for metric in gate.metrics)]
+    reasons = {run.name: _missing_reason(run, gate) for run in lacking}
+    if not lacking or (len(lacking) == len(runs) and not any(reasons.values()) and gate.figure not in ALIASES):
+        return
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+    places = ", ".join(str(run.folder or run.name) for run in lacking)
+    names = " and ".join(reasons)
+    have = "has" if len(reasons) == 1 else "have"
+    raise FobenchError(
+        f"--fail-on {gate.text!r}: {names} {have} no value of {gate.figure} "
+        f"({why or f'its report says why: {places}'}); gate on a metric that both runs have."
+    )
+
+
+def _missing_reason(run: Snapshot, gate: Gate) -> str:
+    """Why a run's total has no value; empty if the run has no such total, or is a baseline."""
+    totals = read_scores(run.folder)["totals"] if run.folder else ()
+    return next((one_line(t["reason"]) for t in totals if t["metric"] in gate.metrics and t["value"] is None), "")
 
 
 def _blocking(

@@ -73,6 +73,8 @@ def _machine(run: RunFacts) -> Any:
     return environment.describe(run.get("machine") or {})
 
 
+PROFILE = "latency profile"
+SYSTEM_OPTIONS = ("system", "system_args", "backbone", "backbone_args", "checkpoint", "codec", "codec_args")
 TIME_UNITS = ("ms",)
 TIME_METRICS = ("rtf_", "underrun")  # metrics that depend on times without a unit of time
 FOR_ALL_METRICS: dict[str, Fact] = {  # a difference makes no metric comparable
@@ -85,7 +87,7 @@ FOR_ALL_METRICS: dict[str, Fact] = {  # a difference makes no metric comparable
     "echo": _echo,
 }
 FOR_TIMES: dict[str, Fact] = {  # a difference makes no time comparable
-    "latency profile": lambda run: run.get("costs") or _config(run).get("costs"),
+    PROFILE: lambda run: run.get("costs") or _config(run).get("costs"),
     "playback buffer, ms": lambda run: _config(run).get("playback_delay_ms") or 0,
     "workers": lambda run: _config(run).get("workers") or 1,
 }
@@ -113,22 +115,46 @@ def time_facts(runs: Sequence[RunFacts]) -> dict[str, Fact]:
     return {**FOR_TIMES, **FOR_MEASURED_TIMES} if any(map(_measured, runs)) else FOR_TIMES
 
 
+def own_profiles(runs: Sequence[RunFacts]) -> bool:
+    """Whether the runs are of different systems, each on a replayed latency profile of its own.
+
+    A profile belongs to one system, so that two systems can only be compared on two. Runs of one system on two profiles differ in
+    the profile alone.
+    """
+    replayed = all(not _measured(run) for run in runs)
+    systems = {_text([_config(run).get(key) for key in SYSTEM_OPTIONS]) for run in runs}
+    return replayed and len(systems) == len({_text(FOR_TIMES[PROFILE](run)) for run in runs}) == len(runs)
+
+
 def mismatches(base: Snapshot, new: Snapshot) -> list[Incompatibility]:
     """The differences that forbid a comparison."""
     runs = (base.run, new.run)
-    by_scope = ((FOR_ALL_METRICS, False), (time_facts(runs), True))
+    times = {what: fact for what, fact in time_facts(runs).items() if what != PROFILE or not own_profiles(runs)}
+    by_scope = ((FOR_ALL_METRICS, False), (times, True))
     found = [
         Incompatibility(what, first, second, times)
         for facts, times in by_scope
         for what, (first, second) in differences(facts, runs).items()
     ]
-    return [*found, *_changed_assets(base, new), *_changed_items(base, new), *_versions(base, new)]
+    return [
+        *found,
+        *_decoding(base, new),
+        *_changed_assets(base, new),
+        *_changed_items(base, new),
+        *_versions(base, new),
+    ]
 
 
 def caveats(base: Snapshot, new: Snapshot) -> list[str]:
     """The caveats of a comparison: differences and defects that do not forbid it."""
     differing = differences(CAVEATS, (base.run, new.run))
     found = [f"Difference: {Incompatibility(what, first, second)}." for what, (first, second) in differing.items()]
+    if own_profiles((base.run, new.run)):
+        profiles = " and ".join(f"{_text(FOR_TIMES[PROFILE](run.run))} ({run.name})" for run in (base, new))
+        found.append(
+            f"Each system on its own replayed latency profile: {profiles}. Times compare the systems only if both profiles were "
+            "measured on one machine."
+        )
     if all(
         _measured(run.run) and (run.run.get("machine") or {}).get("instruction_sets") is None for run in (base, new)
     ):
@@ -154,6 +180,29 @@ def caveats(base: Snapshot, new: Snapshot) -> list[str]:
 def _measured(run: RunFacts) -> bool:
     """Whether the run's times are those of a machine, not of a replayed latency profile."""
     return _config(run).get("clock") == "wall" or not str(run.get("costs", "")).startswith("declared")
+
+
+def _decoding(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:
+    """How the LLM computes and decodes, where both runs record their LLM: the numeric form of one LLM, and the rule of decoding.
+
+    Runs from before rules of decoding were recorded are greedy.
+    """
+    first, second = (_backbone(run.run) for run in (base, new))
+    if not first or not second:
+        return
+    if first.get("backbone") == second.get("backbone") and first.get("dtype") != second.get("dtype"):
+        yield Incompatibility("numeric form of the LLM", _text(first.get("dtype")), _text(second.get("dtype")))
+    rules = [_text(about.get("generation", "greedy")) for about in (first, second)]
+    if rules[0] != rules[1]:
+        yield Incompatibility("generation", rules[0], rules[1])
+
+
+def _backbone(run: RunFacts) -> Mapping[str, Any]:
+    """The LLM's description of itself; empty if there is none."""
+    system = (run.get("components") or {}).get("system")
+    parts = system.get("parts") if isinstance(system, Mapping) else None
+    about = parts.get("backbone") if isinstance(parts, Mapping) else None
+    return about if isinstance(about, Mapping) else {}
 
 
 def _changed_assets(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:

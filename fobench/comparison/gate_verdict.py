@@ -8,7 +8,7 @@ interval. Everything else is *inconclusive*, reported with the number of items t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -20,6 +20,8 @@ from fobench.statistics.proportions import holm
 
 ALPHA = 0.05
 POWER = 0.8
+GUARDS = {"response_ms": ("early_reply_rate", "no_reply_rate"), "endpoint_ms": ("early_reply_rate", "no_reply_rate")}
+GUARD_PP = 5
 
 
 class GateOutcome(StrEnum):
@@ -59,6 +61,20 @@ def gate_verdicts(gated: Sequence[tuple[Gate, MetricDelta]], alpha: float = ALPH
     tests = [change.p_rise if gate.sign > 0 else change.p_fall for gate, change in gated]
     family = zip(gated, tests, holm(tests), strict=True)
     return [_gate_verdict(gate, change, p, p_holm, alpha, len(gated)) for (gate, change), p, p_holm in family]
+
+
+def guard_verdicts(
+    gated: Sequence[tuple[Gate, MetricDelta]], deltas: Mapping[str, MetricDelta], alpha: float = ALPHA
+) -> list[GateVerdict]:
+    """Verdicts against gates on latencies that would pass because the new run barges in, or leaves questions unanswered.
+
+    A latency is a median over replies in time; each `GUARDS` rate of a gated latency must not rise by more than 5 pp beside it.
+    Only rises beyond that are returned, so that guards change no other verdict. `deltas`: all deltas by metric.
+    """
+    own = {change.metric for _, change in gated}
+    guards = dict.fromkeys(guard for metric in own for guard in GUARDS.get(metric, ()) if guard not in own)
+    found = [(Gate(f"{g}:{GUARD_PP}pp", g, GUARD_PP, "pp", 1), deltas[g]) for g in guards if g in deltas]
+    return [verdict for verdict in gate_verdicts(found, alpha) if verdict.harm > GUARD_PP]
 
 
 def _gate_verdict(gate: Gate, change: MetricDelta, p: float, p_holm: float, alpha: float, gates: int) -> GateVerdict:

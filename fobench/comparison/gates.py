@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fobench.api import typed
 from fobench.errors import FobenchError, unknown
 
 PATTERN = re.compile(r"(?P<figure>[^:]+):\s*(?P<sign>[+-]?)(?P<size>[0-9.]+(?:e[+-]?\d+)?)\s*(?P<unit>[^\d\s.]*)", re.I)
@@ -38,7 +39,7 @@ class Gate:
         found = PATTERN.fullmatch(text.strip())
         size = _number(found["size"]) if found else math.nan
         if not found or not math.isfinite(size):
-            raise FobenchError(f"--fail-on {text!r}: write it as METRIC:LIMIT with a unit, {EXAMPLE}.")
+            raise FobenchError(f"--fail-on {typed.shown(text)}: write it as METRIC:LIMIT with a unit, {EXAMPLE}.")
         if not size:
             raise FobenchError(
                 f"--fail-on {text!r}: a limit of 0 cannot be tested with any number of items; give the least loss that matters."

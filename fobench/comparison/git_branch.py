@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from fobench.errors import FobenchError
 
@@ -23,12 +24,22 @@ class BranchFiles:
             raise FobenchError(
                 f"git:{name}: the current folder is not in a git repository. Change to one, or keep baselines in a folder."
             )
-        if _git("check-ref-format", "--branch", name, check=False) is None:
+        if name in ("@", "HEAD") or _git("check-ref-format", "--branch", name, check=False) != name:
             raise FobenchError(f"git:{name}: git does not allow this branch name.")
 
     @property
     def hint(self) -> str:
         return f"; or fetch the branch: git fetch origin {self.name}:{self.name}"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuses a branch that is checked out: its working tree would lack what is added, and show it as deleted."""
+        for place in _checked_out(f"refs/heads/{self.name}"):
+            raise FobenchError(
+                f"git:{self.name}: this branch is checked out in {place}, so files added to it would show up as deleted"
+                " there. Choose another branch, e.g. git:baselines, or check out another one there."
+            )
+        yield
 
     def names(self) -> list[str]:
         return list(_entries(self._heads()[1]))
@@ -47,6 +58,10 @@ class BranchFiles:
 
     def remove(self, names: Sequence[str]) -> None:
         """Commits the removal of files. Raises `FobenchError` if another process changed the branch meanwhile."""
+        with self.alone():
+            self._remove(names)
+
+    def _remove(self, names: Sequence[str]) -> None:
         local, last = self._heads()
         kept = {name: entry for name, entry in _entries(last).items() if name not in names}
         if not self._move(local, _commit(f"Without {', '.join(names)}", kept, last)):
@@ -73,6 +88,19 @@ def _entries(commit: str | None) -> dict[str, str]:
     """{name: line of the git tree}; empty without a commit."""
     listed = _git_output("ls-tree", commit) if commit else ""
     return {line.partition("\t")[2]: line for line in listed.split("\n") if line}
+
+
+def _checked_out(ref: str) -> Iterator[str]:
+    """The working trees of the repository, also linked ones, and its bare folder, whose HEAD is the branch `ref`."""
+    place, common = "", _git_output("rev-parse", "--git-common-dir")
+    for line in _git_output("worktree", "list", "--porcelain").split("\n"):
+        key, _, value = line.partition(" ")
+        if key == "worktree":
+            place = value
+        elif line == f"branch {ref}":
+            yield place
+    if _git("--git-dir", common, "symbolic-ref", "--quiet", "HEAD", check=False) == ref:  # bare: not in the list
+        yield common
 
 
 def _commit_of(ref: str) -> str | None:

@@ -10,16 +10,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from fobench import outside_files
 from fobench.api.trace import Trace
 from fobench.api.types import EventKind
 from fobench.errors import FobenchError
 from fobench.scoring.scorer import read_scores, rescore_error
 from fobench.statistics.bootstrap import Floats, Ints
 from fobench.storage.run_folder import SURROGATES, RunFolder
+from fobench.storage.run_record import record_error
 
 VERSION = 1
 DIGITS = 12  # hexadecimal digits of a scenario hash
@@ -45,6 +47,30 @@ class SnapshotItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnFile:
+    """The format of a column in a baseline; see `ScoreColumn`."""
+
+    version: int
+    unit: str
+    better: Literal["higher", "lower", "none"]
+    spread: bool
+    items: tuple[int, ...]
+    tops: tuple[float, ...]
+    bottoms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineFile:
+    """The format of a baseline. `saved`: when, and at which commit."""
+
+    version: int
+    run: dict[str, Any]
+    items: tuple[SnapshotItem, ...]
+    columns: dict[str, ColumnFile]
+    saved: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreColumn:
     """One metric's scores. Row i of item `items[i]` has the value `numerators[i] / denominators[i]`; all arrays are [rows].
 
@@ -66,18 +92,17 @@ class ScoreColumn:
         return {**facts, **{name: [_int_if_whole(value) for value in array.tolist()] for name, array in arrays.items()}}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ScoreColumn:
-        """The column that `to_json` wrote. Raises `ValueError` for arrays of different lengths or values that are not finite."""
-        numerators, denominators = (np.asarray(data[name], dtype=float) for name in ("tops", "bottoms"))
-        items = np.asarray(data["items"], dtype=np.int64)
-        if (
-            not numerators.shape == denominators.shape == (len(items),)
-            or not np.isfinite([numerators, denominators]).all()
-        ):
-            raise ValueError("a column needs a finite numerator and denominator for each item")
-        facts = {key: value for key, value in data.items() if key not in ("tops", "bottoms", "spread")}
-        arrays = {"items": items, "numerators": numerators, "denominators": denominators}
-        return cls(**{**facts, **arrays, "is_distribution": data["spread"]})
+    def from_file(cls, column: ColumnFile, items: int) -> ScoreColumn:
+        """The column of a baseline of that many items. Raises ValueError for rows without an item, or a negative denominator."""
+        rows = np.asarray(column.items, dtype=np.int64)
+        numerators, denominators = (np.asarray(values, dtype=float) for values in (column.tops, column.bottoms))
+        if not len(rows) == len(numerators) == len(denominators):
+            raise ValueError("needs a numerator and a denominator for each of its items")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < items:
+            raise ValueError(f"has rows of unknown items; there are {items}")
+        if (denominators < 0).any():
+            raise ValueError("has a negative denominator")
+        return cls(column.version, column.unit, column.better, column.spread, rows, numerators, denominators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +129,7 @@ class Snapshot:
             ids = [name for name in run.get("scenarios") or data["scenarios"] if name in data["scenarios"]]
             items = tuple(traces.get(name) or SnapshotItem(name, _group(data["scenarios"][name], name)) for name in ids)
             return cls(folder.name, facts, items, _columns(data, ids), folder)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of a detail
             raise rescore_error(folder, f"is not what scoring writes ({error!r})") from error
 
     def to_json(self) -> dict[str, Any]:
@@ -115,18 +140,24 @@ class Snapshot:
     @classmethod
     def from_json(cls, name: str, data: Any) -> Snapshot:
         """The snapshot that `to_json` wrote. Raises `FobenchError` for other data or another version."""
+        version = data.get("version", VERSION) if isinstance(data, Mapping) else VERSION
+        if version != VERSION:
+            raise FobenchError(f"{name} is a baseline of version {version!r}, not {VERSION}: save it again.")
         try:
-            if data["version"] != VERSION:
-                raise FobenchError(
-                    f"{name} is a baseline of version {data['version']!r}, not {VERSION}: save it again."
-                )
-            items = tuple(SnapshotItem(**item) for item in data["items"])
-            columns = {metric: ScoreColumn.from_json(column) for metric, column in data["columns"].items()}
-            if any(len(c.items) and not 0 <= c.items.min() <= c.items.max() < len(items) for c in columns.values()):
-                raise ValueError("a column has rows of unknown items")
-            return cls(name, dict(data["run"]), items, columns)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise FobenchError(f"{name} is not a baseline: {error!r}. fobench baseline save writes one.") from error
+            file = outside_files.record(BaselineFile, data)
+            if wrong := record_error(file.run):
+                raise ValueError(f"run: {wrong}")
+            if len({item.id for item in file.items}) < len(file.items):
+                raise ValueError("items has an id twice")
+            columns = {}
+            for metric, column in file.columns.items():
+                try:
+                    columns[metric] = ScoreColumn.from_file(column, len(file.items))
+                except ValueError as error:
+                    raise ValueError(f"columns.{metric} {error}") from error
+        except ValueError as error:
+            raise FobenchError(f"{name} is not a baseline: {error}. fobench baseline save writes one.") from error
+        return cls(name, file.run, file.items, columns)
 
 
 def with_unique_names(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
@@ -169,7 +200,7 @@ def texts(trace: Trace) -> dict[str, str]:
         "asked": question.text if question else None,
         "accepted": " / ".join(trace.scenario.expect.answers),
         "understood": trace.transcript(),
-        "wrote": trace.answer.text if trace.answer else None,
+        "wrote": trace.answer.said if trace.answer else None,
         "spoke": trace.judge.get("reply"),
         "failure": f"{trace.failure.kind}: {trace.failure.message}" if trace.failure else None,
     }

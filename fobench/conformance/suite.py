@@ -11,7 +11,7 @@ from typing import Any
 from fobench.api import registry
 from fobench.conformance.checks import CREATION, LIFECYCLE, Check, ContractViolation, Probe
 from fobench.errors import FobenchError, SystemFailure, unknown
-from fobench.execution.process_host import ProcessHost
+from fobench.process_host import ProcessHost
 
 
 class ConformanceRun:

@@ -15,15 +15,16 @@ from fobench.api.scenario import Scenario
 from fobench.console import visible
 from fobench.errors import FobenchError
 from fobench.execution.progress import Progress, Watcher
-from fobench.execution.scenario_selection import digest, select
-from fobench.execution.worker import ScenarioOutcome
+from fobench.execution.scenario_selection import digest, select, select_with_notes
+from fobench.execution.worker import JUDGE_PROBLEM, ScenarioOutcome
 from fobench.execution.worker_pool import WorkerPool
 from fobench.simulation.costs import CostTable, costs_name
-from fobench.storage import environment
+from fobench.storage import environment, run_lock
 from fobench.storage.run_config import RunComponents, RunConfig
 from fobench.storage.run_folder import RunFolder
 
 VERSION = 1
+UNJUDGED = "Not every reply was judged (run.log has all), first"
 
 
 @dataclass(slots=True)
@@ -62,12 +63,13 @@ class Run:
     scenarios: list[Scenario]
     record: dict[str, Any]
     times: RunTimes = field(default_factory=RunTimes)
+    healed: Sequence[str] = ()  # sentences about what was healed in the traces of a resumed run
 
     @classmethod
     def begin(cls, config: RunConfig, path: Path) -> Run:
         """Returns a new run: the configuration is resolved and run.json written. Raises `FobenchError` before any computation."""
         parts = RunComponents.of(config)
-        scenarios = select(config)
+        scenarios, notes = select_with_notes(config)
         record = {
             "version": VERSION,
             "fobench": __version__,
@@ -82,20 +84,37 @@ class Run:
             "packages": environment.packages(),
             "git": environment.git(),
             "started": _now(),
+            "notes": notes,
         }
         folder = RunFolder(path)
-        folder.create(record)
+        run_lock.acquire(path)  # until the end of `execute`
+        try:
+            folder.create(record)
+        except BaseException:
+            run_lock.release(path)
+            raise
         return cls(config, parts, folder, scenarios, record)
 
     @classmethod
     def resume(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Run:
-        """Returns the run in `path`, to be completed as configured. Raises `FobenchError` if its suites have changed since.
+        """Returns the run in `path`, to be completed as configured; its traces are healed.
 
-        `changes`: options given with --resume; `output` and `resume` must name `path`.
+        `changes`: options given with --resume; `output` and `resume` must name `path`. Raises `FobenchError` if its suites have
+        changed since, if another process writes to it, or if its traces cannot be healed.
         """
         folder = RunFolder(path)
-        record = folder.read_run()
+        folder.read_run()  # it is a run
         folder.check_resumable()
+        run_lock.acquire(path)  # until the end of `execute`
+        try:
+            return cls._resumed(folder, changes)
+        except BaseException:
+            run_lock.release(path)
+            raise
+
+    @classmethod
+    def _resumed(cls, folder: RunFolder, changes: Mapping[str, Any] | None) -> Run:
+        path, record = folder.path, folder.read_run()
         if missing := [key for key in ("config", "scenarios_sha256") if key not in record]:
             raise FobenchError(f"{path} cannot be resumed: its run.json has no {' and no '.join(missing)}.")
         changes = dict(changes or {})
@@ -108,12 +127,24 @@ class Run:
             raise FobenchError(
                 f"The suites of {path} have changed since it began: start a new run instead of resuming it."
             )
-        folder.repair()
-        return cls(config, parts, folder, scenarios, record)
+        healed = folder.repair()
+        for sentence in healed:
+            folder.log(f"{_now()} {sentence}")
+        return cls(config, parts, folder, scenarios, record, healed=healed)
 
     def execute(self, watch: Watcher) -> None:
         """Runs the scenarios that have no trace yet. However it ends, run.json holds the status; Ctrl-C raises KeyboardInterrupt."""
+        try:
+            self._execute(watch)
+        finally:
+            run_lock.release(self.folder.path)
+
+    def _execute(self, watch: Watcher) -> None:
         done = {trace.id: trace for trace in self.folder.traces()}
+        if strange := done.keys() - {scenario.id for scenario in self.scenarios}:
+            raise FobenchError(
+                f"{self.folder.traces_path} holds the scenario {min(strange)!r}, which is not of this run: remove its line."
+            )
         pending = [scenario for scenario in self.scenarios if scenario.id not in done]
         progress = Progress(len(self.scenarios), len(done), sum(t.failure is not None for t in done.values()))
         status, start = "failed", time.monotonic()
@@ -152,19 +183,34 @@ class Run:
         progress.done += 1
         progress.failed += trace.failure is not None
         progress.trace = trace
+        if problem := trace.judge.get(JUDGE_PROBLEM):
+            self._note_judge(f"{trace.id}: {problem}")
         outcome = f"{trace.failure.kind}: {trace.failure.message}" if trace.failure else "ok"
         self.folder.log(visible(f"{_now()} [{progress.done}/{progress.total}] {trace.id} {outcome}"))
 
     def _describe(self, about: dict[str, Any]) -> None:
         """Records the descriptions of system and judge. Raises `FobenchError` if the frozen backbone's parameters changed."""
         assets = self._assets(about)
-        before = self.record.get("components", {}).get("system", {}).get("parameter_hash")
+        recorded = {name: known or {} for name, known in self.record.get("components", {}).items()}
+        for name, known in recorded.items():
+            if "problem" in about.get(name, {}):
+                about[name] = {**known, **about[name]}
+        before = recorded.get("system", {}).get("parameter_hash")
         after = about["system"].get("parameter_hash")
-        if before and before != after:
+        if before and after and before != after:
             raise FobenchError(f"The frozen backbone changed: parameter hash {before} before, {after} after the run.")
         self.record |= {"components": about, "assets": assets}
-        self.record["notes"] = _notes(about)
+        self._note(*_notes(about))
         self.folder.write_run(self.record)
+
+    def _note(self, *notes: str) -> None:
+        """Adds what a reader must know to run.json's notes, each once."""
+        self.record["notes"] = list(dict.fromkeys([*self.record.get("notes", ()), *notes]))
+
+    def _note_judge(self, problem: str) -> None:
+        """Adds a note for the first scenario that was not judged."""
+        if not any(note.startswith(UNJUDGED) for note in self.record.get("notes", ())):
+            self._note(f"{UNJUDGED} {problem}")
 
     def _assets(self, about: dict[str, Any]) -> dict[str, str]:
         """Moves the assets out of `about`; returns {name: SHA-256} of all that the run has used."""
@@ -186,13 +232,16 @@ class Run:
 
 def _notes(about: dict[str, Any]) -> list[str]:
     """Returns the caveats that follow from the components."""
+    notes = [
+        f"The {name} could not describe itself: {one['problem']}" for name, one in about.items() if "problem" in one
+    ]
     model = about["system"].get("parts", {}).get("recognizer", {}).get("model")
     if model and model == about["judge"].get("model"):
-        return [
+        notes.append(
             f"The reference ASR has the weights of the system's own speech recognizer ({model}), run by another engine: "
             "their errors may agree."
-        ]
-    return []
+        )
+    return notes
 
 
 def _now() -> str:

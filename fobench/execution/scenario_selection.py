@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -11,22 +12,38 @@ from itertools import islice
 
 from fobench.api import registry
 from fobench.api.scenario import Scenario
+from fobench.audio.facts import audio_notes
 from fobench.errors import FobenchError, unknown
-from fobench.scoring.text_normalization import is_encodable
+from fobench.execution.suite_reader import scenarios
 from fobench.storage.run_config import RunConfig
 
 
 def select(config: RunConfig) -> list[Scenario]:
     """The scenarios of a configuration, in suite order. Raises `FobenchError` if there are none, or unknown ids."""
+    return _selected(config)[0]
+
+
+def select_with_notes(config: RunConfig) -> tuple[list[Scenario], list[str]]:
+    """The scenarios of `select`, and what a reader must know of them: what suites left out, and flaws of the audio."""
+    scenarios, notes = _selected(config)
+    return scenarios, [*notes, *audio_notes(scenarios)]
+
+
+def _selected(config: RunConfig) -> tuple[list[Scenario], list[str]]:
     if not config.suites:
         raise FobenchError(f"No suite is given. Choices: {', '.join(sorted(registry.factories('suites')))}.")
     found: list[Scenario] = []
+    notes: list[str] = []
     specs = config.suite_specs()
     wanted = min(config.limit, sys.maxsize) if config.limit and not config.sample_ids else None
     for spec in specs:
-        scenarios = registry.create(spec).scenarios(config.seed)
         prefix = f"{spec.name}/" if len(specs) > 1 else ""
-        found += [_checked(replace(s, id=prefix + s.id), spec.name) for s in islice(scenarios, wanted)]
+        with contextlib.closing(scenarios(spec, config.seed, config.time_limit_s, notes)) as read:
+            found += [replace(scenario, id=prefix + scenario.id) for scenario in islice(read, wanted)]
+    if len({scenario.id for scenario in found}) < len(found):
+        raise FobenchError(
+            f"The suites {', '.join(config.suites)} hold scenarios of the same id: name each suite once."
+        )
     if config.sample_ids:
         ids = {scenario.id: scenario for scenario in found}
         for wanted_id in config.sample_ids:
@@ -35,13 +52,7 @@ def select(config: RunConfig) -> list[Scenario]:
         found = [ids[wanted_id] for wanted_id in dict.fromkeys(config.sample_ids)]
     if not found:
         raise FobenchError(f"The suites {', '.join(config.suites)} hold no scenario.")
-    return found
-
-
-def _checked(scenario: Scenario, suite: str) -> Scenario:
-    if not is_encodable(json.dumps(scenario.to_json(), ensure_ascii=False)):
-        raise FobenchError(f"Suite {suite!r}, scenario {scenario.id!r}: holds half a character (a lone surrogate).")
-    return scenario
+    return found, notes
 
 
 def digest(scenarios: Sequence[Scenario]) -> str:

@@ -13,11 +13,20 @@ from typing import Any
 
 from fobench.api import registry
 from fobench.api.components import Cacheable, Session, System, TextRoute
+from fobench.api.plain_data import Allowance, plain, plain_text
 from fobench.api.registry import ComponentSpec
-from fobench.api.types import AudioChunk, Event, Message
+from fobench.api.typed import shown
+from fobench.api.types import AudioChunk, Event, EventKind, Message
 from fobench.assets import store
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, SystemFailure, describe_error
 from fobench.simulation.driver import PlaybackPosition, Step
+from fobench.simulation.event_check import checked_event
+
+RATES_HZ = (1_000, 768_000)  # of a system's audio
+LONGEST_CHUNK_S = 10
+CONVERSATION_BYTES = 40_000_000  # of the events of one conversation in its trace, at most
+CONVERSATION_SAMPLES = 1 << 27  # of the audio of one conversation: 93 minutes at 24 kHz
+LONGEST_ANSWER = 1_000_000  # characters
 
 
 def checked(name: str, system: Any) -> System:
@@ -25,7 +34,14 @@ def checked(name: str, system: Any) -> System:
     for attribute in ("input_rate_hz", "output_rate_hz", "chunk"):
         value = getattr(system, attribute, None)
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise FobenchError(f"System {name!r} cannot be run: its {attribute} must be an int > 0, not {value!r}.")
+            raise FobenchError(
+                f"System {name!r} cannot be run: its {attribute} must be an int > 0, not {shown(value)}."
+            )
+        low, high = (1, LONGEST_CHUNK_S * system.input_rate_hz) if attribute == "chunk" else RATES_HZ
+        if not low <= value <= high:
+            raise FobenchError(
+                f"System {name!r} cannot be run: its {attribute} must be from {low} to {high}, not {shown(value)}."
+            )
     if not callable(getattr(system, "open", None)):
         made = type(system).__name__
         raise FobenchError(f"System {name!r} cannot be run: its factory returned a {made}, which has no open(seed).")
@@ -34,7 +50,11 @@ def checked(name: str, system: Any) -> System:
 
 
 class LocalDriver:
-    """A system of this process. One that is not `timed` may give again what it has computed before."""
+    """A system of this process. One that is not `timed` may give again what it has computed before.
+
+    Its events and answers are checked here, where an object of the plugin can do no harm: what is returned is plain data,
+    the types of `fobench.api.types`, and no more of it than a trace can hold.
+    """
 
     def __init__(self, system: ComponentSpec, timed: bool = True) -> None:
         self._system = checked(system.name, registry.create(system))
@@ -42,6 +62,7 @@ class LocalDriver:
             self._system.cache_results = True
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())
+        self._allowance, self._samples = Allowance(CONVERSATION_BYTES), 0
 
     def rates(self) -> tuple[int, int, int]:
         """(input_rate_hz, output_rate_hz, chunk)."""
@@ -49,11 +70,11 @@ class LocalDriver:
 
     def about(self) -> dict[str, Any]:
         """What the system says of its parts, e.g. backbone and parameter hash, and the `assets` it is made of; plain data."""
-        describe = getattr(self._system, "about", None)
-        return {**(describe() if describe else {}), "assets": store.used()}
+        return {**described(self._system), "assets": store.used()}
 
     def open(self, seed: int) -> None:
         self.close()
+        self._allowance, self._samples = Allowance(CONVERSATION_BYTES), 0
         self._session = self._system.open(seed)
         self._session.__enter__()
 
@@ -85,7 +106,16 @@ class LocalDriver:
 
     def answer(self, history: Sequence[Message], seed: int) -> str | None:
         """The system's reply by text, or None if it has no text route."""
-        return self._system.answer(history, seed) if isinstance(self._system, TextRoute) else None
+        if not isinstance(self._system, TextRoute):
+            return None
+        answer = self._system.answer(history, seed)
+        if not isinstance(answer, str):
+            raise SystemFailure("bad_answer", f"answer must return text, not {type(answer).__name__}")
+        if len(answer) > LONGEST_ANSWER:
+            raise SystemFailure(
+                "bad_answer", f"an answer of {len(answer):,} characters; the limit is {LONGEST_ANSWER:,}"
+            )
+        return plain_text(answer)
 
     def _opened(self) -> Session:
         assert self._session is not None, "open() comes first"
@@ -93,4 +123,32 @@ class LocalDriver:
 
     def _step_since(self, start_ns: int) -> Step:
         event = next(self._work, None)
-        return event, time.perf_counter_ns() - start_ns
+        taken_ns = time.perf_counter_ns() - start_ns
+        if event is None:
+            return None, taken_ns
+        event = checked_event(event, self._system.output_rate_hz, self._allowance)
+        if event.kind == EventKind.AUDIO:
+            self._samples += len(event.data["audio"].samples)
+            if self._samples > CONVERSATION_SAMPLES:
+                raise SystemFailure(
+                    "endless", f"more than {CONVERSATION_SAMPLES:,} samples of audio in one conversation"
+                )
+        return event, taken_ns
+
+
+def described(component: Any) -> dict[str, Any]:
+    """What `component.about()` says, as plain data; {"problem": why} if that cannot be recorded, {} without an `about`."""
+    try:
+        describe = getattr(component, "about", None)
+        about = plain(describe() if describe else {}, "about()")
+        if not isinstance(about, dict):
+            raise ValueError(f"about() must return a table, not {type(about).__name__}")
+        if not isinstance(parts := about.get("parts", {}), dict) or not all(
+            isinstance(p, dict) for p in parts.values()
+        ):
+            raise ValueError(f"about()['parts'] must be a table of tables, not {shown(parts)}")
+        if not isinstance(about.get("parameter_hash", ""), str):
+            raise ValueError(f"about()['parameter_hash'] must be text, not {shown(about['parameter_hash'])}")
+    except Exception as error:  # a plugin may raise anything; a run does not depend on the description
+        return {"problem": describe_error(error)}
+    return about

@@ -5,7 +5,9 @@ The judge is idle while the system runs, so that only the system is measured.
 
 from __future__ import annotations
 
+import contextlib
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from fobench import audio
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Failure, Trace
 from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
-from fobench.errors import FobenchError, SystemFailure
+from fobench.atomic_files import open_append
+from fobench.errors import FobenchError, SystemFailure, describe_error
 from fobench.execution.judge import Judge
-from fobench.execution.process_host import ProcessHost
 from fobench.execution.remote_driver import RemoteDriver
 from fobench.execution.system_driver import LocalDriver
+from fobench.process_host import LOAD_LIMIT_S, ProcessHost
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay, text_routes
 from fobench.simulation.clock import Clock, VirtualClock, WallClock
@@ -26,7 +29,10 @@ from fobench.simulation.costs import costs_name
 from fobench.storage.run_config import RunComponents, RunConfig
 
 WARM_UP_PATIENCE_NS = 5 * NS_PER_S
+LOAD_STEPS = 24  # time for loading the system, in time limits of a step
 JUDGE_LIMIT_S = 600.0
+JUDGE_LOSSES = 3  # processes of the judge lost in succession, after which it is not asked again
+JUDGE_PROBLEM = "problem"  # key of a trace's `judge` that says why something in it is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,12 @@ class Worker:
     """`audio_metrics`: names of the metrics that measure on audio. `log`: the file for the output of system and judge."""
 
     def __init__(self, parts: RunComponents, config: RunConfig, audio_metrics: tuple[str, ...], log: Path) -> None:
-        self._config, self._costs, self._echo = config, parts.costs, parts.echo
+        self._config, self._costs, self._echo, self._log = config, parts.costs, parts.echo, log
         driven = (parts.system, parts.costs is None)
-        self._system = ProcessHost(LocalDriver, driven, time_limit_s=config.time_limit_s, log=log)
+        load_limit_s = min(LOAD_LIMIT_S, max(60.0, LOAD_STEPS * config.time_limit_s))
+        self._system = ProcessHost(
+            LocalDriver, driven, time_limit_s=config.time_limit_s, load_limit_s=load_limit_s, log=log
+        )
         judge = (parts.judge, audio_metrics)
         self._judge = ProcessHost(Judge, judge, time_limit_s=JUDGE_LIMIT_S, log=log) if parts.judge else None
         self._driver = RemoteDriver(self._system)
@@ -55,7 +64,7 @@ class Worker:
     def load(self) -> None:
         """Starts both processes. Raises `FobenchError` if the system or the judge cannot be loaded."""
         try:
-            self._system.start()
+            self._driver.rates()
             if self._judge:
                 self._judge.start()
         except SystemFailure as error:
@@ -65,31 +74,47 @@ class Worker:
 
     def about(self) -> dict[str, Any]:
         """Returns the descriptions of system and judge, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
-        return {"system": self._driver.about(), "judge": self._judge.call("about") if self._judge else {}}
+        hosts = {"system": self._system, "judge": self._judge}
+        return {name: _described(host) if host else {} for name, host in hosts.items()}
 
     def warm_up(self, scenario: Scenario) -> None:
         """Replays a scenario up to the first audio and discards it: first calls are slower than all others."""
         if self._costs is None:
             impatient = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
-            replay.replay(impatient, self._driver, self._clock(), until_audio=True)
+            with contextlib.suppress(Exception):  # the scenario's own run tells
+                replay.replay(impatient, self._driver, self._clock(), until_audio=True)
 
     def run(self, scenario: Scenario) -> ScenarioOutcome:
-        """Replays the scenario, asks the text routes, judges. A failure of the system is recorded in the trace, not raised."""
+        """Replays the scenario, asks the text routes, judges. Whatever fails is recorded in the trace, not raised."""
         start = time.perf_counter_ns()
-        recording = replay.replay(
-            scenario,
-            self._driver,
-            self._clock(),
-            clock_name=self._config.clock,
-            costs_name=costs_name(self._costs),
-            playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
-            echo=self._echo,
-        )
+        recording = self._recorded(scenario)
         trace, answer_ns = self._routes(recording.trace)
         trace, judge_ns = self._judged(trace, recording_module.reply_audio(recording))
         total = time.perf_counter_ns() - start
         both = recording_module.stereo(recording)
         return ScenarioOutcome(trace, both, recording.system.rate_hz, recording.system_ns + answer_ns, judge_ns, total)
+
+    def _recorded(self, scenario: Scenario) -> recording_module.Recording:
+        """The recording of a scenario; one without events if it cannot be played at all, e.g. because its audio is missing."""
+        try:
+            return replay.replay(
+                scenario,
+                self._driver,
+                self._clock(),
+                clock_name=self._config.clock,
+                costs_name=costs_name(self._costs),
+                playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
+                echo=self._echo,
+            )
+        except FobenchError as error:
+            failure = Failure("bad_scenario", str(error))
+        except Exception as error:  # the other scenarios are not lost for an error of the harness itself
+            with contextlib.suppress(OSError), open_append(self._log) as log:
+                log.write(traceback.format_exc().encode(errors="backslashreplace"))
+            failure = Failure("harness", describe_error(error))
+        return recording_module.unplayed(
+            scenario, failure, self._config.clock, costs_name(self._costs), self._driver.rates()[1]
+        )
 
     def stop(self) -> None:
         self._system.stop()
@@ -118,15 +143,32 @@ class Worker:
         return trace, time.perf_counter_ns() - start
 
     def _judged(self, trace: Trace, reply: AudioChunk) -> tuple[Trace, int]:
+        """The trace with what the judge heard; a failure of the judge is recorded there, and not held against the system."""
         if self._judge is None:
             return trace, 0
-        question = trace.scenario.question
-        asked = audio.load(question.audio) if question and question.text else None
+        question, heard_ns = trace.scenario.question, 0
+        judged: dict[str, str | None] = {}
+        measured: dict[str, dict[str, float]] = {}
         try:
-            heard, heard_ns = self._judge.call("hear", reply)
-            floor, floor_ns = self._judge.call("hear", asked) if asked else (None, 0)
-            measured, measured_ns = self._judge.call("measure", reply)
-        except SystemFailure as error:
-            raise FobenchError(f"The judge {self._config.judge!r} failed on {trace.id}: {error}") from error
-        judged = replace(trace, judge={"reply": heard, "floor": floor}, measured=measured)
-        return judged, heard_ns + floor_ns + measured_ns
+            if self._judge.losses >= JUDGE_LOSSES:
+                raise SystemFailure(
+                    "died", f"it hung or ended {JUDGE_LOSSES} times in succession and is not asked again"
+                )
+            judged["reply"], heard_ns = self._judge.call("hear", reply)
+            asked = audio.load(question.audio) if question and question.text else None
+            judged["floor"], floor_ns = self._judge.call("hear", asked) if asked else (None, 0)
+            measured, failed, measured_ns = self._judge.call("measure", reply)
+            heard_ns += floor_ns + measured_ns
+            if failed:
+                judged[JUDGE_PROBLEM] = "; ".join(f"metric {name!r}: {why}" for name, why in failed.items())
+        except FobenchError as error:
+            judged[JUDGE_PROBLEM] = f"the judge {self._config.judge!r} failed: {error}"
+        return replace(trace, judge=judged, measured=measured), heard_ns
+
+
+def _described(host: ProcessHost) -> dict[str, Any]:
+    """The description of a component; {"problem": why} if its process does not give one."""
+    try:
+        return {**host.call("about")}
+    except FobenchError as error:
+        return {"problem": str(error)}

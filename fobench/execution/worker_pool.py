@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import queue
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 from fobench.api import registry
 from fobench.api.scenario import CONTROL, Scenario
+from fobench.errors import FobenchError
 from fobench.execution.worker import Worker
 from fobench.storage.run_config import RunComponents, RunConfig
 
@@ -88,7 +90,16 @@ def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
 
 def audio_metrics() -> tuple[str, ...]:
     """Returns the names of the metrics that measure on the reply's audio (`AudioMetric`)."""
-    return tuple(name for name in registry.factories("metrics") if hasattr(registry.create("metrics", name), "measure"))
+    return tuple(name for name in registry.factories("metrics") if not name.endswith(":") and _measures(name))
+
+
+def _measures(name: str) -> bool:
+    """Whether the metric `name` has a `measure`; also one that cannot be created has none."""
+    factory, _ = registry.find("metrics", name)
+    try:
+        return hasattr(factory if inspect.isclass(factory) else registry.create("metrics", name), "measure")
+    except FobenchError:
+        return False
 
 
 def _share_cores(workers: int) -> None:

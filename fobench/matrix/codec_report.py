@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fobench.atomic_files import write_text
 from fobench.console import counted, markdown_table, table
 from fobench.formatting import interval, number, percent, percentage_points
 
@@ -30,7 +31,7 @@ def write(folder: Path, control: CodecControl) -> None:
         "git": environment.git(),
     }
     for name, plain in (("codec.json", record), ("heard.json", transcripts)):
-        (folder / name).write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(folder / name, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
 
 
 def show(controls: Sequence[CodecControl]) -> None:

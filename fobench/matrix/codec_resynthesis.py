@@ -19,7 +19,7 @@ from fobench import audio
 from fobench.api.components import AudioMetric, Codec, Recognizer
 from fobench.api.scenario import Scenario
 from fobench.api.types import AudioChunk, Samples
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_for_wer
 from fobench.statistics.bootstrap import Interval, bootstrap_interval
 
 VERSION = 1
@@ -157,7 +157,7 @@ class CodecBenchmark:
         if key not in self._originals:
             self._originals[key] = self._transcribe_and_rate(clip.audio)
         original, resynthesized = self._originals[key], self._transcribe_and_rate(sound)
-        reference = normalize(clip.text if clip.text else original[0])
+        reference = normalize_for_wer(clip.text if clip.text else original[0], transcript=not clip.text)
         before, after = (_judge_against(reference, *scores) for scores in (original, resynthesized))
         seconds = len(clip.audio.samples) / clip.audio.rate_hz
         return ClipResult(clip.name, clip.speaker, len(reference.split()), before, after, seconds, encode_s, decode_s)
@@ -194,6 +194,6 @@ def _judge_against(reference: str, transcript: str, mos: float | None) -> Judged
     """The scores of one audio against the normalized reference; an empty reference has no errors."""
     errors = 0
     if reference:
-        out = jiwer.process_words(reference, normalize(transcript))
+        out = jiwer.process_words(reference, normalize_for_wer(transcript, transcript=True))
         errors = out.substitutions + out.deletions + out.insertions
     return JudgedAudio(transcript, errors, mos)

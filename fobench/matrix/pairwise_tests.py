@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
-from fobench.api.results import Results
+from fobench.api.results import EARLY_LIMIT, RESPONSE, Results, early_share
+from fobench.atomic_files import write_text
 from fobench.comparison import compare
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import markdown_table
@@ -22,7 +23,6 @@ from fobench.statistics import proportions
 VERSION = 1
 TESTED = ("accuracy_t2t", "accuracy_s2t", "accuracy_s2s", "response_ms.p50")
 ACCURACIES = ("accuracy_s2s", "accuracy_s2t")  # accuracy of the plot: the first that a run has
-RESPONSE = "response_ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class PairwiseTests:
                 self.no_plot = f"pareto.svg is left out. {error}"
         texts = {"matrix.md": self.markdown(), "matrix.json": self.to_json(), **plots}
         for name, text in texts.items():
-            (output / name).write_text(text, encoding="utf-8")
+            write_text(output / name, text)
         return [output / name for name in texts]
 
     def to_json(self) -> str:
@@ -124,12 +124,12 @@ class PairwiseTests:
 
 
 def points(results: Mapping[str, Results]) -> list[ParetoPoint]:
-    """Speech-in accuracy and median response latency of each run that has both."""
+    """Speech-in accuracy and median response latency of each run that has both and few early replies."""
     pareto_points = []
     for name, run in results.items():
         scores = [score for metric in ACCURACIES if (score := run.total(metric)) and score.value is not None]
         response = run.total(RESPONSE)
-        if scores and response and response.value is not None:
+        if scores and response and response.value is not None and early_share(response) <= EARLY_LIMIT:
             best = scores[0]
             pareto_points.append(
                 ParetoPoint(name, best.metric, float(best.value or 0), best.ci, response.value, response.ci)

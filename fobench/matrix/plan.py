@@ -14,12 +14,14 @@ from pathlib import Path
 from fobench.api import registry
 from fobench.api.option_strings import check_owners, options_for, split_names
 from fobench.api.registry import ComponentSpec
+from fobench.atomic_files import file_name
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
 from fobench.execution.scenario_selection import select
 from fobench.matrix.codec_resynthesis import CodecBenchmark, CodecControl, user_clips
 from fobench.storage.run_config import RunConfig
-from fobench.storage.run_folder import RunFolder, file_name
+from fobench.storage.run_folder import RunFolder
+from fobench.storage.run_lock import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,9 @@ def begin_or_resume(cell: MatrixCell, folder: Path) -> Run:
     if not (folder / "run.json").exists():
         return Run.begin(cell.config, folder)
     if not RunFolder(folder).traces_path.exists():  # no scenario was finished
-        RunFolder(folder).discard()
-        return Run.begin(cell.config, folder)
+        with locked(folder):
+            RunFolder(folder).discard()
+            return Run.begin(cell.config, folder)
     try:
         return Run.resume(folder, cell.config.to_json())
     except FobenchError as error:

@@ -1,81 +1,61 @@
-"""Answer matching: whether a reply contains a correct answer, and which choice it selects."""
+"""Answer matching: whether a reply contains a correct answer. Multiple choice: `choice_parsing`."""
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Iterable, Sequence
 
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.english.words import SHARP
+from fobench.scoring.text_normalization import MONTH, normalize, unify_dates
 
 ARTICLES = ("a ", "an ", "the ")
-
-# A label: a bracketed letter; or a letter that ends a clause; or a capital (in mid-sentence, the article "a" is lower case).
-LABEL = r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])(?=\s*(?:[.,;:!?)\]]|$))|([A-Z])(?=\s))"
-BARE_LABEL = re.compile(r"^\W*([A-Za-z])\W*$")
-LEADING_LABEL = re.compile(r"^\s*(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])\s*[).:])(?=\s|$)")
-NAMED_LABEL = re.compile(
-    r"\b(?i:(?:answer|option|choice|letter)(?:\s+(?:is|would be|must be))?|choose|pick|select|go with|it is|it's)[:\s]\s*"
-    rf"(?:(?i:option|choice|letter)\s+)?{LABEL}"
-)
+O_CLOCK = " oclock"
+MANY_DIGITS = 7  # from so many on, e.g. in a telephone number, it does not matter how the digits are grouped
 
 
 def contains(reply: str, answers: Iterable[str]) -> bool:
-    """Whether the normalized reply contains a normalized answer as whole words.
+    """Whether the normalized reply contains a normalized answer as whole words and whole numbers.
+
+    The answer 5 is in "five dollars", but not in -5, 5.5, 1/5, 5th or 55. Digits said one by one are one number ("nine one one")
+    and, for an answer of several numbers, also several ("1, 2, 3"). A day of a month may be written in any order ("4 July", "July 4th").
 
     The containment match of spoken QA on TriviaQA and Web Questions. As in TriviaQA's scorer, an answer's leading article
-    is ignored. An answer that is empty after normalization never matches.
+    is ignored. An answer that is empty after normalization never matches. It is a match of words, not of meaning: "it is not
+    Paris" contains Paris.
     """
-    words = f" {normalize(reply)} "
-    return any(f" {answer} " in words for answer in map(normalize_answer, answers) if answer)
+    return any(_contains_answer(reply, answer) for answer in answers)
 
 
-def normalize_answer(answer: str) -> str:
-    """The normalized answer without its leading article, unless it is only an article."""
-    normal = normalize(answer)
+def normalize_answer(answer: str, *, rows: bool = False) -> str:
+    """The normalized answer without its leading article, unless it is only an article. `rows`: as in `normalize`."""
+    normal = normalize(answer, rows=rows)
     return next((normal.removeprefix(article) for article in ARTICLES if normal.startswith(article)), normal)
 
 
-def parse_choice(reply: str, choices: Sequence[str]) -> int | None:
-    """The index of the choice that a reply selects; None if it selects none or more than one (`unparsed`).
-
-    Rules in order: the reply is a label ("B", "(b)"); it begins with one ("B. Paris"); it names one ("the answer is C",
-    "option C", "I pick C"); it contains the text of exactly one choice. A letter beyond the choices is not a label.
-    """
-    labels = _labels(reply, len(choices))
-    if labels:
-        return labels.pop() if len(labels) == 1 else None
-    contained = [i for i, choice in enumerate(choices) if contains(reply, [choice])]
-    longest = [i for i in contained if not any(_is_part_of(choices[i], choices[j]) for j in contained if j != i)]
-    return longest[0] if len(longest) == 1 else None
-
-
-def right_choices(answers: Sequence[str], choices: Sequence[str]) -> set[int]:
-    """Indices of the correct choices: those whose text is an answer, else those whose label is an answer."""
-    accepted = {normalize_answer(answer) for answer in answers}
-    by_text = {i for i, choice in enumerate(choices) if normalize_answer(choice) in accepted}
-    letters = {answer.strip().upper() for answer in answers}
-    return by_text or {i for i in range(len(choices)) if label(i) in letters}
+def _contains_answer(reply: str, answer: str) -> bool:
+    in_a_row = normalize_answer(answer, rows=True).removesuffix(O_CLOCK)
+    apart = normalize_answer(answer).removesuffix(O_CLOCK)
+    if not in_a_row:
+        return False
+    if len(in_a_row) == 1:
+        reply = SHARP.sub("", normalize(reply))
+    words = f" {normalize(reply, rows=True)} "
+    if f" {in_a_row} " in words or (" " in apart and f" {apart} " in f" {normalize(reply)} "):
+        return True
+    if MONTH.search(apart) and f" {unify_dates(apart)} " in f" {unify_dates(normalize(reply))} ":
+        return True
+    numbers = apart.split()
+    is_row = all(map(str.isdecimal, numbers)) and sum(map(len, numbers)) >= MANY_DIGITS
+    return is_row and _contains_digits(words.split(), "".join(numbers))
 
 
-def label(index: int) -> str:
-    """The label of a choice: A for the first; empty beyond 26."""
-    return string.ascii_uppercase[index] if index < len(string.ascii_uppercase) else ""
-
-
-def _labels(reply: str, count: int) -> set[int]:
-    for pattern in (BARE_LABEL, LEADING_LABEL):
-        found = _label_indices(pattern.findall(reply), count)
-        if found:
-            return found
-    cased = reply if reply != reply.upper() else reply.lower()  # in an all-capitals reply, a capital is not a label
-    return _label_indices(NAMED_LABEL.findall(cased), count)
-
-
-def _label_indices(matches: Iterable[str | tuple[str, ...]], count: int) -> set[int]:
-    letters = ("".join(match).upper() for match in matches)
-    return {string.ascii_uppercase.index(letter) for letter in letters} & set(range(count))
-
-
-def _is_part_of(part: str, whole: str) -> bool:
-    return normalize_answer(part) != normalize_answer(whole) and contains(whole, [part])
+def _contains_digits(words: Sequence[str], digits: str) -> bool:
+    """Whether consecutive numbers among the words have these digits."""
+    for begin in range(len(words)):
+        rest = digits
+        for word in words[begin:]:
+            if not word.isdecimal() or not rest.startswith(word):
+                break
+            rest = rest.removeprefix(word)
+            if not rest:
+                return True
+    return False

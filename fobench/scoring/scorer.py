@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fobench import outside_files
 from fobench.api import registry
-from fobench.api.components import Metric
+from fobench.api.components import Metric, ModelMetric
 from fobench.api.results import Results
 from fobench.api.trace import Trace
 from fobench.api.types import Score
-from fobench.errors import FobenchError, PrerequisiteError, unknown
+from fobench.errors import FobenchError, PrerequisiteError, describe_error, unknown
+from fobench.scoring.hosted_metric import HostedMetric
+from fobench.scoring.model_answers import ModelAnswers
 from fobench.scoring.score_table import write_table
 from fobench.storage.run_folder import RunFolder
 
@@ -25,6 +28,7 @@ VERSION = 1  # of the format of scores.json
 DECIMALS = 9
 SCORES = "scores.json"
 SCORE_FIELDS = tuple(field.name for field in fields(Score))
+RAISED = "raised"  # detail of a score that is missing because the metric failed
 ACCURACY = "accuracy_"  # metrics of this prefix are also broken down by tag
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -32,13 +36,49 @@ FAMILY_UNITS = ("share", "ms", "chunks")  # metrics of these units are also brok
 ByTag = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
-def score_run(folder: Path, metrics: Options | None = None) -> Results:
+@dataclass(frozen=True, slots=True)
+class ScoresFile:
+    """The format of scores.json. `by_tag`, `by_family`: as in `Results`; `incomplete`: the numbers done and planned."""
+
+    version: int
+    metrics: dict[str, int]
+    totals: tuple[Score, ...]
+    scenarios: dict[str, tuple[Score, ...]]
+    by_tag: dict[str, dict[str, dict[str, TagTotal]]]
+    by_family: dict[str, dict[str, TagTotal]] = field(default_factory=dict)
+    incomplete: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TagTotal:
+    """A metric's value over the scenarios of a tag or family."""
+
+    value: float | None
+    n: int
+    ci: tuple[float, float] | None = None
+
+
+def score_run(folder: Path, metrics: Options | None = None, named: str = "") -> Results:
     """The results of all registered metrics on the traces of a run; writes scores.json and scores.parquet atomically.
 
-    `metrics`: options by metric name; others keep their defaults. Raises `FobenchError` for a folder without a run, a broken
+    `metrics`: options by metric name; others keep their defaults. `named`: a further metric, of a family; one that asks a
+    model does so, and later scorings recall its answers. Raises `FobenchError` for a folder without a run, a broken
     trace (with its line), a duplicate trace or one that is not in the run.
     """
-    instances = make_metrics(metrics or {})
+    answers = ModelAnswers(folder)
+    further = named or answers.metric
+    instances = make_metrics(metrics or {}, further)
+    try:
+        if further and isinstance(judge := instances[-1], ModelMetric):
+            answers.provide(judge, read_traces(folder, RunFolder(folder).read_run()), named)
+        return _score_run(folder, instances)
+    finally:
+        for hosted in instances:
+            if isinstance(hosted, HostedMetric):
+                hosted.stop()
+
+
+def _score_run(folder: Path, instances: Sequence[Metric]) -> Results:
     run = RunFolder(folder).read_run()
     traces = read_traces(folder, run)
     scores = [[_score_trace(metric, trace) for metric in instances] for trace in traces]
@@ -62,6 +102,16 @@ def score_run(folder: Path, metrics: Options | None = None) -> Results:
     return results
 
 
+def failed_metrics(results: Results) -> dict[str, str]:
+    """{metric: the first reason} of the metrics that raised, hung or returned nonsense, on a trace or for the run."""
+    scores = (score for row in (*results.scores, results.totals) for score in row)
+    failed: dict[str, str] = {}
+    for score in scores:
+        if score.detail.get(RAISED) is True:
+            failed.setdefault(score.metric, score.reason)
+    return failed
+
+
 def load_results(folder: Path) -> Results:
     """The results that `score_run` wrote. Raises `PrerequisiteError` if the folder is not scored yet."""
     run = RunFolder(folder).read_run()
@@ -75,14 +125,15 @@ def load_results(folder: Path) -> Results:
 def read_scores(folder: Path) -> dict[str, Any]:
     """The content of scores.json. Raises `PrerequisiteError` if there is none, or one of another version."""
     try:
-        data = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        data = outside_files.read_json(folder / SCORES)
+        version = data.get("version") if isinstance(data, dict) else None
+        if version != VERSION:
+            raise rescore_error(folder, f"has version {version!r}, not {VERSION}")
+        outside_files.record(ScoresFile, data)
     except FileNotFoundError as error:
         raise PrerequisiteError(f"{folder} has no scores yet. Score it: fobench score {folder}") from error
     except (OSError, ValueError) as error:
         raise rescore_error(folder, f"cannot be read ({error})") from error
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != VERSION:
-        raise rescore_error(folder, f"has version {version!r}, not {VERSION}")
     return dict(data)
 
 
@@ -91,13 +142,37 @@ def rescore_error(folder: Path, why: str) -> PrerequisiteError:
     return PrerequisiteError(f"{folder / SCORES} {why}. Score it again: fobench score {folder}")
 
 
-def make_metrics(options: Options) -> list[Metric]:
-    """All registered metrics, in order of registration. Raises `FobenchError` for options of an unknown metric."""
+def make_metrics(options: Options, further: str = "") -> list[Metric]:
+    """All registered metrics, in order of registration, and the member `further` of a family.
+
+    Raises `FobenchError` for an unknown metric.
+    """
     names = [name for name in registry.factories("metrics") if not name.endswith(":")]
+    if further in names:
+        raise FobenchError(
+            f"The metric {further!r} is part of every scoring; name a metric of a family, e.g. llm_judge:MODEL."
+        )
+    if further:
+        registry.find("metrics", further)
+        names.append(further)
     for name in options:
         if name not in names:
             raise unknown("metric", name, names)
-    return [registry.create("metrics", name, options.get(name)) for name in names]
+    made = [_make_metric(name, options.get(name)) for name in names]
+    known = {metric.name for metric in made if not isinstance(metric, HostedMetric)}
+    for name, metric in zip(names, made, strict=True):
+        if isinstance(metric, HostedMetric):
+            if metric.name in known:
+                metric.give_up(name, f"it calls itself {metric.name!r}, as another metric does")
+            known.add(metric.name)
+    return made
+
+
+def _make_metric(name: str, options: Mapping[str, Any] | None) -> Metric:
+    """The metric `name`; one of another package runs in a process of its own."""
+    hosted = registry.is_third_party("metrics", name)
+    metric: Metric = HostedMetric(name, options) if hosted else registry.create("metrics", name, options)
+    return metric
 
 
 def read_traces(folder: Path, run: Mapping[str, Any]) -> list[Trace]:
@@ -108,7 +183,10 @@ def read_traces(folder: Path, run: Mapping[str, Any]) -> list[Trace]:
     name = source.traces_path.name
     for trace in source.traces():
         if trace.id in traces:
-            raise FobenchError(f"{folder}: {name} holds the scenario {trace.id!r} twice. Remove one of its lines.")
+            raise FobenchError(
+                f"{folder}: {name} holds the scenario {trace.id!r} twice. Remove one of its lines; if they are equal,"
+                f" fobench run --resume {folder} does."
+            )
         if position and trace.id not in position:
             raise FobenchError(f"{folder}: {name} holds the scenario {trace.id!r}, which run.json does not list.")
         traces[trace.id] = trace
@@ -158,16 +236,25 @@ def _score_trace(metric: Metric, trace: Trace) -> Score:
     try:
         return metric.score(trace, trace.scenario)
     except Exception as error:  # a plugin's error affects only its own score of this scenario
-        detail = {"group": trace.scenario.group, "raised": True}
-        reason = f"the metric raised {error!r}"
+        detail = {"group": trace.scenario.group, RAISED: True}
+        reason = f"the metric raised {_reason(error)}"
         return Score(metric.name, metric.version, None, metric.unit, 0, metric.better, reason, detail=detail)
 
 
+def _reason(error: Exception) -> str:
+    return describe_error(error, name=not isinstance(error, FobenchError))
+
+
 def _aggregate(metric: Metric, scores: Sequence[Score]) -> list[Score]:
+    """The metric's totals; one without a value, and with the error as the reason, if the metric raises."""
     try:
-        return metric.aggregate(scores)
-    except Exception as error:  # a plugin may raise anything; the message names the metric
-        raise FobenchError(f"The metric {metric.name!r} cannot aggregate its scores: {error!r}") from error
+        totals = metric.aggregate(scores)
+        if not totals:
+            raise ValueError("it gave no score")
+        return totals
+    except Exception as error:  # a plugin's error affects only its own total
+        reason = f"the metric cannot aggregate its scores: {_reason(error)}"
+        return [Score(metric.name, metric.version, None, metric.unit, 0, metric.better, reason, detail={RAISED: True})]
 
 
 def _results(folder: Path, run: Mapping[str, Any], traces: Sequence[Trace], data: Mapping[str, Any]) -> Results:

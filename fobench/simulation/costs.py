@@ -10,12 +10,16 @@ from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
+from fobench import outside_files
 from fobench.api.types import NS_PER_S, Event, EventKind
 from fobench.errors import FobenchError
 
 if TYPE_CHECKING:
     from fobench.api.trace import Trace
 
+VERSION = 1
+LONGEST_NS = 3_600 * NS_PER_S  # of one step, or of a second of audio
+MAX_BYTES = 1 << 24
 IDLE = "idle"  # the step of a push without work
 
 
@@ -30,6 +34,14 @@ class Cost:
 
     fixed_ns: int = 0
     per_media_s_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CostFile:
+    """The format of a file of costs."""
+
+    version: int
+    costs: dict[str, Cost]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +65,22 @@ class CostTable:
 
     def to_json(self) -> dict[str, Any]:
         costs = {k: {"fixed_ns": c.fixed_ns, "per_media_s_ns": c.per_media_s_ns} for k, c in self.costs.items()}
-        return {"version": 1, "costs": dict(sorted(costs.items()))}
+        return {"version": VERSION, "costs": dict(sorted(costs.items()))}
 
     @classmethod
     def load(cls, path: Path) -> CostTable:
-        """The cost table in a JSON file. Raises `FobenchError` if it cannot be read."""
+        """The cost table in a JSON file. Raises `FobenchError` for another version, an unknown key, or a time out of range."""
         try:
-            data = json.loads(path.read_text())
-            return cls({name: Cost(**cost) for name, cost in data["costs"].items()})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            data = outside_files.record(CostFile, outside_files.read_json(path, MAX_BYTES))
+            if data.version != VERSION:
+                raise ValueError(f"it has version {data.version}, not {VERSION}")
+            for name, cost in data.costs.items():
+                if odd := next((ns for ns in (cost.fixed_ns, cost.per_media_s_ns) if not 0 <= ns <= LONGEST_NS), None):
+                    raise ValueError(f"costs.{name} has {odd} ns; a time is from 0 to {LONGEST_NS:,} ns")
+        except (OSError, ValueError) as error:
             message = f"Cost table {path} cannot be read: {error}. Every measured run writes costs.json to its folder."
             raise FobenchError(message) from error
+        return cls(data.costs)
 
     @classmethod
     def fit(cls, traces: Iterable[Trace]) -> CostTable:

@@ -15,7 +15,7 @@ class SystemDriver(Protocol):
     """The replay's interface to a system, implemented in this process or by a child process.
 
     `rates`: (input Hz, output Hz, samples per chunk). `push` takes a chunk and the playback position in; with `more`, another
-    chunk has arrived already and no work is done. `step` does one unit of work; `answer` is the text route.
+    chunk has arrived already and no work is done. Its events are as `event_check.checked_event` returns them. `step` does one unit of work; `answer` is the text route.
     Raises SystemFailure where the system fails.
     """
 

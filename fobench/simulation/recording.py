@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from fobench import audio
-from fobench.api.trace import Trace
+from fobench.api.scenario import Scenario
+from fobench.api.trace import Failure, Trace
 from fobench.api.types import NS_PER_MS, NS_PER_S, AudioChunk, Samples
 
 
@@ -19,6 +21,15 @@ class Recording:
     user: AudioChunk
     system: AudioChunk
     system_ns: int
+
+
+def unplayed(
+    scenario: Scenario, failure: Failure, clock_name: Literal["virtual", "wall"], costs_name: str, rate_hz: int
+) -> Recording:
+    """The recording of a scenario that could not be played: one second of silence, and the failure."""
+    trace = Trace(scenario, clock_name, costs_name, NS_PER_S, failure=failure)
+    silence = AudioChunk(np.zeros(rate_hz, dtype=np.float32), rate_hz)
+    return Recording(trace, silence, silence, 0)
 
 
 def reply_audio(recording: Recording) -> AudioChunk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fobench.api.scenario import ASKING_ROLES
+from fobench.api.thoughts import without_thoughts
 from fobench.api.trace import Trace
 from fobench.api.types import Message
 from fobench.simulation.driver import SystemDriver
@@ -43,5 +44,5 @@ def _answer(
             known[asked] = driver.answer(list(history), seed)
         if (answer := known[asked]) is None:
             return None
-        history.append({"role": "assistant", "content": answer})
+        history.append({"role": "assistant", "content": without_thoughts(answer)})
     return answer

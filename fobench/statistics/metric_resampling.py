@@ -1,8 +1,6 @@
 """Bootstrap resampling of many metrics in one pass, with intervals and one-sided p-values from the resampled values.
 
-Intervals are percentile intervals whose tails are widened for few blocks (Hesterberg 2015, "What teachers should know about
-the bootstrap", 5.3: plain ones are too narrow, by the ratio of Student's t to the normal quantile and of n to n - 1).
-A one-sided p-value is the inverse: the level at which such an interval just reaches zero change.
+Intervals are those of `bootstrap.percentile_interval`, with tails widened for few blocks. A one-sided p-value is the inverse: the level at which such an interval just reaches zero change.
 """
 
 from __future__ import annotations
@@ -13,7 +11,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from fobench.statistics.bootstrap import CHUNK_CELLS, MIN_FINITE, Counts, Floats, Interval, Ints, draws
+from fobench.statistics.bootstrap import (
+    CHUNK_CELLS,
+    MIN_FINITE,
+    Counts,
+    Floats,
+    Interval,
+    Ints,
+    draws,
+    percentile_interval,
+)
 
 WEIGHT_STEPS = 65_536  # resolution of the weight table if resamples differ in size; else the table is exact
 
@@ -82,13 +89,8 @@ def _cumulative_weights(n: int, share: float, cells: int) -> Floats:
 
 
 def interval(effects: Floats, blocks: int, confidence: float = 0.95) -> Interval | None:
-    """The widened percentile interval of resampled effects [resamples]; None if under 95 % of them are finite."""
-    defined = effects[np.isfinite(effects)]
-    if blocks < 2 or len(defined) < MIN_FINITE * len(effects):
-        return None
-    tail = 100 * widen_tail((1 - confidence) / 2, blocks)
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return float(low), float(high)
+    """The widened percentile interval of resampled effects [resamples]; None if under 95 % are finite, or if all agree."""
+    return percentile_interval(effects[np.isfinite(effects)], confidence, len(effects), blocks)
 
 
 def p_above(effects: Floats, blocks: int) -> float:
@@ -100,15 +102,8 @@ def p_above(effects: Floats, blocks: int) -> float:
     return narrow_tail(share, blocks)
 
 
-def widen_tail(tail: float, blocks: int) -> float:
-    """The tail probability of the normal distribution at the quantile of Student's t with `blocks` - 1 degrees of freedom."""
-    from scipy.special import ndtr, stdtrit
-
-    return float(ndtr(stdtrit(blocks - 1, tail) * math.sqrt(blocks / (blocks - 1))))
-
-
 def narrow_tail(tail: float, blocks: int) -> float:
-    """The inverse of `widen_tail`."""
+    """The inverse of `bootstrap.widen_tail`."""
     from scipy.special import ndtri, stdtr
 
     return float(stdtr(blocks - 1, ndtri(tail) * math.sqrt((blocks - 1) / blocks)))

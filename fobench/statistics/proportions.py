@@ -1,4 +1,4 @@
-"""Proportions: Wilson intervals, McNemar's test, Holm's correction, non-inferiority."""
+"""Proportions: Wilson intervals, paired differences and ratios, McNemar's test, Holm's correction, non-inferiority."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval | None:
         raise FobenchError(f"{successes} successes of {n} is not a proportion.")
     if not n:
         return None
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return _score_interval(successes, n, NormalDist().inv_cdf((1 + confidence) / 2))
+
+
+def _score_interval(successes: int, n: int, z: float) -> Interval:
+    """Wilson's interval at the normal quantile `z`; exactly 0 or 1 at its closed end."""
     share = successes / n
     center = share + z * z / (2 * n)
     half_width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -53,6 +57,34 @@ def paired_shares(lost: int, gained: int, n: int, confidence: float = 0.95) -> I
     down, up = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
     half_width = z * math.sqrt((down + up - (up - down) ** 2) / (n + 2))
     return max(-1.0, up - down - half_width), min(1.0, up - down + half_width)
+
+
+def paired_ratio(both: int, lost: int, gained: int, confidence: float = 0.95) -> Interval | None:
+    """Interval of the ratio of two paired proportions, (both + gained) / (both + lost); None if the denominator is 0.
+
+    Counts of pairs: correct in `both`, only in the reference (`lost`), only in the tested one (`gained`). Hybrid of Wilson's
+    score intervals (Bonett and Price 2006; Fagerland, Lydersen and Laake 2014, section 6.3). Unlike a bootstrap, it has a width
+    without discordant pairs.
+    """
+    tested, reference, n = both + gained, both + lost, both + lost + gained
+    if not reference:
+        return None
+    spread = math.sqrt((lost + gained + 2) / ((tested + 1) * (reference + 1)))
+    own = [math.sqrt((1 - (count + 1) / (n + 2)) / (count + 1)) for count in (tested, reference)]
+    z = NormalDist().inv_cdf((1 + confidence) / 2) * spread / sum(own)
+    (low, high), (reference_low, reference_high) = (_score_interval(count, n, z) for count in (tested, reference))
+    return low / reference_high, high / reference_low
+
+
+def cohen_kappa(both_yes: int, first_only: int, second_only: int, both_no: int) -> float | None:
+    """Cohen's kappa of two raters (Cohen 1960): agreement beyond chance, 1 at most.
+
+    None without ratings, and where chance alone agrees fully: both raters gave one and the same rating throughout.
+    """
+    n = both_yes + first_only + second_only + both_no
+    first, second = both_yes + first_only, both_yes + second_only
+    by_chance = first * second + (n - first) * (n - second)  # of n * n
+    return None if by_chance == n * n else ((both_yes + both_no) * n - by_chance) / (n * n - by_chance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from fobench.api import registry, typed
+from fobench.api.option_ranges import Decibels, Margin, Milliseconds, Scenarios, Seed, StepSeconds, Workers
 from fobench.api.option_strings import check_owners, options_for
 from fobench.api.registry import ComponentSpec
 from fobench.api.types import NS_PER_MS
@@ -41,21 +42,21 @@ class RunConfig:
     codec_args: Mapping[str, Any] = field(default_factory=dict)
     suites: tuple[str, ...] = ("spoken-qa",)
     suite_args: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None  # scenarios of each suite
+    limit: Scenarios | None = None  # scenarios of each suite
     sample_ids: tuple[str, ...] = ()
     judge: str = "whisper"  # or NO_JUDGE
     judge_args: Mapping[str, Any] = field(default_factory=dict)
-    margin: float = 3.0  # percentage points of accuracy, for the non-inferiority test
+    margin: Margin = 3.0  # percentage points of accuracy, for the non-inferiority test
     clock: Literal["virtual", "wall"] = "virtual"
     costs: str = "measured"  # or "declared" (every step free), or "declared:FILE"
     device: str | None = None
     dtype: str | None = None
-    seed: int = 0
-    workers: int = 1
-    time_limit_s: float = 120.0  # of one step of the system
-    playback_delay_ms: int = 0  # length of the listener's playback buffer
-    echo_db: float | None = None  # level of the playback's echo in the user's channel, dB; None: no echo
-    echo_delay_ms: int = DEFAULT_DELAY_MS
+    seed: Seed = 0
+    workers: Workers = 1
+    time_limit_s: StepSeconds = 120.0  # of one step of the system
+    playback_delay_ms: Milliseconds = 0  # length of the listener's playback buffer
+    echo_db: Decibels | None = None  # level of the playback's echo in the user's channel, dB; None: no echo
+    echo_delay_ms: Milliseconds = DEFAULT_DELAY_MS
     text_routes: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -63,10 +64,13 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunConfig:
-        """The configuration in run.json. Raises `FobenchError` for keys that this version does not know."""
+        """The configuration in run.json. Raises `FobenchError` for a key that this version does not know, or a value out of range."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise FobenchError(f"run.json holds options unknown to this fobench: {', '.join(unknown)}.")
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+        if wrong := type_error(plain):
+            raise FobenchError(f"The run's configuration is invalid: {wrong}.")
         tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids") if key in data}
         return cls(**{**data, **tuples})
 
@@ -108,8 +112,15 @@ class RunConfig:
         )
 
     def judge_spec(self) -> ComponentSpec | None:
-        """The reference ASR; None without one."""
-        return None if self.judge == NO_JUDGE else registry.spec("recognizers", self.judge, self.judge_args)
+        """The reference ASR; None without one. Raises `FobenchError` for options of none."""
+        if self.judge != NO_JUDGE:
+            return registry.spec("recognizers", self.judge, self.judge_args)
+        if self.judge_args:
+            given = ", ".join(map(str, self.judge_args))
+            raise FobenchError(
+                f"--judge {NO_JUDGE} takes no --judge-args ({given}): name a reference ASR, or leave them out."
+            )
+        return None
 
     def echo(self) -> Echo | None:
         """The echo of the playback; None without one. Raises `FobenchError` for an invalid level or delay."""
@@ -159,11 +170,17 @@ def flag(option: str) -> str:
 
 
 def type_error(data: Mapping[str, Any]) -> str | None:
-    """A message about the first value with a wrong type in a configuration's plain data, or None. Unknown keys are ignored."""
-    hints = get_type_hints(RunConfig)
+    """A message about the first value with a wrong type or out of range in a configuration's plain data, or None.
+
+    Unknown keys are ignored.
+    """
+    hints = get_type_hints(RunConfig, include_extras=True)
     for key in filter(hints.__contains__, data):
         try:
             typed.convert(data[key], hints[key])
+            for text in data[key] if isinstance(data[key], list | tuple) else (data[key],):
+                if typed.usable(text) == "":
+                    raise ValueError("must be a text that is not empty")
         except ValueError as error:
             return f"{key} is {typed.shown(data[key])}; it {error}"
     return None

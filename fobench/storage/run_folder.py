@@ -1,8 +1,9 @@
 """The run folder: one run on disk, consistent after a kill at any moment.
 
 run.json (configuration and environment), traces.jsonl (one flushed line per scenario), audio/ID.flac, run.log, and later
-scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json. A scenario is finished when its line is complete;
-its audio is written before. A finished run may hold traces.jsonl.gz instead: a tenth of the size, and nothing can be added.
+scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json, model_answers.jsonl (an LLM judge's). A scenario is finished when its line is complete;
+its audio is written before. While a process writes, .lock names it. A finished run may hold traces.jsonl.gz instead: a tenth
+of the size, and nothing can be added.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
-import hashlib
 import json
 import os
-import re
 import shutil
 import threading
 import zlib
@@ -22,21 +21,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fobench import atomic_files, audio
+from fobench import atomic_files, audio, outside_files
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import EventKind, Samples
+from fobench.atomic_files import file_name
 from fobench.errors import FobenchError
-from fobench.storage.run_config import type_error
+from fobench.storage import run_lock, trace_lines
+from fobench.storage.run_record import record_error
 
 TRACES = ("traces.jsonl", "traces.jsonl.gz")  # as written by a run; compressed afterwards
 LINE_BYTES = 1 << 26  # maximum of one trace, so that a damaged file cannot exhaust the memory
 SURROGATES = "backslashreplace"  # a lone surrogate in a text is written as \\udc00, which JSON reads back
-KEY_TYPES: dict[str, type] = {  # types of the keys of run.json, where present
-    **dict.fromkeys(("config", "machine", "packages", "git", "components", "harness", "assets"), dict),
-    **dict.fromkeys(("scenarios", "notes"), list),
-    **dict.fromkeys(("status", "started", "clock", "costs", "scenarios_sha256", "fobench"), str),
-}
 
 
 class RunFolder:
@@ -63,6 +59,8 @@ class RunFolder:
             raise FobenchError(
                 f"{self.path} holds a run already: --resume {self.path} completes it, another --output keeps it."
             )
+        if self.traces_path.exists():
+            raise FobenchError(f"{self.path} holds the traces of a run, but no run.json: choose another --output.")
         try:
             (self.path / "audio").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -71,22 +69,23 @@ class RunFolder:
 
     def discard(self) -> None:
         """Removes the files of a run without a finished scenario; the folder too, unless it holds files of the user."""
-        self.repair()
+        atomic_files.remove_temporary(self.path)
         for name in ("run.json", "run.log"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             (self.path / "audio").rmdir()
+        with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def read_run(self) -> dict[str, Any]:
         """The content of run.json. Raises `FobenchError` if it is missing or invalid."""
         try:
-            run: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            run = outside_files.read_json(self.path / "run.json")
+        except (OSError, ValueError) as error:
             raise FobenchError(f"{self.path} is not a run folder: run.json cannot be read ({error}).") from error
-        if wrong := _type_error(run):
+        if wrong := record_error(run):
             raise FobenchError(f"{self.path / 'run.json'} is not what a run writes: {wrong}.")
-        return run
+        return dict(run)
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         self.write_text("run.json", json.dumps(run, indent=1, ensure_ascii=False) + "\n")
@@ -99,28 +98,27 @@ class RunFolder:
     def add(self, trace: Trace, stereo: Samples, rate_hz: int) -> Trace:
         """Appends a finished scenario: first its audio, then its line. Returns the trace with the audio's name."""
         name = f"audio/{file_name(trace.id)}.flac"
+        run_lock.check(self.path)
         with self._disk_errors():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
             trace = replace(trace, audio=name, scenario=_portable(trace.scenario))
             line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
-            with self._lock, (self.path / TRACES[0]).open("ab") as file:
-                file.write(line.encode(errors=SURROGATES))
-                file.flush()
-                os.fsync(file.fileno())
+            with self._lock, atomic_files.open_append(self.path / TRACES[0]) as file:
+                _append(file.fileno(), line.encode(errors=SURROGATES))
         return trace
 
-    def repair(self) -> None:
-        """Removes an incomplete last line and temporary files, which killed runs leave."""
-        for stale in self.path.rglob(atomic_files.STALE):
-            stale.unlink(missing_ok=True)
+    def repair(self) -> list[str]:
+        """Heals the traces: see `trace_lines.heal`. Returns a sentence for each change.
+
+        Raises `FobenchError` naming the lines of a scenario that is there twice with different content. Temporary files, which
+        killed runs leave, are removed.
+        """
+        atomic_files.remove_temporary(self.path)
         if self.compressed or not self.traces_path.exists():
-            return
-        content = self.traces_path.read_bytes()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            with self.traces_path.open("r+b") as file:
-                file.truncate(end)
+            return []
+        with self._disk_errors():
+            return trace_lines.heal(self.traces_path, LINE_BYTES)
 
     def compress(self) -> None:
         """Replaces traces.jsonl of a finished run by traces.jsonl.gz; equal traces give equal bytes (no name, no time).
@@ -172,15 +170,16 @@ class RunFolder:
         """
         for number, line in enumerate(self._lines(), 1):
             try:
-                data = json.loads(line)
-                if kinds and isinstance(data, dict):
-                    data["events"] = [event for event in data.get("events", ()) if event.get("kind") in kinds]
-                yield data, Trace.from_json(data)
-            except (ValueError, TypeError, AttributeError, RecursionError, FobenchError) as error:
+                data = outside_files.parse_json(line)
+                if kinds and isinstance(data, dict) and isinstance(data.get("events"), list):
+                    data["events"] = [event for event in data["events"] if _kind(event) in kinds]
+                trace = Trace.from_json(data)
+            except (ValueError, FobenchError) as error:
                 problem = f"{self.traces_path}, line {number}: {str(error).rstrip('.')}"
                 unpack = f"Unpack it (gunzip {self.traces_path}), then remove" if self.compressed else "Remove"
                 fix = f"{unpack} that line and run its scenario again: fobench run --resume {self.path}"
                 raise FobenchError(f"{problem}. {fix}") from error
+            yield data, trace
 
     def _lines(self) -> Iterator[bytes]:
         """The complete lines of the traces. An incomplete last line (being written, or left by a kill) is skipped."""
@@ -206,36 +205,36 @@ class RunFolder:
         with (
             self._lock,
             contextlib.suppress(OSError),
-            (self.path / "run.log").open("a", encoding="utf-8", errors=SURROGATES) as file,
+            atomic_files.open_append(self.path / "run.log") as file,
         ):
-            file.write(line + "\n")
+            file.write(f"{line}\n".encode(errors=SURROGATES))
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+            why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
             fix = f"No finished scenario is lost: fix this, then fobench run --resume {self.path}"
             raise FobenchError(f"Cannot write to {self.path}: {why}. {fix}") from error
 
 
-def _type_error(run: Any) -> str | None:
-    """A message about the first value in run.json with a wrong type; None if all types are right."""
-    if not isinstance(run, dict):
-        return f"it holds {type(run).__name__} instead of an object"
-    for key, kind in KEY_TYPES.items():
-        if key in run and not isinstance(run[key], kind):
-            return f"{key} is {run[key]!r}, not a {kind.__name__}"
-    if not all(isinstance(name, str) for name in run.get("scenarios", ())):
-        return "scenarios must be a list of ids"
-    return type_error(run.get("config", {}))
+def _kind(event: Any) -> Any:
+    """The kind of an event in plain data, which may be anything."""
+    return event.get("kind") if isinstance(event, dict) else None
 
 
-def file_name(scenario_id: str) -> str:
-    """A file name for a scenario id, valid on every platform: the id if possible, else its valid characters and a hash."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", scenario_id).lstrip(".")[:80]
-    return plain if plain.lower() == scenario_id else f"{plain}-{hashlib.sha256(scenario_id.encode()).hexdigest()[:8]}"
+def _append(descriptor: int, line: bytes) -> None:
+    """Appends a line, synced to the disk. After an error the file is as it was: no half line is left for the next to join."""
+    size, rest = os.fstat(descriptor).st_size, memoryview(line)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def _portable(scenario: Scenario) -> Scenario:

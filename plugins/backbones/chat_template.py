@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 
+from fobench.api.thoughts import TAG
 from fobench.api.types import Message
 from fobench.errors import FobenchError
+from fobench_plugins.backbones.generation import NO_REPEAT, Generation
+from reference_model.speech_output.sampling import without_repeats
 
 END_OF_TURN_TOKENS = (
     "<|im_end|>",
@@ -37,6 +40,13 @@ class ChatTemplate(ABC):
     tokenizer: Any
     context: int  # positions
     end_ids: frozenset[int]
+    num_embeddings: int  # rows of the input embedding table
+    generation: Generation = "no-repeat-4"
+
+    @property
+    def no_repeat(self) -> int:
+        """So many tokens in a row occur once at most in a reply; 0: without a limit."""
+        return NO_REPEAT[self.generation]
 
     @abstractmethod
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
@@ -61,9 +71,7 @@ class ChatTemplate(ABC):
         if not messages:
             raise FobenchError(f"Backbone {self.name!r}: a chat needs at least one message.")
         if not getattr(self.tokenizer, "chat_template", None):
-            raise FobenchError(
-                f"Backbone {self.name!r} has no chat template, which a conversation needs. Use its instruct variant."
-            )
+            raise FobenchError(no_chat_template(self.name))
         options = {"add_generation_prompt": True, "tokenize": True, "return_dict": False, **TEMPLATE_OPTIONS}
         template = _with_fixed_date(self.tokenizer.chat_template)
         try:
@@ -73,7 +81,18 @@ class ChatTemplate(ABC):
             raise FobenchError(
                 f"The chat template of backbone {self.name!r} refuses the roles {roles}: {error}"
             ) from error
+        except Exception as error:  # a template is a program
+            raise FobenchError(f"The chat template of backbone {self.name!r} fails: {error!r:.200}.") from error
         return ids
+
+    def check_chat(self) -> None:
+        """Raises FobenchError if the chat template cannot hold a question, or gives ids that the model does not have."""
+        ids = self.chat([{"role": "user", "content": "Hello."}])
+        if not ids or max(ids) >= self.num_embeddings:
+            raise FobenchError(
+                f"Backbone {self.name!r}: its tokenizer has ids up to {max(ids, default=-1)}, its embedding table "
+                f"{self.num_embeddings} rows, so they belong to different models."
+            )
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text, without special tokens."""
@@ -90,7 +109,7 @@ class ChatTemplate(ABC):
     ) -> Iterator[str]:
         """Yields the reply, the text of one token at a time; the first step includes the prefill.
 
-        Greedy at temperature 0.
+        Greedy at temperature 0, under the rule `generation`.
 
         An item is empty while a multi-byte character is incomplete; the concatenation of all items is the reply. Ends
         at an end-of-turn token, after `max_tokens`, or at the end of the context. Raises FobenchError if the prompt
@@ -103,13 +122,14 @@ class ChatTemplate(ABC):
                 "Shorten the history."
             )
         generator, detokenizer = torch.Generator().manual_seed(seed), self.detokenizer()
-        state = None
+        state, reply = None, list[int]()
         for _ in range(min(max_tokens, self.context - len(ids))):
             logits, state = self._next(self.embed(torch.tensor([ids])), state)
-            token = _sample(logits, temperature, generator)
+            token = _sample(without_repeats(logits, reply, self.no_repeat), temperature, generator)
             if token in self.end_ids:
                 break
             yield detokenizer.push(token)
+            reply.append(token)
             ids = [token]
         if remainder := detokenizer.flush():
             yield remainder
@@ -120,16 +140,29 @@ class ChatTemplate(ABC):
         return logits[0, -1], state
 
 
+def no_chat_template(name: str) -> str:
+    """The message for an LLM without a chat template."""
+    return f"Backbone {name!r} has no chat template, which a conversation needs. Use its instruct variant."
+
+
 class IncrementalDetokenizer:
-    """Converts token ids to text one by one; a multi-byte character is emitted when it is complete."""
+    """Converts token ids to text one by one; a multi-byte character is emitted when it is complete.
+
+    Special tokens are left out, except those that mark a thought (`fobench.api.thoughts`), as in Magistral.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._thought_tags = _thought_tags(tokenizer)
         self._ids: list[int] = []  # tokens of the last emitted text, and tokens not emitted yet
         self._num_emitted = 0  # how many of them have been emitted
 
     def push(self, token: int) -> str:
         """The text that this token completes; empty while a character is incomplete."""
+        if token in self._thought_tags:
+            text = self.flush() + self._thought_tags[token]
+            self._ids, self._num_emitted = [], 0
+            return text
         self._ids.append(token)
         before, text = self._decode(self._ids[: self._num_emitted]), self._decode(self._ids)
         if text.endswith("\ufffd"):
@@ -145,6 +178,12 @@ class IncrementalDetokenizer:
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+def _thought_tags(tokenizer: Any) -> dict[int, str]:
+    """{id: text} of the special tokens that mark a thought."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {id_: str(token) for id_, token in added.items() if TAG.fullmatch(str(token)) and token.special}
 
 
 def _with_fixed_date(template: Any) -> Any:

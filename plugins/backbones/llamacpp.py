@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fobench.assets import store
+from fobench.assets import store, weight_files
 from fobench.errors import FobenchError
+from fobench_plugins.backbones import gguf_file
 from fobench_plugins.backbones.chat_template import ChatTemplate, end_ids
+from fobench_plugins.backbones.generation import Generation
 from fobench_plugins.backbones.llamacpp_engine import Floats, LlamaCppEngine
-from fobench_plugins.backbones.loading import libraries, slug
+from fobench_plugins.backbones.loading import libraries, load_tokenizer, slug
+from fobench_plugins.transformers_weights import first_line
 
 ARCHITECTURES = (
     "llama",
@@ -28,33 +31,37 @@ ARCHITECTURES = (
 TABLE = "embeddings.json"  # beside the tokenizer: position of the embedding table in the GGUF file
 
 
-def backbone(path: Path, *, name: str, threads: int | None, context: int) -> LlamaCppBackbone:
+def backbone(
+    path: Path, *, name: str, threads: int | None, context: int, generation: Generation = "no-repeat-4"
+) -> LlamaCppBackbone:
     """The model of a GGUF file. Its tokenizer is converted once, as for transformers, and cached.
 
     Raises FobenchError for a missing file or an unsupported architecture; PrerequisiteError for a missing package.
     """
-    if not path.is_file():
-        raise FobenchError(f"There is no file {path}.")
+    gguf_file.check_start(path)
     folder = store.converted(f"{slug(path)}-tokenizer2", path, lambda target: _convert(path, target))
-    _, transformers = libraries()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    libraries()
+    tokenizer = load_tokenizer(folder, name)
     engine = LlamaCppEngine(path, positions=context, threads=threads or torch.get_num_threads())
-    return LlamaCppBackbone(engine, tokenizer, GGUFEmbeddings(path, folder / TABLE), name=name, path=path)
+    found = LlamaCppBackbone(engine, tokenizer, GGUFEmbeddings(path, folder / TABLE), name=name, path=path)
+    found.generation = generation
+    found.check_chat()
+    return found
 
 
 def _convert(path: Path, target: Path) -> None:
     """Writes the tokenizer in the layout of transformers, and the position of the embedding table."""
     _, transformers = libraries("gguf")
-    from gguf import GGUFReader
-
-    reader = GGUFReader(path)
+    reader = gguf_file.read(path)
     architecture = reader.fields["general.architecture"].contents()
     if architecture not in ARCHITECTURES:
         raise FobenchError(
             f"{path.name} has the architecture {architecture!r}; llamacpp: supports {', '.join(ARCHITECTURES)}. "
             f"Use gguf:{path}."
         )
-    table = next(tensor for tensor in reader.tensors if tensor.name == "token_embd.weight")
+    table = next((tensor for tensor in reader.tensors if tensor.name == "token_embd.weight"), None)
+    if table is None:
+        raise FobenchError(f"{path} has no tensor token_embd.weight. {weight_files.REFETCH}")
     shape = [int(size) for size in reversed(table.shape)]
     other_tensors = [tensor for tensor in reader.tensors if tensor is not table]
     tied = all(tensor.name != "output.weight" for tensor in other_tensors)
@@ -65,7 +72,10 @@ def _convert(path: Path, target: Path) -> None:
         "type": table.tensor_type.name,
         "bytes_per_token": sum(int(tensor.n_bytes) for tensor in other_tensors) + tied * int(table.n_bytes),
     }
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except Exception as error:  # of any type, by the many formats of tokenizers
+        raise FobenchError(f"The tokenizer of {path} cannot be loaded: {first_line(error)}.") from error
     tokenizer.save_pretrained(target)
     (target / TABLE).write_text(json.dumps(metadata))
 
@@ -80,6 +90,7 @@ class GGUFEmbeddings:
         self.kind = GGMLQuantizationType[metadata["type"]]
         self.bytes_per_token: int = metadata["bytes_per_token"]  # all weights that a step reads, output layer included
         rows, _ = metadata["shape"]
+        self.rows: int = rows
         self._rows = np.memmap(path, np.uint8, "r", metadata["offset"], (rows, metadata["bytes"] // rows))
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
@@ -120,6 +131,7 @@ class LlamaCppBackbone(ChatTemplate):
             path,
         )
         self.hidden_size, self.vocab_size = engine.hidden_size, engine.vocab_size
+        self.num_embeddings = embeddings.rows
         self.context = min(engine.positions, engine.trained_positions)
         self.end_ids = end_ids(tokenizer)
         self.device = torch.device("cpu")
@@ -130,6 +142,7 @@ class LlamaCppBackbone(ChatTemplate):
             "backbone": self.name,
             "dtype": self._engine.description,
             "device": "cpu",
+            "generation": self.generation,
             "threads": self._engine.threads,
             "forward": f"llama.cpp, {self._engine.package}",
         }

@@ -20,28 +20,36 @@ from fobench.errors import FobenchError
 BATCH = 128  # positions per call: the logits of all are kept, 78 MB for a vocabulary of 152 k
 SEQUENCES = 64  # conversations and forks at the same time: each reserves a row of logits
 NO_ROOM = 1  # return code of llama_decode if no cells are free
+ERROR = 4  # log level of llama.cpp
 
 Floats = npt.NDArray[np.float32]
 
 
-def _ignore_log(level: int, text: bytes, data: ctypes.c_void_p) -> None:
-    """Discards the log of llama.cpp, about a hundred lines per load."""
+_errors: deque[str] = deque(maxlen=8)  # the last error messages of llama.cpp
 
 
-_no_log = llama_cpp.llama_log_callback(_ignore_log)  # kept: llama.cpp calls it as long as it lives
+def _keep_errors(level: int, text: bytes, data: ctypes.c_void_p) -> None:
+    """Keeps the errors of llama.cpp's log, which has about a hundred lines per load."""
+    if level == ERROR:
+        _errors.append(text.decode(errors="replace").strip())
+
+
+_log = llama_cpp.llama_log_callback(_keep_errors)  # kept: llama.cpp calls it as long as it lives
 
 
 class LlamaCppEngine:
     """A GGUF model and a KV cache of `positions` cells that all sequences share. Thread-safe."""
 
     def __init__(self, path: Path, *, positions: int, threads: int) -> None:
-        llama_cpp.llama_log_set(_no_log, ctypes.c_void_p(0))
+        _errors.clear()
+        llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
-            raise FobenchError(f"llama.cpp cannot load {path.name}: an unsupported architecture, or a damaged file.")
+            reason = _errors[0] if _errors else "an unsupported architecture, or a damaged file"  # names the tensor
+            raise FobenchError(f"llama.cpp cannot load {path.name}: {reason.rstrip('.')}.")
         self._context = llama_cpp.llama_init_from_model(self._model, self._settings(positions, threads))
         if not self._context:
             llama_cpp.llama_model_free(self._model)

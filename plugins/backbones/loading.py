@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fobench.assets import store
+from fobench.assets import store, weight_files
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench_plugins.backbones import catalog
+from fobench_plugins import transformers_weights
+from fobench_plugins.backbones import catalog, gguf_file
+from fobench_plugins.backbones.generation import Generation
 from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
@@ -35,11 +36,18 @@ NARROW_FORMS: tuple[Form, ...] = (
 
 
 def backbone(
-    folder: Path, *, name: str, device: str, dtype: Dtype, threads: int | None, quantized: bool = False
+    folder: Path,
+    *,
+    name: str,
+    device: str,
+    dtype: Dtype,
+    threads: int | None,
+    generation: Generation = "no-repeat-4",
+    quantized: bool = False,
 ) -> CausalBackbone:
     """The model in `folder` (transformers' layout, safetensors), frozen, on `device`.
 
-    `quantized`: the weights were quantized to 4 bits, so that "auto" may quantize them again without loss.
+    `quantized`: the weights were quantized in the source and are stored in more bits than they have.
     Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for incompatible options.
     """
     if missing := catalog.missing_device(device):
@@ -51,8 +59,6 @@ def backbone(
     stored_bytes = _bytes_per_parameter(folder)
     dtype = _dtype(torch, device, dtype, quantized, stored_bytes)
     parameters = catalog.file_bytes(folder) / stored_bytes
-    if requested == "auto" and dtype == "mixed" and catalog.missing_memory(parameters * BYTES[dtype], device):
-        dtype = "float32"
     if missing := catalog.missing_memory(parameters * BYTES[dtype], device):
         raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(missing))
     if dtype == "mixed":
@@ -61,21 +67,40 @@ def backbone(
 
     load_dtype = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
     placement = {} if device == "cpu" else {"device_map": {"": device}}
-    load_options = {"local_files_only": True, "trust_remote_code": False}
-    with _no_progress_bar(transformers):
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, load_dtype), use_safetensors=True, **load_options, **placement
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **load_options)
-    return CausalBackbone(model, tokenizer, name=name, form=_weight_form(model, name, dtype, requested))
+    tokenizer = load_tokenizer(folder, name)
+    model = transformers_weights.load(
+        transformers.AutoModelForCausalLM, folder, name, dtype=getattr(torch, load_dtype), **placement
+    )
+    found = CausalBackbone(model, tokenizer, name=name, form=_weight_form(model, name, dtype, requested))
+    found.generation = generation
+    found.check_chat()
+    return found
 
 
-def from_gguf(path: Path, **options: Any) -> CausalBackbone:
-    """The model of a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and cached."""
-    if not path.is_file():
-        raise FobenchError(f"There is no file {path}.")
+def load_tokenizer(folder: Path, name: str) -> Any:
+    """The tokenizer in `folder`. Raises FobenchError if it cannot be loaded or has no chat template."""
+    import transformers
+
+    from fobench_plugins.backbones.chat_template import no_chat_template
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of any type, by the many formats of tokenizers
+        reason = transformers_weights.first_line(error)
+        raise FobenchError(f"The tokenizer of {name} cannot be loaded: {reason}. {weight_files.REFETCH}") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise FobenchError(no_chat_template(name))
+    return tokenizer
+
+
+def from_gguf(path: Path, *, name: str, **options: Any) -> CausalBackbone:
+    """The model of a GGUF file, converted to safetensors once (about 25 s for 135 M parameters) and cached.
+
+    Raises FobenchError for a file that is broken, has no chat template, or whose tensors do not fit its architecture.
+    """
+    gguf_file.check_start(path)
     folder = store.converted(f"{slug(path)}-hf1", path, lambda target: _convert(path, target))
-    return backbone(folder, quantized=True, **options)
+    return backbone(folder, name=name, quantized=True, **options)
 
 
 def slug(path: Path) -> str:
@@ -86,12 +111,21 @@ def slug(path: Path) -> str:
 def _convert(path: Path, target: Path) -> None:
     """Writes the dequantized model (float32) and its tokenizer in the layout of transformers."""
     torch, transformers = libraries("gguf")
-    source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, "local_files_only": True}
+    reader = gguf_file.read(path)
+    source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    auto_class = transformers.AutoModelForCausalLM
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise FobenchError(f"{path.name} cannot be converted: {error}") from error
+        model = transformers_weights.load_checked(auto_class, path.name, dtype=torch.float32, **source)
+    except FobenchError:  # in terms of transformers: first those of the file, if they tell
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError), torch.device("meta"):
+            config = transformers.AutoConfig.from_pretrained(**source, local_files_only=True)
+            gguf_file.check_fits(reader, auto_class.from_config(config), path)
+        raise
+    gguf_file.check_fits(reader, model, path)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source, local_files_only=True)
+    except Exception as error:  # of any type, by the many formats of tokenizers
+        raise FobenchError(f"{path.name} cannot be converted: {transformers_weights.first_line(error)}.") from error
     del model.config.quantization_config  # save_pretrained refuses otherwise, and the weights are no longer quantized
     model.hf_quantizer = None
     model.save_pretrained(target)
@@ -114,9 +148,9 @@ def libraries(*extra_packages: str) -> tuple[Any, Any]:
 
 
 def _dtype(torch: Any, device: str, dtype: Dtype, quantized: bool, stored_bytes: int) -> Dtype:
-    """The dtype, with "auto" resolved to the fastest for this CPU or GPU whose replies stay close to those of float32.
+    """The dtype, with "auto" resolved: on every CPU to the same, so that replies do not depend on the machine.
 
-    Measured with SmolLM2-135M on 48 questions, greedy: 1 reply differs in "mixed", 15 in bfloat16.
+    Measured with SmolLM2-135M on 48 questions, greedy, against float32: 1 reply differs in "mixed", 15 in bfloat16.
 
     `stored_bytes`: bytes per parameter in the files. Where it is 2, float16 represents the weights, bfloat16 values too
     except those below 1e-5.
@@ -126,8 +160,6 @@ def _dtype(torch: Any, device: str, dtype: Dtype, quantized: bool, stored_bytes:
     if dtype != "auto":
         return dtype
     if device == "cpu":
-        if torch.cpu._is_avx512_bf16_supported():
-            return "int4" if quantized else "bfloat16"
         return "mixed" if quantized or stored_bytes <= 2 else "float32"
     return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
 
@@ -153,21 +185,6 @@ def _weight_form(model: Any, name: str, dtype: Dtype, requested: Dtype) -> Form 
 
 def _bytes_per_parameter(folder: Path) -> int:
     """Bytes per parameter in the folder's files, from the header of the first one."""
-    from safetensors import safe_open
-
-    with safe_open(next(iter(sorted(folder.glob("*.safetensors")))), "np") as file:
-        kind = file.get_slice(next(iter(file.keys()))).get_dtype()
+    header = weight_files.safetensors_header(next(iter(sorted(folder.glob("*.safetensors")))))
+    kind = next(iter(header.values()), ("F32", ()))[0]
     return {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.get(kind, 1)
-
-
-@contextlib.contextmanager
-def _no_progress_bar(transformers: Any) -> Iterator[None]:
-    """Disables the progress bar of transformers, as loading from a local disk takes about one second per gigabyte."""
-    logging = transformers.utils.logging
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()

@@ -33,6 +33,7 @@ class CausalBackbone(ChatTemplate):
         self.device, self.dtype = model.get_input_embeddings().weight.device, model.dtype
         self.packed = PackedDecoder(model, form) if packed and PackedDecoder.supports(model) else None
         self.form = form if self.packed else None
+        self.num_embeddings = model.get_input_embeddings().weight.shape[0]
         self.vocab_size: int = model.get_output_embeddings().weight.shape[0]
         self.end_ids = end_ids(tokenizer, model.generation_config and model.generation_config.eos_token_id)
 
@@ -42,9 +43,15 @@ class CausalBackbone(ChatTemplate):
             "backbone": self.name,
             "dtype": self.form or str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
+            "generation": self.generation,
             "threads": torch.get_num_threads(),
             "forward": "packed" if self.packed else "transformers",
         }
+
+    @property
+    def exact_rows(self) -> int:
+        """So many positions may be computed in one step and give the same numbers, to the bit, as one by one."""
+        return self.packed.exact_rows if self.packed else 1
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """[B, T] ids -> [B, T, D] input embeddings."""

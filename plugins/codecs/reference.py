@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fobench.api import registry
+from fobench.api.option_ranges import Seed, Threads
 from fobench.api.types import Samples
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench_plugins.devices import usable
@@ -23,9 +24,9 @@ def reference(
     *,
     checkpoint: str = "",
     random: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Threads | None = None,
 ) -> NumpyCodec:
     """The codec of the reference model, from a checkpoint or with random weights.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fobench.api import registry
+from fobench.api.option_ranges import Seed, Threads
 from fobench.api.types import Samples
 from fobench.errors import PrerequisiteError
 from fobench_plugins.codecs.windowed_streaming import Codes, WindowedCodec
@@ -23,9 +24,9 @@ def ticodec(
     *,
     checkpoint: str = PUBLISHED,
     random: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Threads | None = None,
 ) -> WindowedCodec:
     """The published Freeze-Omni's codec (TiCodec, arXiv 2310.00014): 24 kHz, 40 frames/s of one codebook (400 bit/s).
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fobench.api.option_ranges import Few, Seed, Threads
 from fobench.api.types import Samples
 from fobench.assets import hub
 from fobench.errors import FobenchError, PrerequisiteError
+from fobench_plugins import transformers_weights
 from fobench_plugins.codecs.windowed_streaming import Codes, WindowedCodec
 from fobench_plugins.devices import usable
 
@@ -50,11 +52,11 @@ def factory(architecture: CodecArchitecture) -> Callable[..., Any]:
     def make(
         *,
         model: str = architecture.weights.repo,
-        codebooks: int | None = architecture.codebooks,
+        codebooks: Few | None = architecture.codebooks,
         random: bool = False,
-        seed: int = 0,
+        seed: Seed = 0,
         device: str = "cpu",
-        threads: int | None = None,
+        threads: Threads | None = None,
         offline: bool = False,
     ) -> Any:
         torch, transformers = _libraries()
@@ -148,10 +150,10 @@ def _load_model(transformers: Any, architecture: CodecArchitecture, model: str, 
         folder = hub.folder(
             architecture.weights if is_default else _weights(model, architecture.kind), offline=offline, lacks=[]
         )
-    found = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    found = transformers_weights.read_config(folder).get("model_type")
     if found != architecture.kind:
         raise FobenchError(f"Codec {architecture.kind!r}: {model} contains a model of the type {found!r}.")
-    return transformers.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return transformers_weights.load(transformers.AutoModel, folder, f"codec {model}")
 
 
 def _weights(repo: str, kind: str) -> hub.HubModel:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fobench.api.components import Metric
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Margin, Retries, Seconds, StepSeconds, Workers
 
 
 def accuracy_t2t() -> Metric:
     """Accuracy of text in, text out: the frozen LLM answers the question's reference text.
 
     Correct replies / scenarios with accepted answers. A reply is correct if it contains an accepted answer after text
-    normalization, or picks the right option of a multiple-choice question; Wilson's 95 % interval.
+    normalization, or picks the right option of a multiple-choice question; Wilson's 95 % interval. Words are matched, not
+    meaning: "it is not Paris" contains Paris. Thoughts of a reasoning model are left out.
     """
     from fobench_plugins.metrics.accuracy import Accuracy
 
@@ -49,7 +53,7 @@ def accuracy_s2s() -> Metric:
     return Accuracy("s2s")
 
 
-def parity(margin: float = 3.0) -> Metric:
+def parity(margin: Margin = 3.0) -> Metric:
     """Accuracy with speech input or output relative to the same LLM's accuracy with text, paired by scenario.
 
     `parity_s2t` = accuracy_s2t / accuracy_t2t (`parity_a2t2t` and `parity_s2s` likewise); `loss_understanding` =
@@ -65,12 +69,23 @@ def parity(margin: float = 3.0) -> Metric:
 def understanding_wer() -> Metric:
     """ASR WER on user speech: the system's transcript of the question against its reference text.
 
-    (S + D + I) / N words, pooled over utterances, both sides normalized by Whisper's English normalizer (arXiv
-    2212.04356, app. C).
+    (S + D + I) / N words, pooled over utterances, both sides normalized by `fobench-en-2`: spelling, contractions and
+    numbers in one form, each digit of a number a word, and in scripts without blanks (Chinese, Thai, ...) each
+    character. A question that the system ignored counts as all deletions (`n_ignored`).
     """
     from fobench_plugins.metrics import wer
 
     return wer.ErrorRate("understanding_wer", wer.user_speech_texts)
+
+
+def understanding_wer_whisper() -> Metric:
+    """ASR WER on user speech as `understanding_wer`, normalized by Whisper's English normalizer (`whisper-en-1`; arXiv
+    2212.04356, app. C), for comparison with published WERs.
+    """
+    from fobench.scoring.text_normalization import WHISPER_NORMALIZER
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("understanding_wer_whisper", wer.user_speech_texts, normalizer=WHISPER_NORMALIZER, version=1)
 
 
 def speech_text_wer() -> Metric:
@@ -81,6 +96,16 @@ def speech_text_wer() -> Metric:
     from fobench_plugins.metrics import wer
 
     return wer.ErrorRate("speech_text_wer", wer.reply_speech_texts)
+
+
+def speech_text_wer_whisper() -> Metric:
+    """TTS WER as `speech_text_wer`, normalized by Whisper's English normalizer (`whisper-en-1`; arXiv 2212.04356,
+    app. C), for comparison with published WERs.
+    """
+    from fobench.scoring.text_normalization import WHISPER_NORMALIZER
+    from fobench_plugins.metrics import wer
+
+    return wer.ErrorRate("speech_text_wer_whisper", wer.reply_speech_texts, normalizer=WHISPER_NORMALIZER, version=1)
 
 
 def speech_text_cer() -> Metric:
@@ -107,11 +132,12 @@ def judge_floor_wer() -> Metric:
 def endpoint_ms() -> Metric:
     """End-of-turn delay (EOT): from the true end of the user's question to the system's decision to speak.
 
-    Median in ms, p90 and p99 in detail; negative if the system decided before the end.
+    Median in ms over decisions from the end on, p90 and p99 in detail; earlier decisions, which are negative in a
+    scenario, and questions without one are counted beside it (`early`, `early_share`, `unanswered`).
     """
     from fobench_plugins.metrics import latency
 
-    return latency.Latency("endpoint_ms", latency.end_of_turn_delay)
+    return latency.Latency("endpoint_ms", latency.end_of_turn_delay, counts_failures=True, version=2)
 
 
 def ttft_ms() -> Metric:
@@ -138,11 +164,13 @@ def response_ms() -> Metric:
     """Response latency, voice to voice: from the true end of the user's question to the first audible sample of the
     reply.
 
-    Median in ms on the playback timeline; leading silence of the reply counts.
+    Median in ms on the playback timeline over replies in time; leading silence of the reply counts. Replies before the
+    user's end, which are negative in a scenario, and questions without a reply are counted beside it (`early`,
+    `early_share`, `unanswered`), so that neither improves it; `p50_all` is the median if they count as later than any.
     """
     from fobench_plugins.metrics import latency
 
-    return latency.Latency("response_ms", latency.response_latency)
+    return latency.Latency("response_ms", latency.response_latency, counts_failures=True, version=2)
 
 
 def yield_decision_ms() -> Metric:
@@ -205,7 +233,7 @@ def takeover_rate() -> Metric:
     """
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.ScenarioRate("takeover_rate", "none", turn_taking.takes_over)
+    return turn_taking.ScenarioRate("takeover_rate", "none", turn_taking.takes_over, version=2)
 
 
 def pause_takeover_rate() -> Metric:
@@ -216,7 +244,7 @@ def pause_takeover_rate() -> Metric:
     """
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.ScenarioRate("pause_takeover_rate", "lower", turn_taking.takes_over_in_pause, version=2)
+    return turn_taking.ScenarioRate("pause_takeover_rate", "lower", turn_taking.takes_over_in_pause, version=3)
 
 
 def turn_success() -> Metric:
@@ -224,18 +252,33 @@ def turn_success() -> Metric:
     own.
 
     Both must hold: no audible speech while the user holds the floor (an interrupted reply ends within 2.0 s), and an
-    audible reply after the question, which backchannels, side talk, background speech and noise do not end.
+    audible reply after the question, which backchannels, side talk, background speech and noise do not end. Where the
+    system has to listen to the end, it succeeds if it does not take the floor.
     """
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.ScenarioRate("turn_success", "higher", turn_taking.turn_succeeds, version=3)
+    return turn_taking.ScenarioRate("turn_success", "higher", turn_taking.turn_succeeds, version=4)
 
 
 def interrupts_user_rate() -> Metric:
     """False cut-in rate: share of scenarios in which the system begins to be audible while the user holds the floor."""
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.ScenarioRate("interrupts_user_rate", "lower", turn_taking.interrupts_user, version=2)
+    return turn_taking.ScenarioRate("interrupts_user_rate", "lower", turn_taking.interrupts_user, version=3)
+
+
+def early_reply_rate() -> Metric:
+    """Early replies: share of the replies to a question that are audible before the end of the user's turn."""
+    from fobench_plugins.metrics.duplex import turn_taking
+
+    return turn_taking.ScenarioRate("early_reply_rate", "lower", turn_taking.replies_early)
+
+
+def no_reply_rate() -> Metric:
+    """Unanswered questions: share of the questions that get no audible reply."""
+    from fobench_plugins.metrics.duplex import turn_taking
+
+    return turn_taking.ScenarioRate("no_reply_rate", "lower", turn_taking.leaves_unanswered)
 
 
 def response_after_interrupt() -> Metric:
@@ -244,7 +287,7 @@ def response_after_interrupt() -> Metric:
     """
     from fobench_plugins.metrics.duplex import turn_taking
 
-    return turn_taking.ScenarioRate("response_after_interrupt", "higher", turn_taking.answers_interruption)
+    return turn_taking.ScenarioRate("response_after_interrupt", "higher", turn_taking.answers_interruption, version=2)
 
 
 def yield_rate() -> Metric:
@@ -285,7 +328,8 @@ def state_f1() -> Metric:
     """Macro F1 of the turn states 0, 1, 2 that the system predicts; one case per user utterance.
 
     0: the user goes on; 1: the turn is over, reply; 2: the turn is over, do not reply (arXiv 2411.00774, section 3.4).
-    F1 of a state is 2 TP / (2 TP + FP + FN), averaged over the states that occur; the confusion matrix is in detail.
+    F1 of a state is 2 TP / (2 TP + FP + FN), averaged over the true states that occur; precision, recall, F1 and support
+    of each state and the confusion matrix are in detail.
     """
     from fobench_plugins.metrics.duplex.states import StateF1
 
@@ -303,7 +347,7 @@ def state_delay_chunks() -> Metric:
     """Delay of the predicted turn state: input chunks from the true end of the user's utterance to the first state 1 or
     2.
 
-    Median in chunks; negative if the state was predicted before the end.
+    Median in chunks of the predictions from the end on; earlier ones are counted beside it (`early`, `early_share`).
     """
     from fobench_plugins.metrics.duplex.states import StateDelay
 
@@ -322,13 +366,59 @@ def dnsmos() -> Metric:
     return Dnsmos()
 
 
+def llm_judge(
+    model: str,
+    *,
+    endpoint: str = "",
+    key_variable: str = "OPENAI_API_KEY",
+    time_limit_s: StepSeconds = 60.0,
+    retries: Retries = 3,
+    backoff_s: Seconds = 1.0,
+    parallel: Workers = 4,
+) -> Metric:
+    """Accuracy on open answers by an LLM judge, per route, beside the string match; only by name: `fobench score RUN
+    --metric llm_judge:MODEL`.
+
+    The judge sees the question, the accepted answers and the reply, as data, under the fixed rubric `fobench-judge-1`, at
+    temperature 0, and answers CORRECT or INCORRECT. It reads meaning, so it also finds what a string match cannot: negations
+    ("it is not Paris"). `llm_judge_t2t` (`..._a2t2t`, `..._s2t`, `..._s2s`) = CORRECT / replies with a verdict, with Wilson's
+    95 % interval; requests that failed and answers without a verdict are not scored, and counted (`n_unanswered`,
+    `n_unparsed`). `llm_judge_agreement_t2t` (...) = verdicts that agree with the string match, with Cohen's `kappa` and the
+    2 x 2 `table`. A missing reply and a failure of the system are wrong without asking; multiple choice is left to its parser.
+
+    `endpoint`: base URL of an OpenAI-compatible server that has the model. Nothing is sent anywhere without one: the model is
+    then a backbone of `fobench ls backbones`, on this machine, decoded greedily. `key_variable`: the environment variable
+    with the endpoint's API key, which is never recorded; empty: none is sent. A request has `time_limit_s` seconds; status
+    429, 5xx and lost connections are tried again `retries` times, after `backoff_s`, twice that, and so on. `parallel`:
+    requests at a time. The rubric, the model and the endpoint's host are recorded with the answers in model_answers.jsonl of
+    the run, from which `fobench score RUN` scores again without a model; named again, a judge is asked only what it has not
+    answered.
+    """
+    from fobench_plugins.metrics.chat_endpoint import ChatEndpoint, checked_url
+    from fobench_plugins.metrics.llm_judge import LlmJudge
+
+    if not endpoint:
+        return LlmJudge(model, None, 1, "")
+    make = partial(
+        ChatEndpoint,
+        endpoint,
+        model,
+        key_variable=key_variable,
+        time_limit_s=time_limit_s,
+        retries=retries,
+        backoff_s=backoff_s,
+    )
+    return LlmJudge(model, make, parallel, checked_url(endpoint).netloc)
+
+
 NAMED = (
     *(accuracy_t2t, accuracy_a2t2t, accuracy_s2t, accuracy_s2s, parity),
     *(understanding_wer, speech_text_wer, speech_text_cer, judge_floor_wer),
+    *(understanding_wer_whisper, speech_text_wer_whisper),
     *(endpoint_ms, ttft_ms, ttfa_ms, response_ms, yield_decision_ms, audible_stop_ms),
-    *(takeover_rate, pause_takeover_rate, turn_success, interrupts_user_rate),
+    *(takeover_rate, pause_takeover_rate, turn_success, interrupts_user_rate, early_reply_rate, no_reply_rate),
     *(yield_rate, false_yield_rate, resume_rate, response_after_interrupt),
     *(state_f1, decision_f1, state_delay_chunks),
     *(rtf_input, rtf_output, underruns, underrun_ms, dnsmos),
 )
-FACTORIES: Factories = {factory.__name__: factory for factory in NAMED}
+FACTORIES: Factories = {**{factory.__name__: factory for factory in NAMED}, "llm_judge:": llm_judge}

@@ -24,13 +24,14 @@ class Accuracy:
     """Accuracy = correct replies / scenarios that could be judged, with Wilson's 95 % interval.
 
     A reply is correct if its normalized text contains an accepted answer, or takes the right option of a
-    multiple-choice question. Routes: t2t is text in, text out; a2t2t gives the LLM the system's own transcript; s2t
+    multiple-choice question. This matches words, not meaning: "it is not Paris" contains Paris. Thoughts of a reasoning
+    model (`<think>...</think>`) are no part of a reply. Routes: t2t is text in, text out; a2t2t gives the LLM the system's own transcript; s2t
     takes the text of the reply to the spoken question; s2s takes the reference ASR's transcript of that reply. A
     missing reply is wrong ("no reply"). On the speech routes a failure of the system (exception, timeout, crash,
     invalid audio) is wrong as well, and counted in `failures`.
     """
 
-    version = 1
+    version = 2
     unit = "share"
     better: Literal["higher", "lower", "none"] = "higher"
 

@@ -10,8 +10,10 @@ from fobench.api.components import Metric
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
-from fobench.statistics.bootstrap import Interval
+from fobench.statistics.bootstrap import MIN_JACKKNIFE, Floats, Interval, blocks, bootstrap_interval, cluster_interval
 from fobench.statistics.proportions import wilson
+
+NO_SPREAD = "no spread between the values"
 
 
 def scenario_score(metric: Metric, value: float, scenario: Scenario, **detail: Any) -> Score:
@@ -26,10 +28,10 @@ def missing_score(metric: Metric, reason: str, scenario: Scenario, **detail: Any
     return Score(metric.name, metric.version, None, metric.unit, 0, metric.better, reason, detail=full_detail)
 
 
-def failed_score(metric: Metric, trace: Trace) -> Score:
+def failed_score(metric: Metric, trace: Trace, **detail: Any) -> Score:
     """The missing score of a scenario whose trace holds a failure."""
     assert trace.failure, "only a failed trace has a failed score"
-    return missing_score(metric, f"failure: {trace.failure.kind}", trace.scenario, failed=True)
+    return missing_score(metric, f"failure: {trace.failure.kind}", trace.scenario, failed=True, **detail)
 
 
 def scores_with_value(scores: Sequence[Score]) -> list[Score]:
@@ -57,10 +59,28 @@ def total(
 ) -> Score:
     """The total of a run: `value` over `n` units.
 
-    `scores` are all scores of the run, for the counts of missing values.
+    `scores` are all scores of the run, for the counts of missing values. `detail["no_interval"]` says why there is no `ci`.
     """
     full_detail = {**missing_counts(scores), **detail}
+    if ci is None:
+        full_detail.setdefault("no_interval", f"fewer than {MIN_JACKKNIFE} values" if n < MIN_JACKKNIFE else NO_SPREAD)
     return Score(metric.name, metric.version, float(value), metric.unit, n, metric.better, ci=ci, detail=full_detail)
+
+
+def pooled_interval(
+    values: Sequence[float] | Floats, denominators: Sequence[float] | Floats | None, found: Sequence[Score]
+) -> tuple[Interval | None, dict[str, Any]]:
+    """The 95 % interval of sum(values) / sum(denominators) (of the mean, without denominators), one item per score of `found`.
+
+    And its detail: `blocked_by` and `n_blocks`; where there are too few groups to resample, their number `n_groups` and the cluster-robust
+    interval `cluster_ci`.
+    """
+    names = groups(found)
+    parts = blocks(names, len(found))
+    detail: dict[str, Any] = {"blocked_by": parts.unit, "n_blocks": parts.count}
+    if parts.groups:
+        detail |= {"n_groups": parts.groups, "cluster_ci": cluster_interval(values, denominators, names)}
+    return bootstrap_interval(values, denominators, groups=names), detail
 
 
 def missing_total(metric: Metric, scores: Sequence[Score], reason: str = "", **detail: Any) -> Score:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fobench.api.scenario import Expect
+from fobench.api.thoughts import without_thoughts
 from fobench.api.trace import Trace
-from fobench.scoring.answer_matching import contains, parse_choice, right_choices
+from fobench.scoring.answer_matching import contains
+from fobench.scoring.choice_parsing import parse_choice, right_choices
+from fobench.scoring.text_normalization import without_remarks
 
 Route = Literal["t2t", "a2t2t", "s2t", "s2s"]
 ROUTES: tuple[Route, ...] = ("t2t", "a2t2t", "s2t", "s2s")
@@ -53,16 +56,18 @@ def judge_reply(trace: Trace, route: Route) -> Correctness:
 def reply_text(trace: Trace, route: Route) -> tuple[str | None, str]:
     """(text of the reply, "") or (None, the reason why the route has no text).
 
-    An empty text means that there was no reply.
+    An empty text means that there was no reply. Thoughts of a reasoning model are no part of it.
     """
     if route not in SPOKEN:
-        return trace.routes.get(route), f"route {route} was not run"
+        text = trace.routes.get(route)
+        return None if text is None else without_thoughts(text), f"route {route} was not run"
     if route == "s2s":
-        return (trace.judge["reply"] or "", "") if "reply" in trace.judge else (None, "the judge was not run")
+        heard = trace.judge.get("reply") or ""
+        return (without_remarks(heard), "") if "reply" in trace.judge else (None, "the judge was not run")
     answer = trace.answer
     if answer and answer.generated_ns and not answer.text.strip():
         return None, "the system reports no text"
-    return (answer.text if answer else ""), ""
+    return (answer.said if answer else ""), ""
 
 
 def match_answer(text: str, expect: Expect) -> Correctness:

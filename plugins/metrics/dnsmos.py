@@ -12,12 +12,11 @@ from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S, AudioChunk, Score
 from fobench.audio import resample
 from fobench.errors import PrerequisiteError
-from fobench.statistics.bootstrap import blocks, bootstrap_interval
 from fobench_plugins.metrics.aggregation import (
     failed_score,
-    groups,
     missing_score,
     missing_total,
+    pooled_interval,
     scenario_score,
     scores_with_value,
     total,
@@ -79,6 +78,5 @@ class Dnsmos:
             for part in PARTS
             if (with_part := [score.detail[part] for score in found if part in score.detail])
         }
-        ci = bootstrap_interval(values, groups=groups(found))
-        unit = blocks(groups(found), len(found)).unit
-        return [total(self, sum(values) / len(values), len(values), scores, ci, **means, blocked_by=unit)]
+        ci, blocked = pooled_interval(values, None, found)
+        return [total(self, sum(values) / len(values), len(values), scores, ci, **means, **blocked)]

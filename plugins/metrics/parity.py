@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench.statistics import proportions
-from fobench.statistics.bootstrap import Floats, Interval, bootstrap_interval
+from fobench.statistics.bootstrap import Interval
 from fobench_plugins.metrics.aggregation import missing_counts, missing_score
 from fobench_plugins.metrics.correctness import ROUTES, Correctness, Route, is_route_judged, judge_reply
 
@@ -33,23 +31,34 @@ class ParityPairs:
         return len(self.tested)
 
     @property
-    def differences(self) -> Floats:
-        """tested - reference [n]."""
-        return np.asarray(self.tested, dtype=float) - np.asarray(self.reference, dtype=float)
+    def both(self) -> int:
+        """Pairs that are correct on both routes."""
+        return sum(t == r == 1.0 for t, r in zip(self.tested, self.reference, strict=True))
+
+    @property
+    def lost(self) -> int:
+        """Pairs that are correct on the reference route only."""
+        return sum(r > t for t, r in zip(self.tested, self.reference, strict=True))
+
+    @property
+    def gained(self) -> int:
+        """Pairs that are correct on the tested route only."""
+        return sum(t > r for t, r in zip(self.tested, self.reference, strict=True))
 
 
 class Parity:
     """Ratios and differences of accuracies, paired by scenario, over the scenarios that can be judged on both routes.
 
-    `parity_a2t2t`, `parity_s2t`, `parity_s2s` = acc(route) / acc(t2t), with a paired bootstrap's 95 % interval.
-    `loss_understanding` = acc(t2t) - acc(s2t) and `loss_speaking` = acc(s2t) - acc(s2s), in percentage points. Each
-    carries the exact McNemar test (`b`: correct only on the reference route, `c`: only on the tested route) and the
+    `parity_a2t2t`, `parity_s2t`, `parity_s2s` = acc(route) / acc(t2t), with the 95 % interval of a ratio of paired
+    proportions.
+    `loss_understanding` = acc(t2t) - acc(s2t) and `loss_speaking` = acc(s2t) - acc(s2s), in percentage points, with
+    that of a paired difference (both of `fobench.statistics.proportions`). Each carries the exact McNemar test (`b`: correct only on the reference route, `c`: only on the tested route) and the
     non-inferiority verdict of `fobench.statistics.proportions` against `margin` percentage points. A scenario has no
     score of its own: `detail["routes"]` holds its `Correctness` per route.
     """
 
     name = "parity"
-    version = 1
+    version = 2
     unit = "ratio"
     better: Literal["higher", "lower", "none"] = "higher"
 
@@ -76,7 +85,7 @@ class Parity:
         reason = missing_reason(scores, pairs, route, "t2t") or ("acc(t2t) is 0" if not any(pairs.reference) else "")
         if reason:
             return Score(name, self.version, None, "ratio", pairs.n, "higher", reason, detail=detail)
-        ci = bootstrap_interval(pairs.tested, pairs.reference)
+        ci = proportions.paired_ratio(pairs.both, pairs.lost, pairs.gained)
         ratio = sum(pairs.tested) / sum(pairs.reference)
         return Score(name, self.version, ratio, "ratio", pairs.n, "higher", ci=ci, detail=detail)
 
@@ -87,17 +96,16 @@ class Parity:
         if reason:
             return Score(name, self.version, None, "points", 0, "lower", reason, detail=detail)
         loss = POINTS * (sum(pairs.reference) - sum(pairs.tested)) / pairs.n
-        ci = to_points(bootstrap_interval(-pairs.differences))
+        ci = to_points(proportions.paired_shares(pairs.gained, pairs.lost, pairs.n))
         return Score(name, self.version, loss, "points", pairs.n, "lower", ci=ci, detail=detail)
 
     def _test(self, pairs: ParityPairs) -> dict[str, Any]:
         """Accuracies, exact McNemar test and non-inferiority test of tested - reference."""
         if not pairs.n:
             return {"n_pairs": 0, "margin": self.margin}
-        b = sum(r > t for t, r in zip(pairs.tested, pairs.reference, strict=True))
-        c = sum(t > r for t, r in zip(pairs.tested, pairs.reference, strict=True))
+        b, c = pairs.lost, pairs.gained
         p = proportions.mcnemar(b, c)
-        ci90 = to_points(bootstrap_interval(pairs.differences, confidence=0.9))
+        ci90 = to_points(proportions.paired_shares(b, c, pairs.n, confidence=0.9))
         return {
             "n_pairs": pairs.n,
             "accuracy_tested": sum(pairs.tested) / pairs.n,

@@ -8,12 +8,11 @@ from typing import Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_MS, Score
-from fobench.statistics.bootstrap import blocks, bootstrap_interval
 from fobench_plugins.metrics.aggregation import (
     failed_score,
-    groups,
     missing_score,
     missing_total,
+    pooled_interval,
     scenario_score,
     scores_with_value,
     total,
@@ -49,6 +48,6 @@ class Underruns:
             return [missing_total(self, scores)]
         values = [score.value or 0.0 for score in found]
         replies = [score.detail["replies"] for score in found]
-        detail = {"total": sum(values), "max": max(values), "blocked_by": blocks(groups(found), len(found)).unit}
-        ci = bootstrap_interval(values, replies, groups=groups(found))
+        ci, blocked = pooled_interval(values, replies, found)
+        detail = {"total": sum(values), "max": max(values), **blocked}
         return [total(self, sum(values) / sum(replies), sum(replies), scores, ci, **detail)]

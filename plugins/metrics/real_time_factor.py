@@ -8,12 +8,11 @@ from typing import Literal
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S, Score
-from fobench.statistics.bootstrap import blocks, bootstrap_interval
 from fobench_plugins.metrics.aggregation import (
     failed_score,
-    groups,
     missing_score,
     missing_total,
+    pooled_interval,
     scenario_score,
     scores_with_value,
     total,
@@ -53,11 +52,11 @@ class RealTimeFactor:
         if not found:
             return [missing_total(self, scores)]
         spent, media = ([score.detail[key] for score in found] for key in ("compute_ns", "media_ns"))
+        ci, blocked = pooled_interval(spent, media, found)
         detail = {
             "compute_s": sum(spent) / NS_PER_S,
             "media_s": sum(media) / NS_PER_S,
             "max": max(score.value for score in found if score.value is not None),
-            "blocked_by": blocks(groups(found), len(found)).unit,
+            **blocked,
         }
-        ci = bootstrap_interval(spent, media, groups=groups(found))
         return [total(self, sum(spent) / sum(media), len(found), scores, ci, **detail)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Few, Threads
 from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError, unknown
 
@@ -17,9 +18,9 @@ def openai(
     *,
     model: str = TINY,
     device: str = "auto",
-    threads: int | None = None,
+    threads: Threads | None = None,
     language: str = "en",
-    beam_size: int | None = None,
+    beam_size: Few | None = None,
     word_timestamps: bool = False,
     offline: bool = False,
 ) -> Any:
@@ -46,9 +47,9 @@ def ctranslate2(
     model: str = TINY,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     compute_type: str = "int8",
-    threads: int | None = None,
+    threads: Threads | None = None,
     language: str = "en",
-    beam_size: int = 1,
+    beam_size: Few = 1,
     word_timestamps: bool = False,
     offline: bool = False,
 ) -> Any:

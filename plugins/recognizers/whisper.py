@@ -115,14 +115,15 @@ def _from_asset(device: str, offline: bool) -> Any:
     """tiny.en from the pinned CTranslate2 file."""
     import torch
     import whisper
-    from safetensors.torch import load_file
+
+    from reference_model.checkpoint import safetensors_io
 
     source = store.get(ASSET, offline=offline or None)
     folder = store.converted("whisper-tiny.en-openai1", source / "model.bin", lambda target: _convert(source, target))
-    state = load_file(folder / "model.safetensors")
+    state = safetensors_io.tensors(folder / "model.safetensors")
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
     model = whisper.Whisper(whisper.model.ModelDimensions(**ctranslate2.dimensions(arrays)))
-    model.load_state_dict(state)
+    safetensors_io.fill(model, state, folder)
     heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
     for layer, head in ctranslate2.alignment_heads(source / "config.json"):
         heads[layer, head] = True

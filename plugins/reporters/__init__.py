@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fobench.api.components import Reporter
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Megabytes
 
 
 def _terminal() -> Reporter:
@@ -20,7 +21,7 @@ def _markdown() -> Reporter:
     return MarkdownReporter()
 
 
-def _html(audio_mb: float = 6.0) -> Reporter:
+def _html(audio_mb: Megabytes = 6.0) -> Reporter:
     """Writes report.html, a single offline file. `audio_mb`: the most megabytes of embedded audio."""
     from fobench_plugins.reporters.html.report import HtmlReporter
 

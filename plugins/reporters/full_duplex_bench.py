@@ -1,19 +1,24 @@
-"""A run in the output format of Full-Duplex-Bench, for its own scripts, and its TOR and latency by its definitions.
+"""A run in the layout of Full-Duplex-Bench (v1: arXiv 2503.04721, v1.5: arXiv 2507.23159), and its metrics by their definitions.
 
-`full-duplex-bench/TASK/SAMPLE/`: `input.wav`, `output.wav` (the system as heard, as long as the scenario) and `output.json`:
-{"text", "chunks": [{"text": word, "timestamp": [start, end]}]}, in seconds. The words are those that the system reports as
-spoken, spread evenly over the audio of their event; for the words of a speech recognizer, run their script on output.wav.
+`full-duplex-bench/TASK/SAMPLE/` holds what that benchmark's scripts read: `input.wav`, `output.wav` (the system as heard, on the
+input's timeline), `output.json` ({"text", "chunks": [{"text": word, "timestamp": [start, end]}]}, in seconds), and the times of
+the user's events in `pause.json`, `turn_taking.json`, `interrupt.json` or `metadata.json`. The words are those that the system
+reports as spoken, spread evenly over the audio of their event; for the words of a speech recognizer, run their script on
+output.wav. After an interruption only the words after its *end* are written: their transcription crops the output there.
 
-`summary.json` holds, by task, the metrics that their scripts compute from the chunks (arXiv 2503.04721, section 4):
-- TOR: a sample is a takeover if its chunks span 1 s or more, or if there are more than 3.
-- latency: first chunk - end of the user's turn, over takeovers, **clamped at 0**: a reply that comes too early looks
-  perfect. `early` counts those; the metric `response_ms` keeps the negative value. If a sample has several user turns, their
-  scripts keep the result of the last one only (each overwrites the one before), and so does this reporter.
+`summary.json` holds, by task, the metrics that their scripts compute from these files (v1, section 4; v1.5, section 3):
+- TOR: a sample is a takeover if its words span 1 s or more, or if there are more than 3. In tasks in which the system has to
+  listen (pauses, listening) only the words up to the end of the user's channel count.
+- latency: first word - end of the user's turn (of the interruption, if there is one), over takeovers, **clamped at 0**: a reply
+  that comes too early looks perfect. `early` counts those.
+- stop latency and response latency (v1.5), of samples with user audio over a reply: each overlap of both sides' speech, and from
+  the end of the user's speech to the system's next.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +27,16 @@ from typing import Any
 import soundfile
 
 from fobench.api.results import Results
-from fobench.api.trace import Trace
+from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, Event, EventKind
+from fobench.atomic_files import atomic_path, file_inside, file_names, write_text
 
 FOLDER = "full-duplex-bench"
 SECONDS, WORDS = 1.0, 3  # a takeover lasts at least so long, or has more words
+OVERLAYS = ("interrupt", "backchannel", "side_talk", "background")  # user audio over a reply
+USER_GAP_NS, SYSTEM_GAP_NS = 600_000_000, 500_000_000  # speech with shorter gaps is one segment (v1.5)
+
+Segment = tuple[int, int]  # start and end, ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +57,64 @@ class FullDuplexBenchReporter:
     def write(self, results: Results, folder: Path) -> Path:
         by_task: dict[str, list[Trace]] = {}
         for trace in results.traces:
-            task = trace.scenario.tags.get("task", trace.scenario.expect.family)
-            by_task.setdefault(task, []).append(trace)
-            _write_sample(results.folder, trace, folder / FOLDER / task / trace.id.rpartition("/")[2])
-        summary = folder / FOLDER / "summary.json"
-        summary.parent.mkdir(parents=True, exist_ok=True)  # also for a run without samples
-        found = {task: task_metrics(traces) for task, traces in sorted(by_task.items())}
-        summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        return summary
+            by_task.setdefault(str(trace.scenario.tags.get("task", trace.scenario.expect.family)), []).append(trace)
+        names, found = file_names(by_task), {}
+        for task, traces in sorted(by_task.items()):
+            found[names[task]] = task_metrics(traces)
+            samples = _sample_names([trace.id for trace in traces])
+            for trace in traces:
+                if trace.question is not None:
+                    _write_sample(results.folder, trace, folder / FOLDER / names[task] / samples[trace.id])
+        return write_text(folder / FOLDER / "summary.json", json.dumps(found, indent=1) + "\n", parents=True)
+
+
+def _sample_names(ids: Sequence[str]) -> dict[str, str]:
+    """{scenario id: folder name}: the last part of each id, or the whole id where two end alike."""
+    ends = Counter(name.rpartition("/")[2] for name in ids)
+    labels = {name: end if ends[end := name.rpartition("/")[2]] == 1 else name for name in ids}
+    names = file_names(labels.values())
+    return {name: names[label] for name, label in labels.items()}
 
 
 def task_metrics(traces: Sequence[Trace]) -> dict[str, Any]:
-    """TOR, mean latency (s), and the number of early replies that are clamped to 0.
+    """TOR, mean latencies (s), and the number of early replies that are clamped to 0.
 
-    `wordless`: samples that are left out because the system spoke without reporting its words.
+    `wordless`: samples that are left out because the system spoke without reporting its words; `not_asked`: those in which the
+    question was not reached, e.g. after a failure.
     """
-    words = [(trace, list(chunks(trace))) for trace in traces]
-    scored = [
-        (trace, heard) for trace, heard in words if heard or all(r.audible_start_ns is None for r in trace.replies)
-    ]
+    asked = [trace for trace in traces if trace.question is not None]
+    scored = [(trace, list(scored_words(trace))) for trace in asked if not _wordless(trace)]
     taken = [(trace, heard) for trace, heard in scored if takes_over(heard)]
     delays = [delay for trace, heard in taken if (delay := delay_s(trace, heard)) is not None]
-    clamped = [max(0.0, delay) for delay in delays]
+    overlaid = [trace for trace in asked if _overlay(trace)]
     return {
         "n": len(scored),
-        "wordless": len(words) - len(scored),
+        "wordless": len(asked) - len(scored),
+        "not_asked": len(traces) - len(asked),
         "tor": round(len(taken) / len(scored), 4) if scored else None,
-        "latency_s": round(sum(clamped) / len(clamped), 4) if clamped else None,
+        "latency_s": _mean([max(0.0, delay) for delay in delays]),
         "early": sum(delay < 0 for delay in delays),
+        "stop_latency_s": _mean([each for trace in overlaid for each in stop_latencies_s(trace)]),
+        "response_latency_s": _mean([each for trace in overlaid for each in response_latencies_s(trace)]),
     }
+
+
+def _wordless(trace: Trace) -> bool:
+    """Whether the system was audible without reporting a word."""
+    return any(reply.audible_start_ns is not None for reply in trace.replies) and not any(True for _ in chunks(trace))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
+
+
+def _role(trace: Trace, utterance: Utterance) -> str:
+    return trace.scenario.turns[utterance.turn].role
+
+
+def _overlay(trace: Trace) -> Utterance | None:
+    """The last user audio over a reply."""
+    return next((u for u in reversed(trace.user) if _role(trace, u) in OVERLAYS), None)
 
 
 def takes_over(heard: Sequence[TimedWord]) -> bool:
@@ -84,12 +123,82 @@ def takes_over(heard: Sequence[TimedWord]) -> bool:
 
 
 def delay_s(trace: Trace, heard: Sequence[TimedWord]) -> float | None:
-    """From the end of the user's last question to the first chunk heard since its start."""
+    """From the end of the user's turn to the first of the `scored_words`; None in tasks without this latency: those of v1.5
+    with audio that is no question, and those in which the system has to listen.
+    """
     asked = trace.question
-    if asked is None:
+    if asked is None or not heard or _must_listen(trace) or (_role(trace, asked) != "interrupt" and _overlay(trace)):
         return None
-    first = next((c.start_s for c in heard if c.start_s * NS_PER_S >= asked.start_ns), None)
-    return None if first is None else first - asked.end_ns / NS_PER_S
+    return heard[0].start_s - asked.end_ns / NS_PER_S
+
+
+def scored_words(trace: Trace) -> Iterator[TimedWord]:
+    """The audible words that their scripts see: after the end of an interruption; in listening tasks, inside the channel."""
+    question = trace.question
+    start_s = question.end_ns / NS_PER_S if question and _role(trace, question) == "interrupt" else 0.0
+    end_ns = _channel_end_ns(trace) if _must_listen(trace) else None
+    for word in chunks(trace):
+        if word.end_s > start_s and (end_ns is None or word.start_s * NS_PER_S < end_ns):
+            yield TimedWord(word.text, max(word.start_s, start_s), word.end_s)
+
+
+def _must_listen(trace: Trace) -> bool:
+    """Whether a takeover is a fault: samples with pauses inside the user's turn, and those to listen to."""
+    return trace.scenario.expect.is_listening or any(_role(trace, u) == "fragment" for u in trace.user)
+
+
+def _channel_end_ns(trace: Trace) -> int | None:
+    """End of the user's channel: that of the last turn's file, or of its speech if the file is gone."""
+    if not trace.user:
+        return None
+    last = trace.user[-1]
+    turn = trace.scenario.turns[last.turn]
+    try:
+        file = soundfile.info(turn.audio)
+    except (soundfile.SoundFileError, OSError):
+        return last.end_ns
+    if turn.start_ns is None:
+        return last.end_ns
+    return max(last.end_ns, last.start_ns - turn.start_ns + file.frames * NS_PER_S // file.samplerate)
+
+
+def stop_latencies_s(trace: Trace) -> Iterator[float]:
+    """The length of each overlap of user and system (v1.5: overlap onset to the end of the system's speech)."""
+    for user_start, user_end in _user_segments(trace):
+        for start, end in _system_segments(trace):
+            if (overlap := min(user_end, end) - max(user_start, start)) > 0:
+                yield overlap / NS_PER_S
+
+
+def response_latencies_s(trace: Trace) -> list[float]:
+    """From the end of the user's speech to the system's next; of several ends before one reply, the last."""
+    starts = [start for start, _ in _system_segments(trace)]
+    nearest: dict[int, int] = {}
+    for _, user_end in _user_segments(trace):
+        following = next((start for start in starts if start > user_end), None)
+        if following is not None:
+            nearest[following] = user_end
+    return [(start - end) / NS_PER_S for start, end in nearest.items()]
+
+
+def _user_segments(trace: Trace) -> list[Segment]:
+    return _merged([(u.start_ns, u.end_ns) for u in trace.user], USER_GAP_NS)
+
+
+def _system_segments(trace: Trace) -> list[Segment]:
+    audible = [(r.audible_start_ns, r.audible_end_ns) for r in trace.replies]
+    return _merged([(a, b) for a, b in audible if a is not None and b is not None], SYSTEM_GAP_NS)
+
+
+def _merged(segments: Sequence[Segment], gap_ns: int) -> list[Segment]:
+    """The segments in order, joined where the gap between them is at most `gap_ns`."""
+    found: list[Segment] = []
+    for start, end in sorted(segments):
+        if found and start - found[-1][1] <= gap_ns:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
 
 
 def chunks(trace: Trace) -> Iterator[TimedWord]:
@@ -114,14 +223,48 @@ def _cut_ns(trace: Trace, event: Event, end_ns: int) -> int:
     )
 
 
+def event_files(trace: Trace) -> dict[str, Any]:
+    """{file name: content} of the times of the user's events, in the benchmark's keys, in seconds."""
+    turns, asked = trace.scenario.turns, trace.question
+    if asked is None or trace.scenario.expect.is_listening:
+        return {}
+    found: dict[str, Any] = {}
+    if pauses := list(_pauses(trace)):
+        found["pause.json"] = [{"text": "[PAUSE]", "timestamp": pause} for pause in pauses]
+    if overlay := asked if _role(trace, asked) == "interrupt" else _overlay(trace):
+        context = next((turns[u.turn].text for u in reversed(trace.user) if u.turn < overlay.turn), None) or ""
+        text, times = turns[overlay.turn].text or "", _times(overlay.start_ns, overlay.end_ns)
+        found["metadata.json"] = {"timestamps": times, "context_text": context, "current_turn_text": text}
+        if _role(trace, overlay) == "interrupt":
+            found["interrupt.json"] = [{"context": context, "interrupt": text, "timestamp": times}]
+    if not found:
+        found["turn_taking.json"] = [{"text": "[TURN-TAKING]", "timestamp": _times(asked.end_ns, asked.end_ns)}]
+    return found
+
+
+def _pauses(trace: Trace) -> Iterator[list[float]]:
+    """From the end of each fragment to the start of the next utterance."""
+    for fragment, following in zip(trace.user, trace.user[1:], strict=False):
+        if _role(trace, fragment) == "fragment":
+            yield _times(fragment.end_ns, following.start_ns)
+
+
+def _times(*ns: int) -> list[float]:
+    return [round(each / NS_PER_S, 3) for each in ns]
+
+
 def _write_sample(run: Path, trace: Trace, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    heard = list(chunks(trace))
-    text = " ".join(chunk.text for chunk in heard)
-    output = {"text": text, "chunks": [chunk.to_json() for chunk in heard]}
-    (folder / "output.json").write_text(json.dumps(output, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    source = run / trace.audio if trace.audio else None
-    if source is not None and source.is_file():
-        both, rate = soundfile.read(source, dtype="float32", always_2d=True)
-        soundfile.write(folder / "input.wav", both[:, 0], rate)
-        soundfile.write(folder / "output.wav", both[:, -1], rate)
+    heard = list(scored_words(trace))
+    output = {"text": " ".join(word.text for word in heard), "chunks": [word.to_json() for word in heard]}
+    for name, content in {"output.json": output, **event_files(trace)}.items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        write_text(folder / name, text, errors="replace", parents=True)
+    source = file_inside(run, trace.audio) if trace.audio else None
+    if source is None:
+        return
+    both, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    end_ns = _channel_end_ns(trace) if _must_listen(trace) else None
+    length = len(both) if end_ns is None else end_ns * rate // NS_PER_S
+    for name, channel in (("input.wav", 0), ("output.wav", -1)):
+        with atomic_path(folder / name) as path:
+            soundfile.write(path, both[:length, channel], rate, format="WAV")

@@ -70,6 +70,9 @@ def _properties(results: Results) -> ET.Element:
     for score in results.totals:
         if (value := finite_value(score)) is not None:
             properties.append(_element("property", {"name": score.metric, "value": f"{value:.6g}"}))
+        for key in ("early_share", "unanswered"):  # what a latency leaves out
+            if isinstance(part := score.detail.get(key), int | float):
+                properties.append(_element("property", {"name": f"{score.metric}.{key}", "value": f"{part:.6g}"}))
     return properties
 
 

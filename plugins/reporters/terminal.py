@@ -20,14 +20,24 @@ from fobench.formatting import DASH, one_line
 from fobench.storage.run_folder import TRACES
 from fobench_plugins.reporters.comparison import terminal, trend_view
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
+from fobench_plugins.reporters.views.formatting import label_width, wrap_ids
 from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
 from fobench_plugins.reporters.views.run_table import RunCell, RunTableGroup
 from fobench_plugins.reporters.views.tables import Table, tables
 
 WIDTH = 100  # at most; wider tables are harder to read
-FILES = ("report.html", "summary.md", "junit.xml", "scores.json", "scores.parquet", *TRACES)
+FILES = (
+    "report.html",
+    "summary.md",
+    "junit.xml",
+    "scores.json",
+    "scores.parquet",
+    "full-duplex-bench/summary.json",
+    *TRACES,
+)
 COMPARISONS = ("comparison.html", "comparison.md", "comparison.xml", "comparison.json")
 MOST_FAILURES = 5  # that are listed
+BULLET = 5  # width of a bullet with its margins
 LABEL, RUN, COMMON, GAP = 22, 23, 6, 2  # column widths of a table of several runs; runs that do not fit follow below
 
 
@@ -88,10 +98,11 @@ def _side_by_side(console: Console, runs: Sequence[Results], shown: slice) -> No
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=padding, expand=True, show_edge=False)
     table.add_column("", ratio=1)
     for name in run_table.run_names(runs)[shown]:
-        table.add_column(_text(name), justify="right", overflow="fold", width=RUN)
+        table.add_column(_text(name, width=RUN), justify="right", overflow="fold", width=RUN)
     table.add_column("Common", justify="right", no_wrap=True)
     for label, values in comparability.component_rows(runs):
-        table.add_row(_text(label, style="dim"), *(_text(value or DASH, style="dim") for value in values[shown]), "")
+        texts = (_text(value or DASH, width=RUN, style="dim") for value in values[shown])
+        table.add_row(_text(label, style="dim"), *texts, "")
     for group in run_table.groups(runs):
         _group(table, group, shown)
     console.print(table)
@@ -102,15 +113,17 @@ def _group(table: RichTable, group: RunTableGroup, shown: slice) -> None:
     table.add_section()
     table.add_row(_text(group.title, style="bold"))
     for row in group.rows:
-        table.add_row(_text(row.label), *(_cell(cell) for cell in row.cells[shown]), _text(row.shared))
+        table.add_row(_text(row.label, width=LABEL), *(_cell(cell) for cell in row.cells[shown]), _text(row.shared))
 
 
 def _cell(cell: RunCell) -> Text:
-    return _text(cell.value).append("\n").append(_text(cell.rest, style="dim"))
+    return _text(cell.value).append("\n").append(_text(cell.rest, width=RUN, style="dim"))
 
 
-def _text(text: object, **settings: Any) -> Text:
-    return Text(visible(text), **settings)
+def _text(text: object, width: int | None = None, **settings: Any) -> Text:
+    """`text` as it is, its identifiers broken at their separators to fit `width`."""
+    shown = visible(text)
+    return Text(shown if width is None else wrap_ids(shown, width), **settings)
 
 
 def _heading(console: Console, results: Results) -> None:
@@ -129,12 +142,14 @@ def _show(console: Console, content: Table) -> None:
     table.add_column(content.columns[0], ratio=1, overflow="fold")
     for column in content.columns[1:]:
         table.add_column(column, justify="right", no_wrap=True)
-    for row in content.present:
-        table.add_row(*(_text(cell or DASH) for cell in (row.label, *row.cells)))
+    rows = [[cell or DASH for cell in row.cells] for row in content.present]
+    width = label_width(console.width, content.columns[1:], rows)
+    for row, cells in zip(content.present, rows, strict=True):
+        table.add_row(_text(row.label, width=width), *map(_text, cells))
     console.print(table)
     for row in content.present:
         if row.note:
-            console.print(_text(f"  {row.label}: {row.note}", style="dim"))
+            console.print(_text(f"  {row.label}: {row.note}", width=console.width, style="dim"))
     console.print()
 
 
@@ -156,7 +171,7 @@ def _bullets(console: Console, title: str, points: list[str]) -> None:
         console.print(_text(title, style="bold"))
     for point in points:
         grid = RichTable.grid(padding=(0, 1))
-        grid.add_row("  -", _text(point, overflow="fold"))
+        grid.add_row("  -", _text(point, width=console.width - BULLET, overflow="fold"))
         console.print(grid)
     console.print()
 

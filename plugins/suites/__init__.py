@@ -6,10 +6,11 @@ from typing import Literal
 
 from fobench.api.components import Suite
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Scenarios
 
 
 def controls(
-    count: int = 12,
+    count: Scenarios = 12,
     families: str = "question,interruption,backchannel,noise",
     text: str | None = None,
     answer: str | None = None,
@@ -26,7 +27,7 @@ def controls(
 
 def duplex(
     families: str | None = None,
-    count: int = 20,
+    count: Scenarios = 20,
     controls: bool = True,
     sound: Literal["speech", "tones"] = "speech",
     voice: str = "kokoro",
@@ -49,8 +50,11 @@ def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
     """The user's own recordings and scenarios: a JSON Lines manifest, a scenario file (TOML), or a folder of audio
     files.
 
-    `skip_bad`: skip and list invalid entries instead of raising an error. `shuffle`: a random order drawn from the
-    seed.
+    A line of a manifest: {"audio": "a.wav", "text": "Which city?", "answers": ["Paris"]}; with "choices", an answer is the
+    label (A, B, ...) or the text of one. A recording is WAV, FLAC, OGG, MP3, AIFF or AU, of at most 600 s, 64 channels and
+    4 to 768 kHz. One that is cut is an error, and so is one in which nothing can be heard, unless the role of its turn is
+    "noise" or "background". `skip_bad`: skip and list invalid entries instead of raising an error. `shuffle`: a random
+    order drawn from the seed.
     """
     from fobench_plugins.suites.manifest import ManifestSuite
 
@@ -81,18 +85,15 @@ def hub(
     question: str | None = None,
     answer: str | None = None,
 ) -> Suite:
-    """Spoken question sets of the Hugging Face hub, by a short name or OWNER/REPOSITORY.
+    """Spoken question sets of the Hugging Face hub, by a short name or OWNER/REPOSITORY; or a local copy, by its path.
 
-    `path`: a local copy of the data set's files. `subset`, `split`, `revision`: as in `datasets.load_dataset`. `audio`,
+    `path`: a local copy of the data set's parquet files (folder or file), under the name given. `subset`, `split`, `revision`: as in `datasets.load_dataset`. `audio`,
     `question`, `answer`: names of the columns, where they differ from the usual ones.
     """
-    from pathlib import Path
+    from fobench_plugins.suites.hub import HubSuite, locate
 
-    from fobench_plugins.suites.hub import HubSuite, source
-
-    where = source(name, subset=subset, split=split, revision=revision)
-    columns = {"audio": audio, "question": question, "answer": answer}
-    return HubSuite(name, where, Path(path).expanduser() if path else None, columns)
+    name, where, copy = locate(name, path, subset=subset, split=split, revision=revision)
+    return HubSuite(name, where, copy, {"audio": audio, "question": question, "answer": answer})
 
 
 def full_duplex_bench(path: str) -> Suite:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fobench import audio
 from fobench.api.scenario import Turn
 from fobench.assets.files import disk_errors
 from fobench.atomic_files import atomic_path
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFacts:
-    """Properties of a clean audio file: SHA-256 of its samples, and the bounds of its speech in ns."""
-
-    sha256: str
-    start_ns: int
-    end_ns: int
+from fobench.audio.facts import AudioFacts, audio_facts, may_be_silent
+from fobench.errors import FobenchError
 
 
 def item_seed(seed: int, name: str) -> int:
@@ -32,21 +22,22 @@ def item_seed(seed: int, name: str) -> int:
 def turn_from_audio(path: Path, **fields: Any) -> Turn:
     """A turn from a clean audio file, with its hash and its speech bounds, which are measured unless given in `fields`.
 
-    Raises `FobenchError` for audio that cannot be used.
+    Raises `FobenchError` for audio that cannot be used, and where nothing can be heard unless the turn's role allows it.
     """
-    return Turn(audio=str(path), **{**asdict(audio_facts(path)), **{k: v for k, v in fields.items() if v is not None}})
+    facts = audible_facts(path, fields.get("role", "question"))
+    measured = {"sha256": facts.sha256, "start_ns": facts.start_ns, "end_ns": facts.end_ns}
+    return Turn(audio=str(path), **{**measured, **{k: v for k, v in fields.items() if v is not None}})
 
 
-def audio_facts(path: Path) -> AudioFacts:
-    """Properties of a file, cached until the file changes. Raises `FobenchError` for audio that cannot be used."""
-    stat = path.stat() if path.is_file() else None
-    return _cached_facts(path, stat and (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=1024)
-def _cached_facts(path: Path, _version: tuple[int, int] | None) -> AudioFacts:
-    chunk = audio.load(path)
-    return AudioFacts(audio.sha256(chunk.samples, chunk.rate_hz), *audio.speech_bounds(chunk))
+def audible_facts(path: Path, role: str = "question") -> AudioFacts:
+    """The facts of a file. Raises `FobenchError` as `turn_from_audio` does."""
+    facts = audio_facts(path)
+    if facts.is_silent and not may_be_silent(role):
+        raise FobenchError(
+            f"Nothing can be heard in audio file {path}: its loudest 10 ms are at {facts.loudest_dbfs:.0f} dBFS. Record it anew; "
+            'a turn that is meant to be silent has the role "noise" or "background".'
+        )
+    return facts
 
 
 def cached_file(path: Path, write: Callable[[Path], object]) -> Path:

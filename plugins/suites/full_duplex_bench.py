@@ -9,7 +9,6 @@ system does. The channel is cut at the events, and all of it is played.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,11 +18,14 @@ from typing import Any
 import soundfile
 
 from fobench import audio
-from fobench.api.scenario import Anchor, Expect, Scenario, Turn
+from fobench.api.scenario import LISTENING, Anchor, Expect, Scenario, Turn
+from fobench.api.typed import shown
 from fobench.api.types import NS_PER_S, AudioChunk, samples_to_ns
 from fobench.assets.store import home
+from fobench.audio.limits import MAX_DURATION_S
 from fobench.errors import FobenchError
-from fobench_plugins.suites.audio_turns import cached_file, item_seed
+from fobench.outside_files import read_json
+from fobench_plugins.suites.audio_turns import audible_facts, cached_file, item_seed
 
 INPUT = "input.wav"
 EVENT_FILES = ("pause.json", "turn_taking.json", "interrupt.json", "metadata.json")
@@ -44,7 +46,7 @@ TASKS = {  # by the ending of the folder name
     "user_backchannel": BenchmarkTask("backchannel", "backchannel"),
     "talking_to_other": BenchmarkTask("side_talk", "side_talk"),
     "background_speech": BenchmarkTask("background", "background"),
-    "backchannel": BenchmarkTask("listening"),  # v1: the system's own backchannels, which no metric here measures
+    "backchannel": BenchmarkTask(LISTENING),  # v1: the system's own backchannels, which no metric here measures
 }
 
 
@@ -90,25 +92,29 @@ def read_events(sample: Path) -> list[tuple[int, int, str | None]]:
     if path is None:
         return []
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         entries = data if isinstance(data, list) else [data]
         return sorted(_parse_event(entry) for entry in entries)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise FobenchError(
-            f"{path} cannot be read: {error!r}. Expected: timestamps [start, end] in seconds."
+            f"{path} cannot be read: {problem}. Expected: timestamps [start, end] in seconds."
         ) from error
 
 
 def _parse_event(entry: dict[str, Any]) -> tuple[int, int, str | None]:
     start, end = entry["timestamps"] if "timestamps" in entry else entry["timestamp"]
     text = next((entry[key] for key in ("interrupt", "current_turn_text", "text") if entry.get(key)), None)
-    if not 0 <= start < end:
-        raise ValueError(f"timestamps {start!r} to {end!r}")
+    if not all(type(time) in (int, float) for time in (start, end)) or not 0 <= start < end <= MAX_DURATION_S:
+        raise ValueError(f"timestamps {shown(start)} to {shown(end)}")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the words of an event are {shown(text)}, not a text")
     return round(start * NS_PER_S), round(end * NS_PER_S), text
 
 
 def _turns(sample: Path, task: BenchmarkTask) -> Iterator[Turn]:
     """The channel, cut into consecutive turns at the events."""
+    audible_facts(sample / INPUT)
     chunk = audio.load(sample / INPUT)
     events = [] if task.role is None else read_events(sample)
     if task.role and not events:

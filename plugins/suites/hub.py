@@ -1,4 +1,4 @@
-"""`hub:NAME`: spoken question sets of the Hugging Face hub, through `datasets`, or a local copy of one.
+"""`hub:NAME`: spoken question sets of the Hugging Face hub, or `hub:PATH`: a local copy of one, through `datasets`.
 
 Columns are found by the names that such sets use, or given as options. Audio is decoded by soundfile, as the decoder of
 `datasets` needs torchcodec.
@@ -7,6 +7,7 @@ Columns are found by the names that such sets use, or given as options. Audio is
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from fobench.api.scenario import Expect, Scenario
+from fobench.api.typed import shown
 from fobench.assets.store import home
 from fobench.errors import FobenchError, PrerequisiteError, unknown
+from fobench.outside_files import parquet_rows
+from fobench.scoring.answer_matching import normalize_answer
+from fobench.scoring.choice_parsing import expectation_problem
 from fobench_plugins.suites.audio_turns import cached_file, item_seed, turn_from_audio
 
 AUDIO_COLUMNS = ("audio", "speech", "question_audio", "wav")
 QUESTION_COLUMNS = ("question", "Questions", "questions", "prompt", "instruction", "text", "query")
 ANSWER_COLUMNS = ("answers", "answer", "Answer", "Answers", "reference", "aliases", "target", "output")
+SPLITS = ("train", "validation", "valid", "dev", "test")
 SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"}
 CHOICE = re.compile(r"(?:^|[\s(])([A-H])[.):]\s*(.+?)(?=\s*(?:[\s(][A-H][.):]\s|$))", re.DOTALL)
 
@@ -70,6 +76,7 @@ class HubSuite:
         self.name, self.source = name, source
         self.rows = _local(path, source) if path else _remote(name, source)
         self.columns = _columns(f"hub:{name}", self.rows.column_names, columns)
+        _check_kinds(f"hub:{name}", self.rows.features, self.columns)
         self.rows = _without_decoding(self.rows, self.columns.audio)
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
@@ -81,11 +88,22 @@ class HubSuite:
                 user_turn = turn_from_audio(clip, text=question)
             except FobenchError as error:
                 raise FobenchError(f"hub:{self.name}, row {index}: {error}") from error
-            expect = Expect(
-                answers=answers(row[self.columns.answer]) if self.columns.answer else (),
-                choices=choices(question or "") if self.source.choices else (),
-            )
+            expect = self._expect(index, row, question or "")
             yield Scenario(name, f"hub:{self.name}", item_seed(seed, name), (user_turn,), expect)
+
+    def _expect(self, index: int, row: Mapping[str, Any], question: str) -> Expect:
+        """The row's answers and choices. Raises `FobenchError` naming the row and column if no reply could be right."""
+        column, options = self.columns.answer, choices(question) if self.source.choices else ()
+        if column is None:
+            return Expect()
+        try:
+            accepted = answers(row[column])
+            problem = expectation_problem(accepted, options) if accepted else ""
+        except FobenchError as error:
+            accepted, problem = (), str(error)
+        if problem:
+            raise FobenchError(f"hub:{self.name}, row {index}, column {column!r}: {problem}")
+        return Expect(accepted, options if accepted else ())
 
     def _clip(self, audio: Any) -> Path:
         """The row's audio as a cached file, named by the hash of its content."""
@@ -95,30 +113,52 @@ class HubSuite:
         return cached_file(path, lambda partial: partial.write_bytes(content))
 
 
-def source(name: str, **changes: str | None) -> HubSet:
-    """The `HubSet` of a short name or a repository `owner/name`; `changes` that are not None replace its fields."""
-    if name not in NAMES and "/" not in name:
-        raise unknown("data set of suite 'hub:'", name, [*NAMES, "OWNER/REPOSITORY"])
+def locate(name: str, path: str | None, **changes: str | None) -> tuple[str, HubSet, Path | None]:
+    """(name, data set, local copy) of a short name, a repository `owner/name`, or the path of a local copy.
+
+    `path`: the local copy, under any name. `changes` that are not None replace fields of the data set.
+    """
+    here = Path(name).expanduser()
+    if (
+        path is None
+        and name not in NAMES
+        and (name[:1] in (".", "~", "/") or here.suffix == ".parquet" or here.exists())
+    ):
+        name, path = here.absolute().stem if here.suffix == ".parquet" else here.resolve().name, name
+    if path is None and name not in NAMES and "/" not in name:
+        raise unknown("data set of suite 'hub:'", name, [*NAMES, "OWNER/REPOSITORY", "FOLDER"])
     found = NAMES.get(name) or HubSet(name)
     given: dict[str, Any] = {field: value for field, value in changes.items() if value is not None}
-    return replace(found, **given)
+    return name, replace(found, **given), Path(path).expanduser() if path is not None else None
 
 
 def answers(value: Any) -> tuple[str, ...]:
-    """Accepted answers from an answer column: a text, a list, a list written as text, or TriviaQA's {value,
-    aliases}.
+    """Accepted answers from an answer column: a text, a number, a list of these, a list written as text, TriviaQA's {value,
+    aliases} or SQuAD's {text}. Aliases without words are left out.
+
+    Raises `FobenchError` for anything else, and if no answer has words that a reply could contain.
     """
-    if isinstance(value, Mapping):
-        named = [value.get("value"), *(value.get("aliases") or ())]
-        return tuple(dict.fromkeys(str(answer) for answer in named if answer))
     if isinstance(value, str) and value.strip().startswith("["):
-        try:
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            return (value,)
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+    if isinstance(value, Mapping):
+        named = [value.get("value"), *_listed(value.get("aliases")), *_listed(value.get("text"))]
+        if not {"value", "aliases", "text"} & set(value):
+            raise FobenchError(f"holds a table with the keys {', '.join(map(str, value))}, not answers")
+        value = [answer for answer in named if answer is not None]
+    found = []
+    for answer in _listed(value):
+        if not isinstance(answer, str | int | float) or isinstance(answer, bool):
+            raise FobenchError(f"holds {shown(answer)} among the answers, not a text")
+        found.append(str(answer))
+    usable = tuple(dict.fromkeys(answer for answer in found if normalize_answer(answer)))
+    if not usable and any(answer.strip() for answer in found):
+        raise FobenchError(f"holds no answer with words that a reply could contain, only {shown(found)}")
+    return usable
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def choices(question: str) -> tuple[str, ...]:
@@ -145,12 +185,36 @@ def _remote(name: str, source: HubSet) -> Any:
 
 def _local(path: Path, source: HubSet) -> Any:
     """A local copy of the data set's parquet files: those of its subset and split, where file names show them."""
+    datasets = _datasets()
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
         raise FobenchError(f"{path} contains no parquet file: pass the folder of a downloaded data set.")
+    root = path if path.is_dir() else path.parent
     for part in filter(None, (source.subset, source.split)):
-        files = [file for file in files if _matches(file.relative_to(path), part)] or files
-    return _datasets().load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+        files = [file for file in files if _matches(file.relative_to(root), part)] or files
+    splits = [
+        name for name in SPLITS if name != source.split and any(_matches(f.relative_to(root), name) for f in files)
+    ]
+    if len(splits) > 1 or (splits and source.split != SPLITS[-1]):
+        raise FobenchError(
+            f"{path} has no file of split {source.split!r}: choose one with --suite-args split={' or split='.join(splits)}."
+        )
+    filled = [file for file in files if _row_count(file)]
+    if not filled:
+        raise FobenchError(f"{path} contains no row in {', '.join(file.name for file in files[:5])}.")
+    try:
+        rows = datasets.load_dataset("parquet", data_files=[str(file) for file in filled], split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise FobenchError(f"{path} cannot be read as a data set: {reason}") from error
+    return rows
+
+
+def _row_count(file: Path) -> int:
+    try:
+        return parquet_rows(file)
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"{file} cannot be read: {error}.") from error
 
 
 def _matches(file: Path, part: str) -> bool:
@@ -163,6 +227,7 @@ def _datasets() -> Any:
         import datasets
     except ImportError as error:
         raise PrerequisiteError("The suite 'hub:' needs datasets: pip install 'fobench[hub]'.") from error
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # an error is raised here, as a sentence
     return datasets
 
 
@@ -177,6 +242,32 @@ def _columns(suite_name: str, names: Sequence[str], requested: Mapping[str, str 
     question = requested.get("question") or next((n for n in QUESTION_COLUMNS if n in names), None)
     answer = requested.get("answer") or next((n for n in ANSWER_COLUMNS if n in names), None)
     return ColumnNames(audio, question, answer)
+
+
+def _check_kinds(suite_name: str, features: Mapping[str, Any], columns: ColumnNames) -> None:
+    """Raises `FobenchError` where the question column holds no texts, or the audio column lists."""
+    texts = [name for name, kind in features.items() if _is_text(kind)]
+    if columns.question is not None and not _is_text(features[columns.question]):
+        what = "lists (of a multi-turn set)" if _is_list(features[columns.question]) else "values"
+        others = ", ".join(texts) or "none"
+        raise FobenchError(
+            f"{suite_name}: the column {columns.question!r} holds {what}, not one text a row; name another with "
+            f"--suite-args question=COLUMN. Columns of texts: {others}."
+        )
+    if _is_list(features[columns.audio]):
+        others = ", ".join(name for name in features if name != columns.audio)
+        raise FobenchError(
+            f"{suite_name}: the column {columns.audio!r} holds lists (of a multi-turn set), not one recording a row; name "
+            f"another with --suite-args audio=COLUMN. Other columns: {others}."
+        )
+
+
+def _is_text(kind: Any) -> bool:
+    return getattr(kind, "dtype", None) in ("string", "large_string", "null")
+
+
+def _is_list(kind: Any) -> bool:
+    return isinstance(kind, list) or type(kind).__name__ in ("List", "LargeList", "Sequence")
 
 
 def _without_decoding(rows: Any, column: str) -> Any:
@@ -195,4 +286,4 @@ def _audio_bytes(audio: Any) -> bytes:
     path = audio.get("path") if isinstance(audio, Mapping) else audio
     if isinstance(path, str) and Path(path).is_file():
         return Path(path).read_bytes()
-    raise FobenchError(f"contains no audio: {str(audio)[:80]}")
+    raise FobenchError(f"contains no audio but {type(audio).__name__} {shown(audio)}")

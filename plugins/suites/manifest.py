@@ -19,14 +19,14 @@ class ManifestSuite:
     """Scenarios from a manifest (format: `manifest_parser`); every entry, its texts and audio headers, is checked up
     front.
 
-    `skip_bad`: skip and list invalid entries instead of raising `FobenchError`. `shuffle`: a random order drawn from
+    `notes`: what is left out. `skip_bad`: skip and list invalid entries instead of raising `FobenchError`. `shuffle`: a random order drawn from
     the seed, so that a prefix is a random sample; otherwise the order of the file.
     """
 
     def __init__(self, target: str, skip_bad: bool = False, shuffle: bool = False) -> None:
         manifest = read(target)
         self.name, self.items = f"manifest:{manifest.name}", manifest.items
-        self.skip_bad, self.shuffle = skip_bad, shuffle
+        self.skip_bad, self.shuffle, self.notes = skip_bad, shuffle, list(manifest.notes)
         if manifest.problems and not skip_bad:
             raise FobenchError(
                 f"{target} has {_count(len(manifest.problems), 'problem')}:\n{_bullet_list(manifest.problems)}\n"
@@ -34,10 +34,9 @@ class ManifestSuite:
             )
         if manifest.problems:
             total = len(manifest.problems) + len(manifest.items)
-            print(
-                f"{target}: skipped {len(manifest.problems)} of {total}:\n{_bullet_list(manifest.problems)}",
-                file=sys.stderr,
-            )
+            skipped = f"{target}: skipped {len(manifest.problems)} of {total}:\n{_bullet_list(manifest.problems)}"
+            print(skipped, file=sys.stderr)
+            self.notes.append(skipped)
 
     def scenarios(self, seed: int) -> Iterator[Scenario]:
         order = np.random.default_rng(seed).permutation(len(self.items)) if self.shuffle else range(len(self.items))

@@ -2,43 +2,55 @@
 
 Problems are collected with their location.
 
-Keys of an entry: `id`, `answers` or `answer`, `choices`, `family`, `tags`, `patience_s` (how long the user waits for a
-reply), and those of its turn, or `turns`, a list of turns. A turn has exactly one of `audio` (a file, relative to the
-manifest), `say` (text to synthesize by `speaker` of `voice`), `noise` (of `length_s`); its other keys are `text` or
-`question`, `role`, `level_db` (gain), `snr_db` (added noise), `start_s`, `end_s` (bounds of the speech), `anchor`:
-{event, delay_s, or_after_s}. All but the sound are optional, and other keys are ignored. In a scenario file an entry is
-a table `[[scenario]]`, its turns are `[[scenario.turns]]`, and `version = 1` stands above them.
+Keys of an entry: `id`, `answers` or `answer` (a text, or a list of texts and numbers), `choices` (a list; each answer is
+then the label or the text of one), `family`, `tags`, `patience_s` (how long the user waits for a reply), and those of its
+turn, or `turns`, a list of turns. A turn has exactly one of `audio` (a file, relative to the manifest; also `path` or
+`audio_filepath`), `say` (text to synthesize by `speaker` of `voice`), `noise` (of `length_s`); its other keys are `text`
+or `question`, `role`, `level_db` (gain), `snr_db` (added noise), `start_s`, `end_s` (bounds of the speech), `anchor`:
+{event, delay_s, or_after_s}. All but the sound are optional. An unknown key is a problem if it resembles or means one that
+is missing, and noted otherwise. In a scenario file an entry is a table `[[scenario]]`, its turns are
+`[[scenario.turns]]`, and `version = 1` stands above them.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
-from fobench import audio
 from fobench.api import registry
+from fobench.api.option_ranges import DECIBELS
 from fobench.api.scenario import ROLES, Anchor, AnchorEvent
-from fobench.api.types import NS_PER_S
+from fobench.api.typed import shown
+from fobench.api.types import NS_PER_S, samples_to_ns
+from fobench.audio.limits import MAX_DURATION_S
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import is_encodable
+from fobench.formatting import is_encodable
+from fobench.outside_files import parse_json, read_text, read_toml
+from fobench.scoring.choice_parsing import expectation_problem
 from fobench_plugins.suites import noise_generators
+from fobench_plugins.suites.audio_turns import audible_facts
 from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE, ScenarioSpec, TurnSpec
 
 MANIFEST = "manifest.jsonl"
 VERSION = 1  # of scenario files
 SOUNDS = ("audio", "say", "noise")  # a turn has exactly one of them
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
+AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf")
+AAC_SUFFIXES = (".m4a", ".m4b", ".mp4", ".m4v", ".aac", ".3gp", ".mov")
+UNREADABLE_SUFFIXES = (  # of recordings in formats that libsndfile cannot decode
+    *(*AAC_SUFFIXES, ".webm", ".weba", ".mka", ".mkv", ".avi", ".wma", ".wmv", ".amr", ".ac3", ".ape", ".wv", ".spx"),
+    *(".alac", ".tta", ".dsf", ".mpc", ".ra", ".raw", ".pcm"),
+)
+DECODED_AHEAD = 2000  # entries whose audio is decoded when a manifest is read; that of later ones when it is used
+OTHER_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xls", ".yaml", ".yml", ".md")
 FOLLOWING = Anchor("reply_end", NS_PER_S)  # default anchor of the later turns of a conversation
+AUDIO_KEYS = ("audio", "path", "audio_filepath")  # the second as in many lists of files, the third as in NeMo
 KEY_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys((*SOUNDS, "text", "question", "role", "family", "voice"), (str,)),
+    **dict.fromkeys((*AUDIO_KEYS, "say", "noise", "text", "question", "role", "family", "voice"), (str,)),
     **dict.fromkeys(("id", "speaker"), (str, int)),
     **dict.fromkeys(("answers", "answer", "choices"), (str, list)),
     **dict.fromkeys(("start_s", "end_s", "length_s", "level_db", "snr_db", "patience_s"), (int, float)),
@@ -46,43 +58,84 @@ KEY_TYPES: dict[str, tuple[type, ...]] = {
     "turns": (list,),
     "anchor": (dict,),
 }
+ENTRY_KEYS = ("id", "answers", "answer", "choices", "family", "tags", "patience_s", "turns")
+TURN_KEYS = tuple(key for key in KEY_TYPES if key not in ENTRY_KEYS)
+ANCHOR_KEYS = ("event", "delay_s", "or_after_s")
+SAME = (AUDIO_KEYS, ("text", "question"), ("answers", "answer"))  # keys of the same meaning
+SYNONYMS = {  # other words for keys, as other tools write them
+    **dict.fromkeys(
+        ("file", "filename", "filepath", "wav", "clip", "recording", "sound", "audiopath", "audiofile"), "audio"
+    ),
+    **dict.fromkeys(("transcript", "transcription", "sentence", "prompt", "query", "reference"), "text"),
+    **dict.fromkeys(("expected", "target", "label", "gold", "solution", "accepted", "aliases", "correct"), "answers"),
+    **dict.fromkeys(("options", "alternatives", "candidates"), "choices"),
+    **dict.fromkeys(("category", "kind"), "family"),
+    **dict.fromkeys(("timeout", "wait"), "patience_s"),
+    **dict.fromkeys(("begin", "onset"), "start_s"),
+    "finish": "end_s",
+    **dict.fromkeys(("gain", "volume", "loudness"), "level_db"),
+    **dict.fromkeys(("conversation", "dialogue", "messages"), "turns"),
+}
+METADATA = ("duration", "dur", "lang", "language", "comment", "note", "notes")  # known not to be used
+UNLIKE = ("uid", "idx", *(f"{key}_{of}" for key in KEY_TYPES for of in ("id", "idx", "type")))  # that resemble none
 
 
 @dataclass(slots=True)
 class ParsedManifest:
-    """The valid items of a manifest, and the problems of the others as "location: problem"."""
+    """The valid items of a manifest, the problems of the others as "location: problem", and notes on what is left out."""
 
     name: str
     items: list[ScenarioSpec] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(target: str) -> ParsedManifest:
     """Reads a JSON Lines or scenario file, a folder with `manifest.jsonl`, or a folder of audio files with .txt files
     beside them.
 
-    Audio is checked by its header, and float formats also for non-finite samples. Raises `FobenchError` if there is
-    nothing to read.
+    Audio is decoded, that of entries after the first `DECODED_AHEAD` checked by its header. Raises `FobenchError` if there
+    is nothing to read.
     """
     path = Path(target).expanduser()
     if not path.exists():
         raise FobenchError(f"Manifest {target} does not exist. Give a JSON Lines file or a folder of audio files.")
+    _check_format(path)
     listing = path / MANIFEST if path.is_dir() else path
     manifest = ParsedManifest((path if path.is_dir() or path.name != MANIFEST else path.parent).absolute().name)
     for where, make in _entries(listing) if listing.is_file() else _audio_files(path):
         try:
             item = make()
             for spec in item.turns:
-                _check_sound(spec)
+                _check_sound(spec, len(manifest.items) < DECODED_AHEAD)
             manifest.items.append(item)
         except FobenchError as error:
             manifest.problems.append(f"{where}: {error}")
     _drop_duplicates(manifest)
+    if unused := Counter(key for item in manifest.items for key in item.unused):
+        keys = ", ".join(f"{key!r} ({count} of {len(manifest.items)})" for key, count in sorted(unused.items())[:10])
+        manifest.notes.append(f"Keys of the manifest that are not used: {keys}{', ...' if len(unused) > 10 else ''}.")
+    if not listing.is_file():
+        manifest.notes += _unreadable_files(path)
     if not manifest.items and not manifest.problems:
         if listing.is_file():
             raise FobenchError(f"Manifest {listing} is empty: it needs a line of JSON for each recording.")
-        raise FobenchError(f"{target} contains no {MANIFEST} and no audio file ({', '.join(AUDIO_SUFFIXES)}).")
+        nothing = f"{target} contains no {MANIFEST} and no audio file ({', '.join(AUDIO_SUFFIXES)})."
+        raise FobenchError(" ".join([nothing, *manifest.notes]))
     return manifest
+
+
+def _check_format(path: Path) -> None:
+    """Raises `FobenchError` for a file that is a recording, or a table in another format."""
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (*OTHER_TABLES, *AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES):
+        return
+    if suffix not in OTHER_TABLES:
+        raise FobenchError(f"{path} is a recording: give a manifest, or the folder {path.parent}.")
+    raise FobenchError(
+        f"{path} is no manifest: write JSON Lines (.jsonl), one object a line such as "
+        '{"audio": "a.wav", "text": "...", "answers": ["..."]}, or a scenario file (.toml).'
+    )
 
 
 class _ItemParser:
@@ -90,48 +143,60 @@ class _ItemParser:
 
     def __init__(self, where: str, folder: Path, data: Any) -> None:
         self.where, self.folder, self.data = where, folder, data
+        self.unused: set[str] = set()  # keys without a meaning
 
     def __call__(self) -> ScenarioSpec:
         data = self._decode()
-        _check_keys(data)
-        if "turns" in data and not data["turns"]:
+        several = "turns" in data
+        self.unused |= _check_keys(data, ENTRY_KEYS if several else tuple(KEY_TYPES))
+        if several and not data["turns"]:
             raise FobenchError("'turns' is empty")
-        turn_data = data.get("turns") or [data]
-        turns = tuple(self._parse_turn(turn, index) for index, turn in enumerate(turn_data))
+        turns = tuple(
+            self._parse_turn(turn, index, f"turn {index} " if several else "")
+            for index, turn in enumerate(data["turns"] if several else [data])
+        )
+        answers, choices = (*_texts(data, "answers"), *_texts(data, "answer")), _texts(data, "choices")
+        if problem := expectation_problem(answers, choices):
+            raise FobenchError(problem)
         return ScenarioSpec(
             where=self.where,
-            id=str(data.get("id", "")) or _default_id(turns[0], self.where),
+            id=str(data.get("id", "")).strip() or _default_id(turns[0], self.where),
             turns=turns,
-            answers=_texts(data, "answers") or _texts(data, "answer"),
-            choices=_texts(data, "choices"),
+            answers=tuple(dict.fromkeys(answers)),
+            choices=choices,
             family=data.get("family") or "question",
-            tags={str(k): str(v) for k, v in data.get("tags", {}).items()},
+            tags=_tags(data.get("tags", {})),
             patience_ns=_patience_ns(data),
+            unused=tuple(sorted(self.unused)),
         )
 
     def _decode(self) -> dict[str, Any]:
         try:
-            data = json.loads(self.data) if isinstance(self.data, str) else self.data
+            data = parse_json(self.data) if isinstance(self.data, str) else self.data
         except ValueError as error:
-            raise FobenchError(f"not JSON: {error}") from error
+            raise FobenchError(str(error).removeprefix("it is ")) from error
         if not isinstance(data, dict):
             raise FobenchError(f"must be a JSON object, not {json.dumps(data)[:40]}")
-        if not is_encodable(json.dumps(data, ensure_ascii=False)):
+        if not is_encodable(json.dumps(data, ensure_ascii=False, default=str)):
             raise FobenchError("contains a lone surrogate (half a character, such as \\ud800)")
+        for key in ("answers", "answer", "choices"):
+            if key in data and data[key] in (None, []):
+                raise FobenchError(f"{key!r} is {json.dumps(data[key])}: leave the key out where there are none")
         return {key: value for key, value in data.items() if value is not None}
 
-    def _parse_turn(self, data: Any, index: int) -> TurnSpec:
+    def _parse_turn(self, data: Any, index: int, place: str) -> TurnSpec:
         if not isinstance(data, dict):
             raise FobenchError(f"turn {index} must be a JSON object")
         data = {key: value for key, value in data.items() if value is not None}
-        _check_keys(data)
+        if place:
+            self.unused |= _check_keys(data, TURN_KEYS, place)
+        if "audio" not in data and (alias := next((key for key in AUDIO_KEYS if key in data), None)):
+            data["audio"] = data[alias]
         if len([key for key in SOUNDS if key in data]) != 1:
             problem = "has no" if not any(key in data for key in SOUNDS) else "has more than one of"
-            raise FobenchError(
-                f"turn {index} {problem} 'audio', 'say' or 'noise'"
-                if "turns" in self.data
-                else f"{problem} 'audio', 'say' or 'noise'"
-            )
+            raise FobenchError(f"{place}{problem} 'audio', 'say' or 'noise'")
+        if data.get("offset"):
+            raise FobenchError(f"{place}has an 'offset', but files are played from their beginning: cut the clip out")
         role = data.get("role", "question")
         if role not in ROLES:
             raise FobenchError(_unknown("role", role, ROLES))
@@ -159,8 +224,8 @@ def _entries(path: Path) -> Iterator[tuple[str, _ItemParser]]:
 def _tables(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     """The tables `[[scenario]]` of a scenario file. Raises `FobenchError` for an invalid file."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = read_toml(path)
+    except (OSError, ValueError) as error:
         raise FobenchError(f"Scenario file {path} cannot be read as TOML: {error}.") from error
     if data.get("version") != VERSION:
         raise FobenchError(
@@ -171,7 +236,11 @@ def _tables(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     if not isinstance(tables, list):
         raise FobenchError(f"Scenario file {path} must have tables [[scenario]] in double brackets, not [scenario].")
     if unknown := sorted(set(data) - {"version", "scenario"}):
-        raise FobenchError(f"Scenario file {path} must have no tables but [[scenario]], not {', '.join(unknown)}.")
+        close = difflib.get_close_matches(unknown[0], ("version", "scenario"), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise FobenchError(
+            f"Scenario file {path} must have no tables but [[scenario]], not {', '.join(unknown)}.{hint}"
+        )
     for number, table in enumerate(tables, start=1):
         where = f"{path.name}: scenario {number}" + (
             f" ({table['id']})" if isinstance(table, dict) and "id" in table else ""
@@ -181,9 +250,9 @@ def _tables(path: Path) -> Iterator[tuple[str, _ItemParser]]:
 
 def _lines(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FobenchError(f"Manifest {path} is not UTF-8: {error.reason} at byte {error.start}.") from error
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"Manifest {path} cannot be read: {error}.") from error
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{path.name}:{number}"
@@ -193,32 +262,107 @@ def _lines(path: Path) -> Iterator[tuple[str, _ItemParser]]:
 def _audio_files(folder: Path) -> Iterator[tuple[str, _ItemParser]]:
     for path in sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in AUDIO_SUFFIXES):
         name = path.relative_to(folder)
-        text_file = path.with_suffix(".txt")
-        text = text_file.read_text(encoding="utf-8", errors="replace").strip() if text_file.is_file() else ""
-        data = {"audio": str(name), "id": name.with_suffix("").as_posix(), "text": text or None}
-        yield name.as_posix(), _ItemParser(name.as_posix(), folder, data)
+        data = {"audio": str(name), "id": name.with_suffix("").as_posix()}
+        yield name.as_posix(), _FileParser(name.as_posix(), folder, data)
 
 
-def _check_keys(data: Mapping[str, Any]) -> None:
-    """Raises `FobenchError` for a known key of the wrong type, and for an unknown key that resembles a known one."""
+class _FileParser(_ItemParser):
+    """The entry of an audio file of a folder, with the text of the .txt file beside it, if there is one."""
+
+    def __call__(self) -> ScenarioSpec:
+        text_file = (self.folder / self.data["audio"]).with_suffix(".txt")
+        if text_file.is_file():
+            try:
+                self.data["text"] = read_text(text_file).strip() or None
+            except (OSError, ValueError) as error:
+                raise FobenchError(f"the text beside it, {text_file.name}, cannot be read: {error}") from error
+        return super().__call__()
+
+
+def _unreadable_files(folder: Path) -> list[str]:
+    """A note on the recordings of a folder in formats that cannot be read, unless they lie there in another format too."""
+    found = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in UNREADABLE_SUFFIXES)
+    left = [path for path in found if not any(path.with_suffix(suffix).is_file() for suffix in AUDIO_SUFFIXES)]
+    if not left:
+        return []
+    names = ", ".join(path.relative_to(folder).as_posix() for path in left[:5])
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    example = f"ffmpeg -i {left[0].name} {left[0].stem}.wav"
+    return [f"Left out, in a format that cannot be read: {names}{more}. To use them, convert them, e.g. {example}"]
+
+
+def _check_keys(data: Mapping[str, Any], known: Sequence[str], place: str = "") -> set[str]:
+    """The keys without a meaning. Raises `FobenchError` for a key of the wrong type or level, and for an unknown key that
+    resembles or means a known one which is missing.
+    """
+    unused = set()
     for key, value in data.items():
-        if key in KEY_TYPES and (not isinstance(value, KEY_TYPES[key]) or isinstance(value, bool)):
-            raise FobenchError(f"{key!r} must be {' or '.join(k.__name__ for k in KEY_TYPES[key])}, not {value!r}")
-        close_keys = [] if key in KEY_TYPES else difflib.get_close_matches(key, KEY_TYPES, n=1, cutoff=0.85)
-        if close_keys and isinstance(value, KEY_TYPES[close_keys[0]]):
-            raise FobenchError(f"unknown key {key!r}, did you mean {close_keys[0]!r}?")
+        if key in known:
+            if not isinstance(value, KEY_TYPES[key]) or isinstance(value, bool):
+                kinds = " or ".join(kind.__name__ for kind in KEY_TYPES[key])
+                raise FobenchError(f"{place}{key!r} must be {kinds}, not {shown(value)}")
+        elif key in KEY_TYPES:
+            level = "beside 'turns', not in a turn" if place else "in a turn, not beside 'turns'"
+            raise FobenchError(f"{place}{key!r} belongs {level}")
+        elif (
+            (close := _similar_key(key, known))
+            and not any(other in data for other in _same(close))
+            and not (KEY_TYPES[close] == (int, float) and _has_no_digit(value))
+        ):
+            raise FobenchError(f"{place}unknown key {key!r}, did you mean {close!r}?")
+        elif key not in METADATA and key != "offset" and not key.startswith("_"):
+            unused.add(key)
+    return unused
+
+
+def _has_no_digit(value: Any) -> bool:
+    """Whether a value is a text that is no number, such as a level "easy"."""
+    return isinstance(value, str) and not any(map(str.isdigit, value))
+
+
+def _same(key: str) -> tuple[str, ...]:
+    return next((keys for keys in SAME if key in keys), (key,))
+
+
+def _similar_key(key: str, known: Sequence[str]) -> str:
+    """The known key that a key resembles, whatever its case and separators, or means; "" if there is none."""
+    if key in METADATA or key in UNLIKE:
+        return ""
+    plain = {_letters(name.removesuffix(unit)): name for unit in ("_s", "_db", "") for name in reversed(known)}
+    letters = _letters(key)
+    if (word := SYNONYMS.get(letters)) in known:
+        return str(word)
+    swapped = [name for name in plain if sorted(name) == sorted(letters)]
+    close = swapped or difflib.get_close_matches(letters, plain, n=1, cutoff=0.75)
+    return plain[close[0]] if close else ""
+
+
+def _letters(key: str) -> str:
+    return "".join(filter(str.isalnum, key.lower()))
 
 
 def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The texts of a key, numbers as texts."""
     value = data.get(key, [])
-    return (value,) if isinstance(value, str) else tuple(map(str, value))
+    items = [value] if isinstance(value, str) else value
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise FobenchError(f"{key!r} must hold texts, not {shown(item)}")
+    return tuple(map(str, items))
+
+
+def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    for key, value in tags.items():
+        if not isinstance(value, str | int | float):
+            raise FobenchError(f"tag {key!r} must be a text or a number, not {shown(value)}")
+    return {str(key): str(value) for key, value in tags.items()}
 
 
 def _ns(data: Mapping[str, Any], key: str, default: int | None = None) -> int | None:
     if key not in data:
         return default
-    if not math.isfinite(data[key]):
-        raise FobenchError(f"{key} must be seconds, not {data[key]!r}")
+    if not abs(data[key]) <= MAX_DURATION_S:  # which no NaN is
+        raise FobenchError(f"{key} must be seconds, up to {MAX_DURATION_S}, not {shown(data[key])}")
     return round(data[key] * NS_PER_S)
 
 
@@ -231,15 +375,19 @@ def _patience_ns(data: Mapping[str, Any]) -> int:
 
 def _anchor(data: Mapping[str, Any], index: int) -> Anchor:
     event, delay_s, or_after_s = data.get("event", "start"), data.get("delay_s", 0.5), data.get("or_after_s")
-    if odd := sorted(set(data) - {"event", "delay_s", "or_after_s"}):
-        raise FobenchError(f"anchor has no {odd[0]!r}, only event, delay_s, or_after_s")
+    if odd := sorted(set(data) - set(ANCHOR_KEYS)):
+        close = _similar_key(odd[0], ANCHOR_KEYS)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise FobenchError(f"anchor has no {odd[0]!r}, only {', '.join(ANCHOR_KEYS)}{hint}")
     if event not in get_args(AnchorEvent):
         raise FobenchError(_unknown("anchor event", event, get_args(AnchorEvent)))
     if event != "start" and not index:
         raise FobenchError(f"anchor {event!r} refers to an earlier turn, and this is the first one: use start")
     for key, value in (("delay_s", delay_s), ("or_after_s", 0 if or_after_s is None else or_after_s)):
-        if not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise FobenchError(f"anchor {key} must be seconds of at least 0, not {value!r}")
+        if type(value) not in (int, float) or not 0 <= value <= MAX_DURATION_S:
+            raise FobenchError(
+                f"anchor {key} must be seconds of at least 0, up to {MAX_DURATION_S}, not {shown(value)}"
+            )
     return Anchor(event, round(delay_s * NS_PER_S), None if or_after_s is None else round(or_after_s * NS_PER_S))
 
 
@@ -254,12 +402,12 @@ def _default_id(first: TurnSpec, where: str) -> str:
     return first.path.stem if first.path else where.replace(": ", "-").replace(":", "-").replace(" ", "-")
 
 
-def _check_sound(spec: TurnSpec) -> None:
+def _check_sound(spec: TurnSpec, decode: bool) -> None:
     """Raises `FobenchError` for an invalid sound: no words, an unknown voice or noise, an invalid length, a bad
     file.
     """
-    if not all(map(math.isfinite, (spec.level_db, spec.snr_db or 0.0))):
-        raise FobenchError("level_db and snr_db must be finite numbers of dB")
+    if not all(DECIBELS.low <= level <= DECIBELS.high for level in (spec.level_db, spec.snr_db or 0.0)):
+        raise FobenchError(f"level_db and snr_db must be numbers of dB {DECIBELS}")
     if spec.say is not None:
         if not spec.say.strip():
             raise FobenchError("'say' is empty")
@@ -267,34 +415,35 @@ def _check_sound(spec: TurnSpec) -> None:
     elif spec.noise is not None:
         if spec.noise not in noise_generators.NAMES:
             raise FobenchError(_unknown("noise", spec.noise, noise_generators.NAMES))
-        if not 0 < spec.length_ns <= audio.MAX_DURATION_S * NS_PER_S:
+        if not 0 < spec.length_ns <= MAX_DURATION_S * NS_PER_S:
             raise FobenchError(
-                f"length_s must be seconds above 0, up to {audio.MAX_DURATION_S}, not {spec.length_ns / 1e9:g}"
+                f"length_s must be seconds above 0, up to {MAX_DURATION_S}, not {spec.length_ns / 1e9:g}"
             )
     elif spec.path is not None:
-        _check_audio(spec, spec.path)
+        _check_audio(spec, spec.path, decode)
 
 
-def _check_audio(spec: TurnSpec, path: Path) -> None:
-    """Raises `FobenchError` for audio with an invalid header, length, or non-finite samples."""
-    import soundfile
+def _check_audio(spec: TurnSpec, path: Path, decode: bool) -> None:
+    """Raises `FobenchError` for audio that cannot be used, or in which nothing can be heard, and for bounds outside of it.
 
-    name = path.name
-    if not path.is_file():
-        raise FobenchError(f"audio file {path} does not exist")
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise FobenchError(f"audio file {name} cannot be read: {error}") from error
-    if not info.frames:
-        raise FobenchError(f"audio file {name} is empty")
-    if info.duration > audio.MAX_DURATION_S:
-        raise FobenchError(f"audio file {name} lasts {info.duration:.0f} s, more than {audio.MAX_DURATION_S} s")
-    if info.subtype in ("FLOAT", "DOUBLE") and not np.isfinite(soundfile.read(str(path))[0]).all():
-        raise FobenchError(f"audio file {name} contains values that are not finite (NaN or infinite)")
-    start, end = spec.start_ns or 0, round(info.duration * NS_PER_S) if spec.end_ns is None else spec.end_ns
-    if not 0 <= start < end <= info.duration * NS_PER_S + 1:
-        raise FobenchError(f"speech from {start / 1e9:g} to {end / 1e9:g} s is not within {name} ({info.duration:g} s)")
+    `decode`: the whole file is checked, not only its header.
+    """
+    from fobench.audio.decoding import open_sound  # here, because `fobench --help` reads no audio
+
+    with open_sound(path, f"audio file {path}") as sound:
+        frames, rate_hz = sound.known_frames, sound.samplerate
+        sound.check_duration(frames or 0)
+    if decode:
+        length_ns = audible_facts(path, spec.role).duration_ns
+    elif frames is not None:
+        length_ns = samples_to_ns(frames, rate_hz)
+    else:
+        return
+    start, end = spec.start_ns or 0, length_ns if spec.end_ns is None else spec.end_ns
+    if not 0 <= start < end <= length_ns + 1:
+        raise FobenchError(
+            f"speech from {start / 1e9:g} to {end / 1e9:g} s is not within {path.name} ({length_ns / 1e9:g} s)"
+        )
 
 
 def _drop_duplicates(manifest: ParsedManifest) -> None:

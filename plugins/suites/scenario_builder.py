@@ -19,8 +19,10 @@ from fobench.api.components import Voice
 from fobench.api.scenario import Expect, Scenario, Turn
 from fobench.api.types import AudioChunk, Samples, ns_to_samples
 from fobench.assets.store import home
+from fobench.atomic_files import file_name
+from fobench.audio.facts import audio_facts
 from fobench_plugins.suites import noise_generators
-from fobench_plugins.suites.audio_turns import audio_facts, cached_file, item_seed, turn_from_audio
+from fobench_plugins.suites.audio_turns import cached_file, item_seed, turn_from_audio
 from fobench_plugins.suites.scenario_spec import ScenarioSpec, TurnSpec
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE as QUESTIONS
 from fobench_plugins.suites.spoken_qa.clip_archive import open_archive
@@ -74,7 +76,7 @@ def _source(spec: TurnSpec, seed: int) -> tuple[Path, int | None, int | None]:
             return found.path, found.start_ns, found.end_ns
         return render_text(spec.voice, spec.speaker, spec.say), None, None
     kind = spec.noise or "silence"
-    path = home() / "noises" / f"{kind}-{spec.length_ns}-{seed}.flac"
+    path = home() / "noises" / f"{file_name(kind)}-{spec.length_ns}-{seed}.flac"
     cached_file(path, lambda partial: _write(partial, _noise(kind, spec.length_ns, seed)))
     return path, 0, audio.load(path).duration_ns
 

@@ -40,7 +40,7 @@ class TurnSpec:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioSpec:
-    """One scenario. `where` is its location (file and line), for messages."""
+    """One scenario. `where` is its location (file and line), for messages; `unused` are keys without a meaning."""
 
     where: str
     id: str
@@ -50,3 +50,4 @@ class ScenarioSpec:
     family: str = "question"
     tags: Mapping[str, str] = field(default_factory=dict)
     patience_ns: int = PATIENCE_NS
+    unused: tuple[str, ...] = ()

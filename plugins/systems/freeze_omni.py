@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fobench.api import registry
+from fobench.api.option_ranges import Tokens
 from fobench.api.types import Message
 from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError
@@ -38,6 +39,8 @@ class FreezeOmniSystem:
     def about(self) -> dict[str, Any]:
         backbone = self._live.backbone
         details = {"backbone": backbone.about()} if hasattr(backbone, "about") else {}
+        if details and not self._live.no_repeat:
+            details["backbone"]["generation"] = "greedy" if self._live.settings.text.greedy else "checkpoint"
         parts = {"parts": details, "parameter_hash": backbone.parameter_hash()}
         return {**self._about, **self._live.about(), **parts}
 
@@ -56,20 +59,22 @@ def freeze_omni(
     checkpoint: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    generation: str | None = None,
     system_prompt: str | None = None,
-    max_tokens: int | None = None,
+    max_tokens: Tokens | None = None,
     vad: Literal["silero", "loudness", "none"] | None = None,
     turn_end: Literal["head", "vad", "either"] | None = None,
     barge_in_at: Literal["onset", "end"] | None = None,
     manners: bool | None = None,
-    first_after: int | None = None,
+    first_after: Tokens | None = None,
     reread: bool = True,
     compile: bool = False,
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
     `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, whose default is SmolLM2-135M.
-    `vad`: the voice activity detector that opens turns; "none": all audio is a turn. `turn_end`: whether the state head, the
+    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), by ear and by text; a checkpoint whose own
+    settings sample or penalize has no such rule. `vad`: the voice activity detector that opens turns; "none": all audio is a turn. `turn_end`: whether the state head, the
     detector's silence or either ends the user's turn. `barge_in_at`: whether a barge-in stops the reply during the user's
     speech or at its end. `manners`: whether the turn-taking policy (rules on loudness, echo and partial transcripts) applies
     beside the state head. `first_after`: tokens after which the first segment may be synthesized without waiting for a comma.
@@ -80,7 +85,8 @@ def freeze_omni(
     from reference_model.checkpoint import loading
     from reference_model.inference.engine import InferenceEngine
 
-    path, llm = _prerequisites(backbone, {"device": device, "dtype": dtype, **(backbone_args or {})}, checkpoint)
+    placement = {"device": device, "dtype": dtype, "generation": generation}
+    path, llm = _prerequisites(backbone, {**placement, **(backbone_args or {})}, checkpoint)
     run_on = getattr(llm, "device", "cpu")
     model = loading.load(path, device=run_on)
     trained = not str(path).startswith(loading.UNTRAINED)

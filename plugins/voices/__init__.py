@@ -6,9 +6,10 @@ Common options: `threads` (CPU threads; None: all cores), `offline` (no network 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Amount, Between, Factor, Threads
 from fobench.assets import store
 from fobench.errors import FobenchError
 
@@ -16,10 +17,10 @@ from fobench.errors import FobenchError
 def piper(
     *,
     model: str = "joe",
-    noise_scale: float = 0.0,
-    noise_w: float = 0.0,
-    length_scale: float = 1.0,
-    threads: int | None = None,
+    noise_scale: Amount = 0.0,
+    noise_w: Amount = 0.0,
+    length_scale: Factor = 1.0,
+    threads: Threads | None = None,
     offline: bool = False,
 ) -> Any:
     """Piper, a VITS TTS voice (arXiv 2106.06103).
@@ -42,7 +43,9 @@ def piper(
     )
 
 
-def kokoro(*, speed: float = 1.0, language: str = "en-us", threads: int | None = None, offline: bool = False) -> Any:
+def kokoro(
+    *, speed: Factor = 1.0, language: str = "en-us", threads: Threads | None = None, offline: bool = False
+) -> Any:
     """Kokoro-82M, a StyleTTS 2 voice: speakers jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo and mixtures of
     them.
 
@@ -54,14 +57,16 @@ def kokoro(*, speed: float = 1.0, language: str = "en-us", threads: int | None =
     return KokoroVoice(folder, speed=speed, language=language, threads=threads)
 
 
-def espeak(*, words_per_minute: int = 165, pitch: int = 50) -> Any:
+def espeak(
+    *, words_per_minute: Annotated[int, Between(10, 1000)] = 165, pitch: Annotated[int, Between(0, 99)] = 50
+) -> Any:
     """eSpeak NG, a formant synthesizer. `words_per_minute`: speaking rate. `pitch`: 0 to 99."""
     from fobench_plugins.voices.espeak import EspeakVoice
 
     return EspeakVoice(words_per_minute=words_per_minute, pitch=pitch)
 
 
-def flite(*, duration_stretch: float = 1.0) -> Any:
+def flite(*, duration_stretch: Factor = 1.0) -> Any:
     """CMU Flite: speakers slt, awb, rms, kal. `duration_stretch`: speech is slower above 1."""
     from fobench_plugins.voices.flite import FliteVoice
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fobench import outside_files
+from fobench.assets import weight_files
 from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError, PrerequisiteError
+from reference_model.checkpoint import tensor_checks
 
 Storage = Literal["float32", "float16", "bfloat16"]
-NAMED = 4  # keys that an error names; the others are counted
 
 
 def save(module: nn.Module, config: Mapping[str, Any], path: Path, *, storage: Storage | None = None) -> None:
@@ -45,16 +48,32 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str, A
 
     Raises PrerequisiteError for a missing file; FobenchError for one that is not safetensors or has no configuration.
     """
+    with opened(path, device=device) as file:
+        metadata = file.metadata() or {}
+        found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return _config(metadata, path), found
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, with or without a configuration. Raises as `load`."""
+    with opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """The open file, as by `safetensors.safe_open`.
+
+    Raises PrerequisiteError for a missing file; FobenchError for one that is not safetensors, or lacks a tensor that is read.
+    """
     if not path.is_file():
         raise PrerequisiteError(f"There is no checkpoint {path}. Give the path of a .safetensors file.")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         fix = "It may be truncated or of another format: fetch or train it again."
-        raise FobenchError(f"{path} is not a safetensors file ({error}). {fix}") from error
-    return _config(metadata, path), tensors
+        raise FobenchError(f"{path} is not a safetensors file ({weight_files.defect(path) or error}). {fix}") from error
 
 
 def fill(
@@ -68,19 +87,28 @@ def fill(
     """Load every tensor into the module, strictly: each key is used, or begins with a prefix of `unused`.
 
     Values are cast to the module's dtype and device; with `assign` (for a module on the meta device) they are not.
-    `source`: the file's name in errors. Raises FobenchError for missing or unexpected keys and for wrong shapes.
+    `source`: the file's name in errors. Raises FobenchError naming missing and unexpected keys, wrong shapes, integers in
+    place of floating point, and tensors that hold NaN (parameters: or infinity).
     """
     skipped = tuple(unused)
     given = {key: value for key, value in tensors.items() if not key.startswith(skipped)} if skipped else dict(tensors)
-    own = module.state_dict()
-    problems = [
-        _named("lacks", sorted(own.keys() - given.keys())),
-        _named("has unexpected", sorted(given.keys() - own.keys())),
-        _named("has wrong shapes in", [_shapes(key, given[key], own[key]) for key in _misfits(given, own)]),
-    ]
-    if any(problems):
-        text = "; ".join(filter(None, problems))
-        raise FobenchError(f"{source} does not fit {type(module).__name__}: it {text}. Is it of another configuration?")
+    own, parameters = module.state_dict(), {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    shared = given.keys() & own.keys()
+    buffers = [(key, value) for key, value in given.items() if key not in parameters]
+    problem = tensor_checks.misfit(
+        own.keys() - given.keys(),
+        given.keys() - own.keys(),
+        {key: (given[key].shape, own[key].shape) for key in shared if given[key].shape != own[key].shape},
+        (
+            tensor_checks.not_numbers(given, own),
+            tensor_checks.not_finite((key, value) for key, value in given.items() if key in parameters),
+            tensor_checks.not_finite(buffers, infinity=False),
+        ),
+    )
+    if problem:
+        raise FobenchError(
+            f"{source} does not fit {type(module).__name__}: it {problem}. Is it of another configuration?"
+        )
     module.load_state_dict(given, strict=True, assign=assign)
 
 
@@ -91,26 +119,13 @@ def _stored(value: Tensor, storage: Storage | None) -> Tensor:
 
 def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(metadata["config"])
+        config = outside_files.parse_json(metadata["config"])
     except (KeyError, ValueError) as error:
         fix = 'Its metadata needs "config", as reference_model.checkpoint.safetensors_io.save writes it.'
         raise FobenchError(f"{path} holds no model configuration. {fix}") from error
     if not isinstance(config, dict):
         raise FobenchError(f"{path}: the configuration must be a JSON object, not {type(config).__name__}.")
     return config
-
-
-def _misfits(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    return [key for key in sorted(given.keys() & own.keys()) if given[key].shape != own[key].shape]
-
-
-def _shapes(key: str, given: Tensor, own: Tensor) -> str:
-    return f"{key} ({list(given.shape)}, not {list(own.shape)})"
-
-
-def _named(what: str, keys: list[str]) -> str:
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return f"{what} {', '.join(keys[:NAMED])}{more}" if keys else ""
 
 
 def part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

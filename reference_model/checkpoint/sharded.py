@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from torch import Tensor
 
+from fobench import outside_files
+from fobench.atomic_files import is_file_name, write_text
 from fobench.errors import FobenchError, PrerequisiteError
-from reference_model.checkpoint import safetensors_io
+from reference_model.checkpoint import safetensors_io, tensor_checks
 
 INDEX = "index.json"
 PART_BYTES = 8_000_000  # maximum size of a part's tensors, unless a single tensor is larger
@@ -37,7 +40,12 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> tuple[dict[str,
     index = read(folder)
     tensors: dict[str, Tensor] = {}
     for pin in index["parts"]:
-        part = from_bytes(_content(folder / pin["name"], pin))
+        try:
+            part = from_bytes(_content(folder / pin["name"], pin))
+        except SafetensorError as error:
+            raise FobenchError(f"{folder / pin['name']} is not a safetensors file ({error}). {AGAIN}") from error
+        if twice := sorted(part.keys() & tensors.keys()):
+            raise FobenchError(f"{folder / pin['name']} {tensor_checks.named('repeats', twice)}. {AGAIN}")
         tensors.update({key: value.to(device) for key, value in part.items()})
     return index["config"], tensors
 
@@ -46,10 +54,12 @@ def read(folder: Path) -> dict[str, Any]:
     """The index: {"config": {...}, "parts": [{"name", "size", "sha256"}]}. Raises FobenchError if it is not valid."""
     path = folder / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = outside_files.read_json(path)
         pins = [(str(pin["name"]), int(pin["size"]), str(pin["sha256"])) for pin in index["parts"]]
         if not pins or not isinstance(index["config"], dict):
             raise ValueError("it names no parts, or holds no configuration")
+        if strange := [name for name, _, _ in pins if not is_file_name(name)]:
+            raise ValueError(f"{strange[0]!r} is not the name of a file in this folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FobenchError(f"{path} is not the index of a checkpoint ({error}). {AGAIN}") from error
     return dict(index)
@@ -86,7 +96,7 @@ def save(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path)
         content = (folder / name).read_bytes()
         pins.append({"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     text = json.dumps({"config": config, "parts": pins}, indent=1) + "\n"
-    (folder / INDEX).write_text(text, encoding="utf-8")
+    write_text(folder / INDEX, text)
     return sum(pin["size"] for pin in pins) + len(text)
 
 

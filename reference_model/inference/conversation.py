@@ -20,6 +20,8 @@ from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.turn_taking.policy import TurnTakingPolicy
 from reference_model.turn_taking.state_machine import Phase
 
+SECOND_PASS_CHUNKS = 375  # of a turn, 60 s: a longer one keeps what the first pass has recognized
+
 
 @dataclass(slots=True)
 class UserTurnState:
@@ -38,6 +40,7 @@ class UserTurnState:
     outputs: list[tuple[torch.Tensor, torch.Tensor]] = field(
         default_factory=list
     )  # for a second pass: (chunk, adapter's)
+    encoded: int = 0  # chunks
     reread: bool = False  # whether the second pass has recognized all of the turn
     over: bool = False  # whether the state head has predicted, since the last speech, that the turn needs an answer
 
@@ -66,7 +69,10 @@ class UserTurnState:
             chunk = self.waiting.popleft()
             output, self.encoder, self.adapter = live.hear(chunk, self.encoder, self.adapter)
             self.reader.push(output)
-            if live.model.rereader is not None:
+            self.encoded += 1
+            if self.encoded > SECOND_PASS_CHUNKS:
+                self.outputs.clear()
+            elif live.model.rereader is not None:
                 self.outputs.append((chunk, output))
 
     def end_logprob(self, end_ids: Collection[int]) -> float:

@@ -66,6 +66,7 @@ class BatchedBackbone:
         self._backbone = backbone
         self._step = DynamicBatcher(self._step_many)
         self.embed, self.fork, self.crop = backbone.embed, backbone.fork, backbone.crop
+        self.exact_rows: int = getattr(backbone, "exact_rows", 1)
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
         """As `fobench.api.components.Backbone.step`."""

@@ -57,10 +57,15 @@ class ContextTurn:
 
 
 class LLMContext:
-    """The LLM's context of a conversation. Inputs enter by `feed` alone; the backbone is never changed."""
+    """The LLM's context of a conversation. Inputs enter by `feed` alone; the backbone is never changed.
 
-    def __init__(self, backbone: ContextBackbone, layout: TurnLayout) -> None:
-        self._backbone, self._layout = backbone, layout
+    `exact`: contents of at most so many positions are computed in steps of the backbone's `exact_rows` (1 where it has none).
+    Otherwise the last bits of the numbers, and with them some replies, depend on how many positions arrived at once: kernels
+    for few and for many rows add in another order.
+    """
+
+    def __init__(self, backbone: ContextBackbone, layout: TurnLayout, exact: int = 0) -> None:
+        self._backbone, self._layout, self._exact = backbone, layout, exact
         self._cache: Any = None
         self.length = 0  # positions in the cache
         self.turns: list[ContextTurn] = []
@@ -71,7 +76,7 @@ class LLMContext:
         return self._backbone.embed(torch.tensor([list(ids)], dtype=torch.long))
 
     def feed(self, rows: torch.Tensor, logits: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append inputs [1, n, D] to the cache -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
+        """Append inputs [1, n, D] to the cache in one step -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
         if not rows.shape[1]:
             return rows, rows
         hidden, scores, self._cache = self._backbone.step(rows, self._cache, logits=logits)
@@ -81,9 +86,10 @@ class LLMContext:
     # ---- turns ---------------------------------------------------------------------------------------------------------
 
     def open(self, role: Role, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Close the other role's turn, open one of `role`, and feed its first contents [1, n, D]; returns what `feed` does.
+        """Close the other role's turn, open one of `role`, and feed its first contents [1, n, D].
 
-        The first user turn of a conversation is already open.
+        Returns the hidden state and the logits of the last positions, at least of one. The first user turn of a conversation
+        is already open.
         """
         first = role is Role.USER and not self.turns
         ids = () if first else self._layout.user_open if role is Role.USER else self._layout.reply_open
@@ -92,12 +98,22 @@ class LLMContext:
         opening = self.embed(ids) if ids else rows[:, :0]
         if rows.shape[1]:
             turn.rows.append(rows)
-        return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=1)
+        if not 0 < rows.shape[1] <= self._exact:
+            return self.feed(torch.cat([opening, rows.to(opening)], 1), logits=1)
+        self.feed(opening)
+        return self._feed_contents(rows)
 
     def extend(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append contents [1, n, D] to the open turn; returns what `feed` does."""
+        """Append contents [1, n, D] to the open turn; returns the hidden state and the logits of the last positions."""
         self.turns[-1].rows.append(rows)
-        return self.feed(rows, logits=1)
+        return self._feed_contents(rows)
+
+    def _feed_contents(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        exact = 0 < rows.shape[1] <= self._exact
+        steps = rows.split(getattr(self._backbone, "exact_rows", 1), 1) if exact else (rows,)
+        for step in steps[:-1]:
+            self.feed(step)
+        return self.feed(steps[-1], logits=1)
 
     def drop(self) -> None:
         """Remove the last turn, its opening included."""
@@ -116,13 +132,13 @@ class LLMContext:
     def fork(self) -> LLMContext:
         """An independent copy. This copies the cache: once per turn over a reply, never per token."""
         forked = object.__new__(LLMContext)
-        forked._backbone, forked._layout = self._backbone, self._layout
+        forked._backbone, forked._layout, forked._exact = self._backbone, self._layout, self._exact
         forked._cache, forked.length = self._backbone.fork(self._cache), self.length
         forked.turns = [ContextTurn(t.role, t.opening, t.start, list(t.rows)) for t in self.turns]
         return forked
 
     def forget(self, limit: int) -> int:
-        """Above `limit` positions: drop the oldest turns until half of that is left, and prefill the rest again.
+        """Above `limit` positions: drop the oldest turns until half of that is left, and prefill the rest again, turn by turn.
 
         Returns how many turns were dropped. FobenchError if the last turn alone is longer than `limit`.
         """
@@ -136,8 +152,10 @@ class LLMContext:
         dropped, self.turns = len(self.turns) - len(kept), []
         self._cache, self.length = None, 0
         self.feed(self.embed(self._layout.opening))
+        exact, self._exact = self._exact, 0
         for turn in kept:
             self.open(turn.role, torch.cat(turn.rows, 1) if turn.rows else self.embed(())[:, :0])
+        self._exact = exact
         return dropped
 
     def _crop(self, length: int) -> None:

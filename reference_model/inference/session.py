@@ -16,7 +16,6 @@ import torch
 from fobench.api.types import Action, AudioChunk, Event, EventKind
 from reference_model.inference.conversation import Conversation, UserTurnState
 from reference_model.inference.engine import InferenceEngine
-from reference_model.inference.llm_context import Role
 from reference_model.inference.reply import GeneratedReply, SpokenSegment
 from reference_model.turn_taking.policy import VoiceEvent
 from reference_model.turn_taking.state_head import TurnState
@@ -183,6 +182,8 @@ class FreezeOmniSession:
         p = live.model.state_head.probabilities(features)  # [3]
         if not pre_roll and self._settings.turn_end != "vad" and not self._actions:
             self._predict(live.model.state_head.decide(p), turn.length)
+        elif turn.length >= live.settings.max_turn_rows and not self._actions:
+            self._signal(Signal.NO_INPUT)
         if turn is state.turn:
             self._barge_in(turn)
         return Event(EventKind.STATE, {f"p{i}": round(float(value), 4) for i, value in enumerate(p)})
@@ -208,18 +209,14 @@ class FreezeOmniSession:
         return Event(EventKind.REPLY_END, {"reply": reply.number})
 
     def _generate(self, reply: GeneratedReply) -> Event:
-        """One token of the reply. The first includes the prefill; the end-of-turn token is not fed to the LLM."""
+        """One token of the reply; the first includes the prefill."""
         live, context = self._live, self._state.context
         first = not reply.tokens
-        if first:
-            hidden, logits = context.open(Role.REPLY, context.embed(()))
-        else:
-            hidden, logits = context.extend(context.embed(reply.tokens[-1:]))
-        token = live.settings.text.sample(logits[0, -1], reply.generator)
-        if token in live.end_ids or len(reply.tokens) >= live.settings.max_tokens:
+        token, hidden = live.next_token(context, reply.tokens, reply.generator)
+        if token is None:
             text, work = reply.finish(), "last_token"
         else:
-            text, work = reply.push(token, hidden[0, -1]), "first_token" if first else "token"
+            text, work = reply.push(token, hidden), "first_token" if first else "token"
         if not text:
             return Event(EventKind.BUSY, {"work": work, "reply": reply.number})
         return Event(EventKind.TOKEN, {"text": text, "reply": reply.number, "work": work})

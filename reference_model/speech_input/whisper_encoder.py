@@ -120,7 +120,7 @@ class WhisperStreamingEncoder(SpeechEncoder):
         try:
             self.load_state_dict(own, strict=True)
         except RuntimeError as error:  # torch lists the names and shapes
-            raise FobenchError(f"Whisper's weights do not fit {self.config}: {error}") from error
+            raise FobenchError(f"Whisper's weights do not fit {self.config}: {' '.join(str(error).split())}") from error
 
     def _identities(self, first: int) -> dict[str, torch.Tensor]:
         """The parameters of the layers from `first` on, with zero output projections."""

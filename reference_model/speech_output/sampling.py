@@ -63,6 +63,23 @@ class Sampling:
         return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
+def without_repeats(logits: torch.Tensor, reply: Sequence[int], length: int) -> torch.Tensor:
+    """Logits [V] in which the tokens that would repeat `length` tokens in a row of the `reply` so far are excluded.
+
+    Greedy decoding of a small LLM otherwise loops ("The answer is: The answer is: ..."). With `length` 0 nothing is excluded.
+    """
+    start = len(reply) - length + 1
+    if not length or start < 1:
+        return logits
+    last = [*reply[start:]]
+    repeated = [reply[i + length - 1] for i in range(start) if [*reply[i : i + length - 1]] == last]
+    if not repeated:
+        return logits
+    logits = logits.clone()
+    logits[repeated] = -torch.inf
+    return logits
+
+
 def generator(*numbers: int) -> torch.Generator:
     """A CPU generator seeded by these integers alone, e.g. seed, reply and segment."""
     seed = 0

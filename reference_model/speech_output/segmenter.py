@@ -10,6 +10,7 @@ from fobench.api.components import Detokenizer
 from reference_model.speech_output.text_normalizer import (
     normalize as normalize,  # of our own models; the published rules are below
 )
+from reference_model.speech_output.written_signs import is_open
 
 SENTENCE_ENDS = "。：？！.?!\n"
 CLAUSE_ENDS = SENTENCE_ENDS + ",，:;、"
@@ -73,7 +74,9 @@ class Segmenter:
         if not text or text[-1] not in (CLAUSE_ENDS if commas else SENTENCE_ENDS):
             return False
         spaced = newest[0].isspace() or before[-1].isspace() or text[-1] in "。：？！，、\n"
-        return spaced and not re.search(r"(^|\s)\d+\.$", text)  # not after the number of a list item
+        return (
+            spaced and not re.search(r"(^|\s)\d+\.$", text) and not is_open(text)
+        )  # not after the number of a list item
 
     def _enough(self, newest: str) -> bool:
         """Whether enough tokens wait for a cut without punctuation, before a new word."""
@@ -97,7 +100,12 @@ def token_texts(detokenizer: Detokenizer, ids: Sequence[int]) -> list[str]:
 
 
 def published_normalize(text: str) -> str:
-    """The published server's normalization, which its weights expect. For example, 3.14 becomes 3:14 in English text."""
+    """The published server's normalization, which its weights expect. For example, 3.14 becomes 3:14 in English text.
+
+    The signs of a sum and of a code name, which it would lose, become words first.
+    """
+    text = re.sub(r"(?<=[\d)])\s*\*\s*(?=[\d(])", " times ", text)
+    text = re.sub(r"(?<=[A-Za-z0-9])_(?=[A-Za-z0-9])", " underscore ", text)
     text = text.replace("、", "，").replace("(", ",").replace(")", ",").replace("（", "，").replace("）", "，")
     text = re.sub(r"[\n\r\t*_`~]", "", text)
     text = re.sub(r"([.:])\s+", r"\1", text)

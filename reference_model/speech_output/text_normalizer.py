@@ -1,7 +1,7 @@
 """Text normalization of LLM output for speech: words and common punctuation only.
 
-Markdown, list marks, links and pictographs are removed; numbers, amounts of money, units, signs and abbreviations become words, as
-in the texts that the speech decoder was trained on. The displayed text is not changed.
+Markdown, list marks and pictographs are removed; code, sums and addresses (`written_signs`), numbers, amounts of money, units,
+signs and abbreviations become words, as in the texts that the speech decoder was trained on. The displayed text is not changed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 from reference_model.speech_output.verbalizer import NUMBER, cardinal, verbalize, year
+from reference_model.speech_output.written_signs import spell_out
 
 MOST_PASSES = 4
 SIGNS = {
@@ -28,8 +29,8 @@ LETTERS = {
     "Ø": "O",
     "Ł": "L",
 }  # letters that NFKD does not decompose
-SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "−": "-"})
-ASCII = str.maketrans({"⁄": "/", "’": "'", "。": ". "} | LETTERS)
+ASCII = str.maketrans({"−": "-", "⁄": "/", "、": ",", "’": "'", "。": ". "} | LETTERS)
+UNFOLDED = str.maketrans({"−": "-", "⁄": "/", "、": ",", "’": "'", "。": ". "})
 MARKS = "'.,?!:;-"
 FRACTIONS = {"1/2": "a half", "1/3": "a third", "2/3": "two thirds", "1/4": "a quarter", "3/4": "three quarters"}
 SCALES = {"k": "thousand", "K": "thousand", "M": "million", "bn": "billion", "B": "billion"}
@@ -42,7 +43,7 @@ UNITS = {  # after a number; the plural has an s unless `SEVERAL` says otherwise
     "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter", "sec": "second", "min": "minute", "h": "hour",
     "hr": "hour", "hrs": "hour", "W": "watt", "kW": "kilowatt", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte",
     "TB": "terabyte", "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "ft": "foot",
-    "mph": "mile per hour", "°C": "degree Celsius", "°F": "degree Fahrenheit",
+    "μm": "micrometer", "μg": "microgram", "μs": "microsecond", "mph": "mile per hour", "°C": "degree Celsius", "°F": "degree Fahrenheit",
 }  # fmt: skip
 SEVERAL = {"foot": "feet", "mile per hour": "miles per hour", "degree Celsius": "degrees Celsius"}
 SEVERAL |= {"degree Fahrenheit": "degrees Fahrenheit"} | {u: u for u in UNITS.values() if u.endswith("hertz")}
@@ -61,14 +62,11 @@ LAST = {
     "Ltd": "Limited",
 }  # abbreviations that may end a sentence
 
-LAYOUT = (  # of Markdown and lists: pattern, replacement
-    (r"!?\[([^\]\[]*)\]\([^)\s]*\)", r"\1"),  # a link becomes its text
-    (r"(?:https?://|www\.)\S*[^\s.,;:!?)]", " "),
-    (r"\[\d+\]|</?[a-zA-Z][^<>]*>", " "),  # notes and tags
+LAYOUT = (  # of lists and headings: pattern, replacement
     (r"(?m)^[ \t]*(?:[-*+•–][ \t]+|>[ \t]*|#+[ \t]+)+", ""),
     (r"(?m)^[ \t]*(\d{1,2})[.)][ \t]+", r"\1, "),
     (r"(?<=\w)[ \t]*\n\s*", ", "),
-    (r"(?<=\d)\s*[x*]\s*(?=\d)", "×"),
+    (r"(?<=\d)(?<!\b0)\s*[x*]\s*(?=\d)", "×"),
     (r"#\s?(?=\d)", "number "),
     (r"[*_`~#]+", ""),
 )
@@ -112,23 +110,33 @@ TIDY = (
 )
 
 
-def normalize(text: str) -> str:
-    """The text in letters and `MARKS` with single spaces; "" without any letter. Idempotent."""
+def normalize(text: str, fold: bool = True) -> str:
+    """The text in letters and `MARKS` with single spaces; "" without any letter. Idempotent.
+
+    `fold`: without accents, as in the training texts; otherwise letters keep all their marks (é, नि).
+    """
     for _ in range(MOST_PASSES):  # a replacement may enable another
-        normalized = _once(text)
+        normalized = _once(text, fold)
         if normalized == text:
             break
         text = normalized
     return text
 
 
-def _once(text: str) -> str:
-    text = re.sub(r"(?<=\d)(?=[¼½¾⅓⅔])", " and ", text.translate(SUPERSCRIPTS))
-    text = unicodedata.normalize("NFKC", text).translate(ASCII)
+def _once(text: str, fold: bool) -> str:
+    text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " and ", text)
+    text = re.sub(r"[¼-¾⅐-⅞]", lambda m: unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
+    text = unicodedata.normalize("NFKC", spell_out(text)).translate(ASCII if fold else UNFOLDED)
     text = _changed(_changed(_changed(text, LAYOUT), NUMBERS), WORDS)
-    text = unicodedata.normalize("NFC", verbalize("".join((SIGNS | PAUSES).get(c, c) for c in text)))
-    text = _changed("".join(c if c.isalpha() or c in MARKS else " " for c in text), TIDY).strip()
+    text = unicodedata.normalize("NFC", verbalize("".join((SIGNS | PAUSES).get(c, c) for c in text), fold))
+    said = [c if c.isalpha() or c in MARKS or (not fold and _is_letter_mark(c)) else " " for c in text]
+    text = _changed("".join(said), TIDY).strip()
     return text if any(map(str.isalpha, text)) else ""
+
+
+def _is_letter_mark(character: str) -> bool:
+    """Whether a character is a mark of a letter (a vowel sign, an accent), and no selector of an emoji or a joiner."""
+    return unicodedata.category(character) in ("Mn", "Mc") and not "\ufe00" <= character <= "\ufe0f"
 
 
 def _changed(text: str, rules: tuple[tuple[str, Any], ...]) -> str:

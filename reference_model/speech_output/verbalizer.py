@@ -59,10 +59,10 @@ def year(number: int) -> str:
     return f"{cardinal(high)} {'oh ' if low < 10 else ''}{cardinal(low)}"
 
 
-def verbalize(text: str) -> str:
-    """`text` with digits and signs in words, without accents, with single spaces."""
-    text = unicodedata.normalize("NFKD", text.translate(PLAIN))
-    text = "".join(c for c in text if not unicodedata.combining(c))
+def verbalize(text: str, fold: bool = True) -> str:
+    """`text` with digits and signs in words, with single spaces; `fold`: without accents."""
+    text = unicodedata.normalize("NFKD" if fold else "NFC", text.translate(PLAIN))
+    text = "".join(c for c in text if not (fold and unicodedata.combining(c)))
     text = re.sub(r"(?<![\d.])(?=\.\d)", "0", text)
     text = re.sub(
         rf"\b({MONTHS}) (\d{{1,2}})\b(?!:)", lambda m: f"{m[1]} {ordinal(int(m[2]))}", text, flags=re.IGNORECASE

@@ -16,6 +16,7 @@ from fobench.api.types import AudioChunk, Samples
 LONGEST_S = 0.5  # maximum delay of an echo
 CORRELATION = 0.5  # normalized correlation from which a sound counts as an echo
 LEAST_S = 0.1  # minimum playback that a sound is compared with
+KEPT_S = 10.0  # playback that is kept after it was heard; the microphone is never compared with earlier playback
 
 
 @dataclass(slots=True)
@@ -24,7 +25,8 @@ class EchoCanceller:
 
     rate_hz: int
     number: int = -1  # of the latest reply
-    wave: Samples = field(default_factory=lambda: np.zeros(0, np.float32))  # the reply, from its first sample on
+    wave: Samples = field(default_factory=lambda: np.zeros(0, np.float32))  # the reply, from sample `dropped` on
+    dropped: int = 0  # samples of the reply that were heard long ago
     start: int | None = None  # start of its playback, in samples of the microphone
     delay: int = 0  # of the echo, in samples
     gain: float = 0.0  # 0: no echo was recognized
@@ -34,6 +36,7 @@ class EchoCanceller:
         """Register audio of a reply that is going to be played."""
         if number != self.number:
             self.number, self.wave, self.start, self._heard = number, np.zeros(0, np.float32), None, 0
+            self.dropped = 0
         self.wave = np.concatenate([self.wave, audio.resample(chunk, self.rate_hz).samples])
 
     def heard(self, number: int, samples: int, rate_hz: int, position: int, since: int) -> None:
@@ -48,10 +51,13 @@ class EchoCanceller:
         if played >= since - 1:
             start = position - samples * self.rate_hz // rate_hz
             self.start = start if self.start is None else max(self.start, start)
+        old = samples * self.rate_hz // rate_hz - round(KEPT_S * self.rate_hz) - self.dropped
+        if old > round(KEPT_S * self.rate_hz):
+            self.wave, self.dropped = self.wave[old:].copy(), self.dropped + old
 
     def stop(self, samples: int, rate_hz: int) -> None:
         """Register that nothing of the reply is played after `samples`."""
-        self.wave = self.wave[: samples * self.rate_hz // rate_hz]
+        self.wave = self.wave[: max(0, samples * self.rate_hz // rate_hz - self.dropped)]
 
     def clean(self, samples: Samples, first: int) -> Samples:
         """Microphone samples [N], from position `first` on, minus the estimated echo."""
@@ -77,7 +83,7 @@ class EchoCanceller:
     def _played(self, first: int, count: int) -> Samples:
         """The playback [count] from position `first` of the microphone on; zeros where nothing was played."""
         wave = np.zeros(count, dtype=np.float32)
-        begin = first - (self.start or 0)
+        begin = first - (self.start or 0) - self.dropped
         low, high = max(0, begin), min(len(self.wave), begin + count)
         if low < high:
             wave[low - begin : high - begin] = self.wave[low:high]

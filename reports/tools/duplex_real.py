@@ -28,7 +28,7 @@ REQUESTS = [
 
 def rows(folder):
     """Returns the rows of a data set's manifest."""
-    return [json.loads(line) for line in (DATA / folder / "manifest.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (DATA / folder / "manifest.jsonl").read_text().split("\n") if line]
 
 
 def set_level(wave, dbfs):

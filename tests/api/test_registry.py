@@ -1,8 +1,10 @@
 """The registry: components by name, options checked and converted, plugins that clash or cannot load named."""
 
 import pickle
+import typing
 from importlib.metadata import EntryPoint
-from typing import Literal
+from types import UnionType
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from fobench.api import registry, typed
 from fobench.api.hookspecs import hookimpl
+from fobench.api.option_ranges import Between
 from fobench.errors import FobenchError
 
 
@@ -151,3 +154,49 @@ def test_a_plugin_that_fails_to_import_is_named(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", points(("broken", "no_such_module_anywhere")))
     with pytest.raises(FobenchError, match=r"Plugin 'broken' \(no_such_module_anywhere\) cannot be loaded"):
         registry.factories("voices")
+
+
+# ---- Ranges ----------------------------------------------------------------------------------------------------------
+
+
+def ranged(count: Annotated[int, Between(1, 10)] = 3, level: Annotated[float, Between(-1.0, 1.0)] | None = None):
+    return count, level
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": "0"}, "Option count='0' of voice 'toy': must be a whole number from 1 to 10"),
+        ({"count": 11}, "must be a whole number from 1 to 10"),
+        ({"count": "1e30"}, "must be a whole number"),
+        ({"level": "1.5"}, "must be a number or none, from -1 to 1"),
+        ({"level": "inf"}, "must be a number or none, from -1 to 1"),
+        ({"level": "nan"}, "not NaN"),
+        ({"count": "1\0"}, "must be a text without null characters and lone surrogates"),
+        ({"count": "\ud800"}, "must be a text without null characters and lone surrogates"),
+    ],
+)
+def test_a_value_out_of_its_annotated_range_is_refused(registered, options, message):
+    registered(voices=ranged)
+    with pytest.raises(FobenchError, match=message):
+        registry.spec("voices", "toy", options)
+    assert registry.spec("voices", "toy", {"count": "10", "level": "none"}).options == {"count": 10, "level": None}
+
+
+@given(count=st.integers(1, 10), level=st.floats(-1, 1) | st.none())
+def test_a_value_in_its_range_is_taken(count, level):
+    kinds = registry.option_types(ranged)
+    assert typed.convert(str(count), kinds["count"], text=True) == count
+    assert typed.convert(str(level), kinds["level"], text=True) == level
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_no_number_of_a_shipped_component_is_without_a_range(kind):
+    for name, factory in registry.factories(kind).items():
+        for option, annotated in registry.option_types(factory, skip=name.endswith(":")).items():
+            members = (
+                typing.get_args(annotated)
+                if typing.get_origin(annotated) in (typing.Union, UnionType)
+                else (annotated,)
+            )
+            assert not {int, float} & {*members}, f"{kind} {name}: {option}"

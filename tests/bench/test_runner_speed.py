@@ -3,9 +3,9 @@
 import pytest
 
 from fobench.api import registry
-from fobench.execution.process_host import ProcessHost
 from fobench.execution.remote_driver import RemoteDriver
 from fobench.execution.system_driver import LocalDriver
+from fobench.process_host import ProcessHost
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable

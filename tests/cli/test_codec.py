@@ -11,6 +11,7 @@ from fobench.api.types import AudioChunk, Transcript
 from fobench.cli.main import main
 from fobench.conformance.speech import synthetic
 from fobench.matrix import codec_resynthesis
+from fobench_plugins.metrics.dnsmos import Dnsmos
 
 RATE = 16_000
 
@@ -63,8 +64,7 @@ def test_the_codecs_share_is_what_is_worse_after():
     assert found.wer("before") == pytest.approx(1 / 6)
     assert found.wer("after") == pytest.approx(2 / 6)  # what was misheard is missed now: still one
     assert found.codec_wer()[0] == pytest.approx(1 / 6)
-    low, high = found.codec_wer()[1]
-    assert 0 <= low <= 1 / 6 <= high <= 1 / 2
+    assert found.codec_wer()[1] is None  # two clips are too few for an interval
     assert found.referenced
     assert found.bits_per_s == 64_000
 
@@ -106,6 +106,12 @@ def toys(registered):
     registered(codecs=Halves(), recognizers=Counting())
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Loudness in the place of DNSMOS, whose network takes seconds a clip."""
+    monkeypatch.setattr(Dnsmos, "measure", Loudness.measure)
+
+
 def command(*args):
     return CliRunner().invoke(main, ["codec", *map(str, args)])
 
@@ -130,7 +136,7 @@ def test_it_writes_the_sound_and_its_scores(toys, tmp_path):
     assert heard == [{"clip": "hello", "before": "red green", "after": "red"}]
 
 
-def test_several_codecs_stand_in_one_table(toys, tmp_path):
+def test_several_codecs_stand_in_one_table(toys, quick, tmp_path):
     wav = saved(tmp_path / "hello.wav")
     wrong = command("toy,codec2", wav, "--judge", "toy", "--args", "opus:bitrate=1300")
     assert "Unknown codec in --args 'opus'" in wrong.output
@@ -145,7 +151,7 @@ def test_several_codecs_stand_in_one_table(toys, tmp_path):
         assert (tmp_path / "out" / name / "hello.flac").is_file()
 
 
-def test_a_suites_turns_are_coded_with_their_texts(toys, tmp_path):
+def test_a_suites_turns_are_coded_with_their_texts(toys, quick, tmp_path):
     for name in ("a", "b"):
         saved(tmp_path / f"{name}.flac")
     lines = [{"audio": f"{name}.flac", "text": "red green", "id": name} for name in ("a", "b")]

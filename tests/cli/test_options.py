@@ -1,6 +1,7 @@
 """Options from the command line, variables and files: what is refused, and with which words."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -83,7 +84,7 @@ def test_the_file_can_be_named_by_a_variable(tmp_path):
         ("config = 'other.toml'", "Unknown option in"),
         ("limit = 'two'", "options.toml: limit = 'two': must be a whole number"),
         ("limit = true", "limit = True: must be a whole number"),
-        ("limit = 0", "options.toml: limit = 0: 0 is not in the range x>=1"),
+        ("limit = 0", "options.toml: limit = 0: 0 is not in the range 1<=x<=1000000"),
         ("time-limit = 'soon'", "time-limit = 'soon': must be a number"),
         ("time_limit = nan", "time_limit = nan: must be a number, not NaN"),
         ("text-routes = 'no'", "text-routes = 'no': must be true or false"),
@@ -96,7 +97,7 @@ def test_the_file_can_be_named_by_a_variable(tmp_path):
         ("system-args = ['a']", "system-args = ['a']: must be a table"),
         ("system-args = {a = [1]}", "must be a table of texts, numbers, true or false"),
         ("suite = [", "cannot be read as TOML"),
-        (b"\xff\xfe\x00", "is not TOML: not UTF-8"),
+        (b"\xff\xfe\x00", "cannot be read as TOML: it is not UTF-8"),
     ],
 )
 def test_what_a_file_must_not_hold_is_told(tmp_path, text, message):
@@ -113,6 +114,74 @@ def test_a_limit_or_margin_that_is_none_is_refused_by_name(tmp_path, name, value
     assert told.exit_code == 2
     assert f"Invalid value for '{name}'" in told.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("--limit", value) for value in ("0", "-1", "100000000000000000000", "1.5", "nan")),
+        *(("--workers", value) for value in ("0", "1000000")),
+        *(("--seed", value) for value in ("-1", "18446744073709551616", "9" * 5000)),
+        *(("--time-limit", value) for value in ("1e10", "1e999", "-0")),
+        *(("--playback-delay", value) for value in ("-1", "1000000000")),
+        *(("--echo", value) for value in ("nan", "-inf", "1e9")),
+        *(("--echo-delay", value) for value in ("-1", "999999999")),
+    ],
+)
+@pytest.mark.parametrize("way", ["argument", "variable"])
+def test_a_number_out_of_range_is_refused_before_the_run(tmp_path, name, value, way):
+    variable = {"FOBENCH_" + name[2:].replace("-", "_").upper(): value}
+    given = (name, value) if way == "argument" else ()
+    told = fobench("run", *PLAIN, "--output", tmp_path / "run", *given, **({} if given else variable))
+    assert told.exit_code == 2 and f"Invalid value for '{name}'" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "hangover_ms=999999999",
+        "hangover_ms=-1",
+        "hangover_ms=1e400",
+        "writes=half \udcff",
+        "zz=1",
+        "=1",
+    ],
+)
+def test_an_option_of_a_component_out_of_range_is_refused_before_the_run(tmp_path, option):
+    told = fobench("run", *PLAIN, "--output", tmp_path / "run", "--system-args", option)
+    assert told.exit_code == 2 and "Traceback" not in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["", "half \udcff"])
+@pytest.mark.parametrize("name", ["--system", "--backbone", "--judge", "--suite", "--costs", "--sample-id"])
+def test_a_name_that_is_none_is_refused_before_the_run(tmp_path, name, value):
+    told = fobench("run", *PLAIN, "--output", tmp_path / "run", name, value)
+    assert told.exit_code == 2 and told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "/dev/zero", "/dev/urandom", "/", "fifo", "sparse", "deep", "binary"])
+@pytest.mark.parametrize("option", ["--config", "--costs"])
+def test_a_file_that_is_none_is_neither_waited_for_nor_read_to_its_end(tmp_path, place, option):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "deep").write_text("a = " + "[" * 100_000)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(5 << 30)
+    path = tmp_path / place
+    told = fobench(
+        "run", *PLAIN, "--output", tmp_path / "run", option, path if option == "--config" else f"declared:{path}"
+    )
+    assert told.exit_code == 2 and "cannot be read" in told.output
+    assert len(told.output) < 500 and not (tmp_path / "run").exists()
+
+
+def test_a_null_character_from_a_file_is_refused(tmp_path):
+    for key in ("output", "resume", "system", "suite", "costs", "baseline"):
+        told = from_file(tmp_path, f'{key} = "a\\u0000b"')
+        assert told.exit_code == 2 and "Traceback" not in told.output, key
 
 
 def test_scoring_refuses_them_too(tmp_path):
@@ -166,13 +235,13 @@ def test_the_folder_can_be_named_by_a_variable(run):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ([], "it holds list instead of an object"),
-        ({"config": []}, "config is [], not a dict"),
+        ([], "it has the wrong type: expected object, got array"),
+        ({"config": []}, "config has the wrong type: expected object, got array"),
         ({"config": {"limit": "a"}}, "limit is 'a'; it must be a whole number or none"),
         ({"config": {"workers": True}}, "workers is True; it must be a whole number"),
         ({"config": {"suites": [1]}}, "suites is [1]; it must be a list of texts"),
         ({"config": {"clock": "sun"}}, "clock is 'sun'; it must be one of virtual, wall"),
-        ({"scenarios": [1]}, "scenarios must be a list of ids"),
+        ({"scenarios": [1]}, "scenarios[0] has the wrong type: expected str, got int"),
     ],
 )
 @pytest.mark.parametrize("command", [("score",), ("report",), ("run", "--resume")])

@@ -203,10 +203,10 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_path, stop):
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_path, stop, code):
     folder = tmp_path / "run"
-    start(folder, "--limit", 3, until=1, stop=stop)
+    assert start(folder, "--limit", 3, until=1, stop=stop) == code
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     fobench("run", "--resume", folder)
     assert (folder / "scores.json").read_bytes() == (late / "scores.json").read_bytes()
@@ -223,11 +223,11 @@ def test_a_kill_in_the_middle_is_resumed_to_the_uninterrupted_result(late, tmp_p
 
 
 def start(folder, *arguments, until, stop):
-    """Begins a run of `scripted:late` and stops it when `until` scenarios are done."""
+    """Begins a run of `scripted:late`, stops it when `until` scenarios are done, and returns the exit code."""
     command = [sys.executable, "-m", "fobench", "run", *LATE, "--output", str(folder), *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     traces = Path(folder) / "traces.jsonl"
     while process.poll() is None and (not traces.exists() or traces.read_bytes().count(b"\n") < until):
         time.sleep(0.005)
     process.send_signal(stop)
-    process.wait(timeout=30)
+    return process.wait(timeout=30)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 from scipy.stats.mstats import hdquantiles
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from fobench.statistics import proportions
-from fobench.statistics.metric_resampling import interval, narrow_tail, quantile, quantiles, resample, sums, widen_tail
+from fobench.statistics.bootstrap import widen_tail
+from fobench.statistics.metric_resampling import interval, narrow_tail, quantile, quantiles, resample, sums
 from fobench_plugins.metrics.wer import align, errors
 
 CASES = 1_000
@@ -22,18 +21,24 @@ def draw():
     return np.random.default_rng(7)
 
 
-def test_mcnemar_is_statsmodels_and_scipys(draw):
+def test_mcnemar_is_scipys_binomial_test(draw):
+    for lost, gained in draw.integers(0, 40, (CASES, 2)):
+        binomial = [
+            scipy_stats.binomtest(int(lost), int(lost + gained), alternative=side).pvalue if lost + gained else 1
+            for side in ("two-sided", "greater")
+        ]
+        assert [proportions.mcnemar(lost, gained), proportions.sign_test(lost, gained)] == pytest.approx(binomial)
+
+
+@pytest.mark.slow  # statsmodels takes its time, also to be imported
+def test_mcnemar_and_holm_are_statsmodels(draw):
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.multitest import multipletests
+
     for lost, gained in draw.integers(0, 40, (CASES, 2)):
         table = [[3, lost], [gained, 5]]
-        assert proportions.mcnemar(lost, gained) == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
-        one_sided = (
-            scipy_stats.binomtest(int(lost), int(lost + gained), alternative="greater").pvalue if lost + gained else 1
-        )
-        assert proportions.sign_test(lost, gained) == pytest.approx(one_sided)
-
-
-def test_holm_is_statsmodels(draw):
-    for _ in range(CASES // 50):  # theirs takes its time
+        assert proportions.mcnemar(lost, gained) == pytest.approx(mcnemar(table, exact=True).pvalue)
+    for _ in range(CASES // 50):
         p_values = draw.random(draw.integers(1, 12)) ** 3
         assert proportions.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 

@@ -348,3 +348,53 @@ def test_a_metric_that_takes_no_side_is_held_to_the_side_that_is_written():
     base, new = (snapshot(n, takeover_rate=column("share", "none", v)) for n, v in (("base", before), ("new", now)))
     assert ruled(base, new, "takeover_rate:+5pp").exit_code == 1
     assert ruled(base, new, "takeover_rate:-5pp").exit_code == 0
+
+
+CASCADE = {"costs": "declared:aaaa", "config": {**RUN["config"], "system": "cascade"}}
+FREEZE = {"costs": "declared:bbbb", "config": {**RUN["config"], "system": "freeze-omni"}}
+
+
+def test_two_systems_compare_each_on_its_own_declared_costs():
+    found = ruled(full(run=CASCADE), full("new", late=LATE * 1.5, run=FREEZE), "response_ms:10%")
+    assert found.exit_code == 1
+    (caveat,) = (line for line in found.warnings if "own replayed latency profile" in line)
+    assert "declared:aaaa (base) and declared:bbbb (new)" in caveat
+
+
+@pytest.mark.parametrize(
+    ("base", "new"),
+    [
+        (CASCADE, {**CASCADE, "costs": "declared:bbbb"}),  # one system: the profile alone differs
+        (CASCADE, {**FREEZE, "costs": "measured"}),
+        ({**CASCADE, "costs": "measured"}, FREEZE),
+    ],
+)
+def test_any_other_difference_of_the_costs_is_refused(base, new):
+    with pytest.raises(FobenchError, match="latency profile"):
+        ruled(full(run=base), full("new", run=new), "response_ms:10%")
+    allowed = ruled(full(run=base), full("new", run=new), "response_ms:10%", allow_mismatch=True)
+    assert any("latency profile" in line for line in allowed.warnings)
+
+
+def test_systems_on_one_profile_need_no_caveat():
+    found = ruled(full(run=CASCADE), full("new", run={**FREEZE, "costs": CASCADE["costs"]}), "response_ms:10%")
+    assert found.warnings == []
+
+
+def test_a_gate_without_a_value_in_either_run_says_so():
+    with pytest.raises(FobenchError, match=r"base and new have no value of parity \(its report says why"):
+        ruled(full(), full("new"), "parity:-2pp")
+    with pytest.raises(FobenchError, match="Did you mean"):
+        ruled(full(), full("new"), "understanding_we:1pp")
+
+
+def test_a_run_compared_with_itself_has_each_caveat_once():
+    failed = full(run={"status": "stopped", "git": {"dirty": True}})
+    warnings = ruled(failed, failed).warnings
+    assert len(warnings) == len({*warnings}) == 2
+
+
+def test_an_unchanged_metric_has_no_interval_without_width():
+    for change in ruled(full(), full("new")).changes:
+        ends = change.ci()
+        assert ends is None or ends[0] < ends[1]

@@ -10,6 +10,7 @@ from fobench.api import registry
 from fobench.api.results import Results
 from fobench.api.scenario import Scenario
 from fobench.api.types import Score
+from fobench.conformance import suite
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -121,3 +122,9 @@ def test_good_metrics_reporters_and_suites_have_no_findings(findings):
     assert findings("metrics", Metric()) == {}
     assert findings("reporters", Reporter(lambda results, folder: written(folder, "fine"))) == {}
     assert findings("suites", Suite()) == {}
+
+
+@pytest.mark.parametrize(("count", "said"), [(39, "39 checked"), (40, "40 checked"), (41, "40 checked (of more)")])
+def test_more_scenarios_are_told_only_where_there_are_more(count, said):
+    (scenarios,) = [c for c in suite.check("suites", "controls", {"count": count}) if c.name == "scenarios"]
+    assert scenarios.message == said

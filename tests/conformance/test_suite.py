@@ -54,7 +54,8 @@ def test_the_controls_keep_the_contract_of_systems(name):
 
 @pytest.mark.parametrize("kind", ["metrics", "reporters"])
 def test_every_built_in_keeps_its_contract(kind):
-    wrong = {n: c for n in registry.factories(kind) for c in suite.check(kind, n) if not c.ok}
+    names = [name for name in registry.factories(kind) if not name.endswith(":")]  # a family needs the name of a member
+    wrong = {name: check for name in names for check in suite.check(kind, name) if not check.ok}
     assert not wrong
 
 

@@ -85,7 +85,8 @@ def planted(scenario, told, limit):
     met = [(span, over(replies, span[0])) for role, span in said if role in ("interrupt", "stop")]
     met = [(span, reply) for span, reply in met if reply]
     decided = {start: at - start for start, at in told.stops}
-    answers = [start - asked[-1][1] for start, _ in replies if asked and start >= asked[-1][0]]
+    turn = turn_start(scenario, said)
+    answers = [start - asked[-1][1] for start, _ in replies if asked and start >= turn]
     judged = [(span, reply) for span, reply in met if span[0] in decided or reply[1] > span[0] + 2000]
     passed = [
         over(replies, span[0]) and span[0] in decided
@@ -101,6 +102,17 @@ def planted(scenario, told, limit):
         "resume_rate": mean([float(not p) for p in passed]),
         "takeover_rate": float(any(end - start >= 1000 for start, end in replies)),
     }
+
+
+def turn_start(scenario, said):
+    """The start of the user's turn that ends with the last question: of its first fragment, since a reply in a pause is early.
+
+    A fragment that the system cut off is a turn of its own.
+    """
+    last = max((i for i, (role, _) in enumerate(said) if role in ("question", "interrupt")), default=0)
+    while last > 0 and said[last - 1][0] == "fragment" and scenario.turns[last].anchor.event == "turn_end":
+        last -= 1
+    return said[last][1][0] if said else 0
 
 
 def over(replies, at):

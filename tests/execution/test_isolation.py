@@ -10,8 +10,8 @@ import pytest
 from fobench.api import registry
 from fobench.api.scenario import Expect, Scenario
 from fobench.api.types import AudioChunk
-from fobench.execution.process_host import ProcessHost
 from fobench.execution.remote_driver import RemoteDriver
+from fobench.process_host import ProcessHost
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
@@ -89,5 +89,17 @@ def test_the_search_finds_what_is_there():
     host = hosted(marker("answer"))
     try:
         assert host.call("found", SECRETS) == ["answer"]
+    finally:
+        host.stop()
+
+
+@pytest.mark.subprocess
+def test_a_process_that_has_ended_is_not_started_again_to_be_closed():
+    host = hosted()
+    try:
+        RemoteDriver(host).open(0)
+        host.stop()
+        RemoteDriver(host).close()
+        assert not host.is_running
     finally:
         host.stop()

@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from fobench.execution.process_host import ProcessHost
 from fobench.execution.worker_pool import _keep_memory
+from fobench.process_host import ProcessHost
 
 VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 

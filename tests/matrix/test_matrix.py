@@ -204,7 +204,7 @@ def test_a_codec_that_breaks_is_told_and_the_others_are_measured(toys, registere
     codecs = (registry.spec("codecs", "toy", {"bits": "0"}), registry.spec("codecs", "codec2"))
     found = MatrixPlan((MatrixCell("a", config),), codecs, config.judge_spec()).controls(told.__setitem__)
     assert [control.codec for control in found] == ["codec2"], told
-    assert str(told["toy"]) == "nothing to code with"
+    assert "nothing to code with" in str(told["toy"])
 
 
 def test_runs_that_are_unlike_are_not_tested_and_it_is_told(made, tmp_path):

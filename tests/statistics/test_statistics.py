@@ -100,14 +100,15 @@ class TestNonInferiority:
 
 class TestBootstrap:
     def test_a_share_is_resampled_as_a_binomial(self):
-        """10 of 20: resampled means follow Binomial(20, 1/2) / 20, whose 2.5 % and 97.5 % quantiles are 6 and 14."""
-        assert bootstrap.bootstrap_interval([0.0, 1.0] * 10) == pytest.approx((0.3, 0.7))
+        """10 of 20: resampled means follow Binomial(20, 1/2) / 20, whose 1.6 % and 98.4 % quantiles (t with 19) are 5 and 15."""
+        assert bootstrap.widen_tail(0.025, 20) == pytest.approx(0.0159, abs=1e-4)
+        assert bootstrap.bootstrap_interval([0.0, 1.0] * 10) == pytest.approx((0.25, 0.75))
 
     def test_blocks_of_equal_items_count_once(self):
         """Twenty groups of five equal items carry no more than twenty items."""
         values = [float(i % 2) for i in range(20) for _ in range(5)]
         groups = [f"speaker-{i}" for i in range(20) for _ in range(5)]
-        assert bootstrap.bootstrap_interval(values, groups=groups) == pytest.approx((0.3, 0.7))
+        assert bootstrap.bootstrap_interval(values, groups=groups) == pytest.approx((0.25, 0.75))
         narrow = bootstrap.bootstrap_interval(values)
         assert narrow[1] - narrow[0] < 0.25
 
@@ -137,10 +138,14 @@ class TestBootstrap:
         assert low < 0.01 < high < 0.03
 
     def test_a_pair_stays_a_pair(self):
-        """A constant difference has an interval without width, however much the items vary."""
-        second = np.random.default_rng(1).normal(size=50)
-        assert bootstrap.bootstrap_interval((second + 2.0) - second) == pytest.approx((2.0, 2.0))
-        assert bootstrap.bootstrap_interval(3.0 * np.exp(second), np.exp(second)) == pytest.approx((3.0, 3.0))
+        """A nearly constant difference has a narrow interval, however much the items vary; a constant one has none."""
+        rng = np.random.default_rng(1)
+        second, noise = rng.normal(size=50), rng.normal(size=50)
+        low, high = bootstrap.bootstrap_interval((second + 2.0 + 1e-3 * noise) - second)
+        assert 1.999 < low < 2.0 < high < 2.001
+        low, high = bootstrap.bootstrap_interval(np.exp(second) * (3.0 + 1e-3 * noise), np.exp(second))
+        assert 2.999 < low < high < 3.001
+        assert bootstrap.bootstrap_interval((second + 2.0) - second) is None
 
     def test_a_ratio_over_mostly_nothing_has_no_interval(self):
         assert bootstrap.bootstrap_interval([1.0] * 10, [1.0] + [0.0] * 9) is None
@@ -212,3 +217,20 @@ def test_memory_stays_small():
     tracemalloc.stop()
     bootstrap._cached_draws.cache_clear()
     assert peak < 200e6
+
+
+@pytest.mark.parametrize(
+    ("table", "kappa"),
+    [
+        ((20, 5, 10, 15), 0.4),  # both yes, first only, second only, both no
+        ((45, 15, 25, 15), 0.13043478),
+        ((25, 35, 5, 35), 0.25925926),
+        ((10, 0, 0, 10), 1.0),
+        ((0, 10, 10, 0), -1.0),
+        ((5, 5, 5, 5), 0.0),
+        ((10, 0, 0, 0), None),
+        ((0, 0, 0, 0), None),
+    ],
+)
+def test_cohens_kappa_of_known_tables(table, kappa):
+    assert proportions.cohen_kappa(*table) == (kappa if kappa is None else pytest.approx(kappa))

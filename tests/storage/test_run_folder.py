@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fobench.api.scenario import Scenario, Turn
 from fobench.api.trace import Failure, Trace
+from fobench.atomic_files import file_name
 from fobench.errors import FobenchError
 from fobench.execution.run import Run
-from fobench.storage.run_folder import RunFolder, file_name
+from fobench.storage.run_folder import RunFolder
 
 
 def trace(scenario_id):

@@ -18,6 +18,7 @@ from fobench.api.scenario import Expect, Scenario, Turn
 from fobench.api.trace import Failure, Reply, Trace, Underrun, Utterance
 from fobench.api.types import NS_PER_MS, NS_PER_S, Event, EventKind, Samples, Score
 from fobench.statistics.proportions import wilson
+from fobench_plugins.metrics.latency import median_of_all
 
 RATE_HZ = 16_000
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'single' & \u2028 🙂 \x00\x1b[31m"
@@ -195,10 +196,10 @@ def _totals(cases: list[Case], traces: list[Trace]) -> list[Score]:
         _wer("speech_text_wer", 0.068, (0.02, 0.13), n - 2),
         _wer("speech_text_cer", 0.031, (0.01, 0.06), n - 2),
         _wer("judge_floor_wer", 0.025, (0.0, 0.06), n),
-        _latency("endpoint_ms", [400.0 + v % 130 for v in answered]),
+        _latency("endpoint_ms", [400.0 + v % 130 for v in answered], of=n),
         _latency("ttft_ms", [90.0 + v % 130 for v in answered]),
         _latency("ttfa_ms", [760.0 + v % 130 for v in answered]),
-        _latency("response_ms", [float(v) for v in answered]),
+        _latency("response_ms", [float(v) for v in answered], of=n),
         Score("yield_decision_ms", 1, 450.0, "ms", 1, "lower", detail={"p50": 450.0, "p90": None, "p99": None, "n": 1}),
         Score("audible_stop_ms", 1, None, "ms", 0, "lower", "no interruption"),
         Score("rtf_input", 1, 0.12, "ratio", n, "lower", ci=(0.1, 0.15)),
@@ -231,7 +232,20 @@ def _rate(name: str, hits: int, n: int, better: str) -> Score:
     return Score(name, 1, hits / n, "share", n, better, ci=wilson(hits, n))  # type: ignore[arg-type]
 
 
-def _latency(name: str, values: list[float]) -> Score:
+def _latency(name: str, values: list[float], of: int | None = None) -> Score:
+    """The total of `values`; with `of` questions, over those in time, with the failures in detail."""
+    failures: dict[str, object] = {"early": sum(v < 0 for v in values)}
+    if of is not None:
+        early, failed = sum(v < 0 for v in values), sum(case.failure is not None for case in CASES)
+        failures = {
+            "early": early,
+            "early_share": early / len(values),
+            "unanswered": of - len(values),
+            "n_failed": failed,
+            "failed_due": failed,
+        }
+        values = [v for v in values if v >= 0]
+        failures["p50_all"] = median_of_all(values, of - len(values))
     p50, p90, p99 = (float(p) for p in np.percentile(values, [50, 90, 99]))
     n = len(values)
     detail = {
@@ -239,7 +253,7 @@ def _latency(name: str, values: list[float]) -> Score:
         "p90": p90 if n >= 10 else None,
         "p99": p99 if n >= 100 else None,
         "n": n,
-        "early": sum(v < 0 for v in values),
+        **failures,
     }
     return Score(name, 1, p50, "ms", n, "lower", ci=(p50 * 0.9, p50 * 1.1), detail=detail)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own custom)
 
-from fobench_plugins.backbones.cpu.quantized_linear import DenseMatrix, Form, WeightMatrix, pack
+from fobench_plugins.backbones.cpu.quantized_linear import FEW_ROWS, DenseMatrix, Form, MixedMatrix, WeightMatrix, pack
 
 ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
 FIRST_CAPACITY = 256  # positions of a new cache; doubled when full
@@ -83,9 +83,9 @@ class PackedDecoder:
     """The decoder of a Llama, Mistral or Qwen2 model of transformers, sharing the model's parameters, which must stay
     frozen.
 
-    The residual stream is float32; matrix products use the parameters' dtype or a narrower form. On a CPU without
-    bfloat16 instructions, attention in bfloat16 takes 3 to 15 times as long as in float32, so that the cache is float32
-    there.
+    The residual stream is float32; matrix products use the parameters' dtype or a narrower form. On a CPU the cache is
+    float32: without bfloat16 instructions, attention in bfloat16 takes 3 to 15 times as long, and the numbers shall not
+    depend on the CPU.
     """
 
     def __init__(self, model: Any, form: Form | None = None) -> None:
@@ -96,9 +96,12 @@ class PackedDecoder:
         self.layers = [_pack_layer(layer, form) for layer in decoder.layers]
         self.norm = decoder.norm.weight.float()
         self.output: WeightMatrix = pack(DenseMatrix(model.lm_head.weight), form)
+        matrices = (m for layer in self.layers for m in (layer.qkv, layer.out, layer.gate_up, layer.down))
+        mixed = all(isinstance(matrix, MixedMatrix) for matrix in (*matrices, self.output))
+        self.exact_rows = FEW_ROWS if mixed else 1  # a step of at most so many gives the bits of single steps
         self.device = model.lm_head.weight.device
-        slow = self.device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
-        self.dtype = torch.float32 if slow else model.lm_head.weight.dtype  # of the cache and of attention
+        on_cpu = self.device.type == "cpu"
+        self.dtype = torch.float32 if on_cpu else model.lm_head.weight.dtype  # of the cache and of attention
         self._rotary = decoder.rotary_emb
         self._cos = self._sin = torch.empty(0, self.head)
         self._extend_rotary_tables(FIRST_CAPACITY)
@@ -178,9 +181,13 @@ class PackedDecoder:
         keys[:, :, step.start : step.end] = qk[:, :, self.heads :].transpose(1, 2)
         values[:, :, step.start : step.end] = v.transpose(1, 2)
         query = qk[:, :, : self.heads].transpose(1, 2).to(self.dtype)  # [B, H, T, head]
-        attended = F.scaled_dot_product_attention(
-            query, keys[:, :, : step.end], values[:, :, : step.end], attn_mask=step.mask, enable_gqa=True
-        )
+        length = query.shape[2]
+        if 1 < length <= self.exact_rows:  # one by one: the kernel for several queries adds in another order
+            ends = range(step.start + 1, step.end + 1)
+            parts = zip(query.split(1, 2), ends, strict=True)
+            attended = torch.cat([_attention(q, keys[:, :, :end], values[:, :, :end]) for q, end in parts], 2)
+        else:
+            attended = _attention(query, keys[:, :, : step.end], values[:, :, : step.end], step.mask)
         return attended.transpose(1, 2).flatten(2)
 
     def _apply_rotary(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -197,6 +204,12 @@ class PackedDecoder:
         cos, sin = self._rotary(torch.empty(0, dtype=torch.float32, device=self.device), positions)
         sin[..., : self.head // 2] *= -1
         self._cos, self._sin = cos[0], sin[0]
+
+
+def _attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
 
 
 def _has_sliding_window(config: Any) -> bool:

@@ -126,6 +126,15 @@ def question_end_ns(trace: Trace) -> int | None:
     return trace.question.end_ns if trace.question else None
 
 
+def turn_start_ns(trace: Trace) -> int | None:
+    """Start of the user's turn that ends with the question: that of its first fragment, if it has pauses."""
+    question = trace.question
+    if question is None:
+        return None
+    spans = (span for span in user_floor_spans(trace) if span.start_ns <= question.start_ns < span.end_ns)
+    return min((span.start_ns for span in spans), default=question.start_ns)
+
+
 def speak_decision_ns(trace: Trace) -> int | None:
     """Time of the first decision to speak after the start of the question."""
     return first_time_ns(trace.decisions(Action.SPEAK), trace.question.start_ns) if trace.question else None
@@ -144,9 +153,9 @@ def first_answer_event_ns(trace: Trace, kind: EventKind) -> int | None:
 
 
 def first_audible_ns(trace: Trace) -> int | None:
-    """Time of the first audible sample of a reply that began after the start of the question."""
-    question = trace.question
-    if not question:
+    """Time of the first audible sample of a reply that began since the start of the user's turn."""
+    begin = turn_start_ns(trace)
+    if begin is None:
         return None
-    after = [s for s in audible_spans(trace) if s.reply.start_ns is None or s.reply.start_ns >= question.start_ns]
+    after = [s for s in audible_spans(trace) if s.reply.start_ns is None or s.reply.start_ns >= begin]
     return min((sound.start_ns for sound in after), default=None)

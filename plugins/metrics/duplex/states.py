@@ -14,7 +14,6 @@ from typing import Literal
 from fobench.api.scenario import ASKING_ROLES, Scenario
 from fobench.api.trace import Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, EventKind, Score
-from fobench.statistics.bootstrap import blocks
 from fobench.statistics.percentiles import percentiles
 from fobench_plugins.metrics.aggregation import (
     failed_score,
@@ -26,22 +25,24 @@ from fobench_plugins.metrics.aggregation import (
     total,
 )
 from fobench_plugins.metrics.duplex import floor_spans
-from fobench_plugins.metrics.latency import spread
+from fobench_plugins.metrics.latency import early_counts, spread
 
 Source = Literal["states", "decisions"]
 WINDOW_NS = 3 * NS_PER_S  # after an utterance's end, in which a predicted state counts for it
 STATES = (0, 1, 2)
 DECISION_STATES: dict[str, int] = {Action.SPEAK: 1, Action.IGNORE: 2}
+STATE_FIGURES = ("precision", "recall", "f1", "support")
 NO_STATES = "the system reports no states"
 
 
 class StateF1:
-    """Macro F1: the mean F1 over the states that occur.
+    """Macro F1: the mean F1 over the true states that occur.
 
-    `confusion[true][predicted]` (counts) and the F1 of each state are in detail.
+    `confusion[true][predicted]` (counts), and `precision`, `recall`, `f1` and `support` (number of true cases) of each
+    state are in detail. A predicted state that never occurs has no F1, and lowers the recall of the others.
     """
 
-    version = 1
+    version = 2
     unit = "share"
     better: Literal["higher", "lower", "none"] = "higher"
 
@@ -69,20 +70,22 @@ class StateF1:
         if not cases:
             return [missing_total(self, scores)]
         confusion = [[cases.count((true, predicted)) for predicted in STATES] for true in STATES]
-        per_state = {str(state): f1(confusion, state) for state in STATES}
-        occurring = [value for value in per_state.values() if value is not None]
+        per_state = {str(state): state_scores(confusion, state) for state in STATES}
+        by_figure = {figure: {state: found[figure] for state, found in per_state.items()} for figure in STATE_FIGURES}
+        occurring = [value for value in by_figure["f1"].values() if value is not None]
         right = sum(a == b for a, b in cases) / len(cases)
-        detail = {"confusion": confusion, "f1": per_state, "accuracy": right}
+        detail = {"confusion": confusion, **by_figure, "accuracy": right, "no_interval": ""}
         return [total(self, sum(occurring) / len(occurring), len(cases), scores, **detail)]
 
 
 class StateDelay:
-    """Input chunks between an utterance's true end and its predicted 1 or 2: median, spread in detail; negative:
-    before the end.
+    """Input chunks between an utterance's true end and its predicted 1 or 2: median of the predictions from the end on,
+    spread in detail. Predictions before the end are negative in a scenario; the total counts them (`early`,
+    `early_share`).
     """
 
     name = "state_delay_chunks"
-    version = 1
+    version = 2
     unit = "chunks"
     better: Literal["higher", "lower", "none"] = "lower"
 
@@ -95,17 +98,23 @@ class StateDelay:
         delays = [d for u in trace.user if true_state(trace, u) and (d := _delay(trace, u, judged)) is not None]
         if not delays:
             return missing_score(self, "no turn's end was told", scenario)
-        return scenario_score(self, sum(delays) / len(delays), scenario, values=delays)
+        in_time = [delay for delay in delays if delay >= 0]
+        parts = [sum(in_time), len(in_time)]  # for comparisons
+        return scenario_score(self, sum(delays) / len(delays), scenario, values=delays, parts=parts)
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
         found = scores_with_value(scores)
-        if not found:
-            return [missing_total(self, scores)]
-        values = [float(value) for score in found for value in score.detail["values"]]
-        names = [name for score, name in zip(found, groups(found), strict=True) for _ in score.detail["values"]]
+        timed = [
+            (float(value), name)
+            for score, name in zip(found, groups(found), strict=True)
+            for value in score.detail["values"]
+        ]
+        values, names = [value for value, _ in timed if value >= 0], [name for value, name in timed if value >= 0]
+        counts = early_counts(values, len(timed) - len(values))
+        if not values:
+            return [missing_total(self, scores, "every state was told before the end" if timed else "", **counts)]
         summary = percentiles(values, names)
-        by = blocks(names, len(names)).unit
-        return [total(self, summary.p50, summary.n, scores, summary.p50_ci, **spread(values, summary), blocked_by=by)]
+        return [total(self, summary.p50, summary.n, scores, summary.p50_ci, **spread(values, summary, names), **counts)]
 
 
 def true_state(trace: Trace, utterance: Utterance) -> int:
@@ -130,10 +139,17 @@ def state_predictions(trace: Trace, source: Source, include_zero: bool = False) 
             yield event.media_ns, state
 
 
-def f1(confusion: Sequence[Sequence[int]], state: int) -> float | None:
-    """F1 = 2 TP / (2 TP + FP + FN); None for a state that neither occurs nor is predicted."""
-    true, predicted = sum(confusion[state]), sum(row[state] for row in confusion)
-    return 2 * confusion[state][state] / (true + predicted) if true + predicted else None
+def state_scores(confusion: Sequence[Sequence[int]], state: int) -> dict[str, float | None]:
+    """Precision, recall, F1 = 2 TP / (2 TP + FP + FN) and support of a state; recall and F1 are None for one that does not
+    occur, precision for one that is never predicted.
+    """
+    support, predicted, hits = sum(confusion[state]), sum(row[state] for row in confusion), confusion[state][state]
+    return {
+        "precision": hits / predicted if predicted else None,
+        "recall": hits / support if support else None,
+        "f1": 2 * hits / (support + predicted) if support else None,
+        "support": support,
+    }
 
 
 def _within(trace: Trace, utterance: Utterance, at_ns: int) -> bool:

@@ -1,5 +1,5 @@
 """Turn-taking rates: `takeover_rate`, `pause_takeover_rate`, `turn_success`, `interrupts_user_rate`,
-`response_after_interrupt`.
+`early_reply_rate`, `no_reply_rate`, `response_after_interrupt`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fobench_plugins.metrics.correctness import judge_reply
 from fobench_plugins.metrics.duplex import floor_spans
 from fobench_plugins.metrics.duplex.barge_in import keeps_reply
 from fobench_plugins.metrics.duplex.floor_spans import TAKEOVER_NS, TAKEOVER_WORDS, YIELD_LIMIT_NS, AudibleSpan
+from fobench_plugins.metrics.latency import NO_REPLY, response_latency
 
 Outcome = bool | str  # or the reason why it is missing
 
@@ -62,7 +63,7 @@ def takes_over(trace: Trace) -> Outcome:
     audible = floor_spans.audible_spans(trace)
     if any(_is_takeover_length(sound) for sound in audible):
         return True
-    return bool(audible) and len(normalize(trace.judge.get("reply") or "").split()) > TAKEOVER_WORDS
+    return bool(audible) and len(normalize(trace.judge.get("reply") or "", transcript=True).split()) > TAKEOVER_WORDS
 
 
 def takes_over_in_pause(trace: Trace) -> Outcome:
@@ -91,7 +92,7 @@ def _is_takeover_length(sound: AudibleSpan) -> bool:
 
 def _audible_words(sound: AudibleSpan) -> float:
     reply = sound.reply
-    return len(normalize(reply.text).split()) * reply.heard_ns / max(1, reply.generated_ns)
+    return len(normalize(reply.said).split()) * reply.heard_ns / max(1, reply.generated_ns)
 
 
 def turn_succeeds(trace: Trace) -> Outcome:
@@ -100,8 +101,11 @@ def turn_succeeds(trace: Trace) -> Outcome:
     Silent: it never becomes audible while the user holds the floor, an interrupted reply ends within 2.0 s, and after
     "stop", or without a question, it does not take the floor. Speaks: it is audible after the question (after an
     earlier one, if the question was never reached), and it continues or resumes its reply through sounds that do not
-    claim the floor.
+    claim the floor. Where the system has to listen to the end, a success is to take the floor at no time while the user
+    holds it; short acknowledgments are no fault.
     """
+    if trace.scenario.expect.is_listening:
+        return not _takes_over_user(trace)
     asked = trace.asked
     if trace.scenario.question and not asked:
         return "no question was asked"
@@ -133,16 +137,36 @@ def _speaks_past_interruption(trace: Trace) -> bool:
 
 def interrupts_user(trace: Trace) -> Outcome:
     """`interrupts_user_rate`: whether the system becomes audible while the user holds the floor, pauses inside a
-    turn included.
+    turn included; where it has to listen, whether it takes the floor (an acknowledgment does not).
     """
     user_spans = floor_spans.user_floor_spans(trace)
     if not user_spans:
         return "the user never holds the floor"
+    if trace.scenario.expect.is_listening:
+        return _takes_over_user(trace)
     return any(
         span.start_ns <= sound.start_ns < span.end_ns
         for span in user_spans
         for sound in floor_spans.audible_spans(trace)
     )
+
+
+def _takes_over_user(trace: Trace) -> bool:
+    """Whether a reply takes the floor while the user holds it."""
+    spans = floor_spans.user_floor_spans(trace)
+    return any(_takes_over_within(sound, span) for sound in floor_spans.audible_spans(trace) for span in spans)
+
+
+def replies_early(trace: Trace) -> Outcome:
+    """`early_reply_rate`: whether the reply is audible before the end of the user's turn."""
+    (span,) = response_latency(trace)
+    return span if isinstance(span, str) else span < 0
+
+
+def leaves_unanswered(trace: Trace) -> Outcome:
+    """`no_reply_rate`: whether a question gets no audible reply."""
+    (span,) = response_latency(trace)
+    return span == NO_REPLY if isinstance(span, int) or span == NO_REPLY else span
 
 
 def answers_interruption(trace: Trace) -> Outcome:

@@ -126,7 +126,8 @@ def _strip(
     dots = [(place(value), (i * 3) % STRIP_LANES) for i, value in enumerate(sorted(values))]
     p50, p90 = finite_value(score), score.detail.get("p90") if score else None
     marks = [(place(p), duration(p)) if isinstance(p, int | float) else None for p in (p50, p90)]
-    n = f"n = {len(values):,}"
+    early = sum(value < 0 for value in values) if score and "unanswered" in score.detail else 0
+    n = f"n = {len(values):,}" + (f", {early:,} early" if early else "")
     note = n if values else missing_reason(score)
     return LatencyStrip(name, metric.label, metric.means, dots, marks[0], marks[1], note)
 

@@ -27,7 +27,7 @@ from fobench_plugins.reporters.views import comparability, headline, metric_labe
 from fobench_plugins.reporters.views.audio_clips import WAVE_HEIGHT, WAVE_POINTS
 from fobench_plugins.reporters.views.outcome import Outcome
 from fobench_plugins.reporters.views.scenario_details import ScenarioDetail, details, tag_values
-from fobench_plugins.reporters.views.tables import tables
+from fobench_plugins.reporters.views.tables import state_tables, tables
 from fobench_plugins.reporters.views.timeline import SYMBOLS
 
 HERE = Path(__file__).parent
@@ -169,6 +169,7 @@ def _summary(results: Results) -> dict[str, Any]:
         "caveats": [*provenance.caveats(results), *provenance.missing_recordings(results)],
         "tiles": tiles(results),
         "tables": tables(results),
+        "state_tables": state_tables(results),
         "bars": route_bars(results),
         "chain": accuracy_chain(results),
         "verdicts": headline.parity_verdicts(results),

@@ -8,6 +8,7 @@ from fobench.api.results import Results
 from fobench.api.types import Score
 from fobench.formatting import DASH, duration
 from fobench_plugins.reporters.views.formatting import finite_value, missing_reason, score_interval, score_value
+from fobench_plugins.reporters.views.response import response_latency, share_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def tiles(results: Results) -> list[Tile]:
 
 def _tile(results: Results, score: Score) -> Tile:
     if score.metric == "response_ms":
-        return _response(score)
+        return _response(results, score)
     if score.metric == "dnsmos":
         return Tile(
             "Speech quality", score_value(score), ("DNSMOS, 1 to 5", missing_reason(score) or f"n = {score.n:,}")
@@ -54,12 +55,19 @@ def _tile(results: Results, score: Score) -> Tile:
     return Tile(KEY_RATES[score.metric], score_value(score), tuple(notes))
 
 
-def _response(score: Score) -> Tile:
-    value, p90 = finite_value(score), score.detail.get("p90")
-    notes = [missing_reason(score) or f"median, n = {score.n:,}"]
-    if isinstance(p90, int | float):
-        notes.append(f"p90 {duration(p90)}")
-    return Tile("Response latency", DASH if value is None else duration(value), tuple(notes))
+def _response(results: Results, score: Score) -> Tile:
+    """The response latency; the share of early replies in its place where they are too many for one."""
+    found, p90 = response_latency(results), score.detail.get("p90")
+    if found is None:
+        return Tile("Response latency", DASH, (missing_reason(score),))
+    if found.too_early:
+        notes = (f"{found.early:,} of {found.replies:,}, so no latency is stated", found.unanswered_text)
+        return Tile("Replies before the user's end", share_text(found.share), tuple(filter(None, notes)), alert=True)
+    median = f"median, n = {score.n:,}" if found.median_ms is not None else "half of the questions or more failed"
+    early = f"{share_text(found.share)} early ({found.early:,} of {found.replies:,})" if found.early else ""
+    tail = f"p90 {duration(p90)}" if isinstance(p90, int | float) else ""
+    value = DASH if found.median_ms is None else duration(found.median_ms)
+    return Tile("Response latency", value, tuple(filter(None, (median, tail, early, found.unanswered_text))))
 
 
 def _scenarios(results: Results) -> Tile:

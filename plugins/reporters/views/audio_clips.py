@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fobench import audio
 from fobench.api.trace import Trace
 from fobench.api.types import AudioChunk, Samples
+from fobench.atomic_files import file_inside
 
 RATE_HZ = 16_000
 COMPRESSION = 0.85  # libsndfile's scale at a constant rate: 32 kbit/s, stereo
@@ -57,8 +58,8 @@ def players(traces: Sequence[Trace], folder: Path, budget_bytes: int) -> list[Au
 def _player(trace: Trace, folder: Path, encode: bool) -> AudioPlayer:
     if trace.audio is None:
         return AudioPlayer(why="no audio was kept")
-    path = (folder / trace.audio).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = file_inside(folder, trace.audio)
+    if path is None:
         return AudioPlayer(why="its audio file is missing")
     stereo = _read(path)
     if stereo is None:

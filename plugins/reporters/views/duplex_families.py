@@ -10,6 +10,7 @@ from fobench.api.scenario import CONTROL
 from fobench.formatting import DASH
 from fobench_plugins.reporters.views.formatting import metric_interval, metric_value
 from fobench_plugins.reporters.views.metric_labels import METRICS
+from fobench_plugins.reporters.views.response import share_text
 
 STOPS = ("yield_rate", "false_yield_rate")  # the user audio over a reply is of one kind per category
 MEDIANS = ("yield_decision_ms", "audible_stop_ms", "response_ms")
@@ -37,12 +38,16 @@ def rates(results: Results, family: str) -> tuple[str, ...]:
 
 
 def medians(results: Results, family: str) -> tuple[str, ...]:
-    """Barge-in decision delay, barge-in stop latency and response latency, each with its count."""
-    found = (results.by_family[family].get(name, {}) for name in MEDIANS)
-    return tuple(
-        f"{metric_value(total['value'], 'ms').removesuffix(' ms')} (n = {total['n']:,})" if total else DASH
-        for total in found
+    """Barge-in decision latency, barge-in stop latency and response latency, each with its count; the last with its early share."""
+    own = results.by_family[family]
+    decision, stop, response = (
+        f"{metric_value(own[name]['value'], 'ms').removesuffix(' ms')} (n = {own[name]['n']:,})"
+        if name in own
+        else DASH
+        for name in MEDIANS
     )
+    early = own.get("early_reply_rate", {}).get("value")
+    return decision, stop, f"{response}, {share_text(early)} early" if early else response
 
 
 def remark(results: Results, family: str) -> str:

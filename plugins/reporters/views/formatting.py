@@ -1,8 +1,12 @@
-"""Values of metrics as text, each in the unit that its metric is shown in."""
+"""Values of metrics as text, each in the unit that its metric is shown in, and line breaks inside identifiers."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
 
 from fobench.api.types import Score
 from fobench.formatting import DASH, TIMES, compact, interval, number, one_line
@@ -17,6 +21,8 @@ SCALES: dict[Kind, tuple[float, int, str]] = {  # kind: (factor, decimals, unit)
     "count": (1.0, 2, ""),
     "mos": (1.0, 2, ""),
 }
+AFTER_SEPARATOR = re.compile(r"(?<=[_\-/.:=,#@])")
+COLUMN_GAP = 3  # cells between two columns of a table: the padding of both, and the box
 
 
 def metric_value(value: float | None, kind: Kind, unit: str = "") -> str:
@@ -58,3 +64,23 @@ def missing_reason(score: Score | None) -> str:
     if score is None:
         return "not measured in this run"
     return one_line(score.reason) or "no reason is recorded"
+
+
+def wrap_ids(text: str, width: int) -> str:
+    """`text` with a line break in each word that is wider than `width` cells, after one of its separators where it has any."""
+    return " ".join(word if cell_len(word) <= width else _wrap_word(word, width) for word in text.split(" "))
+
+
+def _wrap_word(word: str, width: int) -> str:
+    lines = [""]
+    for piece in AFTER_SEPARATOR.split(word):
+        if lines[-1] and cell_len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
+def label_width(width: int, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """The cells that are left for the first column of a table `width` wide, beside the other `columns` and the cells of `rows`."""
+    cells = [columns, *rows]
+    return width - sum(max(cell_len(row[i]) for row in cells) + COLUMN_GAP for i in range(len(columns)))

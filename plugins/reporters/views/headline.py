@@ -8,6 +8,7 @@ from fobench.console import counted
 from fobench.formatting import duration, interval, one_line, percent
 from fobench_plugins.reporters.views.formatting import finite_value
 from fobench_plugins.reporters.views.metric_labels import PARITIES
+from fobench_plugins.reporters.views.response import response_latency
 from fobench_plugins.reporters.views.tables import margin, name_of
 
 VERDICTS = {
@@ -28,9 +29,10 @@ def headline(results: Results) -> str:
     """E.g. "cascade retains 92 % of its text accuracy from speech to speech (95 % interval 85–98 %) and responds with ..."."""
     system = one_line((results.run.get("config") or {}).get("system") or name_of(results, "system") or "the system")
     claims = [claim for claim in (_accuracy(results), latency_claim(results)) if claim]
+    rest = f"{_response_failures(results)}{_failures(results)}"
     if not claims:
-        return f"{system} was run on {counted(len(results.traces), 'scenario')}.{_failures(results)}"
-    return f"{system} {' and '.join(claims)}.{_failures(results)}"
+        return f"{system} was run on {counted(len(results.traces), 'scenario')}.{rest}"
+    return f"{system} {' and '.join(claims)}.{rest}"
 
 
 def _accuracy(results: Results) -> str:
@@ -57,13 +59,25 @@ def _interval(score: Score | None) -> str:
 
 
 def latency_claim(results: Results) -> str:
-    """The median response latency; empty if the run has none."""
-    value = finite_value(results.total("response_ms"))
-    if value is None:
+    """The median response latency; empty if the run has none, or too many replies before the user's end."""
+    found = response_latency(results)
+    if found is None or found.median_ms is None:
         return ""
-    if value < 0:
-        return f"responds {duration(-value)} before the user has finished (median)"
-    return f"responds with a median latency of {duration(value)}"
+    return f"responds with a median latency of {duration(found.median_ms)}"
+
+
+def response_failures(results: Results) -> str:
+    """The early replies and unanswered questions, as a clause; empty without any."""
+    found = response_latency(results)
+    return found.failures if found else ""
+
+
+def _response_failures(results: Results) -> str:
+    failures = response_failures(results)
+    if not failures:
+        return ""
+    counted_late = "; the median counts these as later than any reply" if latency_claim(results) else ""
+    return f" {failures[0].upper()}{failures[1:]}{counted_late}."
 
 
 def _failures(results: Results) -> str:

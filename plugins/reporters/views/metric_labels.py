@@ -66,6 +66,12 @@ WERS = {
         "rate",
         "WER of the reference ASR on the clean prompt audio; differences below it are not meaningful.",
     ),
+    "understanding_wer_whisper": MetricLabel(
+        "ASR WER (user speech), Whisper's normalizer", "rate", "The ASR WER by the normalizer of published WERs."
+    ),
+    "speech_text_wer_whisper": MetricLabel(
+        "TTS WER (intelligibility), Whisper's normalizer", "rate", "The TTS WER by the normalizer of published WERs."
+    ),
 }
 REPLY_LATENCIES = {
     "endpoint_ms": MetricLabel(
@@ -76,12 +82,12 @@ REPLY_LATENCIES = {
     "response_ms": MetricLabel(
         "Response latency (voice to voice)",
         "ms",
-        "True end of the user's speech to the first audible sample; leading silence counts.",
+        "True end of the user's speech to the first audible sample, over replies in time; leading silence counts.",
     ),
 }
 STOP_LATENCIES = {
     "yield_decision_ms": MetricLabel(
-        "Barge-in decision delay", "ms", "Start of the user's interruption to the decision to stop."
+        "Barge-in decision latency", "ms", "Start of the user's interruption to the decision to stop."
     ),
     "audible_stop_ms": MetricLabel(
         "Barge-in stop latency",
@@ -91,15 +97,20 @@ STOP_LATENCIES = {
 }
 STATES = {
     "state_f1": MetricLabel(
-        "Turn-state F1", "rate", "Macro F1 of the predicted states (listen, answer, ignore); a user turn is a case."
+        "Turn-state F1",
+        "rate",
+        "Macro F1 of the predicted states (listen, answer, ignore) over those that occur; a user turn is a case.",
     ),
     "decision_f1": MetricLabel(
-        "Decision F1", "rate", "Macro F1 of the decisions (nothing, speak, ignore); a user turn is a case."
+        "Decision F1",
+        "rate",
+        "Macro F1 of the decisions (nothing, speak, ignore) over those that occur; a user turn is a case.",
     ),
     "state_delay_chunks": MetricLabel(
         "Turn-state delay (chunks)", "plain", "Chunks from the true end of the user's turn to its prediction."
     ),
 }
+STATE_NAMES = {"0": "0, listen", "1": "1, answer", "2": "2, ignore"}
 LATENCIES = {**REPLY_LATENCIES, **STOP_LATENCIES}
 TURN_TAKING = {
     "takeover_rate": MetricLabel(
@@ -112,6 +123,10 @@ TURN_TAKING = {
         "Turn-taking success rate", "rate", "Silent during the user's turn and audible in its own."
     ),
     "interrupts_user_rate": MetricLabel("False cut-in", "rate", "Becomes audible while the user still holds the turn."),
+    "early_reply_rate": MetricLabel(
+        "Early replies", "rate", "Share of replies that are audible before the end of the user's turn."
+    ),
+    "no_reply_rate": MetricLabel("Unanswered questions", "rate", "Share of questions without an audible reply."),
     "yield_rate": MetricLabel(
         "Barge-in success rate", "rate", "Stops within 2.0 s of the start of a real interruption."
     ),
@@ -135,6 +150,14 @@ PLAYBACK = {
 }
 QUALITY = {
     "dnsmos": MetricLabel("DNSMOS", "mos", "Predicted mean opinion score of the reply's audio, 1 to 5 (P.835, P.808)."),
+}
+LLM_JUDGE = {  # of a metric that a user has to name; shown beside the metrics of other packages
+    f"llm_judge{part}_{route}": MetricLabel(f"{label} ({route})", "rate", means)
+    for part, label, means in (
+        ("", "Accuracy by LLM judge", "Open answers that an LLM judge calls correct under a fixed rubric."),
+        ("_agreement", "LLM judge agrees with string match", "Verdicts of the LLM judge that the string match shares."),
+    )
+    for route in ("t2t", "a2t2t", "s2t", "s2s")
 }
 METRICS: dict[str, MetricLabel] = {
     **ROUTES,

@@ -69,7 +69,7 @@ def _why(trace: Trace, score: Score) -> str:
     if score.metric not in ANSWERS:
         return BEHAVIORS[score.metric]
     spoken = score.metric == "accuracy_s2s"
-    actual = trace.judge.get("reply") if spoken else (trace.answer.text if trace.answer else None)
+    actual = trace.judge.get("reply") if spoken else (trace.answer.said if trace.answer else None)
     expected = " / ".join(trace.scenario.expect.answers[:3]) or "no accepted answer"
     return one_line(f"expected {expected}; {'spoken' if spoken else 'written'}: {actual or 'nothing'}")
 

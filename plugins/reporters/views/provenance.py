@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fobench.api.results import Results
+from fobench.atomic_files import file_inside
 from fobench.console import counted
 from fobench.formatting import any_value, compact, number, one_line, percent
+from fobench.scoring.language_notes import language_note
 from fobench.storage.run_config import flag
 from fobench_plugins.reporters.views.formatting import finite_value
 from fobench_plugins.reporters.views.metric_labels import METRICS
@@ -152,6 +154,8 @@ def _own_caveats(results: Results) -> Iterator[str]:
     if failed:
         yield f"{failed} of {counted(done, 'scenario')} failed. A failure of the system itself counts as a wrong answer."
     yield from _few(results)
+    if note := language_note(trace.scenario for trace in results.traces):
+        yield note
     floor, reply_wer = finite_value(results.total("judge_floor_wer")), finite_value(results.total("speech_text_wer"))
     if floor is not None and reply_wer is not None and reply_wer <= floor:
         yield "The TTS WER does not exceed the reference-ASR WER on the clean prompts: it cannot be told from the reference ASR's errors."
@@ -164,7 +168,7 @@ def _own_caveats(results: Results) -> Iterator[str]:
 
 def missing_recordings(results: Results) -> list[str]:
     """A caveat about recordings that are missing, if there are any."""
-    missing = sum(t.audio is not None and not (results.folder / t.audio).is_file() for t in results.traces)
+    missing = sum(t.audio is not None and file_inside(results.folder, t.audio) is None for t in results.traces)
     where = one_line(results.folder / "audio")
     return (
         [f"{counted(missing, 'recording')} of {len(results.traces):,} cannot be played: not in {where}."]

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fobench.api.results import Results
+from fobench.api.results import Results, early_share
 from fobench.api.types import Score
 from fobench.console import counted
 from fobench.formatting import DASH, one_line
 from fobench_plugins.reporters.views import headline, metric_labels
 from fobench_plugins.reporters.views.formatting import finite_value, missing_reason, score_interval, score_value
 from fobench_plugins.reporters.views.metric_labels import MetricLabel
+from fobench_plugins.reporters.views.response import share_text
 from fobench_plugins.reporters.views.tables import BETTER, name_of
 
+SECONDARY_WERS = ("speech_text_cer", "understanding_wer_whisper", "speech_text_wer_whisper")
 GROUPS: dict[str, Mapping[str, MetricLabel]] = {
     "Accuracy by route": metric_labels.ROUTES,
     "Parity with text": metric_labels.PARITIES,
-    "Word error rates": {name: metric for name, metric in metric_labels.WERS.items() if name != "speech_text_cer"},
+    "Word error rates": {name: metric for name, metric in metric_labels.WERS.items() if name not in SECONDARY_WERS},
     "Latency, p50": metric_labels.LATENCIES,
     "Turn-taking": metric_labels.TURN_TAKING,
     "Speech quality": metric_labels.QUALITY,
@@ -43,11 +45,13 @@ class RunCell:
     n: str = ""
     why: str = ""
     share: float | None = None  # the value of a rate, for a bar
+    early: str = ""  # the share of replies before the user's end, which are not in the value
 
     @property
     def rest(self) -> str:
-        """Interval and count, or the reason for a missing value, on one line."""
-        return self.why or ", ".join(filter(None, (self.interval, f"n{GLUE}={GLUE}{self.n}" if self.n else "")))
+        """Interval, count and early share, or the reason for a missing value, on one line."""
+        count = f"n{GLUE}={GLUE}{self.n}" if self.n else ""
+        return self.why or ", ".join(filter(None, (self.interval, count, self.early.replace(" ", GLUE))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,8 @@ def _cell(total: Score | None, metric: MetricLabel) -> RunCell:
     if total is None or value is None:
         return RunCell(DASH, why=missing_reason(total))
     share = value if metric.kind == "rate" and 0 <= value <= 1 else None
-    return RunCell(score_value(total), score_interval(total), f"{total.n:,}", share=share)
+    early = f"{share_text(early_share(total))} early" if early_share(total) and "early" in total.detail else ""
+    return RunCell(score_value(total), score_interval(total), f"{total.n:,}", share=share, early=early)
 
 
 def _common(runs: Sequence[Results], metric: str) -> int | None:
@@ -152,4 +157,5 @@ def summary(runs: Sequence[Results]) -> str:
 
 
 def _claim(run: Results) -> str:
-    return " and ".join(filter(None, (headline.accuracy_claim(run), headline.latency_claim(run))))
+    claim = " and ".join(filter(None, (headline.accuracy_claim(run), headline.latency_claim(run))))
+    return ", while ".join(filter(None, (claim, headline.response_failures(run))))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fobench.api.results import Results
+from fobench.api.results import Results, early_share
 from fobench.api.types import Score
 from fobench.formatting import DASH, compact, one_line, p_value
 from fobench_plugins.reporters.views import duplex_families as by_family
@@ -19,7 +19,8 @@ from fobench_plugins.reporters.views.formatting import (
     score_interval,
     score_value,
 )
-from fobench_plugins.reporters.views.metric_labels import MetricLabel
+from fobench_plugins.reporters.views.metric_labels import MetricLabel, kind_of
+from fobench_plugins.reporters.views.response import share_text
 
 VALUE = ("Value", "95 % interval", "n")  # the columns of most tables
 BETTER = {"higher": "↑", "lower": "↓", "none": ""}
@@ -28,6 +29,7 @@ ABSENT = {  # counts in a total's detail that a reader should see
     "n_failed": "failed",
     "n_missing": "without a value",
     "n_unparsed": "unparsed",
+    "n_unanswered": "without an answer of the judge",
     "n_no_reply": "without a reply",
     "n_empty_ref": "with an empty reference",
     "n_unpaired": "without a pair",
@@ -108,13 +110,17 @@ def wers(results: Results) -> Table:
     names = (("ASR", name_of(results, "recognizer")), ("Reference ASR", name_of(results, "judge")))
     by = "".join(f" {who}: {name}." for who, name in names if name)
     caption = f"Word error rates, pooled over utterances.{by} Interval: 95 %."
-    return _plain_table(results, "Word error rates", caption, "Metric", metric_labels.WERS, optional=("codec_wer",))
+    optional = ("codec_wer", "understanding_wer_whisper", "speech_text_wer_whisper")
+    return _plain_table(results, "Word error rates", caption, "Metric", metric_labels.WERS, optional)
 
 
 def latencies(results: Results) -> Table:
     rows = tuple(_latency(results.total(name), name, metric) for name, metric in metric_labels.LATENCIES.items())
-    caption = "In milliseconds, with the 95 % interval of p50. p90 needs n = 10, p99 needs n = 100."
-    return Table("Latency", caption, ("Latency", "p50", "95 % interval", "p90", "p99", "n"), rows)
+    caption = (
+        "In milliseconds, with the 95 % interval of p50. p90 needs n = 10, p99 needs n = 100. Early: share of replies before the "
+        "end of the user's speech, which the other columns leave out."
+    )
+    return Table("Latency", caption, ("Latency", "p50", "95 % interval", "p90", "p99", "n", "Early"), rows)
 
 
 def turn_taking(results: Results) -> Table:
@@ -162,7 +168,10 @@ def family_times(results: Results) -> Table:
         TableRow(name, one_line(name).replace("_", " "), by_family.medians(results, name))
         for name in by_family.names(results)
     )
-    caption = "Medians in ms: barge-in decision delay, barge-in stop latency and response latency."
+    caption = (
+        "Medians in ms: barge-in decision latency, barge-in stop latency and response latency; early: replies before the end of "
+        "the user's speech, which the median leaves out."
+    )
     return Table("Latency by category", caption, ("Category", "Decision", "Stop", "Response"), rows)
 
 
@@ -189,17 +198,20 @@ def quality(results: Results) -> Table:
 
 
 def others(results: Results) -> Table:
-    """Totals of third-party metrics."""
+    """Totals of third-party metrics, and of an LLM judge."""
     rows = [
         _row(
             score,
             score.metric,
-            MetricLabel(one_line(score.metric), metric_labels.kind_of(score.metric, score.unit), ""),
+            metric_labels.LLM_JUDGE.get(score.metric)
+            or MetricLabel(one_line(score.metric), kind_of(score.metric, score.unit), ""),
         )
         for score in results.totals
         if score.metric not in metric_labels.METRICS
     ]
-    return Table("Other metrics", "Metrics of third-party plugins.", ("Metric", *VALUE), tuple(rows))
+    return Table(
+        "Other metrics", "Metrics of third-party plugins, and those named by the user.", ("Metric", *VALUE), tuple(rows)
+    )
 
 
 def _plain_table(
@@ -230,10 +242,15 @@ def _latency(score: Score | None, name: str, metric: MetricLabel) -> TableRow:
     median = metric_value(finite_value(score) if p50 is None else p50, "ms")
     beyond = (metric_value(_part(score, key), "ms") for key in ("p90", "p99"))
     spread = score_interval(score) or DASH
-    cells = (*(text.removesuffix(" ms") for text in (median, spread, *beyond)), count(score))
-    early = _part(score, "early")
-    before = f"{compact(early)} early: before the end of the user's speech" if early else ""
-    note = "; ".join(filter(None, (before, remark(score))))
+    counted = score is not None and "unanswered" in score.detail
+    share = share_text(early_share(score)) if score is not None and counted else DASH
+    cells = (*(text.removesuffix(" ms") for text in (median, spread, *beyond)), count(score), share)
+    early, unanswered = _part(score, "early"), _part(score, "unanswered")
+    replies = (score.n if score else 0) + (early or 0)
+    of_all = f"{compact(early)} of {compact(replies)}" if early and counted else compact(early or 0)
+    before = f"{of_all} before the end of the user's speech" if early else ""
+    silent = f"{compact(unanswered)} questions without one" if unanswered else ""
+    note = "; ".join(filter(None, (before, silent, remark(score))))
     return TableRow(name, metric.label, cells, note, metric.means, score is None)
 
 
@@ -250,13 +267,68 @@ def remark(score: Score | None) -> str:
     counts = ((_part(score, key), text) for key, text in ABSENT.items())
     found = [f"{compact(value)} {text}" for value, text in counts if value]
     if score and isinstance(confusion := score.detail.get("confusion"), list):
-        found.append(
-            "predicted 0 / 1 / 2 by true state: "
-            + "; ".join(f"{i}: {' / '.join(map(str, row))}" for i, row in enumerate(confusion))
-        )
+        by_state = "; ".join(f"{i}: {' / '.join(map(str, row))}" for i, row in enumerate(confusion))
+        found.append(f"predicted 0 / 1 / 2 by true state: {by_state}")
+    if score and (judge := judge_remark(score.detail)):
+        found.append(judge)
+    if score and score.ci is None and (no_interval := score.detail.get("no_interval")):
+        found.append(f"no interval: {one_line(no_interval)}")
+    if score and (speakers := _part(score, "n_groups")):
+        by_speaker = metric_interval(_cluster_ci(score), kind_of(score.metric, score.unit)) or "too few to say"
+        found.append(f"only {compact(speakers)} speakers: the interval is by scenario; by speaker {by_speaker}")
     if score and (sum_ := _part(score, "total")):
         found.append(f"{compact(sum_)}{' ms' if score.unit == 'ms' else ''} in total")
     return ", ".join(found)
+
+
+def judge_remark(detail: Mapping[str, Any]) -> str:
+    """Who judged, and for its agreement with the string match the 2 x 2 table and Cohen's kappa; empty without an LLM judge."""
+    judge, table = detail.get("judge"), detail.get("table")
+    if not isinstance(judge, Mapping) or not {"rubric", "model", "endpoint"} <= judge.keys():
+        return ""
+    if not isinstance(table, Mapping):
+        return one_line(f"by {judge['model']} ({judge['endpoint']}), rubric {judge['rubric']}")
+    kappa = detail.get("kappa")
+    counts = ", ".join(f"{one_line(name).replace('_', ' ')} {number}" for name, number in table.items())
+    return f"kappa {DASH if kappa is None else f'{kappa:.2f}'} ({counts})"
+
+
+def _cluster_ci(score: Score) -> tuple[float, float] | None:
+    ends = score.detail.get("cluster_ci")
+    return (float(ends[0]), float(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else None
+
+
+def state_tables(results: Results) -> list[tuple[Table, Table]]:
+    """The figures of each turn state, and the confusion matrix, of each metric of states that has them."""
+    totals = ((metric, results.total(name)) for name, metric in metric_labels.STATES.items())
+    return [_state_tables(metric, score) for metric, score in totals if score and _confusion(score)]
+
+
+def _confusion(score: Score) -> list[list[Any]]:
+    """The confusion matrix [3, 3]; empty without one."""
+    rows, states = score.detail.get("confusion"), len(metric_labels.STATE_NAMES)
+    complete = (
+        isinstance(rows, list) and len(rows) == states and all(isinstance(r, list) and len(r) == states for r in rows)
+    )
+    return rows if complete and rows else []
+
+
+def _state_tables(metric: MetricLabel, score: Score) -> tuple[Table, Table]:
+    figures = ("precision", "recall", "f1")
+    by_state, matrix = [], []
+    for state, name in metric_labels.STATE_NAMES.items():
+        values = [(score.detail.get(figure) or {}).get(state) for figure in figures]
+        support = (score.detail.get("support") or {}).get(state)
+        cells = (*(metric_value(value, "rate") for value in values), DASH if support is None else f"{support:,}")
+        by_state.append(TableRow(state, name, cells))
+        matrix.append(TableRow(state, name, tuple(compact(n) for n in _confusion(score)[int(state)])))
+    caption = f"{metric.label}: mean F1 over the states that occur. Support: number of user turns in this state."
+    columns = ("State", "Precision", "Recall", "F1", "Support")
+    crossed = "Number of user turns by true state (rows) and predicted state (columns)."
+    return (
+        Table(f"{metric.label} by state", caption, columns, tuple(by_state)),
+        Table(f"{metric.label}: confusion", crossed, ("True", *metric_labels.STATE_NAMES.values()), tuple(matrix)),
+    )
 
 
 def count(score: Score | None) -> str:

@@ -25,7 +25,7 @@ class UserLine:
 def lines() -> dict[str, tuple[UserLine, ...]]:
     """{kind: its lines}, read once."""
     found: dict[str, list[UserLine]] = {}
-    for row in map(json.loads, BUILT_IN.read_text(encoding="utf-8").splitlines()):
+    for row in map(json.loads, filter(None, BUILT_IN.read_text(encoding="utf-8").split("\n"))):
         same_kind = found.setdefault(row["kind"], [])
         same_kind.append(UserLine(row["id"], row["kind"], row["say"], len(same_kind)))
     return {kind: tuple(same_kind) for kind, same_kind in found.items()}

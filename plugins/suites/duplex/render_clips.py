@@ -14,6 +14,7 @@ from pathlib import Path
 from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
+from fobench.atomic_files import file_name
 from fobench_plugins.suites.duplex.lines import lines, speaker_of
 from fobench_plugins.suites.scenario_builder import LINES
 from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, ArchivedClip, encode, open_archive, pack
@@ -28,7 +29,7 @@ def render(voice_name: str = "kokoro", archive: Path = LINES) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for done, line in enumerate(all_lines, start=1):
             speaker = speaker_of(line, voice.speakers)
-            digest, path = hashlib.sha256(line.say.encode()).hexdigest(), Path(folder) / f"{line.id}{SUFFIX}"
+            digest, path = hashlib.sha256(line.say.encode()).hexdigest(), Path(folder) / f"{file_name(line.id)}{SUFFIX}"
             clip = archived.clips.get(line.id)
             if archived.voice == voice_name and clip and (clip.text_sha256, clip.speaker) == (digest, speaker):
                 shutil.copyfile(archived.folder / clip.file, path)

@@ -9,7 +9,7 @@ from typing import Literal
 from fobench.api import registry
 from fobench.api.scenario import CONTROL, Expect, Scenario
 from fobench.api.types import NS_PER_S
-from fobench.errors import FobenchError, unknown
+from fobench.errors import unknown
 from fobench_plugins.suites.audio_turns import item_seed
 from fobench_plugins.suites.duplex.families import FAMILIES
 from fobench_plugins.suites.duplex.speaker_assignment import SpeakerAssignment, SpeakerPool, speaker_pool
@@ -24,7 +24,7 @@ OBSERVATION_NS = 5 * NS_PER_S  # duration of the check that the system stays sil
 class DuplexSuite:
     """`count` scenarios of each category, each followed by its control. See the factory for the options.
 
-    Raises `FobenchError` for an unknown category or voice, or a count below 1.
+    Raises `FobenchError` for an unknown category or voice.
     """
 
     def __init__(
@@ -34,8 +34,6 @@ class DuplexSuite:
         for name in self.families:
             if name not in FAMILIES:
                 raise unknown("category of suite 'duplex'", name, FAMILIES)
-        if count < 1:
-            raise FobenchError(f"Suite 'duplex' needs a count of at least 1, not {count}.")
         self.count, self.controls, self.sound, self.voice = count, controls, sound, voice
         self._speakers = tuple(name.strip() for name in speakers.split(",")) if speakers else ()
         registry.find("voices", voice)

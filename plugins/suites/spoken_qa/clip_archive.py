@@ -15,6 +15,7 @@ from pathlib import Path
 from fobench import audio
 from fobench.api.types import AudioChunk
 from fobench.assets import store
+from fobench.assets.catalog import is_plain_name
 from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError
 
@@ -60,7 +61,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as archive_file:
             index = json.loads(archive_file.read(INDEX))
             for clip in index["clips"].values():
-                path = folder / Path(clip["file"]).name
+                if not is_plain_name(clip["file"]) or clip["file"] == INDEX:
+                    raise ValueError(f"{clip['file']!r} is not the name of a clip")
+                path = folder / clip["file"]
                 path.write_bytes(archive_file.read(clip["file"]))
                 chunk = audio.load(path)
                 clip["sha256"] = audio.sha256(chunk.samples, chunk.rate_hz)

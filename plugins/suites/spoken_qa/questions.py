@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fobench.errors import FobenchError
+from fobench.formatting import is_encodable
+from fobench.outside_files import parse_json, read_text
+from fobench.scoring.choice_parsing import expectation_problem
 
 BUILT_IN = Path(__file__).with_name("questions.jsonl")
 
@@ -34,7 +37,11 @@ def read_questions(path: Path = BUILT_IN) -> list[Question]:
     if not path.is_file():
         raise FobenchError(f"Questions file {path} does not exist.")
     found: dict[str, Question] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    try:
+        lines = read_text(path).split("\n")
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"Questions file {path} cannot be read: {error}.") from error
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             question = _question(line, f"{path.name}:{number}")
             if question.id in found:
@@ -47,15 +54,20 @@ def read_questions(path: Path = BUILT_IN) -> list[Question]:
 
 def _question(line: str, where: str) -> Question:
     try:
-        data = json.loads(line)
+        data = parse_json(line)
+        if not is_encodable(json.dumps(data, ensure_ascii=False)):
+            raise ValueError("a lone surrogate (half a character, such as \\ud800)")
         text, answers = data["question"], data.get("answers", [])
         if not isinstance(text, str) or not text.strip():
             raise ValueError("'question' is empty")
+        answers = [answers] if isinstance(answers, str) else list(answers)
+        accepted = tuple(str(a) if isinstance(a, int | float) and not isinstance(a, bool) else a for a in answers)
+        if problem := expectation_problem(accepted, ()):
+            raise ValueError(problem)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FobenchError(f"{where}: not a question: {error}. Write {{'question': ..., 'answers': [...]}}.") from error
-    answers = (answers,) if isinstance(answers, str) else tuple(map(str, answers))
     name = str(data.get("id") or where.replace(":", "-"))
-    return Question(name, text, answers, str(data.get("subject", "")), str(data.get("level", "")))
+    return Question(name, text, accepted, str(data.get("subject", "")), str(data.get("level", "")))
 
 
 def assign_speakers(questions: Sequence[Question], speakers: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
+from fobench.atomic_files import file_name
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, ArchivedClip, encode, open_archive, pack
 from fobench_plugins.suites.spoken_qa.questions import Question, assign_speakers, read_questions
 from fobench_plugins.suites.spoken_qa.suite import speak
@@ -40,23 +41,26 @@ def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
 def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> ArchivedClip:
     chunk = speak(voice, question.text, speaker)
     start_ns, end_ns = audio.speech_bounds(chunk)
-    encode(folder / f"{question.id}{SUFFIX}", chunk)
-    return ArchivedClip(question.id + SUFFIX, question.text_sha256, speaker, start_ns, end_ns)
+    name = file_name(question.id) + SUFFIX
+    encode(folder / name, chunk)
+    return ArchivedClip(name, question.text_sha256, speaker, start_ns, end_ns)
 
 
 def errors(recognizer: str = "faster-whisper") -> Iterator[tuple[Question, str, str, int, int]]:
     """(question, speaker, ASR transcript, word errors, reference words) of each shipped clip."""
     import jiwer
 
-    from fobench.scoring.text_normalization import normalize
+    from fobench.scoring.text_normalization import normalize_for_wer
 
     asr, rendering = registry.create("recognizers", recognizer), open_archive()
     for question in read_questions():
         clip = rendering.clips[question.id]
         transcript = asr.transcribe(audio.load(rendering.folder / clip.file)).text
-        aligned = jiwer.process_words(normalize(question.text), normalize(transcript) or "nothing")
+        aligned = jiwer.process_words(
+            normalize_for_wer(question.text), normalize_for_wer(transcript, transcript=True) or "nothing"
+        )
         wrong = aligned.substitutions + aligned.deletions + aligned.insertions
-        yield question, clip.speaker, transcript, wrong, len(normalize(question.text).split())
+        yield question, clip.speaker, transcript, wrong, len(normalize_for_wer(question.text).split())
 
 
 def check() -> None:

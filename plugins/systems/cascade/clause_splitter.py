@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from reference_model.speech_output.text_normalizer import normalize
+from reference_model.speech_output.written_signs import is_open, spell_out
+
 SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s|\n")
 CLAUSE_END = re.compile(r"[.!?,;:][\"')\]]*\s|\n")
 FIRST_WORDS = 3  # minimum words of the first clause, which decides the response latency
 LATER_WORDS = 10  # words beyond which later sentences are split at clauses
-UNSPOKEN = re.compile(r"[*_`#~|]+")
+SOFT_BREAK = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=[a-z])")  # the line goes on
 
 
 @dataclass(slots=True)
@@ -23,12 +26,14 @@ class ClauseSplitter:
         """Append text; returns a complete clause or None."""
         self._text += text
         for found in (CLAUSE_END if self._may_cut_inside() else SENTENCE_END).finditer(self._text):
-            if self._words(self._text[: found.end()]) >= (1 if self._cut else FIRST_WORDS):
+            before = self._text[: found.end()]
+            if self._words(before) >= (1 if self._cut else FIRST_WORDS) and not is_open(before):
                 return self._take(found.end())
         return None
 
-    def flush(self) -> str | None:
-        """The rest of the text, at the end of the reply, or None."""
+    def flush(self, last: str = "") -> str | None:
+        """The rest of the text and the `last` piece, at the end of the reply, or None."""
+        self._text += last
         return self._take(len(self._text)) if self._text.strip() else None
 
     def _may_cut_inside(self) -> bool:
@@ -44,8 +49,8 @@ class ClauseSplitter:
 
 
 def speakable(clause: str) -> str:
-    """The clause without marks that are not spoken."""
-    return " ".join(UNSPOKEN.sub("", clause).split())
+    """The clause in the words in which it is read aloud, as replies of Freeze-Omni are; letters keep their accents."""
+    return normalize(SOFT_BREAK.sub(" ", spell_out(clause)), fold=False)
 
 
 @dataclass(slots=True)

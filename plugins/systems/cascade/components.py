@@ -6,9 +6,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from fobench.api.components import Backbone, Recognizer, Voice
+from fobench.api.thoughts import opened_thought
 from fobench.api.types import AudioChunk, Message, Transcript
 from fobench_plugins.systems.result_cache import ResultCache, SharedIterator, T
+
+PROMPT_TAIL = 16  # tokens at a prompt's end that are looked at for a tag
 
 
 @runtime_checkable
@@ -45,11 +50,13 @@ class Components:
         return self._once(lambda: own.transcribe(audio), "transcribe", audio).text
 
     def say(self, text: str, seed: int) -> AudioChunk:
-        """The text as speech, at the voice's rate."""
+        """The text as speech, at the voice's rate; empty audio for an empty text."""
+        if not text:
+            return AudioChunk(np.zeros(0, np.float32), self.voice.rate_hz)
         return self._once(lambda: self.voice.speak(text, seed), "speak", text, seed)
 
     def stream(self, history: Sequence[Message], seed: int) -> Iterator[str]:
-        """The reply to `history`, token by token; a complete reply is kept for `answer`."""
+        """The reply to `history` with its thoughts, token by token; a complete reply is kept for `answer`."""
         messages = [*self._prompt, *history]
         if self.cache_results:
             key = ("reply", *self.backbone.chat(messages))
@@ -65,11 +72,20 @@ class Components:
         return self._complete[key]
 
     def _generated(self, messages: Sequence[Message], seed: int) -> Iterator[str]:
-        pieces = []
+        prompt, reply = tuple(self.backbone.chat(messages)), ""
+        opening = self._opened_thought(prompt)
         for piece in self.backbone.stream(messages, max_tokens=self._max_tokens, seed=seed):
-            pieces.append(piece)
-            yield piece
-        self._complete[tuple(self.backbone.chat(messages))] = "".join(pieces)
+            text = piece if reply else opening + piece
+            reply += text
+            yield text
+        self._complete[prompt] = reply
+
+    def _opened_thought(self, prompt: Sequence[int]) -> str:
+        """The tag with which the prompt [T] opens a thought of the reply; "" without one, or without a detokenizer."""
+        if not hasattr(self.backbone, "detokenizer"):
+            return ""
+        detokenizer = self.backbone.detokenizer()
+        return opened_thought("".join(map(detokenizer.push, prompt[-PROMPT_TAIL:])) + detokenizer.flush())
 
     def _once(self, make: Callable[[], T], *key: Hashable | AudioChunk) -> T:
         """The result of `make`, cached under `key` if `cache_results`."""

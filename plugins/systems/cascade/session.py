@@ -197,9 +197,9 @@ class CascadeSession:
         token = next(reply.tokens, None)
         if token is None:
             reply.generated = True
-            reply.clause = reply.splitter.flush()
+            reply.clause = reply.splitter.flush(reply.thoughts.flush())
             return Event(EventKind.BUSY, {"work": "last_token"})
-        reply.clause = reply.splitter.push(token)
+        reply.clause = reply.splitter.push(reply.thoughts.push(token))
         work, reply.begun = ("token" if reply.begun else "first_token"), True
         return Event(EventKind.TOKEN, {"text": token, "reply": reply.number, "work": work})
 

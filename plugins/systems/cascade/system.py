@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fobench.api import registry
+from fobench.api.option_ranges import Decibels, Milliseconds, Tokens
 from fobench.api.types import Message
 from fobench.assets import store
 from fobench_plugins.systems.cascade.components import Components
@@ -66,25 +67,28 @@ def cascade(
     voice: str = "piper",
     device: str | None = None,
     dtype: str | None = None,
+    generation: str | None = None,
     system_prompt: str = SYSTEM_PROMPT,
-    max_tokens: int = 48,
-    onset_ms: int = 96,
-    eager_ms: int = 192,
-    end_ms: int = 608,
-    unfinished_ms: int = 2000,
-    look_ms: int = 192,
-    barge_in_ms: int = 1280,
-    near_db: float = 5.0,
+    max_tokens: Tokens = 48,
+    onset_ms: Milliseconds = 96,
+    eager_ms: Milliseconds = 192,
+    end_ms: Milliseconds = 608,
+    unfinished_ms: Milliseconds = 2000,
+    look_ms: Milliseconds = 192,
+    barge_in_ms: Milliseconds = 1280,
+    near_db: Decibels = 5.0,
 ) -> Cascade:
     """Speech recognizer -> frozen LLM -> TTS voice.
 
+    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), by ear and by text.
     `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: end-of-turn timeout,
     the silence that ends the turn; `unfinished_ms`: the same after an incomplete sentence. `look_ms`: speech over a reply after
     which its partial hypothesis is first checked; `barge_in_ms`: forced barge-in, the speech that stops a reply whatever the
     words are. `near_db`: near-field margin; a talker softer than the user by more than this is ignored. Times are rounded to
     windows of 32 ms.
     """
-    placement = {key: value for key, value in {"device": device, "dtype": dtype}.items() if value}
+    options = {"device": device, "dtype": dtype, "generation": generation}
+    placement = {key: value for key, value in options.items() if value}
     components = Components(
         registry.create("backbones", backbone, {**placement, **(backbone_args or {})}),
         registry.create("recognizers", recognizer),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fobench.api.thoughts import ThoughtFilter
 from fobench.api.types import AudioChunk, Samples
 from fobench_plugins.systems.cascade.clause_splitter import ClauseSplitter, SpokenClauses
 from reference_model.turn_taking.energy_vad import PeakLevel
@@ -60,6 +61,7 @@ class CascadeReply:
 
     number: int
     tokens: Iterator[str]
+    thoughts: ThoughtFilter = field(default_factory=ThoughtFilter)
     splitter: ClauseSplitter = field(default_factory=ClauseSplitter)
     spoken: SpokenClauses = field(default_factory=SpokenClauses)
     clause: str | None = None  # complete, to be synthesized next

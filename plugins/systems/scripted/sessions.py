@@ -21,6 +21,8 @@ from fobench_plugins.systems.scripted.audio import (
     samples,
 )
 
+LONGEST_ECHO = 300 * INPUT_HZ  # samples that the echo control keeps
+
 
 class ScriptedBehavior(Protocol):
     """What a session needs of its control; see `fobench_plugins.systems.scripted.systems` for the meanings. Times in ms."""
@@ -184,18 +186,24 @@ class TalkingSession(ReplySession):
 
 
 class EchoSession(ReplySession):
-    """Records the user, and plays the recording back."""
+    """Records the sound in progress, and plays the recording back: of a sound over `LONGEST_ECHO`, the end."""
 
     def __init__(self, control: ScriptedBehavior) -> None:
         super().__init__(control)
-        self._heard: list[Samples] = []
+        self._recent: deque[Samples] = deque(
+            maxlen=LONGEST_ECHO // CHUNK
+        )  # the latest chunks; all but the last one whole
 
     def push(self, chunk: AudioChunk) -> Iterator[Event]:
-        self._heard.append(chunk.samples)
+        if not self.ear.sounding and self.ear.end <= self.settled:
+            self._recent.clear()  # all that was heard has been answered
+        self._recent.append(chunk.samples)
         return super().push(chunk)
 
     def reply_wave(self) -> Samples:
-        sound = np.concatenate(self._heard)[self.ear.onset : self.ear.end]
+        heard = np.concatenate(self._recent)
+        first = self.ear.position - len(heard)
+        sound = heard[max(0, self.ear.onset - first) : max(0, self.ear.end - first)]
         return audio.resample(AudioChunk(sound, INPUT_HZ), OUTPUT_HZ).samples
 
 

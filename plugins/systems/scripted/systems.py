@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from fobench import audio
 from fobench.api import registry
 from fobench.api.hookspecs import Factories
+from fobench.api.option_ranges import Index, Milliseconds, Seconds, Seed
 from fobench.api.types import AudioChunk, Event, EventKind, Message, Samples
 from fobench.errors import FobenchError
 from fobench_plugins.systems.scripted import sessions
@@ -34,7 +35,7 @@ class ScriptedSystem:
     """The common part of all controls: rates, and a text route that answers `writes`."""
 
     writes: str | None = None
-    hangover_ms: int = 60
+    hangover_ms: Milliseconds = 60
 
     input_rate_hz: ClassVar[int] = INPUT_HZ
     output_rate_hz: ClassVar[int] = OUTPUT_HZ
@@ -60,9 +61,9 @@ class Silent(ScriptedSystem):
 class Late(ScriptedSystem):
     """Answers: the first sound of the reply comes exactly `delay_ms` after the true end of the user's speech."""
 
-    delay_ms: int = 700
-    decide_ms: int | None = None
-    reply_ms: int = 2000
+    delay_ms: Milliseconds = 700
+    decide_ms: Milliseconds | None = None
+    reply_ms: Milliseconds = 2000
     says: str | None = None
     voice: str = "piper"
     hears: str | None = None
@@ -138,8 +139,8 @@ class Yields(Late):
     A shorter sound (backchannel, noise) does not stop it. It answers `answer_ms` after the user's end.
     """
 
-    delay_ms: int = 400
-    answer_ms: int = 700
+    delay_ms: Milliseconds = 400
+    answer_ms: Milliseconds = 700
     to_anything: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -159,7 +160,7 @@ class Yields(Late):
 class YieldsAlways(Yields):
     """Stops `delay_ms` after the onset of any sound over its reply, however short."""
 
-    delay_ms: int = 200
+    delay_ms: Milliseconds = 200
     to_anything: ClassVar[bool] = True
 
 
@@ -189,9 +190,9 @@ class Failing(Late):
     `at_seed`: only in the conversation with that seed; default: in all.
     """
 
-    at_chunk: int = 25
-    at_scenario: int | None = None
-    at_seed: int | None = None
+    at_chunk: Index = 25
+    at_scenario: Index | None = None
+    at_seed: Seed | None = None
     _opened: int = field(init=False, default=-1, repr=False)
 
     def open(self, seed: int) -> sessions.ReplySession:
@@ -215,7 +216,7 @@ class Raises(Failing):
 class Hangs(Failing):
     """Blocks for `hang_s` seconds."""
 
-    hang_s: float = 3600.0
+    hang_s: Seconds = 3600.0
 
     def fail(self, session: sessions.ReplySession) -> None:
         time.sleep(self.hang_s)

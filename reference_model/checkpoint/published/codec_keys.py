@@ -54,8 +54,11 @@ def fuse_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise FobenchError(
             f"The codec's weight norm is incomplete: one of weight_g and weight_v is missing of {alone[0]}."
         )
-    return plain | {stem: _weight(tensors[stem + "_g"], tensors[stem + "_v"]) for stem in sorted(stems)}
+    return plain | {stem: _weight(stem, tensors[stem + "_g"], tensors[stem + "_v"]) for stem in sorted(stems)}
 
 
-def _weight(g: Tensor, v: Tensor) -> Tensor:
+def _weight(stem: str, g: Tensor, v: Tensor) -> Tensor:
+    needed = [len(v) if v.dim() else 0, *[1] * (v.dim() - 1)]
+    if list(g.shape) != needed:
+        raise FobenchError(f"The codec's {stem}_g has the shape {list(g.shape)}; {stem}_v needs {needed}.")
     return g * v / v.flatten(1).norm(dim=1).view(-1, *[1] * (v.dim() - 1))  # [O, I, K]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fobench.assets import weight_files
 from fobench.errors import FobenchError, PrerequisiteError
 from reference_model.checkpoint import safetensors_io
 from reference_model.checkpoint.published import audiollm_keys, codec_keys, decoder_keys
@@ -53,8 +54,13 @@ def renamed_codec(codec: Mapping[str, Any], prefix: str = "", *, encoder: bool) 
     `encoder`: include the encoder's tensors. Raises FobenchError with the names of keys that do not fit.
     """
     unused = codec_keys.UNUSED if encoder else (*codec_keys.UNUSED, *codec_keys.WITHOUT_ENCODER)
-    each = zip(codec_keys.ENTRIES, _entries(codec, codec_keys.ENTRIES, CODEC), strict=True)
+    entries = _entries(codec, codec_keys.ENTRIES, CODEC)
+    if others := [name for name, one in zip(codec_keys.ENTRIES, entries, strict=True) if not isinstance(one, Mapping)]:
+        raise FobenchError(f"{CODEC} holds no tensors by name under {', '.join(others)}.")
+    each = zip(codec_keys.ENTRIES, entries, strict=True)
     parts = {f"{entry}.{key}": value for entry, tensors in each for key, value in tensors.items()}
+    if others := [key for key, value in parts.items() if not isinstance(value, torch.Tensor)]:
+        raise FobenchError(f"{CODEC} holds entries that are no tensors: {', '.join(others[:5])}.")
     return _named(prefix, codec_keys.fuse_weight_norm(parts), codec_keys.RENAMES, unused)
 
 
@@ -71,7 +77,11 @@ def _named(
     part: str, tensors: Mapping[str, torch.Tensor], renames: Sequence[tuple[str, str]], unused: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """The tensors of one file under our names."""
-    if others := [str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor)]:
+    if not isinstance(tensors, Mapping):
+        raise FobenchError(f"The checkpoint holds a {type(tensors).__name__} where there should be tensors by name.")
+    if others := [
+        str(key) for key, value in tensors.items() if not isinstance(value, torch.Tensor) or type(key) is not str
+    ]:
         raise FobenchError(f"The checkpoint holds entries that are no tensors: {', '.join(others[:5])}.")
     return {part + name: tensors[key] for key, name in rename(tensors, renames, unused).items()}
 
@@ -89,9 +99,12 @@ def find(folder: Path, name: str) -> Path:
 def read(path: Path) -> Mapping[str, Any]:
     """The contents of a torch file, loaded as tensors only, without executing any code. FobenchError for any other file."""
     try:
+        if reason := weight_files.defect(path):
+            raise ValueError(reason)
         data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many types for invalid files
-        raise FobenchError(f"{path} cannot be read as a torch checkpoint: {error}") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise FobenchError(f"{path} cannot be read as a torch checkpoint of tensors alone: {reason}") from error
     if not isinstance(data, Mapping):
         raise FobenchError(f"{path} holds a {type(data).__name__}, not tensors by name.")
     return data

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import jiwer
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_for_wer
 from reference_model.train.data.asr_batches import AsrBatch, AsrBatcher
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.data.manifests import ClipEntry
@@ -57,14 +57,14 @@ def validation_batches(entries: Sequence[ClipEntry], batcher: AsrBatcher, max_cl
 
 
 def word_error_rate(batches: Sequence[Batch], transcribe: Callable[[Batch], Sequence[str]]) -> float:
-    """Returns the WER after Whisper's normalizer. FobenchError where the references hold no word."""
+    """Returns the WER, normalized by `fobench-en-2`. FobenchError where the references hold no word."""
     references: list[str] = []
     hypotheses: list[str] = []
     for batch in batches:
         for text, hypothesis in zip(batch.texts, transcribe(batch), strict=True):
-            if normalize(text):
-                references.append(normalize(text))
-                hypotheses.append(normalize(hypothesis))
+            if reference := normalize_for_wer(text):
+                references.append(reference)
+                hypotheses.append(normalize_for_wer(hypothesis, transcript=True))
     if not references:
         raise FobenchError("The clips to validate on contain no words. Give --valid another manifest.")
     return float(jiwer.wer(references, hypotheses))

@@ -14,10 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.signal
-import soundfile
 import soxr
 
+from fobench.audio.decoding import mix_down, open_sound
+from fobench.audio.limits import MAX_DURATION_S
+from fobench.errors import FobenchError
+
 Samples = npt.NDArray[np.float32]
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")  # of noises and room impulse responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +138,21 @@ def _band_limited(samples: Samples, rate_hz: int, rng: np.random.Generator) -> S
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix in (".flac", ".wav", ".ogg"))
+    """FobenchError where the folder holds no audio file."""
+    found = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FobenchError(f"{folder} holds no audio file ({', '.join(SUFFIXES)}).")
+    return found
 
 
 def _mono(path: Path, rate_hz: int) -> Samples:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return np.asarray(soxr.resample(samples.mean(1), rate, rate_hz), dtype=np.float32)
+    """Reads the first `MAX_DURATION_S` of a file, mixed down. FobenchError where it cannot be read."""
+    with open_sound(path) as sound:
+        blocks = [mix_down(block) for block in sound.blocks(MAX_DURATION_S * sound.samplerate)]
+        rate = sound.samplerate
+    if not blocks:
+        raise FobenchError(f"Audio file {path} is empty.")
+    return np.asarray(soxr.resample(np.concatenate(blocks), rate, rate_hz), dtype=np.float32)
 
 
 def _trim_response(response: Samples) -> Samples:

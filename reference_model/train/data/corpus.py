@@ -5,19 +5,19 @@ Unreadable clips are skipped, counted and listed.
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
+from fobench.audio.decoding import mix_down, open_sound
 from fobench.errors import FobenchError
+from fobench.outside_files import lfs_pointer
 from reference_model.train.data import manifests
 from reference_model.train.data.manifests import SLACK_S, UNREADABLE, ClipEntry, checked_duration, checked_transcript
 from reference_model.train.data.shards import AUDIO, INFO, check_end, decode_flac
@@ -48,6 +48,7 @@ class Corpus:
         for source in sources:
             is_shards = source.is_dir() and any(source.glob("*.tar"))
             entries += _shards(source, split, faults) if is_shards else manifests.entries(source, split, faults)
+        entries = distinct(entries)
         if not entries:
             skipped = f" {len(faults)} were skipped:\n{faults.describe()}" if len(faults) else ""
             raise FobenchError(f"No clip of split {split} in {', '.join(map(str, sources))}.{skipped}")
@@ -68,6 +69,23 @@ class Corpus:
         except UNREADABLE as error:
             self.faults.add(f"{entry.path.name}/{entry.id}", str(error))
             return None
+
+
+def distinct(entries: Iterable[ClipEntry]) -> list[ClipEntry]:
+    """Returns the clips; one with the id of another clip, from another source, gets an id of its own."""
+    first: dict[str, ClipEntry] = {}
+    found = []
+    for entry in entries:
+        name, number = entry.id, 1
+        while not _is_same(first.setdefault(name, entry), entry):
+            number += 1
+            name = f"{entry.id}#{number}"
+        found.append(entry if name == entry.id else replace(entry, id=name))
+    return found
+
+
+def _is_same(one: ClipEntry, other: ClipEntry) -> bool:
+    return (one.path, one.offset, one.start, one.text) == (other.path, other.offset, other.start, other.text)
 
 
 def _read(entry: ClipEntry, rate_hz: int) -> Samples:
@@ -92,11 +110,12 @@ def _sound(entry: ClipEntry) -> tuple[Samples, int]:
             file.seek(entry.offset)
             chunk = decode_flac(file.read(entry.size))
         return chunk.samples, chunk.rate_hz
-    hub_audio = manifests.hub_audio(entry)
-    with soundfile.SoundFile(io.BytesIO(hub_audio) if hub_audio is not None else entry.path) as sound:
-        sound.seek(round(entry.start * sound.samplerate))
-        count = round(entry.seconds * sound.samplerate) if entry.start else -1
-        return sound.read(count, dtype="float32", always_2d=True).mean(1), sound.samplerate
+    with open_sound(manifests.hub_audio(entry) or entry.path) as sound:
+        first = round(entry.start * sound.samplerate)
+        sound.seek(first)
+        blocks = [*sound.blocks(round(entry.seconds * sound.samplerate))]
+        channels = np.concatenate([np.zeros((0, sound.channels), np.float32), *blocks])  # [T, C]
+        return mix_down(channels), sound.samplerate
 
 
 def _shards(folder: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
@@ -108,6 +127,9 @@ def _shard(path: Path, faults: SkippedSamples) -> list[ClipEntry]:
     entries: list[ClipEntry] = []
     audio: tarfile.TarInfo | None = None
     try:
+        with path.open("rb") as file:
+            if lfs_pointer(file.read(200)):
+                raise OSError("it is a Git LFS pointer, not the file itself; fetch it: git lfs pull")
         with tarfile.open(path, mode="r:") as tar:
             for member in tar:
                 if member.name.endswith(AUDIO):

@@ -15,10 +15,21 @@ from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.train.data.asr_batches import PLAIN, AsrBatcher, ChunkSampler
 from reference_model.train.data.asr_validation import ValidationSet, validation_sets
 from reference_model.train.data.augmentation import Augmentation, Sounds
-from reference_model.train.data.corpus import Corpus
+from reference_model.train.data.corpus import Corpus, distinct
 from reference_model.train.data.device_batches import DeviceAsrBatcher
+from reference_model.train.data.manifests import HUB
 
 PATH = click.Path(path_type=Path, exists=True)
+
+
+class SourcePath(click.Path):
+    """An existing path, or a data set of the hub (`hub:NAME`)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return Path(value) if str(value).startswith(HUB) else super().convert(value, param, ctx)
+
+
+SOURCE = SourcePath(path_type=Path, exists=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class DataSources:
         corpus = Corpus.open(self.data, rate_hz)
         if self.real:
             more = Corpus.open(self.real, rate_hz)
-            corpus.entries += more.entries * self.times
+            corpus.entries = distinct([*corpus.entries, *more.entries * self.times])
             corpus.faults.entries += more.faults.entries
         return corpus
 
@@ -83,9 +94,16 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--plain", is_flag=True, help="Train without augmentation: no noise, rooms, masks or joined clips."
         ),
-        click.option("--most", "max_clips", default=200, show_default=True, help="Clips of each validation set."),
         click.option(
-            "--valid", multiple=True, type=PATH, help="Manifest to validate on, in addition to the shards' own split."
+            "--most",
+            "max_clips",
+            type=click.IntRange(1, 10_000_000),
+            default=200,
+            show_default=True,
+            help="Clips of each validation set.",
+        ),
+        click.option(
+            "--valid", multiple=True, type=SOURCE, help="Manifest to validate on, in addition to the shards' own split."
         ),
         click.option(
             "--rooms", multiple=True, type=PATH, help="Folder of room impulse responses; without any, synthetic ones."
@@ -93,12 +111,22 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--noises", multiple=True, type=PATH, help="Folder of noise recordings; without any, synthetic noise."
         ),
-        click.option("--times", default=5, show_default=True, help="Repetitions of the clips of --real in an epoch."),
         click.option(
-            "--real", multiple=True, type=PATH, help="Manifest of real recordings to train on as well; repeatable."
+            "--times",
+            type=click.IntRange(0, 10_000),
+            default=5,
+            show_default=True,
+            help="Repetitions of the clips of --real in an epoch.",
         ),
         click.option(
-            "--data", multiple=True, type=PATH, required=True, help="Folder of shards, or a manifest; repeatable."
+            "--real", multiple=True, type=SOURCE, help="Manifest of real recordings to train on as well; repeatable."
+        ),
+        click.option(
+            "--data",
+            multiple=True,
+            type=SOURCE,
+            required=True,
+            help="Folder of shards, a manifest, or hub:NAME; repeatable.",
         ),
     ):
         function = option(function)

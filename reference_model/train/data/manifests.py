@@ -1,7 +1,7 @@
 """Readers of speech corpora: transcribed recordings in common formats, as `ClipEntry` items of a `Corpus`.
 
 - A manifest: JSON lines (.jsonl, .json), or a table with a header (.tsv as of Common Voice, .csv). `AUDIO` and `TEXT` list the
-  accepted keys; "id", "speaker" and "split" are optional; "offset" and "duration" (s) select a part of the file.
+  accepted keys; "id", "speaker" and "split" are optional; "offset" and "duration" (s) cut the clip out of its file.
 - A folder in LibriSpeech's layout: `*.trans.txt`, with the recordings next to each.
 - `hub:NAME` or `hub:NAME:CONFIG`: a data set of the Hugging Face hub through `datasets`; `hub:FOLDER`: a copy of its parquet files.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,19 +19,23 @@ from typing import Any
 
 import soundfile
 
+from fobench.audio.decoding import open_sound
 from fobench.errors import FobenchError, PrerequisiteError
+from fobench.outside_files import parquet_rows, parse_json, read_text
 from reference_model.train.engine.skipped_samples import SkippedSamples
 
 SECONDS = (0.15, 20.0)  # allowed durations of a clip
 SLACK_S = 0.1  # tolerance between a clip's stated and actual duration
 AUDIO = ("audio", "audio_filepath", "audio_path", "path", "file", "wav")
 TEXT = ("text", "sentence", "transcript", "transcription", "normalized_text")
+SPAN = ("offset", "duration")
 TABLES = {".tsv": "\t", ".csv": ","}
 LINES = (".jsonl", ".json", ".manifest")
 FOLDERS = ("", "clips")  # next to a manifest, where relative paths may start
 HUB = "hub:"
 SPLITS = {"train": ("train",), "valid": ("validation", "valid", "dev")}
-UNREADABLE = (ValueError, KeyError, TypeError, OSError, soundfile.LibsndfileError)
+MANIFEST_BYTES = 1 << 31  # of a manifest
+UNREADABLE = (ValueError, KeyError, TypeError, OSError, soundfile.LibsndfileError, FobenchError)
 
 Row = Mapping[str, Any]
 
@@ -65,11 +69,11 @@ def entries(source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]
     if source.suffix not in (*TABLES, *LINES):
         raise FobenchError(f"{source} is not a known manifest format. Give {KINDS}.")
     try:
-        text = source.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(source, MANIFEST_BYTES)
+        rows = _table(text, TABLES[source.suffix]) if source.suffix in TABLES else _lines(text)
+        return _entries(rows, source, split, faults)
+    except (OSError, ValueError, csv.Error) as error:
         raise FobenchError(f"{source} cannot be read as a manifest: {error}. Give {KINDS}.") from error
-    rows = _table(text, TABLES[source.suffix]) if source.suffix in TABLES else _lines(text)
-    return _entries(rows, source, split, faults)
 
 
 KINDS = f"a folder of shards (train-*.tar) or of *.trans.txt, a manifest ({', '.join((*LINES, *TABLES))}), or {HUB}NAME"
@@ -104,9 +108,9 @@ RowReaders = Iterator[tuple[str, Callable[[], Row]]]  # (position of a row, func
 
 
 def _lines(text: str) -> RowReaders:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield str(number), partial(json.loads, line)
+            yield str(number), partial(parse_json, line)
 
 
 def _table(text: str, delimiter: str) -> RowReaders:
@@ -115,8 +119,19 @@ def _table(text: str, delimiter: str) -> RowReaders:
         rows = csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
         rows = csv.DictReader(file, delimiter=delimiter)
-    for number, row in enumerate(rows, 2):
-        yield str(number), partial(dict, row)
+    names = rows.fieldnames or []
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"its header has {', '.join(map(repr, twice))} more than once")
+    for row in rows:
+        yield str(rows.line_num), partial(_table_row, row, len(names))
+
+
+def _table_row(row: dict[Any, Any], columns: int) -> Row:
+    """Returns a row of a table, its numbers as such. ValueError where it has more or fewer fields than the header."""
+    fields = sum(value is not None for name, value in row.items() if name is not None) + len(row.get(None) or ())
+    if fields != columns:
+        raise ValueError(f"has {fields} fields, and the header {columns}")
+    return {name: float(value) if name in SPAN and value.strip() else value for name, value in row.items()}
 
 
 def _librispeech(folder: Path) -> RowReaders:
@@ -125,8 +140,13 @@ def _librispeech(folder: Path) -> RowReaders:
     if not found:
         raise FobenchError(f"{folder} holds no shard train-*.tar and no *.trans.txt. Give {KINDS}.")
     for path in found:
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            yield f"{path.name}:{number}", partial(_librispeech_row, line, path.parent)
+        try:
+            text = read_text(path, MANIFEST_BYTES)
+        except (OSError, ValueError) as error:
+            raise FobenchError(f"{path} cannot be read: {error}.") from error
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield f"{path.name}:{number}", partial(_librispeech_row, line, path.parent)
 
 
 def _librispeech_row(line: str, folder: Path) -> Row:
@@ -137,35 +157,76 @@ def _librispeech_row(line: str, folder: Path) -> Row:
 
 
 def _entries(rows: RowReaders, source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
-    found = []
+    found: dict[str, ClipEntry] = {}
     for where, row in rows:
         try:
             entry = _entry(row(), source, where, split)
+            if entry is not None and entry.id in found:
+                raise ValueError(f"its id {entry.id!r} is that of an earlier clip")
         except UNREADABLE as error:
             faults.add(f"{source.name}:{where}", str(error))
             continue
         if entry is not None:
-            found.append(entry)
-    return found
+            found[entry.id] = entry
+    return [*found.values()]
 
 
 def _entry(row: Row, source: Path, where: str, split: str) -> ClipEntry | None:
     """Returns the entry of a row; None for one of another split. Raises any of `UNREADABLE` with the reason."""
     if not isinstance(row, Mapping):
         raise ValueError(f"is not an object: {row!r:.60}")
-    if row.get("split", "train") != split:
+    if _split_name(row.get("split")) != split:
         return None
-    audio, text = _path(source, str(_value(row, AUDIO))), checked_transcript(_value(row, TEXT))
-    audio_info = soundfile.info(audio)
-    file_s, start = audio_info.frames / audio_info.samplerate, float(row.get("offset") or 0)
-    seconds = float(row.get("duration") or file_s - start) if start else file_s
-    if not 0 <= start <= file_s or start + seconds > file_s + SLACK_S:
-        raise ValueError(
-            f"its file lasts {file_s:.2f} s and has no audio from {start:.2f} s to {start + seconds:.2f} s"
-        )
+    audio, text = _path(source, _audio_name(_value(row, AUDIO))), checked_transcript(_value(row, TEXT))
+    start, seconds = _span(row, sound_seconds(audio))
     name = str(row.get("id") or f"{source.parent.name}/{source.stem}:{where}")
     info = {**row, "speaker": row["client_id"]} if "client_id" in row else dict(row)
     return ClipEntry(name, sentence_case(text), checked_duration(seconds), audio, info=info, start=start)
+
+
+def _split_name(value: Any) -> str:
+    """Returns the split that a row names by any of its names; "train" where it names none."""
+    return next((split for split, names in SPLITS.items() if value in names), str(value or "train"))
+
+
+def _span(row: Row, file_s: float) -> tuple[float, float]:
+    """Returns (start, duration) of a row's clip in its file of `file_s`, all in s.
+
+    ValueError for what are no times, and for a clip that leaves its file by more than `SLACK_S`.
+    """
+    offset, duration = (row.get(key) for key in SPAN)
+    for key, value in zip(SPAN, (offset, duration), strict=True):
+        if value in (None, ""):
+            continue
+        if (
+            type(value) not in (int, float)
+            or not math.isfinite(value)
+            or value < 0
+            or (key == "duration" and not value)
+        ):
+            raise ValueError(
+                f"{key} must be seconds {'above' if key == 'duration' else 'of at least'} 0, not {value!r:.60}"
+            )
+    start = float(offset or 0)
+    seconds = float(duration) if duration else file_s - start
+    if start >= file_s or start + seconds > file_s + SLACK_S:
+        raise ValueError(
+            f"its file lasts {file_s:.2f} s and has no audio from {start:.2f} s to {start + seconds:.2f} s"
+        )
+    return start, min(seconds, file_s - start)
+
+
+def sound_seconds(source: Path | bytes) -> float:
+    """Returns the duration of an audio file or its content. FobenchError where it cannot be read or is cut."""
+    with open_sound(source) as sound:
+        frames = sound.known_frames
+        return (sum(map(len, sound.blocks())) if frames is None else frames) / float(sound.samplerate)
+
+
+def _audio_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"its audio must be the path of a file, not {value!r:.60}")
+    return value
 
 
 def _value(row: Row, names: tuple[str, ...]) -> Any:
@@ -194,21 +255,21 @@ def hub_audio(entry: ClipEntry) -> bytes | None:
 
 def _hub(source: Path, split: str, faults: SkippedSamples) -> list[ClipEntry]:
     rows, column = _open_dataset(source, split)
-    found = []
+    found: dict[str, ClipEntry] = {}
     for number, row in enumerate(rows):
+        name = str(row.get("id") or f"{source}:{number}")
         try:
-            about = soundfile.info(io.BytesIO(_audio_bytes(row[column])))
-            text, seconds = (
-                sentence_case(checked_transcript(_value(row, TEXT))),
-                checked_duration(about.frames / about.samplerate),
-            )
+            if name in found:
+                raise ValueError(f"its id {name!r} is that of an earlier clip")
+            text = sentence_case(checked_transcript(_value(row, TEXT)))
+            seconds = checked_duration(sound_seconds(_audio_bytes(row[column])))
         except UNREADABLE as error:
             faults.add(f"{source}:{number}", str(error))
             continue
         speaker = row.get("speaker_id", row.get("speaker", row.get("client_id")))
         info = {"split": split} | ({} if speaker is None else {"speaker": str(speaker)})
-        found.append(ClipEntry(str(row.get("id") or f"{source}:{number}"), text, seconds, source, number, info=info))
-    return found
+        found[name] = ClipEntry(name, text, seconds, source, number, info=info)
+    return [*found.values()]
 
 
 @cache
@@ -259,7 +320,16 @@ def _load_parquet(folder: Path, split: str) -> Any:
     )
     if not chosen:
         raise ValueError(f"{len(files)} parquet files, none of the split")
-    return datasets.load_dataset("parquet", data_files=[str(file) for file in chosen], split="train")
+    filled = []
+    for file in chosen:
+        try:
+            filled += [file] if parquet_rows(file) else []
+        except ValueError as error:
+            raise FobenchError(f"{file} cannot be read: {error}.") from error
+    if not filled:
+        names = ", ".join(file.name for file in chosen[:5])
+        raise FobenchError(f"{folder} contains no row of split {split} in {names}.")
+    return datasets.load_dataset("parquet", data_files=[str(file) for file in filled], split="train")
 
 
 def _split_of(file: Path) -> str | None:

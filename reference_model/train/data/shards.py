@@ -67,9 +67,7 @@ def paths(folder: Path, split: str = "train") -> list[Path]:
     """Returns the complete shards of a split, sorted. Raises FobenchError naming the folder if there is none."""
     shards = sorted(folder.glob(f"{split}-*.tar"))
     if not shards:
-        raise FobenchError(
-            f"{folder} holds no shard {split}-*.tar. Render: python -m reference_model.train.synthesis.render --help"
-        )
+        raise FobenchError(f"{folder} holds no shard {split}-*.tar. Render: fobench train render --help")
     return shards
 
 

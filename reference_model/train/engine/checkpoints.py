@@ -18,16 +18,18 @@ from torch import nn
 
 from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
+from reference_model.train.engine import trainer_state
 from reference_model.train.engine.training_log import unwritable
 
-MODEL, TRAINER = "model.safetensors", "trainer.pt"
+MODEL, TRAINER = "model.safetensors", "trainer.safetensors"
+OLD_TRAINER = "trainer.pt"  # of earlier versions
 CHECKPOINTS_KEPT = 2
 MAX_VALUE_CHARS = 40  # characters of a value in an error message
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Returns the complete checkpoints in `folder`, newest last."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{TRAINER}"))
+    return sorted({path.parent for name in (TRAINER, OLD_TRAINER) for path in folder.glob(f"step-*/{name}")})
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -46,11 +48,10 @@ def write(module: nn.Module, config: Mapping[str, Any], state: Mapping[str, Any]
     try:
         partial.mkdir(parents=True, exist_ok=True)
         safetensors_io.save(module, config, partial / MODEL)
-        with (partial / TRAINER).open("wb") as file:  # an own file object, so that a full disk raises OSError
-            torch.save(dict(state), file)
+        trainer_state.write(state, partial / TRAINER)
         shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
-    except (OSError, RuntimeError, FobenchError) as error:  # torch.save wraps an OSError of the disk in a RuntimeError
+    except (OSError, FobenchError) as error:
         raise FobenchError(unwritable(folder, error.__context__ or error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -73,8 +74,8 @@ def read(module: nn.Module, config: Mapping[str, Any], folder: Path) -> dict[str
             "Choose another folder, or remove it."
         )
     safetensors_io.fill(module, tensors, found[-1])
-    state: dict[str, Any] = torch.load(found[-1] / TRAINER, weights_only=False)
-    return state
+    path = found[-1] / TRAINER
+    return trainer_state.read(path) if path.is_file() else trainer_state.read_pickled(found[-1] / OLD_TRAINER)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -96,8 +97,17 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
+    """Raises FobenchError if the states are not those of these generators."""
+    try:
+        _set_random_state(state)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise FobenchError(f"The checkpoint's random state cannot be restored: {error}. Remove its folder.") from error
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.asarray(keys).astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

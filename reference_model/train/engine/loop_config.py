@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fobench.api import typed
+from fobench.api.option_ranges import Amount, Between, Index, Seconds, Seed
 from fobench.errors import FobenchError, unknown
+
+Steps = Annotated[int, Between(1, 1_000_000_000)]
+LearningRate = Annotated[float, Between(0.0, 10.0)]
+Share = Annotated[float, Between(0.0, 1.0)]
+Limit = Annotated[float, Between(0.0, 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,31 +25,28 @@ class LoopConfig:
     The learning rate rises over `warmup` steps, stays, and falls to 0 over the last `decay` of all steps.
     """
 
-    steps: int = 1000
-    lr: float = 3e-4
-    warmup: int = 100
-    decay: float = 0.3
+    steps: Steps = 1000
+    lr: LearningRate = 3e-4
+    warmup: Index = 100
+    decay: Share = 0.3
     betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    clip: float = 1.0  # maximal gradient norm
-    accumulate: int = 1  # batches per step
-    batch_s: float = 64.0  # seconds of audio per batch
-    batch_most: int = 64  # maximal number of clips per batch
+    weight_decay: Amount = 0.01
+    clip: Limit = 1.0  # maximal gradient norm
+    accumulate: Steps = 1  # batches per step
+    batch_s: Seconds = 64.0  # seconds of audio per batch
+    batch_most: Steps = 64  # maximal number of clips per batch
     precision: Literal["no", "bf16", "fp16"] = "no"
-    workers: int = 0  # processes that load data
-    save_every_s: float = 240.0
-    validate_every: int = 500
-    spike: float = 4.0  # a step with a loss above this multiple of the median loss is skipped
-    patience: int = 20  # skipped steps in a row before the run stops
-    seed: int = 0
+    workers: Annotated[int, Between(0, 256)] = 0  # processes that load data
+    save_every_s: Seconds = 240.0
+    validate_every: Steps = 500
+    spike: Limit = 4.0  # a step with a loss above this multiple of the median loss is skipped
+    patience: Steps = 20  # skipped steps in a row before the run stops
+    seed: Seed = 0
 
     def rate(self, step: int) -> float:
         """Returns the factor of the learning rate at a step, in [0, 1]."""
         decay_steps = max(1, round(self.steps * self.decay))
         return max(0.0, min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / decay_steps))
-
-
-MINIMUM = {"steps": 1, "accumulate": 1, "batch_most": 1, "workers": 0, "validate_every": 1, "patience": 1}
 
 
 def parse_loop_config(defaults: Mapping[str, Any], pairs: Sequence[str]) -> LoopConfig:
@@ -53,13 +55,13 @@ def parse_loop_config(defaults: Mapping[str, Any], pairs: Sequence[str]) -> Loop
     Raises FobenchError naming the setting that is unknown, of the wrong type or out of range.
     """
     chosen = dict(defaults)
-    hints = typing.get_type_hints(LoopConfig)
+    hints = typing.get_type_hints(LoopConfig, include_extras=True)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if name not in hints:
             raise unknown("setting of the loop", name, hints)
         if not equals:
-            raise FobenchError(f"--set {pair}: write NAME=VALUE, e.g. --set lr=0.001.")
+            raise FobenchError(f"--set {pair[:100]}: write NAME=VALUE, e.g. --set lr=0.001.")
         chosen[name] = _value(name, text, hints[name])
     return LoopConfig(**chosen)
 
@@ -74,12 +76,9 @@ def _value(name: str, text: str, kind: Any) -> Any:
     try:
         value = typed.convert(text, kind, text=True)
     except ValueError as error:
-        raise FobenchError(f"--set {name}={text}: it {error}.") from error
-    if isinstance(value, int | float):
-        if value < (minimum := MINIMUM.get(name, 0)):
-            raise FobenchError(f"--set {name}={text}: it must be at least {minimum}.")
-        if value > (sys.maxsize if kind is int else sys.float_info.max):
-            raise FobenchError(f"--set {name}={text}: it is too large.")
+        raise FobenchError(f"--set {name}={text[:100]}: it {error}.") from error
+    if name == "betas" and not all(0 <= beta < 1 for beta in value):
+        raise FobenchError(f"--set {name}={text}: both must be at least 0 and below 1.")
     return value
 
 

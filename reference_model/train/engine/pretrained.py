@@ -68,15 +68,14 @@ class PretrainedWeights:
                 f"Choose another --init, or --backbone {backbone}."
             )
 
-    def fill(self, module: nn.Module, name: str) -> bool:
+    def fill(self, module: nn.Module, name: str, *, optional: bool = False) -> None:
         """Loads the tensors of part `name` into `module`, strictly.
 
-        Returns False if the checkpoint has none of them.
+        With `optional`, a module of which the checkpoint has no tensor is left as it is.
         """
         tensors = safetensors_io.part(self.tensors, name)
-        if tensors:
+        if tensors or not optional:
             safetensors_io.fill(module, tensors, f"{self.path} ({name})")
-        return bool(tensors)
 
 
 def _without_decoding(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def on_stop_signal(stop: Callable[[int], object]) -> Iterator[None]:
-    """Within the block, SIGTERM and SIGINT call `stop` with their number and do nothing else.
+    """Within the block, SIGTERM, SIGINT and SIGHUP (unless it is ignored, as under nohup) call `stop` with their number.
 
-    Works in the main thread only.
+    They do nothing else. Works in the main thread only.
     """
-    before = {
-        number: signal.signal(number, lambda number, frame: stop(number)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: stop(number)) for number in numbers}
     try:
         yield
     finally:

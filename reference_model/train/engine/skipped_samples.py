@@ -20,7 +20,7 @@ class SkippedSamples:
 
     def describe(self, limit: int = MAX_LISTED) -> str:
         """Returns the first `limit` samples, one per line, and the number of further ones."""
-        lines = str(self).splitlines()
+        lines = [f"{where}: {reason}" for where, reason in self.entries]
         return "\n".join([*lines[:limit], *([f"... and {len(lines) - limit} more"] if len(lines) > limit else [])])
 
     def __len__(self) -> int:

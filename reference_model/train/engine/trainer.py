@@ -29,6 +29,7 @@ from reference_model.train.engine.batch_sampler import BatchSampler, DataPositio
 from reference_model.train.engine.checkpoints import MODEL, TRAINER, checkpoints
 from reference_model.train.engine.loop_config import LoopConfig
 from reference_model.train.engine.skipped_samples import SkippedSamples
+from reference_model.train.engine.trainer_state import check_optimizer
 from reference_model.train.engine.training_log import LOG, SKIPPED, TrainingLog
 
 __all__ = [
@@ -294,11 +295,12 @@ class Trainer:
     def resume(self) -> bool:
         """Loads the newest checkpoint and truncates the log to its step; returns False if there is none.
 
-        Raises FobenchError if the checkpoint has another configuration.
+        Raises FobenchError if the checkpoint has another configuration, is broken, or does not fit the optimizer.
         """
         state = checkpoint_files.read(self.stage.module, self.stage.config(), self.folder)
         if state is None:
             return False
+        check_optimizer(self._optimizer, state["optimiser"], self.folder)
         self._optimizer.load_state_dict(state["optimiser"])
         if state.get("scaler") and self._scaler.is_enabled():  # a run begun in another precision has no scaler state
             self._scaler.load_state_dict(state["scaler"])

@@ -37,7 +37,7 @@ class TrainingLog:
         """Removes the lines after `step`, and a line that a full disk left incomplete."""
         path = self.folder / LOG
         if self.writes and path.is_file():
-            rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [line.split(",") for line in path.read_text(encoding="utf-8").split("\n")]
             kept = "".join(",".join(row) + "\n" for row in rows if len(row) == 3 and int(row[0]) <= step)
             with _disk_errors(self.folder):
                 write_text(path, kept)
@@ -48,7 +48,8 @@ class TrainingLog:
         path = self.folder / SKIPPED
         if lines - self._listed:
             with _disk_errors(self.folder):
-                self._listed |= set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
+                earlier = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+                self._listed |= set(filter(None, earlier))
                 with _appending(path) as file:
                     file.write("".join(line + "\n" for line in sorted(lines - self._listed)))
             self._listed |= lines

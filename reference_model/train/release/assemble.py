@@ -43,7 +43,7 @@ def assemble(
     for name in SPEECH_INPUT:
         speech_input.fill_checked(getattr(model, name), name, getattr(model.config, name))
     if states:
-        states.fill(model.state_head, "state_head")
+        states.fill(model.state_head, "state_head", optional=True)
         if model.config.prompts:
             model.prompt.data.copy_(states.tensors["prompt"])
     model.codec, model.decoder = load_codec(codec), load_decoder(speech)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fobench import plotting
+from fobench.atomic_files import write_text
 from fobench.errors import FobenchError, unknown
 from reference_model.train.engine import training_log
 from reference_model.train.engine.command import StageCommand
@@ -178,8 +179,7 @@ def main(folders: Sequence[str], out: Path, names: Sequence[str]) -> None:
     plot_panels = panels([training_log.read(folder) for _, folder in runs], names)
     if not plot_panels:
         raise FobenchError(f"There are no values to draw yet in {', '.join(str(folder) for _, folder in runs)}.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(svg(plot_panels, [name for name, _ in runs]), encoding="utf-8")
+    write_text(out, svg(plot_panels, [name for name, _ in runs]), parents=True)
     click.echo(f"{out}: {len(plot_panels)} panels, {len(runs)} runs")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from fobench.api.results import Results
+from fobench.atomic_files import write_text
 from fobench.errors import FobenchError
 from fobench.scoring.scorer import load_results
 from reference_model.checkpoint import sharded
@@ -256,7 +257,7 @@ def main(folder: Path, runs: Sequence[Path], states: Path | None, trainings: Seq
         (folder / f"curves-{training.name}.svg").write_text(
             learning_curves.svg(panels, [training.name]), encoding="utf-8"
         )
-    card.write_text(new, encoding="utf-8")
+    write_text(card, new)
     print(f"{card}: {len(evidence.runs)} runs, {len(trainings)} trainings{'' if states else ', no states.json'}")
 
 

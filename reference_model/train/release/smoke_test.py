@@ -339,7 +339,7 @@ def report(rows: Sequence[StageResult], checks: Sequence[SmokeCheck], seconds: f
     required=True,
     help="Folder of the test; an existing one is replaced.",
 )
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
 def main(out: Path, threads: int) -> None:
     if out.exists() and not (out / "data" / "turns").is_dir():
         raise FobenchError(f"{out} exists and was not created by this command: choose another --out.")

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_for_wer
 from reference_model.checkpoint import loading
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.bpe_units import BPEUnits, collapsed
@@ -85,8 +85,12 @@ class DecodingMethod:
         return self.units.decode(beam.best)
 
     def wer(self, clips: Sequence[ScoredClip]) -> float:
-        """Returns the WER of the clips, after Whisper's normalizer."""
-        pairs = [(reference, normalize(self(clip))) for clip in clips if (reference := normalize(clip.text))]
+        """Returns the WER of the clips, normalized by `fobench-en-2`."""
+        pairs = [
+            (reference, normalize_for_wer(self(clip), transcript=True))
+            for clip in clips
+            if (reference := normalize_for_wer(clip.text))
+        ]
         references, hypotheses = zip(*pairs, strict=True)
         return float(jiwer.wer(list(references), list(hypotheses)))
 
@@ -216,7 +220,9 @@ def save_search_weights(model: FreezeOmni, search: BeamSearch, checkpoint: Path)
 @click.option("--spoken-qa", is_flag=True, help="Evaluate the questions of the spoken-qa suite as well.")
 @click.option("--second-pass", is_flag=True, help="Evaluate both passes together.")
 @click.option("--tune", is_flag=True, help="Find the best search weights and save them.")
-@click.option("--most", "max_clips", default=200, show_default=True, help="Clips of each set.")
+@click.option(
+    "--most", "max_clips", type=click.IntRange(1, 10_000_000), default=200, show_default=True, help="Clips of each set."
+)
 def main(
     checkpoint: Path,
     lm: Path | None,

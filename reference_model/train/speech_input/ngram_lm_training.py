@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.checkpoint import safetensors_io
 from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.ctc_beam_search import BeamSearch
@@ -142,7 +142,7 @@ def training_texts(plans: Iterable[Path], sets: Path | None, written: Path | Non
     found = {item.text for folder in plans for item in _plan_items(folder) if item.split == "train"}
     if sets:
         found |= {text.text for text in sentence_set.collect(sets, file=written) if text.split == "train"}
-    kept = sorted(text for text in found if normalize(text) not in sentence_set.benchmark())
+    kept = sorted(text for text in found if normalize_as_whisper(text) not in sentence_set.benchmark())
     if not kept:
         raise FobenchError("There are no training texts: give --plan or --texts.")
     return kept

@@ -26,9 +26,11 @@ import torch
 from fobench.api import registry
 from fobench.api.components import Recognizer
 from fobench.api.types import AudioChunk
+from fobench.atomic_files import write_text
 from fobench.audio import resample
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize as normal
+from fobench.outside_files import parse_json, read_text
+from fobench.scoring.text_normalization import normalize_for_wer
 from fobench.statistics.bootstrap import bootstrap_interval
 from reference_model.checkpoint import loading
 from reference_model.codec.reference_codec import ReferenceCodec
@@ -69,12 +71,14 @@ def read(path: Path, split: str, limit: int) -> list[SynthesisLine]:
     """Returns the first `limit` lines that can be synthesized. Raises FobenchError if there is none, or no file."""
     texts: list[SynthesisLine] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).split("\n")
+    except (OSError, ValueError) as error:
         raise FobenchError(f"{path} cannot be read as texts: {error}") from error
     for row in map(_row, lines):
-        text = str(row.get("reply") or row.get("text") or "")
-        if row.get("split", split) == split and normal(text) and normalize(text) and len(texts) < limit:
+        text = row.get("reply") or row.get("text") or ""
+        if not isinstance(text, str):
+            raise FobenchError(f"{path} cannot be read as texts: {text!r:.60} is not a text.")
+        if row.get("split", split) == split and normalize_for_wer(text) and normalize(text) and len(texts) < limit:
             texts.append(SynthesisLine(text, str(row.get("question", ""))))
     if not texts:
         raise FobenchError(f"{path} holds no text to synthesize (split {split}).")
@@ -84,7 +88,7 @@ def read(path: Path, split: str, limit: int) -> list[SynthesisLine]:
 def _row(line: str) -> dict[str, Any]:
     """Parses a JSON object; any other line is a text."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         row = line
     return row if isinstance(row, dict) else {"text": line}
@@ -156,7 +160,7 @@ def rates(texts: Sequence[str], transcripts: Sequence[str], per: str) -> tuple[l
     align = jiwer.process_words if per == "words" else jiwer.process_characters
     edits, lengths = [], []
     for text, transcript in zip(texts, transcripts, strict=True):
-        out = align(normal(text), normal(transcript))
+        out = align(normalize_for_wer(text), normalize_for_wer(transcript, transcript=True))
         edits.append(out.substitutions + out.deletions + out.insertions)
         lengths.append(out.hits + out.substitutions + out.deletions)
     return edits, lengths
@@ -217,15 +221,23 @@ class IntelligibilityOptions:
 @click.option("--speech", type=Path, help="Folder of output stage 2 or 3.")
 @click.option("--texts", type=Path, required=True, help="File of texts.")
 @click.option("--split", default="valid", show_default=True, help="Split of lines that name one.")
-@click.option("--limit", default=100, show_default=True, help="Number of lines.")
-@click.option("--top-k", "top_ks", multiple=True, type=int, help="Repeatable.  [default: the configuration's sampling]")
-@click.option("--seed", default=0, show_default=True, help="Seed of the sampling.")
+@click.option("--limit", type=click.IntRange(1, 10_000_000), default=100, show_default=True, help="Number of lines.")
+@click.option(
+    "--top-k",
+    "top_ks",
+    multiple=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Repeatable.  [default: the configuration's sampling]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the sampling.")
 @click.option("--no-thoughts", is_flag=True, help="Synthesize replies without the LLM's hidden states.")
 @click.option("--no-floors", is_flag=True, help="Skip the two controls, voice and codec.")
 @click.option("--voice", default="piper", show_default=True, help="Voice of the training data.")
 @click.option("--recognizer", default="faster-whisper", show_default=True, help="The reference ASR.")
 @click.option("--backbone", help="Instead of the configuration's.")
-@click.option("--threads", default=1, show_default=True, help="Threads of the voice and of torch.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of the voice and of torch."
+)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=Path, help="File for results and transcripts, JSON.")
 def main(**values: Any) -> None:
@@ -259,7 +271,7 @@ def run(options: IntelligibilityOptions) -> None:
         measure(options.voice, lambda: (waveforms, 0))
         measure(f"{options.voice} by codec", lambda: (resynthesize(codec, waveforms), 0))
     if options.out:
-        options.out.write_text(json.dumps([asdict(result) for result in results], indent=1))
+        write_text(options.out, json.dumps([asdict(result) for result in results], indent=1))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,8 @@ from fobench.api import registry
 from fobench.api.components import Backbone, Voice
 from fobench.audio import resample
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize as normal
+from fobench.outside_files import parse_json, read_text
+from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.reference_codec import ReferenceCodec
@@ -49,7 +49,7 @@ class AnsweredQuestion:
     @property
     def split(self) -> Split:
         """The split of the question."""
-        return split_of(text_id(normal(self.question)))
+        return split_of(text_id(normalize_as_whisper(self.question)))
 
 
 def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
@@ -59,23 +59,28 @@ def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
     Raises FobenchError if the file cannot be read or has no valid line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).split("\n")
+    except (OSError, ValueError) as error:
         fix = "Create it: fobench train replies --help"
         raise FobenchError(f"{path} cannot be read as replies ({error}). {fix}") from error
-    answers = []
+    answers: dict[str, AnsweredQuestion] = {}
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             answer = AnsweredQuestion(str(row.get("id", number)), row["question"], row["reply"])
-            if not answer.question.strip() or not answer.reply.strip():
-                raise ValueError("an empty question or reply")
-            answers.append(answer)
+            for text in (answer.question, answer.reply):
+                if not isinstance(text, str) or not text.strip():
+                    raise ValueError(f"question and reply must be texts, not {text!r:.60}")
+            if answer.id in answers:
+                raise ValueError(f"its id {answer.id!r} is that of an earlier line")
+            answers[answer.id] = answer
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             faults.add(f"{path.name}:{number}", str(error))
     if not answers:
         raise FobenchError(f"{path} holds no reply. {len(faults)} lines were skipped:\n{faults}")
-    return answers
+    return [*answers.values()]
 
 
 # ---- segments and hidden states -------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def build_llm_space_learner(
     tokens = LLMTokenVocabulary.of(frozen.backbone, [entry.text for entry in initializer.corpus.entries])
     learner = LLMSpaceLearner(encoder, adapter, tokens, frozen.embed(tokens.ids), teacher)
     if initializer.pretrained:
-        initializer.pretrained.fill(learner.space, "space")
+        initializer.pretrained.fill(learner.space, "space", optional=True)
     return learner, {"adapter": asdict(config), "tokens": list(tokens.ids), "backbone": frozen.backbone.name}
 
 

@@ -28,6 +28,7 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
+from fobench.atomic_files import plain_name, write_text
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
@@ -117,7 +118,7 @@ class Task:
     def evaluate_head(self) -> None:
         """Writes the metrics of the model's head to `states.json`, and prints them."""
         report = head_metrics.report(decisions_of(self.model.state_head, self.head_features("valid")))
-        (self.run.out / STATES).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_text(self.run.out / STATES, json.dumps(report, indent=1) + "\n")
         print(json.dumps(report), flush=True)
 
 
@@ -193,8 +194,20 @@ def _sample_state_head(case: DryRunCase) -> DryRunBatch:
 @click.option("--rooms", multiple=True, type=Path, help="Folder of room impulse responses; repeatable.")
 @click.option("--replies", type=Path, help="File of the LLM's replies to the questions as text.")
 @click.option("--distil", is_flag=True, help="Distill the LLM's token distribution over the reply.")
-@click.option("--count", default=6000, show_default=True, help="Examples per epoch; a tenth more for validation.")
-@click.option("--workers", default=0, show_default=True, help="Processes that render the examples' audio.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 10_000_000),
+    default=6000,
+    show_default=True,
+    help="Examples per epoch; a tenth more for validation.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    default=0,
+    show_default=True,
+    help="Processes that render the examples' audio.",
+)
 @click.option("--vad", type=click.Choice(list(DETECTORS)), help="Voice activity detector.  [default: the model's]")
 @click.option("--backbone", help="The frozen LLM.  [default: the model's]")
 @named_args("--backbone-args", "backbone")
@@ -239,7 +252,7 @@ def main(
     if PartialState().is_main_process:
         task.evaluate_head()
         if is_complete and not evaluate:
-            loading.save(model, run.out / f"{model.config.name}.safetensors")
+            loading.save(model, run.out / f"{plain_name(model.config.name)}.safetensors")
 
 
 if __name__ == "__main__":

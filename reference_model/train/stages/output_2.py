@@ -22,6 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fobench.assets import weight_files
+from fobench.atomic_files import atomic_path
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.codec.convnext import ConvNeXtEncoder
@@ -69,9 +71,9 @@ def encode_latents(
             tensors[str(i)] = latents_to_codes(codec, latents_encoder, one.latents).short().cpu()
             if one.durations is not None:
                 tensors[f"{i}.durations"] = one.durations / codec.config.stack  # in frames
-        save_file(
-            tensors, cache, {key: json.dumps(value) for key, value in metadata.items()} | {"codec": fingerprint(codec)}
-        )
+        about = {key: json.dumps(value) for key, value in metadata.items()} | {"codec": fingerprint(codec)}
+        with atomic_path(cache) as temporary:
+            save_file(tensors, temporary, about)
     with _open_cache(cache, codec) as file:
         texts, phonemes = (json.loads(file.metadata()[key]) for key in ("texts", "phonemes"))
         durations = [file.get_tensor(f"{i}.durations") if text else None for i, text in enumerate(phonemes)]
@@ -93,12 +95,14 @@ def encode_recordings(codec: ReferenceCodec, corpus: Corpus, cache: Path) -> lis
             audio = torch.from_numpy(samples)[None].to(codec.device)
             found[corpus.entries[index].id] = codec.encode(audio)[0].short().cpu()
     if missing:
-        save_file(found, cache, {"codec": fingerprint(codec)})
+        with atomic_path(cache) as temporary:
+            save_file(found, temporary, {"codec": fingerprint(codec)})
     return [DecoderExample(entry.text, found[entry.id]) for entry in corpus.entries if entry.id in found]
 
 
 def _open_cache(cache: Path, codec: ReferenceCodec) -> Any:
-    """Opens the file of codes. FobenchError for those of another codec."""
+    """Opens the file of codes. FobenchError for a broken file, and for codes of another codec."""
+    weight_files.safetensors_header(cache)
     file = safe_open(cache, "pt")
     if (file.metadata() or {}).get("codec", fingerprint(codec)) != fingerprint(codec):
         raise FobenchError(f"{cache} was made with another codec. Remove it, or give another --out.")

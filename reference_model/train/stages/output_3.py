@@ -123,7 +123,7 @@ def sample_output_3(case: DryRunCase) -> DryRunBatch:
 @click.option("--voice", default="piper", show_default=True, help="TTS voice that output stage 2 was trained with.")
 @click.option("--silent", is_flag=True, help="Encode Piper's latents without audio, as stage 2: faster.")
 @click.option("--noise", default=NOISE, show_default=True, help="With --silent: noise scale of the voice.")
-@click.option("--limit", type=int, help="Number of replies.  [default: all]")
+@click.option("--limit", type=click.IntRange(1, 10_000_000), help="Number of replies.  [default: all]")
 @click.option("--backbone", help="The LLM.  [default: the configuration's]")
 @named_args("--backbone-args", "backbone")
 def main(

@@ -174,7 +174,7 @@ class SecondPassStage:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Returns the WER of each validation set: greedy decoding, Whisper's normalizer."""
+        """Returns the WER of each validation set: greedy decoding, normalized by `fobench-en-2`."""
         return {f"wer_{name}": word_error_rate(batches, self.module.transcripts) for name, batches in self.valid}
 
 

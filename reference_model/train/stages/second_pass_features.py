@@ -16,7 +16,6 @@ from pathlib import Path
 
 import click
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from fobench.errors import FobenchError
@@ -50,7 +49,7 @@ class FeatureClip:
 
         FobenchError where the file lacks the features.
         """
-        with safe_open(self.path, "pt") as file:
+        with safetensors_io.opened(self.path) as file:
             if with_adapter and f"{self.key}.heard" not in file.keys():  # noqa: SIM118
                 raise FobenchError(f"{self.path} has no adapter features. Make it with fobench train frames --init.")
             return file.get_tensor(self.key), file.get_tensor(f"{self.key}.heard") if with_adapter else None
@@ -101,8 +100,11 @@ def read(folder: Path) -> list[FeatureClip]:
 
 
 def _read_file(path: Path) -> Iterator[FeatureClip]:
-    with safe_open(path, "pt") as file:
-        clips = json.loads(file.metadata()["config"])["clips"]
+    with safetensors_io.opened(path) as file:
+        try:
+            clips = json.loads((file.metadata() or {})["config"])["clips"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise FobenchError(f"{path} holds no cached clips. Make it with fobench train frames.") from error
     return (FeatureClip(text, path, str(i), frames) for i, (text, frames) in enumerate(clips))
 
 
@@ -134,8 +136,8 @@ def write(clips: Sequence[ExtractedClip], path: Path) -> None:
 @with_sources
 @click.option("--init", type=PATH, help="Folder or file of input stage 1: cache its adapter features too.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
 def main(sources: DataSources, init: Path | None, out: Path, seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)

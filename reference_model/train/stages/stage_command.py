@@ -53,7 +53,7 @@ class StageRun:
         return replace(self, loop=replace(self.loop, workers=0))
 
     def train(self, stage: TrainingStage) -> None:
-        """Trains to the last step. On SIGINT or SIGTERM it saves and raises FobenchError; the same command resumes."""
+        """Trains to the last step. On SIGINT, SIGTERM or SIGHUP it saves and raises FobenchError; the same command resumes."""
         trainer = Trainer(stage, self.loop, self.out)
         is_main = trainer.accelerator.is_main_process
         single_process = trainer.accelerator.num_processes == 1  # several would stop at different steps and deadlock

@@ -1,9 +1,9 @@
 """Replies of the frozen LLM to questions in text (paper, input stage 3 and output stage 3).
 
-    python -m reference_model.train.synthesis.llm_replies --plan runs/data/input --out runs/data/replies.jsonl --count 4000
+    fobench train replies --plan runs/data/input --out runs/data/replies.jsonl --count 4000
 
 The output has one line per question: {"id", "question", "reply"}. A second run resumes. Questions of equal length form
-a batch without padding; decoding is greedy, as in the reference system.
+a batch without padding; decoding is greedy, without a rule on repetitions.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from transformers import DynamicCache
 
 from fobench.api import registry
+from fobench.api.thoughts import without_thoughts
 from fobench.api.types import Message
 from reference_model.config import Settings
 from reference_model.speech_output.segmenter import token_texts
@@ -72,7 +73,8 @@ def generate_replies(
             batch = members[begin : begin + BATCH]
             generated = generate(backbone, [ids for _, _, ids in batch], settings.max_tokens)
             for (name, question, _), tokens in zip(batch, generated, strict=True):
-                yield {"id": name, "question": question, "reply": "".join(token_texts(backbone.detokenizer(), tokens))}
+                reply = "".join(token_texts(backbone.detokenizer(), tokens))
+                yield {"id": name, "question": question, "reply": without_thoughts(reply)}
 
 
 def planned_questions(folder: Path, count: int) -> list[tuple[str, str]]:
@@ -87,7 +89,7 @@ def planned_questions(folder: Path, count: int) -> list[tuple[str, str]]:
     "--plan", "folder", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of a set with a plan."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File of the replies, JSON lines.")
-@click.option("--count", default=4000, show_default=True)
+@click.option("--count", type=click.IntRange(1, 10_000_000), default=4000, show_default=True)
 @click.option("--backbone", default="smollm2-135m", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
 @click.option("--device", default=None)

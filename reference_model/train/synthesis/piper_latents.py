@@ -22,13 +22,14 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fobench.assets import store
 from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError
+from fobench.outside_files import parse_json, read_text
+from reference_model.checkpoint import safetensors_io
 from reference_model.codec.hifigan import PIPER_GENERATOR, Generator
 from reference_model.train.texts.sentence_casing import is_speakable, verbalize
 
@@ -49,16 +50,13 @@ def piper_graph() -> Any:
 
 
 def piper_generator() -> Generator:
-    """Returns the HiFi-GAN generator with the voice's weights. Raises FobenchError if its parameters differ."""
+    """Returns the HiFi-GAN generator with the voice's weights. Raises FobenchError if they do not fit."""
     from onnx import numpy_helper
 
     generator = Generator(PIPER_GENERATOR)
     arrays = {i.name: numpy_helper.to_array(i) for i in piper_graph().graph.initializer}
     state = {map_key(key): torch.from_numpy(np.array(value)) for key, value in arrays.items() if key.startswith("dec.")}
-    missing = generator.state_dict().keys() ^ state.keys()
-    if missing:
-        raise FobenchError(f"{ASSET} holds a generator with other parameters: {', '.join(sorted(missing)[:4])}")
-    generator.load_state_dict(state)
+    safetensors_io.fill(generator, state, ASSET)
     return generator
 
 
@@ -170,12 +168,9 @@ def read(folder: Path) -> Iterator[VoicedText]:
     """Yields every pair in the folder. Raises FobenchError if there is none."""
     paths = sorted(folder.glob("pairs-*.safetensors"))
     if not paths:
-        raise FobenchError(
-            f"{folder} holds no pairs-*.safetensors. "
-            "Create them: fobench train latents --help"
-        )
+        raise FobenchError(f"{folder} holds no pairs-*.safetensors. Create them: fobench train latents --help")
     for path in paths:
-        with safe_open(path, "pt") as file:
+        with safetensors_io.opened(path) as file:
             metadata, names = file.metadata(), set(file.keys())
             texts = json.loads(metadata["texts"])
             phonemes_by_text = json.loads(metadata.get("phonemes", json.dumps([""] * len(texts))))
@@ -203,13 +198,21 @@ def collect_texts(plan: Path, replies: Path | None, split: str, seed: int = 0) -
     """Returns the texts to synthesize: verbalized sentences of the replies and the plan's texts, in an order given by
     the seed.
     """
-    rows = [json.loads(line) for line in (plan / "plan.jsonl").read_text().splitlines()]
+    rows = _json_lines(plan / "plan.jsonl")
     texts = [row["text"] for row in rows if row["split"] == split]
-    lines = [json.loads(line)["reply"] for line in replies.read_text().splitlines()] if replies else []
+    lines = [row["reply"] for row in _json_lines(replies)] if replies else []
     sentences = [verbalize(sentence) for reply in lines for sentence in re.split(r"(?<=[.?!]) |\n", reply)]
     texts += [text for text in sentences if is_speakable(text)]
     random.Random(seed).shuffle(texts)
     return list(fragments(dict.fromkeys(texts), seed))
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """FobenchError for a file that cannot be read as JSON lines."""
+    try:
+        return [parse_json(line) for line in read_text(path).split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"{path} cannot be read: {error}.") from error
 
 
 def _model_file() -> Path:
@@ -221,10 +224,10 @@ def _model_file() -> Path:
 @click.option("--replies", type=Path, help="File of `fobench train replies`; its sentences are synthesized, too.")
 @click.option("--split", default="train", show_default=True, help="Split of the plan.")
 @click.option("--out", type=Path, required=True, help="Folder of the pairs.")
-@click.option("--hours", default=2.0, show_default=True, help="Hours of speech.")
+@click.option("--hours", type=click.FloatRange(0.001, 10_000), default=2.0, show_default=True, help="Hours of speech.")
 @click.option("--silent", is_flag=True, help="Write latents without audio.")
 @click.option("--noise", default=NOISE, show_default=True, help="Piper's noise_scale; 0 for deterministic speech.")
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
 def main(
     plan: Path, replies: Path | None, split: str, out: Path, hours: float, silent: bool, noise: float, threads: int
 ) -> None:
@@ -236,7 +239,7 @@ def main(
         path = out / f"pairs-{number // PAIRS_PER_FILE:04d}.safetensors"
         if not path.exists():
             write(path, [one for text in texts[number : number + PAIRS_PER_FILE] if (one := speaker.synthesize(text))])
-        with safe_open(path, "pt") as file:
+        with safetensors_io.opened(path) as file:
             seconds += sum(file.get_slice(k).get_shape()[1] for k in file.keys() if k.endswith(".latents")) / LATENT_HZ  # noqa: SIM118
         print(f"{number + PAIRS_PER_FILE} of {len(texts)} texts, {seconds / 3600:.2f} h", flush=True)
         if seconds > hours * 3600:

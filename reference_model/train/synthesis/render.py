@@ -251,8 +251,10 @@ def first_shards(items: Sequence[RenderItem], count: int | None) -> list[RenderI
 @click.option(
     "--items", type=int, help="Size of a new plan; default: 24000 input, 8000 output, 40000 more, 20000 natural."
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True, help="Threads of each voice's model.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each voice's model."
+)
 def main(
     sets: tuple[str, ...],
     out: str,

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fobench.atomic_files import write_text
+from fobench.atomic_files import is_file_name, write_text
 from fobench.errors import FobenchError, unknown
+from fobench.outside_files import read_text
 from reference_model.train.synthesis import speakers
 from reference_model.train.synthesis.speakers import SpeakingStyle
 from reference_model.train.texts.sentence_set import SHORT, WRITTEN, Sentence
@@ -124,7 +125,7 @@ def read(folder: Path) -> tuple[list[RenderItem], dict[str, Any]] | None:
         return None
     try:
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        records = map(json.loads, (folder / PLAN).read_text(encoding="utf-8").splitlines())
+        records = [json.loads(line) for line in read_text(folder / PLAN).split("\n") if line]
         found = [_item_from_json(record) for record in records]
         if not {"set", "seed"} <= metadata.keys() or len(found) != metadata["items"]:
             raise ValueError(f"{len(found)} lines, and {METADATA} says {metadata!r:.80}")
@@ -195,4 +196,6 @@ def _assign_shards(items: Sequence[RenderItem]) -> list[RenderItem]:
 
 def _item_from_json(record: dict[str, Any]) -> RenderItem:
     manner = record.pop("manner")
+    if bad := [record[key] for key in ("id", "shard") if not is_file_name(record[key])]:
+        raise ValueError(f"{bad[0]!r} is not the name of a file")
     return RenderItem(**record, manner=SpeakingStyle(**{**manner, "noise": tuple(manner["noise"])}))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fobench.errors import FobenchError
+from fobench.outside_files import read_text
 from reference_model.train.texts.question_sets import FoundSentence
 from reference_model.train.texts.sentence_casing import sentence, verbalize
 
@@ -46,7 +47,7 @@ def sentences(text: str) -> Iterator[str]:
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_text(file)
     except (OSError, ValueError) as error:
         raise FobenchError(f"{file} cannot be read as UTF-8 text ({error}). Convert or remove it.") from error
 

@@ -24,7 +24,7 @@ from transformers import DynamicCache
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.train.texts import question_sets, sentence_set
 from reference_model.train.texts.prompt_patterns import PATTERNS
 from reference_model.train.texts.question_sets import FoundSentence
@@ -175,7 +175,7 @@ class CollectedSentences:
     def add(self, text: str, topic: str) -> bool:
         """Adds a sentence, unless it is a duplicate, a benchmark question, or too similar to many others; returns
         whether it was added."""
-        normal = normalize(text)
+        normal = normalize_as_whisper(text)
         forms = _opening(text), text.lower().replace(topic.lower(), "...")
         too_frequent = any(self.forms[form] >= 3 + MAX_SHARE * len(self) for form in forms)
         if not normal or normal in self.seen or normal in sentence_set.benchmark() or too_frequent:
@@ -262,7 +262,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if complete < len(data):
         with path.open("r+b") as file:
             file.truncate(complete)
-    return [json.loads(line) for line in data[:complete].decode().splitlines()]
+    return [json.loads(line) for line in data[:complete].decode().split("\n") if line.strip()]
 
 
 def topic_names(folder: Path) -> list[str]:
@@ -276,10 +276,10 @@ def topic_names(folder: Path) -> list[str]:
 @click.option(
     "--texts", "folder", type=click.Path(path_type=Path), help="Folder of question sets, whose names become topics."
 )
-@click.option("--count", default=30000, show_default=True)
+@click.option("--count", type=click.IntRange(1, 10_000_000), default=30000, show_default=True)
 @click.option("--backbone", default="smollm2-135m", show_default=True)
 @click.option("--dtype", default="bfloat16", show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 def main(out: Path, folder: Path | None, count: int, backbone: str, dtype: str, seed: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%d %H:%M:%S")
 

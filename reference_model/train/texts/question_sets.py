@@ -6,7 +6,6 @@ slurp_text, ifeval, each with .jsonl files.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench.errors import FobenchError
+from fobench.outside_files import parse_json, read_text
 from reference_model.train.texts import word_lists
 from reference_model.train.texts.sentence_casing import capitals, sentence, verbalize
 
@@ -109,13 +109,32 @@ def _capitalized_names(folder: Path) -> dict[str, str]:
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yields the lines of a set's files. FobenchError for one that lacks a key of the set, or whose value is not a text."""
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                if line.strip():
-                    yield json.loads(line)
-            except ValueError as error:
-                raise FobenchError(f"{path}:{number} is not JSON: {error}.") from error
+        try:
+            lines = read_text(path).split("\n")
+        except (OSError, ValueError) as error:
+            raise FobenchError(f"{path} cannot be read: {error}.") from error
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    record = parse_json(line)
+                    _check_record(record, TEXT_KEYS.get(folder.name, ()))
+                except ValueError as error:
+                    raise FobenchError(f"{path}:{number}: {error}.") from error
+                yield record
+
+
+def _check_record(record: Any, keys: Iterable[str]) -> None:
+    """ValueError for what is no record with texts under `keys` and, if it has any, a list of texts as answers."""
+    if not isinstance(record, dict):
+        raise ValueError(f"it is not an object: {record!r:.60}")
+    for key in keys:
+        if not isinstance(record.get(key), str) or not record[key].strip():
+            raise ValueError(f"{key!r} must be a text, not {record.get(key)!r:.60}")
+    answers = record.get("answers", [])
+    if not isinstance(answers, list) or any(isinstance(answer, list | dict) or answer is None for answer in answers):
+        raise ValueError(f"'answers' must be a list of texts, not {answers!r:.60}")
 
 
 def _answers(folder: Path) -> Iterator[str]:
@@ -167,7 +186,7 @@ def _math_problems(records: Iterable[dict[str, Any]], source: str, rng: random.R
     for record in records:
         yield from _sentences(record["question"], source)
         answer = re.sub(r"<<.*?>>", "", record["answer"].split("####")[0])
-        for line in answer.splitlines():
+        for line in answer.split("\n"):
             yield FoundSentence(re.sub(r"(?<=\d)\s*[*x]\s*(?=[\d$])", " times ", _minus(line)), "statement", source)
 
 
@@ -184,9 +203,10 @@ def _choices(records: Iterable[dict[str, Any]], source: str, rng: random.Random)
         if question.endswith("?"):
             yield from _sentences(question, source)
         else:
-            correct = int(record["answer"].removeprefix("answer")) - 1
+            number = re.fullmatch(r"(?:answer)?(\d{1,3})", record["answer"].strip(), re.IGNORECASE)
+            correct = int(number[1]) - 1 if number else -1
             yield FoundSentence(
-                f"{question} {options[correct]}" if correct < len(options) else question, "statement", source
+                f"{question} {options[correct]}" if 0 <= correct < len(options) else question, "statement", source
             )
         for option in options:
             if len(option.split()) >= 4:
@@ -212,6 +232,16 @@ def _instructions(records: Iterable[dict[str, Any]], source: str, rng: random.Ra
             yield FoundSentence(first, "question" if first.endswith("?") else "command", source)
 
 
+TEXT_KEYS: dict[str, tuple[str, ...]] = {  # keys that every line of a set must have
+    "web_questions": ("question",),
+    "nq_open": ("question",),
+    "disfl_qa": ("original", "disfluent"),
+    "gsm8k": ("question", "answer"),
+    "arc-easy": ("instruction", "answer"),
+    "openbookqa": ("instruction", "answer"),
+    "slurp_text": ("sentence",),
+    "ifeval": ("prompt",),
+}
 Reader = Callable[[Iterable[dict[str, Any]], str, random.Random], Iterator[FoundSentence]]
 READERS: dict[str, Reader] = {
     "web_questions": _open,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,8 @@ from typing import Literal
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.outside_files import parse_json, read_text
+from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.train.texts import books as book_sentences
 from reference_model.train.texts import question_sets, templates
 from reference_model.train.texts.question_sets import FoundSentence
@@ -59,7 +59,7 @@ def collect(
 def read_llm_sentences(file: Path) -> list[FoundSentence]:
     """Reads the sentences of a file of `llm_sentences`. FobenchError if it cannot be read."""
     try:
-        records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        records = [parse_json(line) for line in read_text(file).split("\n") if line.strip()]
         found = [FoundSentence(record["text"], record["kind"], WRITTEN) for record in records]
         if invalid := [one for one in found if not (isinstance(one.text, str) and isinstance(one.kind, str))]:
             raise ValueError(f"text and kind must be strings: {invalid[0]}")
@@ -75,7 +75,8 @@ def distinct(found: Iterable[FoundSentence]) -> list[Sentence]:
     questions."""
     texts: dict[str, Sentence] = {}
     for one in found:
-        normal = one.text.lower() if one.kind in SHORT else normalize(one.text)  # the normalizer drops "mm-hmm"
+        is_short = one.kind in SHORT  # the normalizer drops "mm-hmm"
+        normal = one.text.lower() if is_short else normalize_as_whisper(one.text)
         if fits(one) and normal and normal not in benchmark():
             name = text_id(normal)
             texts.setdefault(name, Sentence(name, one.text, one.kind, one.source, split_of(name)))
@@ -102,4 +103,4 @@ def split_of(name: str) -> Split:
 def benchmark() -> frozenset[str]:
     """Returns the normal forms of the questions of the spoken-qa suite."""
     questions = [question.text for question in registry.create("suites", "spoken-qa").questions]
-    return frozenset(normalize(form) for text in questions for form in (text, verbalize(text)))
+    return frozenset(normalize_as_whisper(form) for text in questions for form in (text, verbalize(text)))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from fobench.errors import FobenchError, PrerequisiteError
@@ -93,3 +98,57 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FobenchError, match="cannot be written"):
         safetensors_io.save(net(), {}, tmp_path / "file" / "a.safetensors")
+
+
+DAMAGE = {
+    "drop": (lambda t, key: t.pop(key), "lacks"),
+    "rename": (lambda t, key: t.update({f"{key}_": t.pop(key)}), "lacks"),
+    "add": (lambda t, key: t.update({f"{key}.more": torch.ones(2)}), "has unexpected"),
+    "reshape": (lambda t, key: t.update({key: t[key][None]}), "wrong shapes in"),
+    "type": (lambda t, key: t.update({key: _other_type(t[key])}), "wrong types in"),
+    "nan": (lambda t, key: t.update({key: torch.full(t[key].shape, math.nan)}), "has NaN"),
+}
+
+
+def _other_type(value: torch.Tensor) -> torch.Tensor:
+    return value.to(torch.int8) if value.is_floating_point() else value.float()
+
+
+@given(key=st.sampled_from(sorted(net().state_dict())), damage=st.sampled_from(sorted(DAMAGE)))
+def test_any_damaged_tensor_is_named(key, damage):
+    tensors = {name: value.clone() for name, value in net().state_dict().items()}
+    change, word = DAMAGE[damage]
+    change(tensors, key)
+    if damage == "nan" and not net().state_dict()[key].is_floating_point():
+        word = "wrong types in"
+    with pytest.raises(FobenchError, match=rf"{word}.* {re.escape(key)}"):
+        safetensors_io.fill(net(), tensors, "a")
+
+
+def test_infinity_is_refused_in_parameters_and_allowed_in_buffers():
+    tensors = {name: value.clone() for name, value in net().state_dict().items()}
+    tensors["1.running_mean"].fill_(-math.inf)
+    safetensors_io.fill(net(), tensors, "a")
+    tensors["0.weight"][0, 0] = math.inf
+    with pytest.raises(FobenchError, match=r"NaN or infinity in 0\.weight"):
+        safetensors_io.fill(net(), tensors, "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (bytes(99), "zeros"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer")],
+)
+def test_a_file_without_weights_says_what_it_is(tmp_path, content, reason):
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(FobenchError, match=reason):
+        safetensors_io.load(tmp_path / "a.safetensors")
+
+
+@given(share=st.floats(0, 0.999))
+def test_a_file_cut_anywhere_is_refused(share, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut")
+    safetensors_io.save(net(), {}, folder / "a.safetensors")
+    content = (folder / "a.safetensors").read_bytes()
+    (folder / "a.safetensors").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(FobenchError, match="is not a safetensors file"):
+        safetensors_io.load(folder / "a.safetensors")

@@ -85,3 +85,61 @@ def test_the_tokens_of_its_segments_are_those_that_were_generated():
     assert "".join(shown) == " word0 word1 word2 word3 word4 word5"
     assert [(s.text, s.tokens) for s in made.waiting] == [("".join(shown), range(6))]
     assert made.generated
+
+
+class Pieces(Detokenizer):
+    """Token i is piece number i of a text."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def push(self, token):
+        return self.pieces[token]
+
+    def flush(self):
+        return ""
+
+
+def generated(pieces, opening=""):
+    """The reply of these pieces; its hidden state of token i is i."""
+    made = GeneratedReply(0, 0, torch.Generator(), Pieces(pieces), Segmenter(Segmentation()), RATE, opening)
+    raw = "".join([*(made.push(i, torch.tensor([float(i)])) for i in range(len(pieces))), made.finish()])
+    return made, raw, "".join(segment.text for segment in made.waiting)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "opening", "said", "numbers"),
+    [
+        (["<think>", "Lon", "don?", "</think>", "It is", " Paris."], "", "It is Paris.", [4, 5]),
+        (["<", "think", ">", "x", "</th", "ink>", "\n", "Paris", "."], "", "\nParis.", [6, 7, 8]),
+        (["London", "</think>", "Paris."], "<think>", "Paris.", [2]),
+        (["3", " <", " 4", "."], "", "3 < 4.", [0, 1, 2, 3]),
+        (["It is", " Paris.", "<think>", "Lon", "don"], "", "It is Paris.", [0, 1]),
+        (["<think>", "a <think>", " b", "</think>", "Paris."], "", "Paris.", [4]),
+    ],
+)
+def test_a_thought_is_not_spoken_and_its_hidden_states_are_not_given_to_the_speech_decoder(
+    pieces, opening, said, numbers
+):
+    made, raw, text = generated(pieces, opening)
+    assert raw == opening + "".join(pieces)
+    assert text == said
+    assert made.said == [int(hidden) for hidden in made.hidden] == numbers
+    assert sum(len(segment.tokens) for segment in made.waiting) == len(numbers)
+
+
+def test_the_tokens_of_a_thought_before_the_words_that_were_heard_stay_in_the_context():
+    made, _, _ = generated(["<think>", "London?", "</think>", "It", " is", " Paris."])
+    made.spoken.append(SpokenSegment(made.waiting[0], 300, complete=True))
+    heard = []
+    for made.heard in (0, 100, 200, 300):
+        heard.append(made.heard_tokens())
+    assert heard == [0, 4, 5, 6]
+
+
+def test_text_without_a_token_of_its_own_does_not_count_as_heard():
+    made, _, _ = generated(["<think>", "London?", "</think>", "It", " is"])
+    rest = Segment(" Paris.", range(3))
+    made.spoken.append(SpokenSegment(rest, 300, complete=True))
+    made.heard = 300
+    assert made.heard_tokens() == 5

@@ -1,11 +1,14 @@
 """Text normalization of LLM output for speech."""
 
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reference_model.speech_output.text_normalizer import MARKS, normalize
 from reference_model.speech_output.verbalizer import is_speakable, verbalize
+from reference_model.speech_output.written_signs import spell_out
 
 PLAIN = st.lists(
     st.sampled_from(["Well,", "it's", "half-done;", "so", "fine.", "Is", "it?", "Yes:", "Anna", "Oh!"]), min_size=1
@@ -47,7 +50,7 @@ WRITTEN = st.lists(
         ("**Pi** is  `roughly` _three_.", "Pi is roughly three."),
         ("# Fruit\n- Apples\n- Pears", "Fruit, Apples, Pears"),
         ("1. Wash it.\n2. Dry it.", "one, Wash it. two, Dry it."),
-        ("See [the page](https://a.b/c) or https://a.b/c?d=1.", "See the page or."),
+        ("See [the page](https://a.b/c) or https://a.b/c?d=1.", "See the page or a dot b slash c."),
         ("Write to a@b.com [1]", "Write to a at b dot com"),
         ("Sure! 😀👍🏽 Paris (France) — yes.", "Sure! Paris, France, yes."),
         ("VERY IMPORTANT", "VERY important"),
@@ -59,7 +62,7 @@ def test_texts_are_normalized_for_speech(written, said):
     assert normalize(written) == said
 
 
-@pytest.mark.parametrize("text", ["", " \n", "...", "😀", "***", "https://a.b", "\ud800"])
+@pytest.mark.parametrize("text", ["", " \n", "...", "😀", "***", "[1]", "```", "\ud800"])
 def test_text_without_letters_is_empty(text):
     assert normalize(text) == ""
 
@@ -87,3 +90,85 @@ def test_plain_text_stays_as_it_is(words):
     text = " ".join(words)
     assert normalize(text) == verbalize(text) == text
     assert is_speakable(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("2*3 = 6", "two times three equals six"),
+        ("5 * 3 = 15 and a*b, x * y", "five times three equals fifteen and a times b, x times y"),
+        ("7/8, 22/7, 6/2 = 3, 24/7", "seven eighths, twenty-two over seven, six divided by two equals three, twenty-four seven"),
+        ("2**3 or x^10 or 10^-3 or 10⁻⁶", "two cubed or x to the power of ten or ten to the power of minus three or ten to the power of minus six"),
+        ("5-3=2, 3-5 days, –5", "five minus three equals two, three to five days, minus five"),
+        ("get_user_id and file.py", "get underscore user underscore id and file dot py"),
+        ("C#, C++ and .NET in Node.js", "C sharp, C plus plus and dot NET in Node dot js"),
+        ("a == b, a != b, x <= 3", "a equals b, a is not b, x at most three"),
+        ("if a<b and c>d", "if a less than b and c greater than d"),
+        ("**bold**, *it*, _so_, un*believ*able, ~~old~~", "bold, it, so, unbelievable, old"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "a, b, one, two,"),
+        ("```python\nx = 1\n```", "x equals one,"),
+        ("Title\n=====\nText", "Title, Text"),
+        ("- [ ] milk\n- [x] eggs", "milk, eggs"),
+        ("https://www.example.com/docs/my-page?x=1#y", "example dot com slash docs slash my page"),
+        ("first.last@ex-ample.co.uk", "first dot last at ex dash ample dot co dot uk"),
+        ("[Foo](https://a.b/Foo_(bar)), [a](b \"c\") <https://a.b>", "Foo, a a dot b"),
+        ("1️⃣ ℹ️ ❤️ 🇫🇷 hi 👨‍👩‍👧", "one hi"),
+        ("-$5, US$5, ¥500, 5¢, $10/month", "minus five dollars, US five dollars, five hundred yen, five cents, ten dollars per month"),
+        ("2024-05-03 at 14:05:30", "May third, twenty twenty-four at fourteen oh five and thirty seconds"),
+        ("by * and, price * 3, <unk> so", "by asterisk and, price times three, so"),
+        ("π, Δt, ∞, 5 μm, 1⅛", "pi, delta t, infinity, five micrometers, one and one eighth"),
+        (r"\(\frac{1}{2} \times 3\)", "a half times three"),
+        ("v1.2.3, 3:1, ~5", "v one point two point three, three to one, about five"),
+        ("/usr/bin and path/to/file.py, and/or", "slash usr slash bin and path slash to slash file dot py, and or"),
+    ],
+)  # fmt: skip
+def test_what_must_be_said_is_said(written, said):
+    assert normalize(written) == said
+
+
+NAMES = st.lists(st.text("abcxyz", min_size=2, max_size=5), min_size=2, max_size=4)
+
+
+@given(NAMES, st.sampled_from(["_", ".", "/", " ", "-", "\n", "**", "`", " | ", "@", "+", "="]))
+def test_no_letter_is_lost(names, between):
+    assert set("".join(names)) <= set(normalize(between.join(names)))
+    said = normalize(between.join(names)).replace(" ", "")
+    rest = said
+    for name in names:
+        assert name in rest
+        rest = rest[rest.index(name) + len(name) :]
+
+
+@given(
+    st.integers(0, 999),
+    st.integers(0, 999),
+    st.sampled_from(["*", " * ", "/", " / ", "+", "-", "^", " = ", "=", " x "]),
+)
+def test_no_number_and_no_sign_of_a_sum_is_lost(one, other, sign):
+    said = normalize(f"It is {one}{sign}{other}").removeprefix("It is ")
+    words = {
+        "*": "times",
+        "x": "times",
+        "+": "plus",
+        "=": "equals",
+        "-": "to",
+        "^": "power squared cubed",
+        "/": "over divided half third quarter th",
+    }
+    assert verbalize(str(one)).split()[0].split("-")[0][:2] in said
+    expected = words[sign.strip()].split()
+    if sign == "/" and (one == other or (one, other) in ((24, 7), (9, 11))):
+        return
+    assert any(word in said for word in expected) or said.endswith(("rds", "ths"))
+
+
+@given(st.text("ab*_`~#[]()|<>!\n -=.1", max_size=30))
+def test_no_mark_of_markdown_is_left(text):
+    assert not set(normalize(text, fold=False)) & set("*_`~#[]()|<>=")
+
+
+@pytest.mark.parametrize("text", ["-" * 20_000 + "x", " " * 20_000 + "x", "|" * 20_000 + "x", " |" * 10_000])
+def test_markup_takes_time_in_proportion_to_the_text(text):
+    start = time.process_time()
+    spell_out(text)
+    assert time.process_time() - start < 2

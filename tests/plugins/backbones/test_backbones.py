@@ -149,9 +149,10 @@ def test_the_prompt_is_the_models_own_template(backbone):
     assert text == "<|im_start|>user Who is there? 🎉<|im_end|><|im_start|>assistant "
 
 
-def test_a_stream_is_the_greedy_reply(backbone):
+def test_a_stream_is_the_greedy_reply(backbone, monkeypatch):
     ids = backbone.chat(QUESTION)
     expected = backbone.model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)[0, len(ids) :]
+    monkeypatch.setattr(backbone, "generation", "greedy")
     reply = "".join(backbone.stream(QUESTION, max_tokens=20, seed=0))
     assert reply == backbone.tokenizer.decode(expected, skip_special_tokens=True).rstrip("\ufffd")
 
@@ -275,3 +276,15 @@ def test_the_pinned_gguf_is_converted_once(smollm2):
     source = next(folder.glob("*.gguf"))
     again = store.converted(f"{source.stem.lower()}-hf1", source, lambda into: pytest.fail("converted twice"))
     assert catalog.file_bytes(again) == pytest.approx(4 * 134.5e6, rel=0.01)
+
+
+def test_special_tokens_that_mark_a_thought_are_kept():
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(
+        [transformers.AddedToken("[THINK]", special=True), transformers.AddedToken("[/THINK]", special=True)]
+    )
+    open_id, close_id = tokenizer.convert_tokens_to_ids(["[THINK]", "[/THINK]"])
+    words, said = tokenizer.encode("no", add_special_tokens=False), tokenizer.encode("yes", add_special_tokens=False)
+    detokenizer = IncrementalDetokenizer(tokenizer)
+    text = "".join(map(detokenizer.push, [open_id, *words, close_id, *said])) + detokenizer.flush()
+    assert text == "[THINK]no[/THINK]yes"

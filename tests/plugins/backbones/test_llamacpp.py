@@ -2,12 +2,12 @@
 
 import gc
 
-import numpy as np
 import pytest
 
 from fobench.api import registry
 from fobench.conformance import suite
 from fobench.errors import FobenchError, PrerequisiteError
+from tests.plugins.backbones import tiny_gguf
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -28,68 +28,12 @@ def installed():
 
 # ---- A tiny file -----------------------------------------------------------------------------------------------------
 
-WIDTH, WORDS = 64, 300
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A random Llama of two layers in float32 as a GGUF file, with a byte tokenizer."""
-    gguf = pytest.importorskip("gguf")
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    writer, draw = gguf.GGUFWriter(path, "llama"), np.random.default_rng(0)
-    writer.add_context_length(128)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(96)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_rope_dimension_count(16)
-    writer.add_layer_norm_rms_eps(1e-5)
-    vocabulary(writer)
-    shapes = {"token_embd": (WORDS, WIDTH), "output_norm": (WIDTH,)}
-    for layer in range(2):
-        shapes |= {
-            f"blk.{layer}.{name}": shape
-            for name, shape in {
-                "attn_norm": (WIDTH,),
-                "attn_q": (WIDTH, WIDTH),
-                "attn_k": (WIDTH // 2, WIDTH),
-                "attn_v": (WIDTH // 2, WIDTH),
-                "attn_output": (WIDTH, WIDTH),
-                "ffn_norm": (WIDTH,),
-                "ffn_gate": (96, WIDTH),
-                "ffn_up": (96, WIDTH),
-                "ffn_down": (WIDTH, 96),
-            }.items()
-        }
-    for name, shape in shapes.items():
-        values = np.ones(shape) if name.endswith("norm") else 0.2 * draw.standard_normal(shape)
-        writer.add_tensor(f"{name}.weight", values.astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def vocabulary(writer):
-    """GPT-2's 256 signs for bytes, one merge, and the two marks of a chat turn."""
-    from tokenizers import pre_tokenizers
-
-    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*signs, "th", "<|im_start|>", "<|im_end|>"]
-    words += [f"<|spare{i}|>" for i in range(WORDS - len(words))]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(words)
-    writer.add_token_types([1 if len(word) <= 2 else 3 for word in words])
-    writer.add_token_merges(["t h"])
-    writer.add_eos_token_id(words.index("<|im_end|>"))
-    writer.add_bos_token_id(words.index("<|im_start|>"))
-    writer.add_chat_template(
-        "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}<|im_end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
-    )
+    pytest.importorskip("gguf")
+    return tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
 @pytest.fixture
@@ -124,10 +68,10 @@ def test_a_prompt_longer_than_a_batch_is_one_conversation(llama):
     x = inputs(llama, 150)
     hidden, logits, state = llama.step(x)
     assert llama.length(state) == 150
-    assert hidden.shape == (1, 150, WIDTH)
+    assert hidden.shape == (1, 150, tiny_gguf.WIDTH)
     again, _, _ = llama.step(x[:, 149:], llama.crop(llama.fork(state), 149))
     close(again[0, 0], hidden[0, -1])
-    assert llama.step(x, logits=3)[1].shape == (1, 3, WORDS)
+    assert llama.step(x, logits=3)[1].shape == (1, 3, tiny_gguf.WORDS)
     close(llama.step(x, logits=3)[1], logits[:, -3:])
 
 

@@ -135,28 +135,57 @@ def test_a_state_in_a_narrow_type_takes_a_learning_step(folders, dtype):
 
 
 @pytest.mark.parametrize(
-    ("bf16", "quantized", "stored", "expected"),
+    ("quantized", "stored", "expected"),
     [
-        (True, True, 4, "int4"),
-        (True, False, 2, "bfloat16"),
-        (False, True, 4, "mixed"),  # a GGUF file, converted
-        (False, False, 2, "mixed"),  # half a float32 on the hub
-        (False, False, 4, "float32"),
+        (True, 4, "mixed"),  # a GGUF file, converted
+        (False, 2, "mixed"),  # half a float32 on the hub
+        (False, 4, "float32"),
     ],
 )
-def test_auto_is_the_fastest_form_that_holds_the_weights(monkeypatch, bf16, quantized, stored, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+@pytest.mark.parametrize("instructions", [True, False])
+def test_auto_is_the_same_form_on_every_cpu(monkeypatch, instructions, quantized, stored, expected):
+    for name in ("_is_avx512_bf16_supported", "_is_avx512_supported", "_is_amx_tile_supported", "_is_avx2_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: instructions, raising=False)
     assert loading._dtype(torch, "cpu", "auto", quantized, stored) == expected
 
 
-def test_auto_does_without_the_second_form_where_memory_is_short(folders, tmp_path, monkeypatch):
+def test_a_named_form_computes_the_same_on_every_cpu(folders, monkeypatch):
+    options = {"device": "cpu", "dtype": "bfloat16", "threads": "1"}
+    found = []
+    for instructions in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=instructions: supported)
+        backbone = registry.create("backbones", f"hf:{folders['llama']}", options)
+        found.append(backbone.step(inputs(backbone))[1])
+    assert torch.equal(*found)
+
+
+def test_auto_does_not_take_another_form_where_memory_is_short(folders, tmp_path, monkeypatch):
     model = transformers.AutoModelForCausalLM.from_pretrained(folders["llama"], dtype=torch.bfloat16)
     model.save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     parameters = catalog.file_bytes(tmp_path) / 2
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    for free, expected in ((7.3, "mixed"), (5, "float32")):  # bytes a parameter; a fifth is for what else is needed
+    for free, dtype, expected in ((7.3, "auto", "mixed"), (5, "float32", "float32")):  # bytes a parameter; a fifth more
         monkeypatch.setattr(catalog, "_free_memory", lambda device, free=free: (int(parameters * free), "RAM"))
-        assert registry.create("backbones", f"hf:{tmp_path}", {"device": "cpu"}).about()["dtype"] == expected
-    with pytest.raises(FobenchError, match="needs about"):
-        registry.create("backbones", f"hf:{tmp_path}", {"device": "cpu", "dtype": "mixed"})
+        options = {"device": "cpu", "dtype": dtype}
+        assert registry.create("backbones", f"hf:{tmp_path}", options).about()["dtype"] == expected
+    for dtype in ("auto", "mixed"):
+        with pytest.raises(FobenchError, match=r"needs about .* --dtype float32 or int8"):
+            registry.create("backbones", f"hf:{tmp_path}", {"device": "cpu", "dtype": dtype})
+
+
+def test_a_step_of_few_rows_has_the_bits_of_single_steps(folders):
+    """Whatever the sizes of the steps, up to `exact_rows`: so a text has one reply, however it arrived."""
+    backbone = registry.create("backbones", f"hf:{folders['llama']}", {"device": "cpu", "dtype": "mixed"})
+    assert backbone.exact_rows == 8
+    x = backbone.embed(torch.arange(17)[None])
+    found = []
+    for sizes in ([1] * 17, [8, 8, 1], [3, 7, 5, 2]):
+        state, hidden, at = None, [], 0
+        for size in sizes:
+            step, logits, state = backbone.step(x[:, at : at + size], state, logits=1)
+            hidden.append(step)
+            at += size
+        found.append((torch.cat(hidden, 1), logits))
+    for hidden, logits in found[1:]:
+        assert torch.equal(hidden, found[0][0])
+        assert torch.equal(logits, found[0][1])

@@ -43,6 +43,18 @@ class TestAccuracy:
             found = score(f"accuracy_{route}", trace)
             assert (found.value, found.detail["verdict"]["reason"]) == (0.0, "no reply")
 
+    @pytest.mark.parametrize("route", ["t2t", "a2t2t", "s2t"])
+    @pytest.mark.parametrize(
+        ("written", "right"), [("<think>Rome?</think>Paris.", 1.0), ("<think>Paris?</think>Rome.", 0.0)]
+    )
+    def test_thoughts_are_no_part_of_a_reply(self, route, written, right):
+        trace = qa_trace(said=written, routes={"t2t": written, "a2t2t": written})
+        assert score(f"accuracy_{route}", trace).value == right
+
+    def test_a_reply_of_thoughts_alone_is_none(self):
+        found = score("accuracy_s2t", qa_trace(said="<think>Paris, so", heard=None))
+        assert (found.value, found.detail["verdict"]["reason"]) == (0.0, "no reply")
+
     @pytest.mark.parametrize("kind", ["raised", "hung", "died", "bad_audio", "bad_event"])
     def test_a_failure_of_the_system_is_wrong_by_speech_and_unknown_by_text(self, kind):
         trace = qa_trace(failure=kind, routes={})
@@ -158,5 +170,5 @@ class TestParity:
         assert totals("parity", traces) == totals("parity", traces)
 
     def test_a_margin_that_makes_no_test_is_refused(self):
-        with pytest.raises(FobenchError, match="between 0 and 100"):
+        with pytest.raises(FobenchError, match=r"from 0\.001 to 100"):
             registry.create("metrics", "parity", {"margin": "0"})

@@ -42,10 +42,12 @@ def test_what_was_not_measured_says_why(metric, trace, reason):
 
 
 def test_the_total_is_a_mean(metric):
-    traces = [qa_trace(f"q-{i}", measured={"dnsmos": {**QUALITY, "ovrl": 3.0 + i}}) for i in range(2)]
+    """Of three values, with Student's interval: 4.303 x 0.5 / sqrt(3)."""
+    values = {f"q-{i}": 3.0 + 0.5 * i for i in range(3)}
+    traces = [qa_trace(name, measured={"dnsmos": {**QUALITY, "ovrl": v}}, speaker=name) for name, v in values.items()]
     found = metric.aggregate([metric.score(trace, trace.scenario) for trace in traces])[0]
-    assert (found.value, found.n, found.detail["sig"]) == (3.5, 2, 3.5)
-    assert found.ci == (3.0, 4.0)
+    assert (found.value, found.n, found.detail["sig"]) == (3.5, 3, 3.5)
+    assert found.ci == pytest.approx((3.5 - 1.2421, 3.5 + 1.2421), abs=1e-3)
 
 
 def test_silence_and_short_sounds_have_no_dnsmos(metric):

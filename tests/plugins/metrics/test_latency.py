@@ -1,8 +1,13 @@
 """Latencies, real-time factors and underruns: every planted value comes back."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fobench.api import registry
+from fobench.api.scenario import Anchor
 from tests.support.traces import duplex_trace, qa_trace
 
 
@@ -27,7 +32,67 @@ def test_speaking_before_the_user_ended_is_negative_and_early():
     traces = [qa_trace("q-1", audible=(1900, 3000)), qa_trace("q-2")]
     found = total("response_ms", traces)
     assert [score("response_ms", trace).value for trace in traces] == [-100.0, 700.0]
-    assert (found.value, found.detail["early"], found.detail["min"]) == (300.0, 1, -100.0)
+    assert (found.value, found.n, found.detail["min"]) == (700.0, 1, 700.0)
+    assert (found.detail["early"], found.detail["early_share"]) == (1, 0.5)
+
+
+def test_replies_in_time_make_the_latency_and_failures_are_counted_beside_it():
+    """In time after 500, 600 ... 1400; two early, one silent, one crash: a median of 950, or 1150 of all 14."""
+    traces = [qa_trace(f"q-{i}", audible=(2500 + 100 * i, 5000)) for i in range(10)]
+    traces += [qa_trace(f"e-{i}", audible=(1000 + i, 5000)) for i in range(2)]
+    traces += [qa_trace("silent", said=None), qa_trace("dead", failure="died")]
+    found = total("response_ms", traces)
+    assert (found.value, found.n, found.detail["p90"]) == (950.0, 10, pytest.approx(1310.0))
+    assert (found.detail["early"], found.detail["early_share"]) == (2, pytest.approx(1 / 6))
+    assert (found.detail["unanswered"], found.detail["failed_due"], found.detail["p50_all"]) == (2, 1, 1150.0)
+    assert (total("early_reply_rate", traces).value, total("early_reply_rate", traces).n) == (pytest.approx(1 / 6), 12)
+    assert (total("no_reply_rate", traces).value, total("no_reply_rate", traces).n) == (pytest.approx(1 / 13), 13)
+
+
+def test_replies_that_are_all_early_have_no_latency():
+    found = total("response_ms", [qa_trace(f"q-{i}", audible=(1900, 3000)) for i in range(3)])
+    assert (found.value, found.reason) == (None, "every reply began before the end of the user's speech")
+    assert (found.detail["early"], found.detail["early_share"]) == (3, 1.0)
+
+
+def test_a_reply_in_a_pause_of_the_users_turn_is_early():
+    """The turn is 500 to 4000, with a pause from 1500; a reply in it is not made good by one after the turn."""
+    paused = [("fragment", 500, 1500), ("question", 2700, 4000)]
+    trace = duplex_trace(paused, [(1700, 3000), (4500, 6000)], speaks=[1600, 4300])
+    trace = follows(trace)
+    assert score("response_ms", trace).value == -2300.0
+    assert score("endpoint_ms", trace).value == -2400.0
+    assert score("early_reply_rate", trace).value == 1.0
+
+
+@given(st.lists(st.integers(2000, 6000), min_size=1, max_size=40), st.data())
+def test_neither_barging_in_nor_silence_makes_the_median_of_all_replies_better(starts, data):
+    """What the headline prints: an early, missing or crashed reply is later than any."""
+    whole = {f"q-{i}": start for i, start in enumerate(starts)}
+    spoiled = data.draw(st.sampled_from(sorted(whole)))
+    kind = data.draw(st.sampled_from(["early", "silent", "dead"]))
+    worse = {"early": {"audible": (1500, 5000)}, "silent": {"said": None}, "dead": {"failure": "died"}}[kind]
+    before = [qa_trace(name, audible=(start, 9000)) for name, start in whole.items()]
+    after = [qa_trace(n, **worse) if n == spoiled else t for n, t in zip(whole, before, strict=True)]
+    old, new = (total("response_ms", traces).detail["p50_all"] for traces in (before, after))
+    assert old is not None
+    assert new is None or new >= old
+
+
+def test_no_reply_is_due_where_the_system_has_to_listen():
+    trace = duplex_trace([("question", 500, 2000)], [(2700, 4000)])
+    expect = replace(trace.scenario.expect, family="listening")
+    trace = replace(trace, scenario=replace(trace.scenario, expect=expect))
+    assert score("response_ms", trace).reason == "no reply is due"
+    crashed = replace(trace, failure=qa_trace("dead", failure="died").failure)
+    assert [total("response_ms", [t]).detail["unanswered"] for t in (trace, crashed)] == [0, 0]
+    assert score("no_reply_rate", trace).value is None
+
+
+def follows(trace):
+    """The trace with each turn following the end of the one before."""
+    turns = [replace(turn, anchor=Anchor("turn_end")) for turn in trace.scenario.turns]
+    return replace(trace, scenario=replace(trace.scenario, turns=tuple(turns)))
 
 
 def test_a_token_before_the_decision_is_negative():

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fobench.api import registry
 from fobench.api.types import NS_PER_MS as MS
-from fobench.api.types import Event, EventKind
+from fobench.api.types import Event, EventKind, Score
 from tests.support.traces import duplex_trace
 
 
@@ -31,9 +33,26 @@ def test_a_turn_is_told_by_the_first_end_since_it_began():
     (one, two, three, four), total = scored("state_f1", asked, ignored, missed, late)
     assert (one.value, two.value, three.value, four.value) == (1.0, 1.0, 0.0, 0.0)
     assert total.detail["confusion"] == [[0, 0, 0], [2, 1, 0], [0, 0, 1]]
-    assert total.detail["f1"] == {"0": 0.0, "1": 0.5, "2": 1.0}
-    assert total.value == pytest.approx(0.5)
+    assert total.detail["f1"] == {"0": None, "1": 0.5, "2": 1.0}
+    assert total.value == pytest.approx(0.75)  # 0 never occurs; that it is predicted lowers the recall of 1
     assert total.n == 4
+    assert total.detail["precision"] == {"0": 0.0, "1": 1.0, "2": 1.0}
+    assert total.detail["recall"] == {"0": None, "1": pytest.approx(1 / 3), "2": 1.0}
+    assert total.detail["support"] == {"0": 0, "1": 3, "2": 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_macro_f1_is_the_mean_over_the_true_states(cases):
+    """Against the definition, written out by state."""
+    f1 = []
+    for state in {true for true, _ in cases}:
+        hits = sum(true == predicted == state for true, predicted in cases)
+        wrong = sum((true == state) != (predicted == state) for true, predicted in cases)
+        f1.append(2 * hits / (2 * hits + wrong))
+    metric = registry.create("metrics", "state_f1")
+    total = metric.aggregate([Score("state_f1", 2, 0.0, "share", 1, detail={"cases": [list(c) for c in cases]})])[0]
+    assert total.value == pytest.approx(sum(f1) / len(f1))
+    assert sum(total.detail["support"].values()) == len(cases)
 
 
 def test_after_a_fragment_the_turn_goes_on():
@@ -68,6 +87,6 @@ def test_the_delay_counts_judged_chunks_from_the_true_end():
     assert score.value == 2.0
     (early,), total = scored("state_delay_chunks", told(user, *chunks[:10], (1760, 1), (1920, 0), (2080, 0)))
     assert early.value == -1.0
-    assert total.detail["early"] == 1
+    assert (total.value, total.detail["early"], total.detail["early_share"]) == (None, 1, 1.0)
     (never,), _ = scored("state_delay_chunks", told(user, (2080, 0)))
     assert never.reason == "no turn's end was told"

@@ -32,7 +32,18 @@ def edits(found):
         ("it is red", "it is so red", (0, 0, 1, 3)),
         ("it is red", None, (0, 3, 0, 3)),  # nothing to hear: all of it is lost
         ("red", "it is dark green", (1, 0, 3, 1)),  # a rate over 1 is kept
-        ("It's Nineteen sixty nine.", "it is 1969", (0, 0, 0, 3)),  # normalised on both sides
+        ("It's Nineteen sixty nine.", "it is 1969", (0, 0, 0, 6)),  # normalized on both sides; each digit is a word
+        ("Count: one, two, three.", "Count 123", (0, 0, 0, 4)),
+        ("Call 555-1234.", "call five five five one two three five", (1, 0, 0, 8)),
+        ("It is minus five.", "it is 5", (0, 1, 0, 4)),
+        ("It costs $5.", "[music] it costs five dollars", (0, 0, 0, 4)),  # a remark of the recognizer is not said
+        ("It is (here).", "it is", (0, 1, 0, 3)),
+        (
+            "\u4e2d\u56fd\u7684\u9996\u90fd",
+            "\u4e2d\u56fd\u7684\u9996\u90fd\u5462",
+            (0, 0, 1, 5),
+        ),  # characters, where no blanks part words
+        ("\u092e\u0947\u0902 \u0939\u0948", "\u092e\u0947 \u0939\u0948", (1, 0, 0, 2)),
     ],
 )
 def test_known_edits(written, heard, expected):
@@ -72,8 +83,8 @@ def test_the_interval_is_blocked_by_speaker_from_ten_speakers_on():
         ]
 
     few, many = total("speech_text_wer", run(9)), total("speech_text_wer", run(10))
-    assert (few.detail["blocked_by"], few.detail["n_blocks"]) == ("item", 20)
-    assert (many.detail["blocked_by"], many.detail["n_blocks"]) == ("group", 10)
+    assert (few.detail["blocked_by"], few.detail["n_groups"]) == ("item", 9)
+    assert (many.detail["blocked_by"], many.detail.get("n_groups")) == ("group", None)
     assert many.ci == total("speech_text_wer", run(10)).ci
     assert many.ci[0] <= many.value <= many.ci[1]
 
@@ -113,6 +124,46 @@ def test_understanding():
 )
 def test_understanding_that_cannot_be_scored(trace, reason):
     assert score("understanding_wer", trace).reason == reason
+
+
+IGNORED = {"transcript": None, "said": None, "decided": None}  # no transcript, no reply
+
+
+def test_an_ignored_question_is_all_deletions():
+    heard = [qa_trace(f"q-{i}", text="which star is nearest", transcript="which star is dearest") for i in range(3)]
+    ignored = qa_trace("q-9", text="is it red", **IGNORED)
+    assert edits(score("understanding_wer", ignored)) == (0, 3, 0, 3)
+    found = total("understanding_wer", [*heard, ignored])
+    assert edits(found) == (3, 3, 0, 15)  # 40.0 % with the ignored question, 25.0 % without it
+    assert (found.value, found.n, found.detail["n_ignored"]) == (pytest.approx(6 / 15), 4, 1)
+    assert total("understanding_wer_whisper", [*heard, ignored]).value == pytest.approx(6 / 15)
+
+
+def test_a_question_without_a_transcript_where_an_earlier_turn_had_one_is_ignored():
+    trace = qa_trace(roles=("question", "question"), text="is it red", **IGNORED)
+    earlier = Event(EventKind.TRANSCRIPT, {"text": "is it red"}, compute_ns=300 * MS)
+    spoken = (Utterance(0, 0, 250 * MS), Utterance(1, 500 * MS, 2000 * MS))
+    assert edits(score("understanding_wer", replace(trace, user=spoken, events=(earlier,)))) == (0, 3, 0, 3)
+
+
+def test_a_system_that_reports_no_transcript_at_all_has_no_wer():
+    """Neither if it ignores some of the questions, nor if it ignores all."""
+    answered = [qa_trace(f"q-{i}", transcript=None) for i in range(2)]
+    for traces in ([*answered, qa_trace("q-9", **IGNORED)], [qa_trace("q-9", **IGNORED)]):
+        found = total("understanding_wer", traces)
+        assert (found.value, found.reason) == (None, "the system reports no transcript")
+
+
+def test_a_question_that_was_not_asked_is_not_ignored():
+    assert score("understanding_wer", replace(qa_trace(**IGNORED), user=())).value is None
+
+
+def test_the_normalizer_is_recorded_with_whispers_beside_it():
+    traces = [qa_trace(text="It costs ten thousand dollars", transcript="it costs $10,000")]
+    found, whisper = total("understanding_wer", traces), total("understanding_wer_whisper", traces)
+    assert (found.detail["normalizer"], found.version, edits(found)) == ("fobench-en-2", 2, (0, 0, 0, 8))
+    assert (whisper.detail["normalizer"], whisper.version, edits(whisper)) == ("whisper-en-1", 1, (0, 0, 0, 3))
+    assert total("speech_text_wer_whisper", [qa_trace(said="one, two", heard="12")]).value == 0.0
 
 
 def test_after_earlier_turns_only_what_was_transcribed_since_the_question_began_counts():

@@ -5,6 +5,8 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fobench.api import registry
 from fobench.api.types import NS_PER_S, AudioChunk, Transcript
@@ -98,16 +100,51 @@ def ctranslate2_names(state):
     return made | fused("encoder/conv1", "encoder", "conv1") | fused("encoder/conv2", "encoder", "conv2")
 
 
-def test_a_whisper_survives_the_way_through_the_container(tmp_path):
-    model = pytest.importorskip("whisper.model")
+def random_whisper(model):
+    """Dimensions and state dict of a random Whisper."""
     dims = model.ModelDimensions(MELS, 6, WIDTH, HEADS, 2, VOCABULARY, 5, WIDTH, HEADS, 2)
     state = {name: tensor.numpy() for name, tensor in model.Whisper(dims).state_dict().items()}
+    state["decoder.positional_embedding"][:] = 0.5  # openai-whisper leaves it as memory happened to be
+    return dims, state
+
+
+def test_a_whisper_survives_the_way_through_the_container(tmp_path):
+    model = pytest.importorskip("whisper.model")
+    dims, state = random_whisper(model)
     (tmp_path / "model.bin").write_bytes(container(ctranslate2_names(state)))
     back = ctranslate2_file.whisper_state(ctranslate2_file.read(tmp_path / "model.bin"))
     assert model.ModelDimensions(**ctranslate2_file.dimensions(back)) == dims
     assert set(back) == set(state)
     for name, array in state.items():
         np.testing.assert_array_equal(back[name], array)
+
+
+@pytest.fixture(scope="module")
+def whisper_arrays():
+    """A random Whisper under CTranslate2's names."""
+    return ctranslate2_names(random_whisper(pytest.importorskip("whisper.model"))[1])
+
+
+DAMAGE = {
+    "drop": lambda arrays, name: arrays.pop(name),
+    "rename": lambda arrays, name: arrays.update({f"{name}2": arrays.pop(name)}),
+    "add": lambda arrays, name: arrays.update({f"{name}/more": np.ones(3, np.float32)}),
+    "reshape": lambda arrays, name: arrays.update({name: np.ones((*arrays[name].shape, 2), np.float32)}),
+    "widen": lambda arrays, name: arrays.update({name: np.ones([n + 1 for n in arrays[name].shape], np.float32)}),
+    "integers": lambda arrays, name: arrays.update({name: arrays[name].astype(np.int8)}),
+    "nan": lambda arrays, name: arrays.update({name: np.full_like(arrays[name], np.nan)}),
+}
+
+
+@given(data=st.data(), damage=st.sampled_from(sorted(DAMAGE)))
+def test_a_whisper_with_any_damaged_array_is_refused(whisper_arrays, data, damage):
+    name = data.draw(st.sampled_from(sorted(whisper_arrays)))
+    arrays = dict(whisper_arrays)
+    DAMAGE[damage](arrays, name)
+    with pytest.raises(FobenchError, match=r"The CTranslate2 model is not a") as caught:
+        ctranslate2_file.whisper_state(arrays)
+    at_width = "position_encodings" in name and damage == "widen"  # then all others have the wrong width
+    assert at_width or damage == "rename" or name in str(caught.value) or name.rpartition("/")[0] in str(caught.value)
 
 
 # ---- What is refused ---------------------------------------------------------------------------------------------------

@@ -80,7 +80,10 @@ def test_it_shows_what_the_question_of_the_project_needs(cascade, ours):
 
 
 def test_the_latency_is_the_median(cascade, ours):
-    assert lines([cascade, ours])["response_ms"].cells[0].value == "1,285 ms"
+    """Of the replies in time, with the share of the others beside it."""
+    cell = lines([cascade, ours])["response_ms"].cells[0]
+    assert (cell.value, cell.early) == ("1,330 ms", "10 % early")
+    assert cell.rest.endswith("n = 9, 10 % early".replace(" ", run_table.GLUE).replace(f",{run_table.GLUE}", ", "))
 
 
 def test_what_one_run_has_no_value_of_is_a_dash_with_its_reason(cascade, ours):
@@ -138,11 +141,12 @@ def test_runs_are_named_by_what_tells_them_apart(cascade, ours):
 
 
 def test_the_sentence_gives_no_verdict(cascade, ours):
-    said = run_table.summary([cascade, with_total(ours, "response_ms", value=-40.0)])
+    in_time = {"early": 0, "early_share": 0.0, "unanswered": 0, "p50_all": 1250.0}
+    said = run_table.summary([cascade, with_total(ours, "response_ms", value=1250.0, detail=in_time)])
     assert said == (
-        "cascade answers 58 % of 12 questions correctly from speech to speech and responds with a median latency of 1.3 s; "
-        "freeze-omni answers 58 % of 12 questions correctly from speech to speech and responds 40 ms before the user has "
-        "finished (median)."
+        "cascade answers 58 % of 12 questions correctly from speech to speech, while 10 % of replies began before the user's end "
+        "(1 of 10) and 1 of 11 questions got no reply; freeze-omni answers 58 % of 12 questions correctly from speech to speech "
+        "and responds with a median latency of 1.2 s."
     )
 
 

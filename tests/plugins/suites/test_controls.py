@@ -46,7 +46,7 @@ def test_controls_follow_the_seed():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"families": "question,noize"}, "Did you mean 'noise'"), ({"count": 0}, "at least 1, not 0")],
+    [({"families": "question,noize"}, "Did you mean 'noise'"), ({"count": 0}, "from 1 to 100,000")],
 )
 def test_controls_refuse_what_cannot_be(options, message):
     with pytest.raises(FobenchError, match=message):

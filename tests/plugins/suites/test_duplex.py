@@ -8,9 +8,11 @@ import soundfile
 
 from fobench import audio
 from fobench.api.scenario import CONTROL
+from fobench.api.types import AudioChunk
+from fobench.audio import decoding
 from fobench.errors import FobenchError
 from fobench_plugins.suites import audio_turns
-from tests.support.suite_sounds import create, scenarios
+from tests.support.suite_sounds import create, scenarios, sound
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -126,7 +128,7 @@ def test_the_suite_follows_the_seed():
     ("options", "message"),
     [
         ({"families": "stop,bakchannel"}, "Did you mean 'backchannel'"),
-        ({"count": 0}, "at least 1, not 0"),
+        ({"count": 0}, "from 1 to 100,000"),
         ({"sound": "noise"}, "speech, tones"),
         ({"voice": "kokkoro"}, "Did you mean 'kokoro'"),
     ],
@@ -137,12 +139,13 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_a_clip_is_decoded_once_unless_it_changes(tmp_path, monkeypatch):
-    path, load, loads = tmp_path / "clip.wav", audio.load, []
-    monkeypatch.setattr(audio, "load", lambda path: loads.append(path) or load(path))
-    for samples in (4000, 6000):
-        soundfile.write(path, np.full(samples, 0.3), 16_000)
+    path, decode, loads = tmp_path / "clip.wav", decoding.decode, []
+    monkeypatch.setattr(decoding, "decode", lambda path: loads.append(path) or decode(path))
+    for ms in (250, 375):
+        soundfile.write(path, sound(ms), 16_000)
         first, second = audio_turns.turn_from_audio(path), audio_turns.turn_from_audio(path, text="again", start_ns=5)
-        chunk = load(path)
+        decoded = decode(path)
+        chunk = AudioChunk(decoded.samples, decoded.rate_hz)
         assert first.sha256 == second.sha256 == audio.sha256(chunk.samples, chunk.rate_hz)
         assert (first.start_ns, first.end_ns) == audio.speech_bounds(chunk)
         assert (second.text, second.start_ns, second.end_ns) == ("again", 5, first.end_ns)

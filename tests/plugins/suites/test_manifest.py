@@ -6,11 +6,16 @@ import struct
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fobench import audio
 from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS
+from fobench.cli.main import main
 from fobench.errors import FobenchError
+from fobench_plugins.suites.manifest_parser import KEY_TYPES, _similar_key
 from tests.support.suite_sounds import RATE, create, scenarios, sound
 
 MS = NS_PER_MS
@@ -130,7 +135,7 @@ def bad(folder):
         ({"audio": "empty.wav"}, "empty.wav is empty"),
         ({"audio": "nan.wav"}, "nan.wav contains values that are not finite"),
         ({"audio": "text.wav"}, "text.wav cannot be read"),
-        ({"audio": "long.wav"}, "long.wav lasts 10800 s, more than 600 s"),
+        ({"audio": "long.wav"}, "long.wav lasts 10800 s; a turn may last 600 s"),
         ({"audio": 3}, "'audio' must be str, not 3"),
         ({"audio": "b.wav", "anwsers": ["x"]}, "unknown key 'anwsers', did you mean 'answers'"),
         ({"audio": "b.wav", "answers": {"a": 1}}, "'answers' must be str or list"),
@@ -159,6 +164,75 @@ def test_a_bad_line_is_told_up_front_or_skipped(bad, capsys, line, message):
     assert "skip_bad=true" in str(error.value)
     assert [s.id for s in scenarios(suite, skip_bad=True)] == ["a"]
     assert "skipped 1 of 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(8000), np.full(8000, 0.2), 1e-5 * sound().astype(float)],
+    ids=["zeros", "constant offset", "-114 dBFS"],
+)
+def test_a_clip_in_which_nothing_can_be_heard_is_a_problem_unless_it_is_meant_to_be_silent(folder, samples):
+    soundfile.write(folder / "mute.wav", samples.astype(np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(
+        FobenchError, match=r"manifest\.jsonl:2: Nothing can be heard in audio file .*mute\.wav: its loudest"
+    ):
+        create(manifest(folder, {"audio": "a.wav"}, {"audio": "mute.wav", "text": "Who?"}))
+    (found,) = scenarios(manifest(folder, {"audio": "mute.wav", "role": "noise"}))
+    assert found.turns[0].role == "noise"
+
+
+def test_a_cut_clip_is_a_problem(folder):
+    content = (folder / "a.wav").read_bytes()
+    (folder / "a.wav").write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        FobenchError, match=r"manifest\.jsonl:1: audio file .*a\.wav is cut: its header promises 0\.80 s"
+    ):
+        create(manifest(folder, {"audio": "a.wav"}))
+
+
+def test_recordings_that_cannot_be_read_are_named(folder):
+    for name in ("one.m4a", "deep/two.webm", "a.m4a", ".hidden.m4a", "notes.doc"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\0")
+    suite = create(f"manifest:{folder}")
+    assert suite.notes == [
+        "Left out, in a format that cannot be read: deep/two.webm, one.m4a. To use them, convert them, e.g. "
+        "ffmpeg -i two.webm two.wav"
+    ]
+    for name in ("a.wav", "b.wav"):
+        (folder / name).unlink()
+    with pytest.raises(FobenchError, match=r"no audio file .* Left out, .*a\.m4a, deep/two\.webm, one\.m4a"):
+        create(f"manifest:{folder}")
+
+
+def test_what_was_skipped_is_a_note(folder):
+    suite = create(manifest(folder, {"audio": "a.wav"}, {"audio": "gone.wav"}), skip_bad=True)
+    assert "skipped 1 of 2" in suite.notes[0]
+    assert "gone.wav does not exist" in suite.notes[0]
+
+
+MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"  # the byte-order mark
+
+
+def test_byte_order_marks_are_no_text(folder):
+    (folder / "a.txt").write_text(f"{MARK}Who are you?\r\n", encoding="utf-8")
+    assert [s.turns[0].text for s in scenarios(f"manifest:{folder}")] == ["Who are you?", None]
+    path = folder / "x.toml"
+    path.write_text(
+        f'{MARK}version = 1\n[[scenario]]\nid = "a"\n[[scenario.turns]]\naudio = "a.wav"\n', encoding="utf-8"
+    )
+    assert [s.id for s in scenarios(f"manifest:{path}")] == ["a"]
+    path = folder / "x.jsonl"
+    path.write_text(
+        MARK + json.dumps({"audio": "a.wav", "text": "a \u2028 b \x85 c"}, ensure_ascii=False), encoding="utf-8"
+    )
+    assert [s.turns[0].text for s in scenarios(f"manifest:{path}")] == ["a \u2028 b \x85 c"]
+
+
+def test_a_text_in_another_encoding_is_a_problem_of_its_recording(folder):
+    (folder / "a.txt").write_bytes("Où est la gare ?".encode("latin-1"))
+    with pytest.raises(FobenchError, match=r"a\.wav: the text beside it, a\.txt, cannot be read: it is not UTF-8"):
+        create(f"manifest:{folder}")
 
 
 def test_all_problems_are_listed_up_to_ten(folder):
@@ -198,3 +272,129 @@ def test_what_the_header_did_not_tell_is_told_with_its_line(folder, capsys):
 def test_nothing_to_read_is_told(tmp_path, make, message):
     with pytest.raises(FobenchError, match=message):
         create(f"manifest:{make(tmp_path)}")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"answers": None}, "2: 'answers' is null: leave the key out"),
+        ({"answer": None}, "2: 'answer' is null"),
+        ({"answers": []}, r"2: 'answers' is \[\]"),
+        ({"answers": [None]}, "2: 'answers' must hold texts, not None"),
+        ({"answers": [["4", "four"]]}, "2: 'answers' must hold texts, not"),
+        ({"answers": [{"text": "4"}]}, "2: 'answers' must hold texts, not"),
+        ({"answers": [True]}, "2: 'answers' must hold texts, not True"),
+        ({"answer": 4}, "2: 'answer' must be str or list, not 4"),
+        ({"answers": [""]}, "2: answers: '' has no words"),
+        ({"answers": ["Paris", " ?! "]}, r"2: answers: ' \?! ' has no words"),
+        (
+            {"answers": ["Madrid"], "choices": ["Paris", "Rome"]},
+            "2: answers: 'Madrid' is neither the label nor the text",
+        ),
+        ({"answers": ["C"], "choices": ["Paris", "Rome"]}, r"'C' is neither .*: A \(Paris\), B \(Rome\)"),
+        ({"answers": ["A"], "choices": ["Paris", "paris."]}, "2: choices: 'paris.' is the same as 'Paris'"),
+        ({"answers": ["A"], "choices": ["Paris", None]}, "2: 'choices' must hold texts, not None"),
+        ({"choices": ["Paris", "Rome"]}, "2: choices: there are no answers"),
+        ({"answers": ["A"], "choices": "Paris"}, "2: choices: a multiple-choice question needs two or more"),
+        ({"tags": {"a": [1]}}, r"2: tag 'a' must be a text or a number, not \[1\]"),
+    ],
+)
+def test_keys_that_can_never_match_are_told_with_line_and_key(folder, keys, message):
+    with pytest.raises(FobenchError, match=message):
+        create(manifest(folder, {"audio": "a.wav"}, {"audio": "b.wav", **keys}))
+
+
+@pytest.mark.parametrize("key", ["audio", "path", "audio_filepath"])
+def test_the_audio_may_be_named_as_in_other_manifests(folder, key):
+    line = {key: "a.wav", "duration": 0.8, "text": "Who?"}
+    turns = {"id": "talk", "turns": [line, line]}
+    first, second = scenarios(manifest(folder, line, turns))
+    assert (first.id, first.turns[0].audio) == ("a", str((folder / "a.wav").absolute()))
+    assert [turn.text for turn in second.turns] == ["Who?", "Who?"]
+
+
+KNOWN = (
+    "answers",
+    "choices",
+    "family",
+    "patience_s",
+    "speaker",
+    "start_s",
+    "end_s",
+    "level_db",
+    "snr_db",
+    "anchor",
+    "tags",
+)
+
+
+@given(st.sampled_from(KNOWN), st.integers(0, 9), st.sampled_from(["swap", "double", "upper", "drop", "camel", "dash"]))
+def test_a_misspelt_key_of_any_kind_is_told(key, at, how):
+    at %= len(key) - 1
+    written = {
+        "swap": key[:at] + key[at + 1] + key[at] + key[at + 2 :],
+        "double": key[:at] + key[at] + key[at:],
+        "upper": key.capitalize(),
+        "drop": key[:at] + key[at + 1 :],
+        "camel": "".join(part.capitalize() for part in key.split("_")),
+        "dash": key.replace("_", "-"),
+    }[how]
+    if written in KEY_TYPES:
+        return
+    assert _similar_key(written, tuple(KEY_TYPES)) in (key, "end_s" if written.startswith("en") else key)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"audio": "a.wav", "Answers": ["x"]}, "unknown key 'Answers', did you mean 'answers'"),
+        ({"audio": "a.wav", "transcript": "x"}, "unknown key 'transcript', did you mean 'text'"),
+        ({"audio": "a.wav", "options": ["x", "y"]}, "unknown key 'options', did you mean 'choices'"),
+        ({"audio_path": "a.wav"}, "unknown key 'audio_path', did you mean 'audio'"),
+        ({"turns": [{"audio": "a.wav", "startS": 1}]}, "turn 0 unknown key 'startS', did you mean 'start_s'"),
+        ({"turns": [{"audio": "a.wav", "answers": ["x"]}]}, "turn 0 'answers' belongs beside 'turns', not in a turn"),
+        ({"turns": [{"audio": "a.wav"}], "text": "x"}, "'text' belongs in a turn, not beside 'turns'"),
+        ({"audio": "a.wav", "anchor": {"delay": 1}}, "anchor has no 'delay'.* did you mean 'delay_s'"),
+        ({"audio": "a.wav", "offset": 1.5}, "has an 'offset', but files are played from their beginning"),
+        ('{"audio": "a.wav", "audio": "b.wav"}', "'audio' occurs twice"),
+    ],
+)
+def test_unknown_keys_are_told_at_every_level(folder, line, message):
+    with pytest.raises(FobenchError, match=message):
+        create(manifest(folder, line))
+
+
+def test_keys_without_a_meaning_are_noted(folder):
+    lines = [{"audio": "a.wav", "text": "Who?", "transcript": "who", "room": 3}, {"audio": "b.wav", "room": 4, "_x": 1}]
+    made = create(manifest(folder, *lines))
+    assert made.notes == ["Keys of the manifest that are not used: 'room' (2 of 2), 'transcript' (1 of 2)."]
+
+
+def test_ids_and_kinds_of_other_tools_resemble_no_key(folder):
+    line = {"audio": "a.wav", "speaker_id": 7, "question_id": "q1", "answer_idx": 0, "idx": 3, "level": "easy"}
+    made = create(manifest(folder, line))
+    assert made.notes == [
+        "Keys of the manifest that are not used: 'answer_idx' (1 of 1), 'idx' (1 of 1), 'level' (1 of 1), "
+        "'question_id' (1 of 1), 'speaker_id' (1 of 1)."
+    ]
+    with pytest.raises(FobenchError, match="unknown key 'level', did you mean 'level_db'"):
+        create(manifest(folder, {"audio": "a.wav", "level": -10}))
+
+
+def test_other_formats_are_told(folder):
+    (folder / "m.csv").write_text("audio,text\na.wav,Who?\n")
+    with pytest.raises(FobenchError, match=r"m\.csv is no manifest: write JSON Lines"):
+        create(f"manifest:{folder}/m.csv")
+    with pytest.raises(FobenchError, match=r"a\.wav is a recording: give a manifest, or the folder"):
+        create(f"manifest:{folder}/a.wav")
+
+
+@pytest.mark.subprocess
+def test_validate_takes_folders_and_names_its_own_options(folder):
+    fine = CliRunner().invoke(main, ["validate", str(folder)])
+    assert (fine.exit_code, "2 checked" in fine.output, "of more" in fine.output) == (0, True, False)
+    manifest(folder, {"audio": "a.wav", "answers": [""]})
+    broken = CliRunner().invoke(main, ["validate", str(folder / "manifest.jsonl")])
+    assert broken.exit_code == 2
+    assert "--args skip_bad=true" in broken.output
+    assert "--suite-args" not in broken.output

@@ -111,7 +111,7 @@ def test_noise_is_made_at_its_level(write):
         (one('text = "Hi"'), "turn 0 has no 'audio', 'say' or 'noise'"),
         (one('noise = "hum"\nlength_s = 0'), "length_s must be seconds above 0"),
         (one('noise = "hum"\nlength_s = nan'), "length_s must be seconds"),
-        (one('noise = "hum"\nlevel_db = inf'), "must be finite"),
+        (one('noise = "hum"\nlevel_db = inf'), "must be numbers of dB from -300 to 300"),
         (one('noise = "hum"\nanchor = { event = "reply_heard" }'), "unknown anchor event 'reply_heard'"),
         (one('noise = "hum"\nanchor = { event = "start", delay = 2 }'), "anchor has no 'delay', only event, delay_s"),
         (one('noise = "hum"\nanchor = { or_after_s = -1 }'), "or_after_s must be seconds of at least 0"),

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import zipfile
 from collections import Counter, defaultdict
 from itertools import islice
 
@@ -195,3 +196,15 @@ def test_an_unknown_voice_and_a_mute_one_are_told(toy, fresh_home):
         create("spoken-qa", voice="kokori")
     with pytest.raises(FobenchError, match="no audible speech"):
         next(create("spoken-qa", voice="mute").scenarios(0))
+
+
+@pytest.mark.parametrize("name", ["../x.ogg", "/x.ogg", "a/b.ogg", "..", "", "rendering.json", "a\\b.ogg", ".x"])
+def test_an_archive_whose_clips_would_lie_elsewhere_is_damaged(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("FOBENCH_HOME", str(tmp_path / "home"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("rendering.json", json.dumps({"voice": "v", "clips": {"a": {"file": name}}}))
+        if name != "rendering.json":
+            archive.writestr(name or "x", b"x")
+    with pytest.raises(FobenchError, match=r"a\.zip is damaged .*is not the name of a clip"):
+        clip_archive.open_archive(tmp_path / "a.zip")
+    assert [path.name for path in (tmp_path / "home/converted").iterdir() if path.is_dir()] == []

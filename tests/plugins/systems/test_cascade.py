@@ -14,6 +14,7 @@ from reference_model.turn_taking import lexical_rules
 from reference_model.turn_taking.energy_vad import EnergyVAD
 
 RATE, WINDOW = 16_000, 512
+WORDS = tuple(f"word-{letter}" for letter in "abcdefghijkl")
 MS = RATE // 1000
 LINES = {
     200: "Tell me about the sea.",
@@ -48,7 +49,7 @@ class Counter:
     def stream(self, messages, *, max_tokens, seed, temperature=0.0):
         self.told.append([(m["role"], m["content"]) for m in messages])
         for first in (0, 4, 8):
-            yield " ".join(f"word{i}" for i in range(first, first + 4)) + ". "
+            yield " ".join(WORDS[first : first + 4]) + ". "
 
     def parameter_hash(self):
         return ""
@@ -73,8 +74,8 @@ def quiet(ms):
 class Listener:
     """Talks to a session in real time and hears its audio as it plays."""
 
-    def __init__(self, echo=0.0):
-        self.mind = Counter()
+    def __init__(self, echo=0.0, mind=None):
+        self.mind = mind or Counter()
         self.echo, self.line = echo, np.zeros(80 * MS, np.float32)  # what is on its way to the microphone
         self.waiting = np.zeros(0, np.float32)
         components = Components(self.mind, Ears(), Drone(), "", 48)
@@ -139,8 +140,8 @@ def test_a_new_question_stops_the_reply_and_is_answered(asked):
     assert history[0] == ("user", "Tell me about the sea.")
     assert history[2] == ("user", "Which city is the capital of France?")
     heard = history[1][1]
-    assert heard.startswith("word0 word1")
-    assert "word8" not in heard  # of what was made, only what was heard
+    assert heard.startswith("word-a word-b")
+    assert "word-i" not in heard  # of what was made, only what was heard
 
 
 def test_a_short_sound_does_not_stop_it(asked):
@@ -159,11 +160,11 @@ def test_a_reply_that_a_listeners_words_stopped_goes_on(asked):
     asked.hear(say("Oh, really?", 1400), quiet(3500))
     assert asked.did() == ["speak", "yield", "ignore"]
     words = asked.voiced().replace(".", "").split()
-    assert set(words) == {f"word{i}" for i in range(12)}  # each was voiced, and what was not heard again
+    assert set(words) == set(WORDS)  # each was voiced, and what was not heard again
     ends = [e.data["reply"] for _, e in asked.events if e.kind is EventKind.REPLY_END]
     assert ends == [0, 0]
     asked.hear(say("Which city is the capital of France?", 1000), quiet(700))
-    assert asked.mind.told[-1][1][1].replace(".", "").split() == [f"word{i}" for i in range(12)]
+    assert asked.mind.told[-1][1][1].replace(".", "").split() == list(WORDS)
 
 
 @pytest.mark.parametrize("ms", [300, 700])
@@ -173,7 +174,7 @@ def test_stop_is_obeyed_and_not_answered(asked, ms):
     assert len(asked.mind.told) == 1
     asked.hear(say("Which city is the capital of France?", 1000), quiet(700))
     assert asked.did()[-1] == "speak"
-    assert "word11" not in asked.mind.told[-1][1][1]
+    assert "word-l" not in asked.mind.told[-1][1][1]
 
 
 def test_softer_speech_is_that_of_others(asked):
@@ -292,3 +293,38 @@ def test_what_the_words_of_a_turn_say(text, listening, stopping, unfinished):
 def test_who_calls_somebody_speaks_to_them(text, calling):
     assert lexical_rules.calling(text) is calling
     assert not (calling and any(lexical_rules.claiming(text, look) for look in (1, 2, 3)))
+
+
+class Reasoner(Counter):
+    """Thinks first, its tags cut over tokens; `opened`: its prompt ends with the opening tag."""
+
+    def __init__(self, opened=False):
+        super().__init__()
+        self.opened = opened
+
+    def detokenizer(self):
+        return Characters()
+
+    def chat(self, messages):
+        return [ord(c) for c in "Answer: <think>\n" if self.opened or c != "<"]
+
+    def stream(self, messages, *, max_tokens, seed, temperature=0.0):
+        opening = [] if self.opened else ["<th", "ink>"]
+        yield from [*opening, "Is it ", "London? No, no.", "</thi", "nk>", "It is ", "Paris, of course."]
+
+
+class Characters:
+    def push(self, token):
+        return chr(token)
+
+    def flush(self):
+        return ""
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_thoughts_are_written_and_not_spoken(opened):
+    listener = Listener(mind=Reasoner(opened)).hear(say("Tell me about the sea.", 1000), quiet(3000))
+    assert listener.voiced() == "It is Paris, of course."
+    written = "".join(event.data["text"] for _, event in listener.events if event.kind is EventKind.TOKEN)
+    assert written == "<think>Is it London? No, no.</think>It is Paris, of course."
+    assert listener.system.answer([{"role": "user", "content": "Where?"}], 0) == written

@@ -1,5 +1,9 @@
 """The cascade's clause splitter and playback positions. The complete system runs in test_models.py (-m slow)."""
 
+import re
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +52,52 @@ def test_history_keeps_what_was_heard():
     assert spoken.heard(300) == "One two three."
     assert spoken.heard(500) == "One two three. Four five"
     assert spoken.heard(700) == "One two three. Four five six seven."
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("2*3 = 6", "two times three equals six"),
+        ("call get_user_id in C#", "call get underscore user underscore id in C sharp"),
+        ("Köln, naïve, नमस्ते, 你好。", "Köln, naïve, नमस्ते, 你好."),
+        ("Well 😀❤️ done ☎️", "Well done"),
+        ("```", ""),
+    ],
+)
+def test_what_must_be_said_is_said_with_its_accents(written, said):
+    assert speakable(written) == said
+
+
+def test_a_link_and_an_abbreviation_are_not_cut():
+    assert cut("See now [the page,", " of today](https://a.b/c)", ", and St.", " Paul is there.") == [
+        "See now [the page, of today](https://a.b/c), ",
+        "and St. Paul is there.",
+    ]
+
+
+SENTENCES = st.lists(
+    st.sampled_from(
+        [
+            "It is 2*3 = 6, not 7/8. ",
+            "**Use `get_user_id`** in C#, please! ",
+            "# Title\n",
+            "- one item\n",
+            "1. first\n",
+            "See [the page, here](https://a.b/c), or www.a.org. ",
+            "| a | b |\n",
+            "Mail a.b@c.com; it costs $5. ",
+            "In St. Paul 😀 at 7:30 pm. ",
+            "```python\nx = 1\n```\n",
+        ]
+    ),
+    max_size=6,
+)
+
+
+@given(SENTENCES, st.lists(st.integers(0, 300), max_size=40))
+def test_a_reply_read_clause_by_clause_is_read_as_a_whole(sentences, places):
+    text = "".join(sentences)
+    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
+    clauses = cut(*(text[a:b] for a, b in pairwise(edges)))
+    words = [re.sub(r"[.,;:!?]", " ", part).split() for part in (" ".join(map(speakable, clauses)), speakable(text))]
+    assert words[0] == words[1]

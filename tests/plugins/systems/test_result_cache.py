@@ -83,7 +83,7 @@ def test_a_cascade_says_the_same_and_thinks_it_once_if_it_may(cache_results, mon
 
 def test_only_a_system_that_is_not_timed_may_give_again_what_it_has_computed(monkeypatch):
     def made(spec):
-        return SimpleNamespace(input_rate_hz=1, output_rate_hz=1, chunk=1, open=lambda seed: None, **spec.options)
+        return SimpleNamespace(input_rate_hz=8000, output_rate_hz=8000, chunk=1, open=lambda seed: None, **spec.options)
 
     monkeypatch.setattr(system_driver.registry, "create", made)
     cacheable = ComponentSpec("systems", "mine", {"cache_results": False})

@@ -116,7 +116,11 @@ def test_response_is_a_share_of_the_cascades(results):
         run(results, "cascade", QUESTIONS, response_ms={"value": 1000.0}),
     ]
     row = next(row for row in rows(Evidence.of(runs, None)) if row.metric.startswith("Response"))
-    assert (row.value.text, row.value.n, row.reached) == ("0.39: 390 ms (300–480)", "10", "stretch")
+    assert (row.value.text, row.value.n, row.reached) == (
+        "0.39: 390 ms (300–480)",
+        "9",
+        "stretch",
+    )  # of ten replies one is early
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,7 @@ def test_the_command_writes_all_of_it(results, tmp_path):
     assert told.exit_code == 0, told.output
     text = (target / "MODEL_CARD.md").read_text(encoding="utf-8")
     for line in (
-        "| ASR WER, recordings of human speakers | ≤ 27 % | ≤ 15 % | 1.2 % (0.0–3.8) | 11 | no run was given | stretch |",
+        "| ASR WER, recordings of human speakers | ≤ 27 % | ≤ 15 % | 12.6 % (0.0–34.1) | 11 | no run was given | stretch |",
         "| Turn states 0/1/2, macro F1 | ≥ 0.90 | ≥ 0.97 | 0.500 | 30 | – | no |",
         "| listen | 9 | 1 |",
         "Premature end of turn (reply in a pause within the turn): 25.0 % (n = 8).",

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fobench.api import registry
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.config import ModelConfig
 from reference_model.train.llm import tiny_llm
 from reference_model.train.llm.frozen_llm import FrozenLLM
@@ -40,7 +40,7 @@ def test_all_six_stages_are_among_them():
 
 
 def test_no_question_is_kept_aside():
-    assert {split_of(text_id(normalize(question))) for question in ANSWERS} == {"train"}
+    assert {split_of(text_id(normalize_as_whisper(question))) for question in ANSWERS} == {"train"}
     assert len(ANSWERS) == 8
 
 

@@ -18,6 +18,14 @@ def write(path, *rows):
     return path
 
 
+def test_a_list_is_no_text_and_a_unicode_line_separator_no_line(tmp_path):
+    with pytest.raises(FobenchError, match=r"cannot be read as texts: \['one', 'two'\] is not a text"):
+        intelligibility_eval.read(write(tmp_path / "texts", {"text": ["one", "two"]}), "valid", 4)
+    (tmp_path / "lines").write_text("One\u2028and\x85two.\r\nThree.\n", encoding="utf-8-sig")
+    found = intelligibility_eval.read(tmp_path / "lines", "valid", 4)
+    assert [line.text for line in found] == ["One\u2028and\x85two.", "Three."]
+
+
 def test_texts_replies_and_plain_lines_are_read(tmp_path):
     rows = [
         {"text": "One.", "split": "valid"},

@@ -210,13 +210,16 @@ def test_lines_that_are_no_replies_are_listed(tmp_path):
     path = tmp_path / "replies.jsonl"
     lines = [json.dumps({"id": "x", "question": "Who?", "reply": "Me."}), "{", '{"question": "Who?"}', "[]"]
     empty = json.dumps({"question": "Who?", "reply": " "})
-    path.write_text("\n".join([*lines, empty, json.dumps({"question": "Why?", "reply": "So."})]))
+    lists = json.dumps({"question": ["Who?", "Why?"], "reply": "Me."})
+    twice = json.dumps({"id": "x", "question": "When?", "reply": "Then."})
+    path.write_text("\n".join([*lines, empty, json.dumps({"question": "Why?", "reply": "So."}), lists, twice, ""]))
     faults = SkippedSamples()
     assert reply_segments.read(path, faults) == [
         AnsweredQuestion("x", "Who?", "Me."),
         AnsweredQuestion("6", "Why?", "So."),
     ]
-    assert [where for where, _ in faults.entries] == [f"replies.jsonl:{n}" for n in (2, 3, 4, 5)]
+    assert [where for where, _ in faults.entries] == [f"replies.jsonl:{n}" for n in (2, 3, 4, 5, 7, 8)]
+    assert "its id 'x' is that of an earlier line" in str(faults)
 
 
 def test_no_file_and_an_empty_one_say_what_to_do(tmp_path):

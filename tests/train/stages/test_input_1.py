@@ -231,6 +231,7 @@ def test_processes_that_load_change_nothing(data, tmp_path):
     assert all(torch.equal(none[key], two[key]) for key in none)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_two_processes_have_the_curve_of_one(data, tmp_path):
     args = ["--config", "tiny", "--data", data, "--plain", "--set", "precision=no", "--set", "workers=0"]

@@ -14,7 +14,7 @@ from reference_model.codec.hifigan import fused
 from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
 from reference_model.config import ModelConfig
 from reference_model.train.data.corpus import Corpus
-from reference_model.train.engine import checkpoints, training_log
+from reference_model.train.engine import checkpoints, trainer_state, training_log
 from reference_model.train.engine.trainer import LoopConfig, Trainer
 from reference_model.train.speech_output.codec_training import (
     WaveformCodecLearner,
@@ -89,7 +89,7 @@ def test_resumed_codec_training_equals_uninterrupted(clips, tmp_path, adversary)
     assert any(key.startswith("adversary.") for key in whole) == (adversary is not None)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     states = [
-        torch.load(checkpoints.newest_checkpoint(tmp_path / n) / checkpoints.TRAINER, weights_only=False)
+        trainer_state.read(checkpoints.newest_checkpoint(tmp_path / n) / checkpoints.TRAINER)
         for n in ("whole", "parts")
     ]
     ours, theirs = (state["optimiser"]["state"] for state in states)

@@ -80,10 +80,13 @@ def stopped_inside(args, folder, number):
     return result.exit_code, result.stderr
 
 
+STOPS = [(stopped_outside, signal.SIGTERM), (stopped_inside, signal.SIGINT), (stopped_inside, signal.SIGHUP)]
+
+
 @pytest.mark.subprocess
-@pytest.mark.parametrize(("stop", "number"), [(stopped_outside, signal.SIGTERM), (stopped_inside, signal.SIGINT)])
+@pytest.mark.parametrize(("stop", "number"), STOPS)
 def test_a_signal_ends_it_after_the_step_in_hand_and_the_same_command_goes_on(tmp_path, stop, number):
-    args = ["--config", "tiny", "--out", str(tmp_path), "--set", "steps=200000", "--set", "save_every_s=9e9"]
+    args = ["--config", "tiny", "--out", str(tmp_path), "--set", "steps=200000", "--set", "save_every_s=86400"]
     code, said = stop(args, tmp_path, number)
     assert code == 2
     assert "The same command resumes." in said

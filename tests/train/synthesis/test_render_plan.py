@@ -1,4 +1,5 @@
 import inspect
+import json
 import random
 from collections import Counter
 from dataclasses import replace
@@ -152,3 +153,16 @@ def test_the_natural_set_mixes_voices_freely_and_never_the_one_kept_aside(senten
     assert 0.4 < sum("/" in speaker for speaker in trained) / len(trained) < 0.6
     assert {speaker.partition("/")[0].count("+") for speaker in trained} == {0, 1, 2}
     assert speakers.KOKORO_HELD_OUT in {item.manner.speaker for item in items if item.split == "valid"}
+
+
+@pytest.mark.parametrize("key", ["id", "shard"])
+@pytest.mark.parametrize("value", ["../x", "/etc/x", "a/b", "..", ".", "", "a\0b", 7, None])
+def test_a_plan_whose_clips_would_lie_elsewhere_is_damaged(
+    sentences: list[sentence_set.Sentence], tmp_path: Path, key: str, value: object
+) -> None:
+    items = render_plan.make("input", sentences, items=2)
+    render_plan.write(tmp_path, items, render_plan.metadata("input", items, 0))
+    first, second = (json.loads(line) for line in (tmp_path / render_plan.PLAN).read_text().splitlines())
+    (tmp_path / render_plan.PLAN).write_text(f"{json.dumps(first)}\n{json.dumps({**second, key: value})}\n")
+    with pytest.raises(FobenchError, match=r"damaged .*is not the name of a file"):
+        render_plan.read(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fobench.errors import FobenchError
-from fobench.scoring.text_normalization import normalize
+from fobench.scoring.text_normalization import normalize_as_whisper
 from fobench_plugins.suites.spoken_qa.questions import read_questions
 from reference_model.train.texts import question_sets, sentence_set, templates
 from reference_model.train.texts.question_sets import FoundSentence
@@ -72,7 +72,7 @@ def test_repeats_and_texts_of_wrong_length_are_dropped() -> None:
     said = ["It is late.", "It's late!", "Late.", "very " * 21 + "late."]
     found = [*(FoundSentence(text, "statement", "x") for text in said), FoundSentence("Mm-hmm.", "backchannel", "x")]
     assert [text.text for text in sentence_set.distinct(found)] == ["It is late.", "Mm-hmm."]
-    assert normalize("It's late!") == normalize("It is late.")
+    assert normalize_as_whisper("It's late!") == normalize_as_whisper("It is late.")
 
 
 def test_written_sentences_come_after_all_others(folder: Path, tmp_path: Path) -> None:
@@ -111,7 +111,32 @@ def test_a_folder_without_question_sets_is_refused(tmp_path: Path) -> None:
         sentence_set.collect(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            '{"question": ["who?", "and then?"], "answers": ["x"]}',
+            r"'question' must be a text, not \['who\?', 'and then\?'\]",
+        ),
+        ('{"answers": ["x"]}', "'question' must be a text, not None"),
+        ('{"question": "who?", "answers": "x"}', "'answers' must be a list of texts, not 'x'"),
+        ('{"question": "who?", "answers": [["x"]]}', r"'answers' must be a list of texts, not \[\['x'\]\]"),
+        ('["who?"]', "it is not an object"),
+    ],
+)
+def test_a_record_without_its_texts_is_named(folder: Path, line: str, reason: str) -> None:
+    (folder / "nq_open" / "test.jsonl").write_text(line + "\n")
+    with pytest.raises(FobenchError, match=rf"test\.jsonl:1: {reason}"):
+        sentence_set.collect(folder)
+
+
+def test_unicode_line_separators_and_byte_order_marks_are_no_lines(folder: Path) -> None:
+    line = '{"question": "who wrote the\u2028second long\u0085book of songs", "answers": ["Ann Smith"]}\n'
+    (folder / "nq_open" / "test.jsonl").write_text(line, encoding="utf-8-sig")
+    assert any("second long book of songs" in found.text for found in sentence_set.collect(folder))
+
+
 def test_a_line_that_is_no_json_is_named(folder: Path) -> None:
     (folder / "nq_open" / "test.jsonl").write_text("{\n")
-    with pytest.raises(FobenchError, match=r"test.jsonl:1 is not JSON"):
+    with pytest.raises(FobenchError, match=r"test.jsonl:1: it is not JSON"):
         sentence_set.collect(folder)

@@ -155,6 +155,18 @@ def test_the_hash_is_of_the_sound_not_of_the_file(write):
     assert audio.sha256(first.samples, RATE) != audio.sha256(first.samples[:-1], RATE)
 
 
+def test_levels_of_a_long_file_are_those_of_its_frames():
+    samples = (
+        np.random.default_rng(0).uniform(-1, 1, 8_000 * 50 + 33).astype(np.float32)
+    )  # 5001 frames, the last one short
+    levels = audio.frame_levels(samples, 8_000)
+    power = [
+        np.mean(np.pad(samples[i : i + 80], (0, max(0, i + 80 - len(samples)))).astype(float) ** 2)
+        for i in range(0, len(samples), 80)
+    ]
+    np.testing.assert_allclose(levels, 10 * np.log10(power), rtol=1e-9)
+
+
 def test_levels_are_rms_in_dbfs_of_10_ms_frames():
     levels = audio.frame_levels(padded(20, tone(20, level=1.0), 0), RATE)
     assert levels[:2].tolist() == [-120, -120]

@@ -1,5 +1,6 @@
 """A component in its own process: what it may do to itself without harming the run."""
 
+import io
 import os
 import signal
 import threading
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from fobench.errors import FobenchError, SystemFailure
-from fobench.execution.process_host import ProcessHost
+from fobench.process_host import ForeignType, ProcessHost, _Answer
 
 
 class Component:
@@ -129,3 +130,30 @@ def test_it_goes_with_its_parent(host):
     host.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+@pytest.mark.subprocess
+def test_losses_are_counted_in_succession_although_it_loads_each_time(host):
+    for losses in (1, 2):
+        with pytest.raises(SystemFailure):
+            host.call("dies")
+        assert host.losses == losses
+    host.call("greet", "you")
+    assert host.losses == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("fobench.process_host", "os.system"),
+        ("fobench.process_host", "_bearers"),
+        ("fobench.process_host", "ProcessHost"),
+        ("numpy.testing", "rundocs"),
+        ("os", "system"),
+        ("builtins", "eval"),
+    ],
+)
+def test_an_answer_calls_nothing(module, name):
+    words = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+    with pytest.raises(ForeignType, match=name):
+        _Answer(io.BytesIO(b"\x80\x04" + words + b"\x93\x8c\x01x\x85R.")).load()

@@ -1,0 +1,1 @@
+"""English text as a scorer compares it: tokens, number words, units, contractions and spelling."""
