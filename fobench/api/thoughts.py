@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 
-NAMES = ("think", "thinking", "thought", "thoughts", "reason", "reasoning", "reflection", "scratchpad", "analysis")
-NAMES += ("inner_monologue", "antthinking", "seed:think")
+NAMES = (
+    *("think", "thinking", "thought", "thoughts", "reason", "reasoning", "reflection", "scratchpad", "analysis"),
+    *("inner_monologue", "antthinking", "seed:think"),
+)
 TAGS: dict[str, tuple[str, str]] = {  # {kind of thought: (opening tag, closing tag)}, in lower case
     **{name: (f"<{name}>", f"</{name}>") for name in NAMES},
     "[think]": ("[think]", "[/think]"),
     "◁think▷": ("◁think▷", "◁/think▷"),
     "start_thinking": ("<|start_thinking|>", "<|end_thinking|>"),
     "begin_of_thought": ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    "analysis": ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+    "channel analysis": ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 }
 OPENING = {opening: kind for kind, (opening, _) in TAGS.items()}
 CLOSING = {closing: kind for kind, (_, closing) in TAGS.items()}

@@ -101,7 +101,7 @@ APPROVED = r"✅|✓|✔|☑|\b(?:correct|right|true|yes)\b"
 REFUSED = r"❌|✗|✘|✖|❎|\b(?:incorrect|wrong|false|no|not (?:correct|right|true))\b"
 JUDGED = re.compile(  # the verdict behind a label: "C) Rome - correct", "A: no", "B ❌"
     rf"[)\].:]*(?:[^.!?:(\n–—✅✓✔☑❌✗✘✖❎-]{{0,80}}?\s?(?:[-–—:(]|(?<!\w)(?=[^\w\s])))?[\s*:(→=>-]*(?:(?:this |that )?is )?"
-    rf"(?:(?P<no>{REFUSED})|(?P<yes>{APPROVED}))(?=\s*(?:[.,;:!?)\n✅❌]|$|[-–—]\s)|\s+(?:because|since|as)\b)?",
+    rf"(?:(?P<no>{REFUSED})|(?P<yes>{APPROVED}))(?=\s*(?:[.,;:!?)\n✅❌]|$|[-–—]\s)|\s+(?:because|since|as)\b)",
     re.IGNORECASE,
 )
 
@@ -323,7 +323,8 @@ def _approved(text: str, mentions: Sequence[_Mention]) -> set[int]:
     ends = [*(mention.start for mention in mentions[1:]), len(text)]
     for mention, end in zip(mentions, ends, strict=False):
         behind = text[mention.end : end][:CONTEXT]
-        if (mention.bracketed or CUE.search(mention.before)) and (verdict := JUDGED.match(behind)):
+        verdict = JUDGED.match(behind)
+        if verdict and (mention.bracketed or CUE.search(mention.before)):
             verdicts[mention.choice] = bool(verdict["yes"])
     return {choice for choice, yes in verdicts.items() if yes} if len({*verdicts.values()}) == 2 else set()
 

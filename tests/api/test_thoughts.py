@@ -43,6 +43,9 @@ def squeezed(text):
         ("<think>a <think> tag: London</think>Paris", "Paris"),  # no matching end
         ("<think>a </reasoning> London</think>Paris", "Paris"),
         ("[THINK]London[/THINK]Paris", "Paris"),
+        ("<scratchpad>London</scratchpad>Paris", "Paris"),
+        ("<analysis>London</analysis>Paris", "Paris"),
+        ("<antThinking>London</antThinking>Paris", "Paris"),
         ("<|channel|>analysis<|message|>London<|end|><|start|>assistant<|channel|>final<|message|>Paris", "Paris"),
         ("I think <b>Paris</b>, as 3 < 4", "I think <b>Paris</b>, as 3 < 4"),
         ("a <thin", "a <thin"),

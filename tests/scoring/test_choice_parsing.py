@@ -290,6 +290,7 @@ def test_a_key_without_a_problem_can_be_matched(answers, choices):
         ("(A) false (B) false (C) true (D) false", "Rome"),
         ("* **A**: Incorrect. London is far.\n* **B**: Correct. Paris is near.\n* **C**: Incorrect.", "Paris"),
         ("A: true\nB: true\nC: false", None),
+        ("A: London. B: yes.", None),  # only one has a verdict
         ("A) wrong\nB) wrong", None),
         ("A, B, C are wrong. D.", "Berlin"),  # a negation holds for a whole list
         ("Not A, B or C; D", "Berlin"),

@@ -29,6 +29,10 @@ SLACK_S = 0.1  # tolerance between a clip's stated and actual duration
 AUDIO = ("audio", "audio_filepath", "audio_path", "path", "file", "wav")
 TEXT = ("text", "sentence", "transcript", "transcription", "normalized_text")
 SPAN = ("offset", "duration")
+OTHER_SPAN = (
+    ("start", "begin", "start_time", "begin_time"),
+    ("end", "stop", "end_time"),
+)  # not read: their units differ
 TABLES = {".tsv": "\t", ".csv": ","}
 LINES = (".jsonl", ".json", ".manifest")
 FOLDERS = ("", "clips")  # next to a manifest, where relative paths may start
@@ -97,7 +101,7 @@ def sentence_case(text: str) -> str:
 
 def checked_duration(seconds: float) -> float:
     """Returns a clip's duration, s. ValueError where it is out of range."""
-    if not SECONDS[0] <= seconds <= SECONDS[1]:
+    if not SECONDS[0] <= round(seconds, 6) <= SECONDS[1]:  # a difference of two times may fall a rounding error short
         raise ValueError(f"lasts {seconds:.2f} s, not {SECONDS[0]} to {SECONDS[1]} s")
     return seconds
 
@@ -207,6 +211,9 @@ def _span(row: Row, file_s: float) -> tuple[float, float]:
             raise ValueError(
                 f"{key} must be seconds {'above' if key == 'duration' else 'of at least'} 0, not {value!r:.60}"
             )
+    begin, end = (next((row[key] for key in keys if type(row.get(key)) in (int, float)), None) for keys in OTHER_SPAN)
+    if not (offset or duration) and begin is not None and end is not None and file_s > end - begin + SLACK_S:
+        raise ValueError(f"is a part of its file, {begin:g} to {end:g}; write it as offset and duration, in seconds")
     start = float(offset or 0)
     seconds = float(duration) if duration else file_s - start
     if start >= file_s or start + seconds > file_s + SLACK_S:

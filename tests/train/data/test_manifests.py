@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fobench.errors import FobenchError, PrerequisiteError
@@ -83,6 +83,7 @@ def long_file(tmp_path_factory):
     return path, soundfile.read(path, dtype="float32")[0]
 
 
+@example(first=3 * RATE - 2400, count=2400)
 @given(st.integers(0, 3 * RATE - 2400), st.integers(2400, 3 * RATE))
 def test_a_segment_is_that_part_of_the_file_to_the_sample(long_file, first, count):
     path, samples = long_file
@@ -134,6 +135,7 @@ def test_what_is_no_time_is_a_fault_and_never_another_clip(long_file, key, value
         ({"duration": 0.1}, "lasts 0.10 s, not 0.15 to 20.0 s"),
         ({"audio": ["a.wav"]}, "its audio must be the path of a file, not ['a.wav']"),
         ({"text": ["one", "two"]}, "the transcript has no words: ['one', 'two']"),
+        ({"start": 0.1, "end": 0.3}, "is a part of its file, 0.1 to 0.3; write it as offset and duration"),
         ({"id": "good"}, "its id 'good' is that of an earlier clip"),
     ],
 )
