@@ -69,6 +69,7 @@ def test_a_regression_fails_the_job_and_stands_in_its_summary(action, workspace)
     assert "**Regression: Response latency (voice to voice) p50 +28." in summary
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_an_inconclusive_gate_passes_where_it_is_told_to(action, workspace):
     """12 scenarios cannot tell a loss of 1 point."""

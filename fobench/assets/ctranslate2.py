@@ -141,8 +141,9 @@ def _check(arrays: dict[str, Array]) -> None:
         layers = {int(m[2]) for m in map(LAYER.match, arrays) if m and m[1] == part}
         if layers != {*range(len(layers))}:
             raise ValueError(f"its {part} has no layer {min({*range(max(layers))} - layers)}")
-        if part == "decoder" and any(f"decoder/layer_{i}/attention/linear_0/weight" not in arrays for i in layers):
-            raise ValueError("a layer of its decoder lacks attention/linear_0/weight")
+        crossing = [f"decoder/layer_{i}/attention/linear_0/weight" for i in sorted(layers)] if part == "decoder" else []
+        if lacking := [name for name in crossing if name not in arrays]:
+            raise ValueError(f"it lacks {lacking[0]}")
 
 
 def _whisper_state(arrays: dict[str, Array]) -> dict[str, Array]:

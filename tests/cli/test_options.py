@@ -84,7 +84,7 @@ def test_the_file_can_be_named_by_a_variable(tmp_path):
         ("config = 'other.toml'", "Unknown option in"),
         ("limit = 'two'", "options.toml: limit = 'two': must be a whole number"),
         ("limit = true", "limit = True: must be a whole number"),
-        ("limit = 0", "options.toml: limit = 0: 0 is not in the range 1<=x<=1000000"),
+        ("limit = 0", "options.toml: limit = 0: 0 is not in the range 1<=x<=100000"),
         ("time-limit = 'soon'", "time-limit = 'soon': must be a number"),
         ("time_limit = nan", "time_limit = nan: must be a number, not NaN"),
         ("text-routes = 'no'", "text-routes = 'no': must be true or false"),

@@ -149,7 +149,10 @@ def test_wrong_use_is_told_before_anything_is_made(tmp_path, arguments, message)
 @pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("system", "rest"),
-    [("scripted:dies", "its process ended during probe with exit code 3"), ("scripted:hangs", "no answer from probe")],
+    [
+        ("scripted:dies", "its process ended during probe with exit code 3"),
+        pytest.param("scripted:hangs", "no answer from probe", marks=pytest.mark.slow),
+    ],
 )
 def test_a_plugin_that_dies_or_hangs_fails_the_probe_it_did_so_in(system, rest):
     output = fobench("validate", system, "--time-limit", 5, expect=1, COLUMNS="200")
@@ -187,6 +190,7 @@ def test_an_unknown_key_in_a_file_is_refused(tmp_path):
     assert "Did you mean 'system'" in fobench("run", "--config", tmp_path / "fobench.toml", expect=2)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
     folder = tmp_path / "run"

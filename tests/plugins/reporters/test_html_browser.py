@@ -135,7 +135,7 @@ def test_a_recording_that_is_gone_is_told_instead_of_a_dead_player(browser, repo
 
 
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_the_table_of_several_runs_fits(browser, report, size, scheme):
     """Two runs stand beside each other, count and all, on a phone too; more of them scroll inside the table, not the page."""
     results = sample(report.parent)

@@ -84,6 +84,7 @@ def spoken(tmp_path, registered):
     return run
 
 
+@pytest.mark.slow
 def test_the_voice_is_understood_and_random_weights_are_not(spoken):
     done, found = spoken("--top-k", "1", "--top-k", "2")
     assert done.exit_code == 0, done.output

@@ -149,6 +149,7 @@ def test_several_processes_make_the_same_situations(models, data, tmp_path):
     assert one == two
 
 
+@pytest.mark.slow
 def test_prompts_learn_beside_the_head_and_nothing_else_does(models, data, tmp_path):
     init, args = models / "use_prompt.safetensors", ["--replies", str(data / "replies.jsonl")]
     run(init, data, tmp_path, *args, llm="llama3", steps=30, batch_most=8, lr=0.1, validate_every=3)

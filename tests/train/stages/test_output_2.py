@@ -132,6 +132,7 @@ def timed():
     return found
 
 
+@pytest.mark.slow
 def test_a_paced_decoder_says_what_it_was_taught_for_as_long_as_it_lasted(tmp_path):
     torch.manual_seed(0)
     items, reader = timed(), TextReader(frozen().backbone, CONFIG, phonetic=True)

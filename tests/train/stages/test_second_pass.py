@@ -81,7 +81,9 @@ def test_words_are_learned_from_frames(folder, tmp_path, monkeypatch, correct):
     assert "even" in rows[0] and "even" not in rows[-1]
 
 
-@pytest.mark.parametrize(("on_device", "rank"), [(False, 0), pytest.param(True, 0, marks=pytest.mark.slow), (False, 2)])
+@pytest.mark.parametrize(
+    ("on_device", "rank"), [*(pytest.param(device, 0, marks=pytest.mark.slow) for device in (False, True)), (False, 2)]
+)
 def test_words_are_learned_from_clips_heard_anew_and_the_encoder_stays_as_it_is(tmp_path, on_device, rank):
     whisper, units = ears().whisper, BPEUnits.letters_only()
     before = {name: value.clone() for name, value in whisper.state_dict().items()}

@@ -80,7 +80,11 @@ def stopped_inside(args, folder, number):
     return result.exit_code, result.stderr
 
 
-STOPS = [(stopped_outside, signal.SIGTERM), (stopped_inside, signal.SIGINT), (stopped_inside, signal.SIGHUP)]
+STOPS = [
+    pytest.param(stopped_outside, signal.SIGTERM, marks=pytest.mark.slow),
+    (stopped_inside, signal.SIGINT),
+    (stopped_inside, signal.SIGHUP),
+]
 
 
 @pytest.mark.subprocess
