@@ -69,14 +69,16 @@ SYNONYMS = {  # other words for keys, as other tools write them
     **dict.fromkeys(("transcript", "transcription", "sentence", "prompt", "query", "reference"), "text"),
     **dict.fromkeys(("expected", "target", "label", "gold", "solution", "accepted", "aliases", "correct"), "answers"),
     **dict.fromkeys(("options", "alternatives", "candidates"), "choices"),
-    **dict.fromkeys(("category", "kind"), "family"),
     **dict.fromkeys(("timeout", "wait"), "patience_s"),
     **dict.fromkeys(("begin", "onset"), "start_s"),
     "finish": "end_s",
     **dict.fromkeys(("gain", "volume", "loudness"), "level_db"),
     **dict.fromkeys(("conversation", "dialogue", "messages"), "turns"),
 }
-METADATA = ("duration", "dur", "lang", "language", "comment", "note", "notes")  # known not to be used
+METADATA = (  # known not to be used
+    *("duration", "dur", "lang", "language", "comment", "note", "notes"),
+    *("kind", "split", "source", "category", "dataset", "subset", "gender", "accent"),  # of training sets
+)
 UNLIKE = ("uid", "idx", *(f"{key}_{of}" for key in KEY_TYPES for of in ("id", "idx", "type")))  # that resemble none
 
 

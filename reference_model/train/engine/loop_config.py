@@ -15,7 +15,7 @@ from fobench.errors import FobenchError, unknown
 Steps = Annotated[int, Between(1, 1_000_000_000)]
 LearningRate = Annotated[float, Between(0.0, 10.0)]
 Share = Annotated[float, Between(0.0, 1.0)]
-Limit = Annotated[float, Between(0.0, 1e6)]
+Limit = Annotated[float, Between(0.0, 1e12)]  # of gradients and losses; a huge one is none
 
 
 @dataclass(frozen=True, slots=True)

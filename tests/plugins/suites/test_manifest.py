@@ -398,3 +398,10 @@ def test_validate_takes_folders_and_names_its_own_options(folder):
     assert broken.exit_code == 2
     assert "--args skip_bad=true" in broken.output
     assert "--suite-args" not in broken.output
+
+
+def test_a_manifest_of_the_trainer_is_played_too(folder):
+    """Its keys that a benchmark has no use for are noted."""
+    line = {"audio": "a.wav", "text": "Who?", "kind": "question", "split": "valid", "source": "made", "id": "q"}
+    suite = create(manifest(folder, line))
+    assert [scenario.id for scenario in suite.scenarios(0)] == ["q"]
