@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -295,7 +296,9 @@ def judge_remark(detail: Mapping[str, Any]) -> str:
 
 def _cluster_ci(score: Score) -> tuple[float, float] | None:
     ends = score.detail.get("cluster_ci")
-    return (float(ends[0]), float(ends[1])) if isinstance(ends, list | tuple) and len(ends) == 2 else None
+    if not isinstance(ends, list | tuple) or len(ends) != 2 or not all(map(_is_number, ends)):
+        return None
+    return float(ends[0]), float(ends[1])
 
 
 def state_tables(results: Results) -> list[tuple[Table, Table]]:
@@ -304,21 +307,33 @@ def state_tables(results: Results) -> list[tuple[Table, Table]]:
     return [_state_tables(metric, score) for metric, score in totals if score and _confusion(score)]
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value of a saved detail, which may have been edited, is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _confusion(score: Score) -> list[list[Any]]:
     """The confusion matrix [3, 3]; empty without one."""
     rows, states = score.detail.get("confusion"), len(metric_labels.STATE_NAMES)
-    complete = (
-        isinstance(rows, list) and len(rows) == states and all(isinstance(r, list) and len(r) == states for r in rows)
-    )
-    return rows if complete and rows else []
+    if not isinstance(rows, list) or len(rows) != states:
+        return []
+    complete = all(isinstance(row, list) and len(row) == states and all(map(_is_number, row)) for row in rows)
+    return rows if complete else []
+
+
+def _of_state(score: Score, figure: str, state: str) -> Any:
+    """The value of a figure of one state; None without a number."""
+    by_state = score.detail.get(figure)
+    value = by_state.get(state) if isinstance(by_state, dict) else None
+    return value if _is_number(value) else None
 
 
 def _state_tables(metric: MetricLabel, score: Score) -> tuple[Table, Table]:
     figures = ("precision", "recall", "f1")
     by_state, matrix = [], []
     for state, name in metric_labels.STATE_NAMES.items():
-        values = [(score.detail.get(figure) or {}).get(state) for figure in figures]
-        support = (score.detail.get("support") or {}).get(state)
+        values = [_of_state(score, figure, state) for figure in figures]
+        support = _of_state(score, "support", state)
         cells = (*(metric_value(value, "rate") for value in values), DASH if support is None else f"{support:,}")
         by_state.append(TableRow(state, name, cells))
         matrix.append(TableRow(state, name, tuple(compact(n) for n in _confusion(score)[int(state)])))

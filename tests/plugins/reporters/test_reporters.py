@@ -25,7 +25,7 @@ from fobench_plugins.reporters.views import formatting, headline, metric_labels,
 from fobench_plugins.reporters.views.audio_clips import players
 from fobench_plugins.reporters.views.outcome import Outcome, verdict, verdicts
 from fobench_plugins.reporters.views.scenario_details import details
-from fobench_plugins.reporters.views.tables import tables
+from fobench_plugins.reporters.views.tables import state_tables, tables
 from fobench_plugins.reporters.views.tag_breakdown import by_tag
 from fobench_plugins.reporters.views.timeline import timeline
 from tests.support.results_sample import CASES, HOSTILE, sample
@@ -401,3 +401,14 @@ def test_caveats(results):
     assert any("interrupted" in line for line in said) and any("uncommitted" in line for line in said)
     assert any("Only 12 questions" in line for line in said)
     assert said[-1].startswith("The judge and the system's recognizer are of one family")
+
+
+@pytest.mark.parametrize("cell", ["many", None, [], float("nan")])
+def test_an_edited_confusion_matrix_is_left_out(results, cell):
+    """A saved score may have been edited: what is no number is not shown, and the report is written."""
+    states = Score("state_f1", 2, 0.5, "ratio", 3, "higher", detail={"confusion": [[1, 0, 0], [0, 1, 0], [0, 0, cell]]})
+    edited = replace(results, totals=(*(t for t in results.totals if t.metric != "state_f1"), states))
+    assert state_tables(edited) == []
+    whole = replace(states, detail={"confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "support": {"0": cell}, "f1": cell})
+    edited = replace(results, totals=(*(t for t in results.totals if t.metric != "state_f1"), whole))
+    assert len(state_tables(edited)) == 1
