@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -183,7 +184,7 @@ class TwoFaced(Late):
 
 
 @dataclass(kw_only=True)
-class Failing(Late):
+class Failing(Late, ABC):
     """Answers like `scripted:late` until chunk `at_chunk`, where it fails.
 
     `at_scenario`: only in the conversation of that number (from 0, counted in this process, warm-ups included);
@@ -200,8 +201,9 @@ class Failing(Late):
         due = self.at_scenario in (None, self._opened) and self.at_seed in (None, seed)
         return sessions.FailingSession(self, self.at_chunk, self.fail) if due else super().open(seed)
 
+    @abstractmethod
     def fail(self, session: sessions.ReplySession) -> None:
-        raise NotImplementedError
+        """What happens instead of the step."""
 
 
 @dataclass(kw_only=True)
