@@ -1,10 +1,13 @@
 """Built-in backbones (frozen LLMs): {name: factory}. Heavy imports happen inside the factories.
 
-Common options: `device` ("auto", "cpu", "cuda", "cuda:1"), `dtype` ("auto": on every CPU "mixed" for weights of 16 bits or
-less, else "float32", on a GPU "bfloat16"; "float32", "bfloat16", "float16"; on a CPU also "mixed": float32 weights with a
-float16 copy for few rows, "int8", and "int4" for matrices that 4 bits represent without loss), `threads` (torch's threads;
-None: torch's default), `generation` ("no-repeat-4": greedy, but no four tokens in a row twice in a reply; "greedy"),
-`offline` (no network access).
+Common options: `device` ("auto", "cpu", "cuda", "cuda:1"), `dtype` of torch ("auto": "float32" on a CPU, "bfloat16" on a GPU;
+"float32", "bfloat16", "float16"), `threads` (CPU threads; None: OMP_NUM_THREADS, else one, and from 0.5 B parameters on all
+cores), `generation` ("no-repeat-4": greedy, but no four tokens in a row twice in a reply; "greedy"), `offline` (no network
+access).
+
+GGUF files also have `engine`: "llamacpp" computes on the CPU in the file's own quantization; "torch" converts the file to
+safetensors once (needs minutes and 4 bytes per parameter on disk), runs on GPUs, and gives gradients. "auto" is llamacpp on a
+CPU where it is installed and no `dtype` is given, else torch.
 """
 
 from __future__ import annotations
@@ -12,16 +15,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fobench.api.hookspecs import Factories
-from fobench.api.option_ranges import Threads, Tokens
+from fobench.api.option_ranges import Threads
 from fobench.assets import hub, store
 from fobench.assets.hub import GB, HubModel
-from fobench.errors import PrerequisiteError
-from fobench_plugins.backbones import catalog, loading
+from fobench.errors import FobenchError
+from fobench_plugins.backbones import catalog, llama_library, loading
 from fobench_plugins.backbones.generation import Generation
 from fobench_plugins.backbones.loading import Dtype
+
+Engine = Literal["auto", "llamacpp", "torch"]
 
 GGUF_ASSETS = {  # name: asset
     "smollm2-135m": "smollm2-135m-gguf",
@@ -56,43 +61,43 @@ def hf(
 def gguf(
     target: str,
     *,
+    engine: Engine = "auto",
     device: str = "auto",
     dtype: Dtype = "auto",
     threads: Threads | None = None,
     generation: Generation = "no-repeat-4",
 ) -> Any:
-    """An LLM from a GGUF file by transformers; converted to safetensors once and cached."""
+    """An LLM from a GGUF file, by llama.cpp or torch (`engine`)."""
     path = Path(target).expanduser()
-    return loading.from_gguf(
-        path, name=f"gguf:{path.name}", device=device, dtype=dtype, threads=threads, generation=generation
-    )
+    return _from_gguf(path, f"gguf:{path.name}", engine, device, dtype, threads=threads, generation=generation)
 
 
-def llama_cpp(
-    target: str,
-    *,
-    threads: Threads | None = None,
-    context: Tokens = 4096,
-    generation: Generation = "no-repeat-4",
-    offline: bool = False,
-) -> Any:
-    """An LLM from a GGUF file by llama.cpp, in the file's own quantization: a path, smollm2-135m or qwen2.5-coder-0.5b.
+def _from_gguf(path: Path, name: str, engine: Engine, device: str, dtype: Dtype, **options: Any) -> Any:
+    """The model of a GGUF file by the engine for these options."""
+    if engine == "llamacpp" and device not in ("auto", "cpu"):
+        raise FobenchError(f"The engine llamacpp runs on the CPU, not on {device}. Use engine=torch, or --device cpu.")
+    if engine == "llamacpp" and dtype != "auto":
+        raise FobenchError(
+            f"The engine llamacpp computes in the file's own quantization, not in {dtype}. Use engine=torch, or leave "
+            "--dtype out."
+        )
+    if engine == "llamacpp" or (engine == "auto" and dtype == "auto" and _llamacpp_serves(device)):
+        from fobench_plugins.backbones import llamacpp
 
-    `context`: positions of the KV cache that all conversations and forks share. Needs the extra "llamacpp".
-    """
-    try:
-        from fobench_plugins.backbones.llamacpp import backbone
-    except ImportError as error:
-        raise PrerequisiteError(
-            f"{error.name} is not installed. Install it (it is compiled for this CPU): pip install 'fobench[llamacpp]'"
-        ) from error
-    path = _gguf_path(target, offline) if target in GGUF_ASSETS else Path(target).expanduser()
-    return backbone(path, name=f"llamacpp:{target}", threads=threads, context=context, generation=generation)
+        try:
+            return llamacpp.backbone(path, name=name, **options)
+        except llamacpp.UnsupportedArchitecture:
+            if engine == "llamacpp":
+                raise
+    return loading.from_gguf(path, name=name, device=device, dtype=dtype, **options)
 
 
-def _gguf_path(name: str, offline: bool) -> Path:
-    folder = store.get(GGUF_ASSETS[name], offline=offline or None)
-    return next(iter(sorted(folder.glob("*.gguf"))))
+def _llamacpp_serves(device: str) -> bool:
+    """Whether llama.cpp is installed, and `device` means a CPU."""
+    if device not in ("auto", "cpu") or not llama_library.installed():
+        return False
+    torch, _ = loading.libraries()
+    return device == "cpu" or not torch.cuda.is_available()
 
 
 def _hub_backbone(name: str, weights: HubModel) -> Callable[..., Any]:
@@ -114,18 +119,17 @@ def _hub_backbone(name: str, weights: HubModel) -> Callable[..., Any]:
 def _from_asset(name: str) -> Callable[..., Any]:
     def factory(
         *,
+        engine: Engine = "auto",
         device: str = "auto",
         dtype: Dtype = "auto",
         threads: Threads | None = None,
         generation: Generation = "no-repeat-4",
         offline: bool = False,
     ) -> Any:
-        path = _gguf_path(name, offline)
-        return loading.from_gguf(path, name=name, device=device, dtype=dtype, threads=threads, generation=generation)
+        path = next(iter(sorted(store.get(GGUF_ASSETS[name], offline=offline or None).glob("*.gguf"))))
+        return _from_gguf(path, name, engine, device, dtype, threads=threads, generation=generation)
 
-    factory.__doc__ = (
-        f"The pinned GGUF file of the asset {GGUF_ASSETS[name]}, converted to safetensors once and cached."
-    )
+    factory.__doc__ = f"The pinned GGUF file of the asset {GGUF_ASSETS[name]}, by llama.cpp or torch (`engine`)."
     return factory
 
 
@@ -133,7 +137,7 @@ def _folder(weights: HubModel, device: str, dtype: str, offline: bool) -> Path:
     missing = catalog.missing_device(device)
     if weights.parameters and not missing:
         on_cpu = device == "cpu" or (device == "auto" and not shutil.which("nvidia-smi"))
-        bytes_per_parameter = loading.BYTES.get("mixed" if dtype == "auto" and on_cpu else dtype, 2)
+        bytes_per_parameter = loading.BYTES.get("float32" if dtype == "auto" and on_cpu else dtype, 2)
         missing = catalog.missing_memory(weights.parameters * GB * bytes_per_parameter, device)
     return hub.folder(weights, offline=offline, lacks=missing)
 
@@ -143,5 +147,4 @@ FACTORIES: Factories = {
     **{name: _hub_backbone(name, weights) for name, weights in catalog.NAMES.items()},
     "hf:": hf,
     "gguf:": gguf,
-    "llamacpp:": llama_cpp,
 }

@@ -52,7 +52,7 @@ def missing_memory(needed: float, device: str) -> list[str]:
     if free is None or free >= needed:
         return []
     advice = (
-        "Use a smaller backbone, --dtype float32 or int8 (CPU), or another machine."
+        "Use a smaller backbone, --dtype bfloat16, a GGUF file (gguf:PATH), or another machine."
         if memory_kind == "RAM"
         else "Free some, or use --device cpu."
     )

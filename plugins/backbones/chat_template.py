@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from fobench.api.thoughts import TAG
 from fobench.api.types import Message
 from fobench.errors import FobenchError
 from fobench_plugins.backbones.generation import NO_REPEAT, Generation
+from fobench_plugins.backbones.prompt_cache import PromptCache, common_prefix
 from reference_model.speech_output.sampling import without_repeats
 
 END_OF_TURN_TOKENS = (
@@ -34,7 +37,7 @@ STRFTIME_CALL = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # SmolLM
 
 
 class ChatTemplate(ABC):
-    """The text side of a backbone, by a tokenizer of transformers; subclasses implement `embed` and `step`."""
+    """The text side of a backbone, by a tokenizer of transformers; subclasses implement `embed`, `step` and `fork`."""
 
     name: str
     tokenizer: Any
@@ -43,10 +46,18 @@ class ChatTemplate(ABC):
     num_embeddings: int  # rows of the input embedding table
     generation: Generation = "no-repeat-4"
 
+    @cached_property
+    def _prompts(self) -> PromptCache:
+        return PromptCache()
+
     @property
     def no_repeat(self) -> int:
         """So many tokens in a row occur once at most in a reply; 0: without a limit."""
         return NO_REPEAT[self.generation]
+
+    @abstractmethod
+    def fork(self, state: Any) -> Any:
+        """An independent copy of a state."""
 
     @abstractmethod
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
@@ -122,17 +133,31 @@ class ChatTemplate(ABC):
                 "Shorten the history."
             )
         generator, detokenizer = torch.Generator().manual_seed(seed), self.detokenizer()
-        state, reply = None, list[int]()
+        logits, state = self._prompts.prefill(ids, self._turn_ends(messages, ids), self._enter, self.fork, self.context)
+        reply = list[int]()
         for _ in range(min(max_tokens, self.context - len(ids))):
-            logits, state = self._next(self.embed(torch.tensor([ids])), state)
+            if reply:
+                logits, state = self._enter(reply[-1:], state)
             token = _sample(without_repeats(logits, reply, self.no_repeat), temperature, generator)
             if token in self.end_ids:
                 break
             yield detokenizer.push(token)
             reply.append(token)
-            ids = [token]
         if remainder := detokenizer.flush():
             yield remainder
+
+    def _turn_ends(self, messages: Sequence[Message], ids: Sequence[int]) -> list[int]:
+        """Where the system prompt and the prompts of the user's earlier turns end in the prompt `ids` of `messages`."""
+        ends = set()
+        for count in range(1, len(messages)):
+            if messages[count - 1]["role"] == "user" or count == 1:
+                with contextlib.suppress(FobenchError):  # a template may refuse a conversation without a question
+                    ends.add(common_prefix(self.chat(messages[:count]), ids))
+        return sorted(ends - {0, len(ids)})
+
+    def _enter(self, ids: Sequence[int], state: Any) -> tuple[torch.Tensor, Any]:
+        """`_next` for token ids [T]."""
+        return self._next(self.embed(torch.tensor([ids])), state)
 
     def _next(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """[1, T, D] inputs -> (logits [V] of the last position, state)."""

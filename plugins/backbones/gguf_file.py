@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench.assets import weight_files
-from fobench.errors import FobenchError
-from fobench_plugins.transformers_weights import first_line
+from fobench.errors import FobenchError, first_line
 from reference_model.checkpoint import tensor_checks
 
 MAGIC = b"GGUF"

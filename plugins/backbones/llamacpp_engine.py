@@ -1,5 +1,20 @@
-"""llama.cpp as an engine: embeddings in, final-norm hidden states and logits out; sequences can be copied and
-truncated.
+"""llama.cpp as an engine: embeddings in, final-norm hidden states and logits out; sequences can be copied and truncated.
+
+What was found on the pinned files (Q4_1; Q4_K_M with Q5_0, Q6_K and Q8_0), to the bit, with one thread and flash attention:
+
+- Rows of one sequence give equal numbers in one call and in several: up to 63 with Q4_1 and Q8_0, 7 with Q4_K, Q5_0 and Q6_K, whose
+  kernel for 8 and more rows adds in another order. From 64 rows on attention has another kernel. Without flash attention 2 rows
+  differ already. Weights repacked for the CPU (`use_extra_bufts`) differ from 4 rows on, and were no faster.
+- Several sequences in one call count as so many rows, and do not see each other.
+- A unified cache gives a sequence any free cells, and attention adds in the order of the cells, so numbers would depend on what
+  else is and was there. With a stream for each sequence (`kv_unified` off) cells are in the order of positions, also after a
+  truncation and a further extension.
+- With two threads and over 256 positions, a single row is added up in two halves, and several rows are not.
+- Keys and values in float32 give the numbers of float16, as attention converts them, at every step.
+
+Hence one stream for each sequence in use, steps of at most `BATCH` rows, and as many sequences at a time as give exact numbers.
+A sequence that is not in use, a fork for example, is a copy in memory (7 MB for 300 positions of SmolLM2-135M, 1 ms), so that
+neither their number nor their length has a limit but memory.
 """
 
 from __future__ import annotations
@@ -8,177 +23,285 @@ import ctypes
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
 from fobench.errors import FobenchError
+from fobench_plugins.backbones import llama_library
 
-BATCH = 128  # positions per call: the logits of all are kept, 78 MB for a vocabulary of 152 k
-SEQUENCES = 64  # conversations and forks at the same time: each reserves a row of logits
-NO_ROOM = 1  # return code of llama_decode if no cells are free
+BATCH = 48  # rows per call: below the 64 from which attention has another kernel
+EXACT_ROWS = dict.fromkeys(("Q4_1", "Q8_0"), BATCH) | dict.fromkeys(("Q4_K", "Q5_0", "Q6_K"), 7)
+SILENT = 4  # rows without outputs from which a call of their own pays: it saves their products with the vocabulary
+STREAMS = 8  # sequences in use; a copy of one fits only a cache with as many streams
+FIRST_POSITIONS = 512  # per stream; enlarged by a half when a sequence needs more
+FLASH_ATTENTION, NO_POOLING = 1, 0
 ERROR = 4  # log level of llama.cpp
 
 Floats = npt.NDArray[np.float32]
+FLOAT_POINTER = ctypes.POINTER(ctypes.c_float)
 
 
-_errors: deque[str] = deque(maxlen=8)  # the last error messages of llama.cpp
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class CachedSequence:
+    """Positions of one sequence. Their keys and values are in a stream of the engine's cache, or in `data`."""
+
+    length: int = 0
+    stream: int | None = None
+    data: npt.NDArray[np.uint8] | None = None  # never changed, so that forks share it; may hold more than `length`
+    used: int = 0  # number of the engine's call that used it last
 
 
-def _keep_errors(level: int, text: bytes, data: ctypes.c_void_p) -> None:
-    """Keeps the errors of llama.cpp's log, which has about a hundred lines per load."""
-    if level == ERROR:
-        _errors.append(text.decode(errors="replace").strip())
-
-
-_log = llama_cpp.llama_log_callback(_keep_errors)  # kept: llama.cpp calls it as long as it lives
+Step = tuple[Floats, CachedSequence, int]  # inputs [T, D], the sequence that they extend, outputs wanted at its end
 
 
 class LlamaCppEngine:
-    """A GGUF model and a KV cache of `positions` cells that all sequences share. Thread-safe."""
+    """A GGUF model and a KV cache with a stream for each sequence in use. Thread-safe.
 
-    def __init__(self, path: Path, *, positions: int, threads: int) -> None:
+    `exact_rows`: so many rows give the same numbers in one call as in several; see the module.
+    """
+
+    def __init__(self, path: Path, *, threads: int, exact_rows: int) -> None:
+        self._library = library = llama_library.load()
+        self.path, self.threads = path, threads
+        self.exact_rows = min(exact_rows, BATCH) if threads == 1 else 1
         _errors.clear()
-        llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
-        llama_cpp.llama_backend_init()
-        params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = 0
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        library.llama_log_set(_log_callback(library), None)
+        library.llama_backend_init()
+        params = library.llama_model_default_params()
+        params.n_gpu_layers, params.use_extra_bufts, params.check_tensors = 0, False, True
+        self._model = library.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             reason = _errors[0] if _errors else "an unsupported architecture, or a damaged file"  # names the tensor
             raise FobenchError(f"llama.cpp cannot load {path.name}: {reason.rstrip('.')}.")
-        self._context = llama_cpp.llama_init_from_model(self._model, self._settings(positions, threads))
-        if not self._context:
-            llama_cpp.llama_model_free(self._model)
-            raise FobenchError(
-                f"llama.cpp cannot allocate {positions} positions for {path.name}. Set the option context lower."
-            )
-        self.hidden_size: int = llama_cpp.llama_model_n_embd(self._model)
-        self.vocab_size: int = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
-        self.trained_positions: int = llama_cpp.llama_model_n_ctx_train(self._model)
-        self.positions: int = llama_cpp.llama_n_ctx(self._context)
-        self.threads = threads
+        self.hidden_size: int = library.llama_model_n_embd(self._model)
+        self.vocab_size: int = library.llama_vocab_n_tokens(library.llama_model_get_vocab(self._model))
+        self.trained_positions: int = library.llama_model_n_ctx_train(self._model)
         buffer = ctypes.create_string_buffer(128)
-        llama_cpp.llama_model_desc(self._model, buffer, len(buffer))
-        self.description = buffer.value.decode()  # architecture, size, quantization
-        self.package = f"llama-cpp-python {llama_cpp.__version__}"
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(BATCH, self.hidden_size, 1)
-        self._lock = threading.Lock()
-        self._free = list(range(SEQUENCES))
-        self._dropped: deque[int] = deque()  # released sequences; freed before the next use
-        weakref.finalize(self, _close, self._model, self._context, self._batch)
+        library.llama_model_desc(self._model, buffer, len(buffer))
+        self.quantization = buffer.value.decode().split(" ", 2)[-1]  # behind architecture and size: "Q4_K - Medium"
+        self.package: str = library.package
+        self._handles = _Handles(library, self._model)
+        weakref.finalize(self, self._handles.close)
+        self._lock, self._calls = threading.RLock(), 0
+        self._batch = _Batch(library)
+        self._streams: list[weakref.ref[CachedSequence] | None] = []
+        self._open(FIRST_POSITIONS)
 
-    @staticmethod
-    def _settings(positions: int, threads: int) -> llama_cpp.llama_context_params:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = positions, BATCH, BATCH, SEQUENCES
-        params.n_threads = params.n_threads_batch = threads
-        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
-        params.kv_unified = True  # a copy shares the cells of its past
-        params.no_perf = True
-        return params
+    # ---- sequences -----------------------------------------------------------------------------------------------------
 
-    def sequences(self, count: int) -> list[int]:
-        """New, empty sequences. Raises FobenchError if `SEQUENCES` are in use."""
+    def fork(self, sequence: CachedSequence) -> CachedSequence:
+        """An independent copy."""
         with self._lock:
-            self._free_dropped()
-            return self._allocate(count)
+            return CachedSequence(sequence.length, data=self._copy(sequence))
 
-    def copies(self, sequences: Sequence[int]) -> list[int]:
-        """Copies of sequences, which take neither time nor cells."""
+    def crop(self, sequence: CachedSequence, length: int) -> None:
+        """Truncates a sequence to its first `length` positions."""
         with self._lock:
-            self._free_dropped()
-            new = self._allocate(len(sequences))
-            for old, copy in zip(sequences, new, strict=True):
-                llama_cpp.llama_memory_seq_cp(self._memory, old, copy, -1, -1)
-            return new
+            if sequence.stream is not None:
+                self._library.llama_memory_seq_rm(self._memory, sequence.stream, length, -1)
+            sequence.length = length
 
-    def cut(self, sequences: Sequence[int], length: int) -> None:
-        """Truncates sequences to their first `length` positions."""
-        with self._lock:
-            self._truncate(sequences, length)
+    def decode(self, steps: Sequence[Step]) -> list[tuple[Floats, Floats]]:
+        """Extends different sequences -> for each, of its last outputs wanted (hidden [n, D], logits [n, V]).
 
-    def drop(self, sequences: Sequence[int]) -> None:
-        """Marks sequences as unused. Takes no lock, as the garbage collector may call it at any time."""
-        self._dropped.extend(sequences)
-
-    def decode(
-        self, x: Floats, sequences: Sequence[int], start: int, *, hidden: bool = True
-    ) -> tuple[Floats | None, Floats]:
-        """Inputs [B, T, D] at positions `start`.. of B sequences -> (hidden [B, T, D], logits [B, T, V]).
-
-        Without `hidden`: (None, logits [B, 1, V] of the last position), which is cheaper for a prompt. Raises
-        FobenchError if there are not enough free cells; the sequences are then unchanged.
+        Raises FobenchError if memory does not suffice, or llama.cpp fails; the sequences are then unchanged.
         """
-        parts = []
         with self._lock:
-            self._free_dropped()
-            llama_cpp.llama_set_embeddings(self._context, hidden)
-            chunk_length = max(1, BATCH // len(sequences))
-            for first in range(0, x.shape[1], chunk_length):
-                part = x[:, first : first + chunk_length]
-                self._fill(part, sequences, start + first, all_logits=hidden)
-                if code := llama_cpp.llama_decode(self._context, self._batch):
-                    self._truncate(sequences, start)
-                    raise self._failure(code)
-                parts.append(self._outputs(part.shape[1], len(sequences), hidden))
-        if not hidden:
-            return None, parts[-1][1]
-        return np.concatenate([h for h, _ in parts if h is not None], 1), np.concatenate([y for _, y in parts], 1)
+            starts, results = [sequence.length for _, sequence, _ in steps], dict[int, tuple[Floats, Floats]]()
+            try:
+                self._reserve(max(start + len(x) for start, (x, _, _) in zip(starts, steps, strict=True)))
+                for group in self._groups(steps):
+                    results.update(zip(group, self._decode([steps[number] for number in group]), strict=True))
+            except FobenchError:
+                for start, (_, sequence, _) in zip(starts, steps, strict=True):
+                    self.crop(sequence, start)
+                raise
+            return [results[number] for number in range(len(steps))]
 
-    def _fill(self, x: Floats, sequences: Sequence[int], start: int, *, all_logits: bool) -> None:
-        """Fills the llama.cpp batch, sequence by sequence."""
-        batch_size, length, width = x.shape
-        batch, total = self._batch, batch_size * length
-        batch.n_tokens = total
-        np.ctypeslib.as_array(batch.embd, (total, width))[:] = x.reshape(total, width)
-        np.ctypeslib.as_array(batch.pos, (total,))[:] = np.tile(np.arange(start, start + length), batch_size)
-        np.ctypeslib.as_array(batch.n_seq_id, (total,))[:] = 1
-        np.ctypeslib.as_array(batch.logits, (total,))[:] = all_logits
-        for at in range(total):
-            batch.seq_id[at][0] = sequences[at // length]
-            batch.logits[at] |= (at + 1) % length == 0
+    def _groups(self, steps: Sequence[Step]) -> Iterator[list[int]]:
+        """The numbers of the steps that are computed in one call: at most `STREAMS`, with `exact_rows` together."""
+        group, rows = list[int](), 0
+        for number in sorted(range(len(steps)), key=lambda number: len(steps[number][0])):
+            if group and (rows + len(steps[number][0]) > self.exact_rows or len(group) == STREAMS):
+                yield group
+                group, rows = [], 0
+            group.append(number)
+            rows += len(steps[number][0])
+        yield group
 
-    def _outputs(self, length: int, batch_size: int, hidden: bool) -> tuple[Floats | None, Floats]:
-        """(hidden [B, T, D], logits [B, T, V]), copied as llama.cpp overwrites them; T is 1 without `hidden`."""
-        rows = length if hidden else 1
-        logits = np.ctypeslib.as_array(
-            llama_cpp.llama_get_logits(self._context), (batch_size, rows, self.vocab_size)
-        ).copy()
-        if not hidden:
-            return None, logits
-        states = llama_cpp.llama_get_embeddings(self._context)
-        return np.ctypeslib.as_array(states, (batch_size, rows, self.hidden_size)).copy(), logits
+    # ---- decoding ------------------------------------------------------------------------------------------------------
 
-    def _failure(self, code: int) -> FobenchError:
-        if code == NO_ROOM:
-            return FobenchError(
-                f"All {self.positions} positions of llama.cpp's cache are in use. Set the option context higher."
+    def _decode(self, steps: Sequence[Step]) -> list[tuple[Floats, Floats]]:
+        """One group. llama.cpp wants neighboring streams in order, to compute them together."""
+        self._place([sequence for _, sequence, _ in steps])
+        order = sorted(range(len(steps)), key=lambda number: steps[number][1].stream or 0)
+        parts = [steps[number] for number in order]
+        x = np.concatenate([x for x, _, _ in parts]) if len(parts) > 1 else np.ascontiguousarray(parts[0][0])
+        positions = np.concatenate([np.arange(s.length, s.length + len(x)) for x, s, _ in parts])
+        streams = np.repeat([sequence.stream for _, sequence, _ in parts], [len(x) for x, _, _ in parts])
+        wanted = np.concatenate([np.arange(len(x)) >= len(x) - outputs for x, _, outputs in parts])
+        silent = int(wanted.argmax()) if wanted.any() else len(x)
+        silent = silent if silent >= SILENT or silent == len(x) else 0
+        count, done = int(wanted.sum()), 0
+        hidden, logits = (np.empty((count, width), np.float32) for width in (self.hidden_size, self.vocab_size))
+        for first, end, outputs in ((0, silent, False), (silent, len(x), True)):
+            self._library.llama_set_embeddings(self._context, outputs)
+            for at in range(first, end, BATCH):
+                rows = slice(at, min(at + BATCH, end))
+                self._batch.fill(x[rows], positions[rows], streams[rows], outputs)
+                if code := self._library.llama_decode(self._context, self._batch.struct):
+                    raise FobenchError(f"llama.cpp failed to decode {self.path.name} (code {code}).")
+                if outputs:
+                    chosen = np.flatnonzero(wanted[rows])
+                    for function, found in (("llama_get_embeddings", hidden), ("llama_get_logits", logits)):
+                        given = getattr(self._library, function)(self._context)
+                        given = np.ctypeslib.as_array(given, (rows.stop - rows.start, found.shape[1]))
+                        np.take(given, chosen, 0, out=found[done : done + len(chosen)])
+                    done += len(chosen)
+        for x_part, sequence, _ in parts:
+            sequence.length += len(x_part)
+        ends = np.cumsum([min(outputs, len(x)) for x, _, outputs in parts])[:-1]
+        results = dict(zip(order, zip(np.split(hidden, ends), np.split(logits, ends), strict=True), strict=True))
+        return [results[number] for number in range(len(steps))]
+
+    # ---- the cache -----------------------------------------------------------------------------------------------------
+
+    def _open(self, positions: int) -> None:
+        """A new cache of that many positions per stream, instead of the current one; its sequences become copies."""
+        for sequence in self._resident():
+            self._park(sequence)
+        params = self._library.llama_context_default_params()
+        params.n_ctx, params.n_seq_max = STREAMS * positions, STREAMS
+        params.n_batch = params.n_ubatch = BATCH
+        params.n_threads = params.n_threads_batch = self.threads
+        params.flash_attn_type, params.pooling_type = FLASH_ATTENTION, NO_POOLING
+        params.embeddings, params.kv_unified, params.no_perf = True, False, True
+        self._handles.replace(None)
+        context = self._library.llama_init_from_model(self._model, params)
+        if not context:
+            if positions > FIRST_POSITIONS:
+                self._open(FIRST_POSITIONS)
+            raise FobenchError(
+                f"llama.cpp cannot allocate {STREAMS} x {positions} positions for {self.path.name}. Free some memory, or "
+                "use shorter conversations."
             )
-        return FobenchError(f"llama.cpp failed to decode (code {code}).")
+        self._handles.replace(context)
+        self._context, self._memory = context, self._library.llama_get_memory(context)
+        self._streams = [None] * STREAMS
+        self._positions = positions
 
-    def _allocate(self, count: int) -> list[int]:
-        if count > len(self._free):
-            raise FobenchError(f"llama.cpp is limited to {SEQUENCES} conversations and forks; all are in use.")
-        return [self._free.pop() for _ in range(count)]
+    def _reserve(self, length: int) -> None:
+        """Enlarges the streams to at least `length` positions."""
+        if length > self._positions:
+            self._open(-(-max(length, 3 * self._positions // 2) // FIRST_POSITIONS) * FIRST_POSITIONS)
 
-    def _free_dropped(self) -> None:
-        """Frees the dropped sequences."""
-        while self._dropped:
-            sequence = self._dropped.popleft()
-            self._truncate([sequence], 0)
-            self._free.append(sequence)
-
-    def _truncate(self, sequences: Sequence[int], length: int) -> None:
+    def _place(self, sequences: Sequence[CachedSequence]) -> None:
+        """Puts all of the sequences into streams."""
+        self._calls += 1
         for sequence in sequences:
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+            sequence.used = self._calls
+        for sequence in sequences:
+            if sequence.stream is None:
+                self._restore(sequence, self._free_stream())
+
+    def _free_stream(self) -> int:
+        """A stream without a sequence; the one used longest ago has to leave if there is none."""
+        for number, held in enumerate(self._streams):
+            if held is None or held() is None:
+                return number
+        return self._park(min(self._resident(), key=lambda sequence: sequence.used))
+
+    def _resident(self) -> list[CachedSequence]:
+        """The sequences that have a stream."""
+        return [sequence for held in self._streams if held is not None and (sequence := held()) is not None]
+
+    def _park(self, sequence: CachedSequence) -> int:
+        """Takes a sequence out of its stream; returns the stream."""
+        stream = sequence.stream
+        assert stream is not None
+        sequence.data, sequence.stream = self._copy(sequence), None
+        self._streams[stream] = None
+        return stream
+
+    def _copy(self, sequence: CachedSequence) -> npt.NDArray[np.uint8] | None:
+        """The keys and values of a sequence; None: it is empty."""
+        if sequence.stream is None or not sequence.length:
+            return sequence.data if sequence.length else None
+        size = self._library.llama_state_seq_get_size(self._context, sequence.stream)
+        data = np.empty(size, np.uint8)
+        if self._library.llama_state_seq_get_data(self._context, _bytes(data), size, sequence.stream) != size:
+            raise FobenchError(f"llama.cpp failed to copy a conversation with {self.path.name}.")
+        return data
+
+    def _restore(self, sequence: CachedSequence, stream: int) -> None:
+        """Puts a sequence into a stream."""
+        self._library.llama_memory_seq_rm(self._memory, stream, -1, -1)
+        data = sequence.data if sequence.length else None
+        if data is not None:
+            if self._library.llama_state_seq_set_data(self._context, _bytes(data), data.size, stream) != data.size:
+                raise FobenchError(f"llama.cpp failed to restore a conversation with {self.path.name}.")
+            self._library.llama_memory_seq_rm(self._memory, stream, sequence.length, -1)
+        sequence.stream, sequence.data = stream, None
+        self._streams[stream] = weakref.ref(sequence)
 
 
-def _close(model: object, context: object, batch: llama_cpp.llama_batch) -> None:
-    llama_cpp.llama_batch_free(batch)
-    llama_cpp.llama_free(context)
-    llama_cpp.llama_model_free(model)
+class _Handles:
+    """The model and the context of an engine, freed when it is deleted."""
+
+    def __init__(self, library: Any, model: Any) -> None:
+        self._library, self._model, self.context = library, model, None
+
+    def replace(self, context: Any) -> None:
+        if self.context:
+            self._library.llama_free(self.context)
+        self.context = context
+
+    def close(self) -> None:
+        self.replace(None)
+        self._library.llama_model_free(self._model)
+
+
+class _Batch:
+    """The `llama_batch` of a call, over arrays of `BATCH` rows."""
+
+    def __init__(self, library: Any) -> None:
+        self._positions, self._streams = np.zeros(BATCH, np.int32), np.zeros(BATCH, np.int32)
+        self._counts, self._outputs = np.ones(BATCH, np.int32), np.zeros(BATCH, np.int8)
+        self._pointers = self._streams.ctypes.data + 4 * np.arange(BATCH, dtype=np.uintp)
+        integers, pointers = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
+        self.struct = library.llama_batch()
+        self.struct.pos = ctypes.cast(self._positions.ctypes.data, integers)
+        self.struct.n_seq_id = ctypes.cast(self._counts.ctypes.data, integers)
+        self.struct.seq_id = ctypes.cast(self._pointers.ctypes.data, pointers)
+        self.struct.logits = ctypes.cast(self._outputs.ctypes.data, ctypes.POINTER(ctypes.c_int8))
+
+    def fill(self, x: Floats, positions: npt.NDArray[Any], streams: npt.NDArray[Any], outputs: bool) -> None:
+        """The rows of a call; `x` must live until it ends."""
+        count = self.struct.n_tokens = len(x)
+        self.struct.embd = ctypes.cast(x.ctypes.data, FLOAT_POINTER)
+        self._positions[:count], self._streams[:count], self._outputs[:count] = positions, streams, outputs
+
+
+_errors: deque[str] = deque(maxlen=8)  # the last error messages of llama.cpp
+_kept_callbacks: list[Any] = []  # llama.cpp calls them as long as the process lives
+
+
+def _log_callback(library: Any) -> Any:
+    """A callback that keeps the errors of llama.cpp's log, which has about a hundred lines per load."""
+
+    def keep(level: int, text: bytes, data: Any) -> None:
+        if level == ERROR:
+            _errors.append(text.decode(errors="replace").strip())
+
+    if not _kept_callbacks:
+        _kept_callbacks.append(library.llama_log_callback(keep))
+    return _kept_callbacks[0]
+
+
+def _bytes(array: npt.NDArray[np.uint8]) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(ctypes.c_uint8))

@@ -8,31 +8,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fobench import compute_threads
 from fobench.assets import store, weight_files
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.errors import FobenchError, PrerequisiteError, first_line
 from fobench_plugins import transformers_weights
 from fobench_plugins.backbones import catalog, gguf_file
 from fobench_plugins.backbones.generation import Generation
 from fobench_plugins.devices import usable
 
 if TYPE_CHECKING:
-    from fobench_plugins.backbones.cpu.quantized_linear import Form
     from fobench_plugins.backbones.transformers_backbone import CausalBackbone
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16", "mixed", "int8", "int4"]
-BYTES = {
-    "float32": 4,
-    "bfloat16": 2,
-    "float16": 2,
-    "mixed": 6,
-    "int8": 3,
-    "int4": 2.6,
-}  # per parameter; the narrow forms keep the dense one as well
-NARROW_FORMS: tuple[Form, ...] = (
-    "mixed",
-    "int8",
-    "int4",
-)  # weight formats for few rows, by the packed decoder on a CPU
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # per parameter
 
 
 def backbone(
@@ -43,35 +31,28 @@ def backbone(
     dtype: Dtype,
     threads: int | None,
     generation: Generation = "no-repeat-4",
-    quantized: bool = False,
 ) -> CausalBackbone:
     """The model in `folder` (transformers' layout, safetensors), frozen, on `device`.
 
-    `quantized`: the weights were quantized in the source and are stored in more bits than they have.
     Raises PrerequisiteError for a missing package, GPU or memory, FobenchError for incompatible options.
     """
     if missing := catalog.missing_device(device):
         raise PrerequisiteError("\n".join(missing))
     torch, transformers = libraries()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    device, requested = usable(device), dtype
-    stored_bytes = _bytes_per_parameter(folder)
-    dtype = _dtype(torch, device, dtype, quantized, stored_bytes)
-    parameters = catalog.file_bytes(folder) / stored_bytes
+    device = usable(device)
+    dtype = _dtype(torch, device, dtype)
+    parameters = catalog.file_bytes(folder) / _bytes_per_parameter(folder)
     if missing := catalog.missing_memory(parameters * BYTES[dtype], device):
         raise PrerequisiteError(f"{name} cannot run here.\n" + "\n".join(missing))
-    if dtype == "mixed":
-        libraries("numba")
+    compute_threads.settle_torch(torch, threads, parameters)
     from fobench_plugins.backbones.transformers_backbone import CausalBackbone
 
-    load_dtype = {"mixed": "float32", "int8": "bfloat16", "int4": "bfloat16"}.get(dtype, dtype)
     placement = {} if device == "cpu" else {"device_map": {"": device}}
     tokenizer = load_tokenizer(folder, name)
     model = transformers_weights.load(
-        transformers.AutoModelForCausalLM, folder, name, dtype=getattr(torch, load_dtype), **placement
+        transformers.AutoModelForCausalLM, folder, name, dtype=getattr(torch, dtype), **placement
     )
-    found = CausalBackbone(model, tokenizer, name=name, form=_weight_form(model, name, dtype, requested))
+    found = CausalBackbone(model, tokenizer, name=name)
     found.generation = generation
     found.check_chat()
     return found
@@ -86,7 +67,7 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of any type, by the many formats of tokenizers
-        reason = transformers_weights.first_line(error)
+        reason = first_line(error)
         raise FobenchError(f"The tokenizer of {name} cannot be loaded: {reason}. {weight_files.REFETCH}") from error
     if not getattr(tokenizer, "chat_template", None):
         raise FobenchError(no_chat_template(name))
@@ -100,7 +81,7 @@ def from_gguf(path: Path, *, name: str, **options: Any) -> CausalBackbone:
     """
     gguf_file.check_start(path)
     folder = store.converted(f"{slug(path)}-hf1", path, lambda target: _convert(path, target))
-    return backbone(folder, name=name, quantized=True, **options)
+    return backbone(folder, name=name, **options)
 
 
 def slug(path: Path) -> str:
@@ -125,7 +106,7 @@ def _convert(path: Path, target: Path) -> None:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source, local_files_only=True)
     except Exception as error:  # of any type, by the many formats of tokenizers
-        raise FobenchError(f"{path.name} cannot be converted: {transformers_weights.first_line(error)}.") from error
+        raise FobenchError(f"{path.name} cannot be converted: {first_line(error)}.") from error
     del model.config.quantization_config  # save_pretrained refuses otherwise, and the weights are no longer quantized
     model.hf_quantizer = None
     model.save_pretrained(target)
@@ -147,40 +128,13 @@ def libraries(*extra_packages: str) -> tuple[Any, Any]:
     return torch, transformers
 
 
-def _dtype(torch: Any, device: str, dtype: Dtype, quantized: bool, stored_bytes: int) -> Dtype:
-    """The dtype, with "auto" resolved: on every CPU to the same, so that replies do not depend on the machine.
-
-    Measured with SmolLM2-135M on 48 questions, greedy, against float32: 1 reply differs in "mixed", 15 in bfloat16.
-
-    `stored_bytes`: bytes per parameter in the files. Where it is 2, float16 represents the weights, bfloat16 values too
-    except those below 1e-5.
-    """
-    if dtype in NARROW_FORMS and device != "cpu":
-        raise FobenchError(f"--dtype {dtype} is for the CPU; on {device} use bfloat16.")
+def _dtype(torch: Any, device: str, dtype: Dtype) -> Dtype:
+    """The dtype, with "auto" resolved: float32 on every CPU, so that replies do not depend on the machine."""
     if dtype != "auto":
         return dtype
     if device == "cpu":
-        return "mixed" if quantized or stored_bytes <= 2 else "float32"
+        return "float32"
     return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float16"
-
-
-def _weight_form(model: Any, name: str, dtype: Dtype, requested: Dtype) -> Form | None:
-    """The narrow weight format to use, or None.
-
-    Raises FobenchError if one is requested that the architecture does not support.
-    """
-    from fobench_plugins.backbones.cpu.packed_decoder import ARCHITECTURES, PackedDecoder
-
-    if dtype not in NARROW_FORMS:
-        return None
-    if PackedDecoder.supports(model):
-        return dtype
-    if requested == "auto":
-        return None
-    raise FobenchError(
-        f"Backbone {name!r} is a {type(model).__name__}; --dtype {dtype} is for {', '.join(ARCHITECTURES)} without a "
-        "sliding window. Use bfloat16."
-    )
 
 
 def _bytes_per_parameter(folder: Path) -> int:

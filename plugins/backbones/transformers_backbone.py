@@ -12,8 +12,7 @@ from transformers import DynamicCache
 
 from fobench.errors import FobenchError
 from fobench_plugins.backbones.chat_template import ChatTemplate, end_ids
-from fobench_plugins.backbones.cpu.packed_decoder import PackedDecoder, PackedKVCache
-from fobench_plugins.backbones.cpu.quantized_linear import Form
+from fobench_plugins.backbones.packed_decoder import PackedDecoder, PackedKVCache
 
 
 class CausalBackbone(ChatTemplate):
@@ -23,7 +22,7 @@ class CausalBackbone(ChatTemplate):
     it. Gradients flow through `step` if its input requires them, never into parameters.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, form: Form | None = None, packed: bool = True) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, name: str) -> None:
         self.name = name
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -31,8 +30,7 @@ class CausalBackbone(ChatTemplate):
         self.hidden_size: int = config.hidden_size
         self.context: int = getattr(config, "max_position_embeddings", None) or 1 << 30  # positions
         self.device, self.dtype = model.get_input_embeddings().weight.device, model.dtype
-        self.packed = PackedDecoder(model, form) if packed and PackedDecoder.supports(model) else None
-        self.form = form if self.packed else None
+        self.packed = PackedDecoder(model) if PackedDecoder.supports(model) else None
         self.num_embeddings = model.get_input_embeddings().weight.shape[0]
         self.vocab_size: int = model.get_output_embeddings().weight.shape[0]
         self.end_ids = end_ids(tokenizer, model.generation_config and model.generation_config.eos_token_id)
@@ -41,17 +39,13 @@ class CausalBackbone(ChatTemplate):
         """Plain data for the run's record."""
         return {
             "backbone": self.name,
-            "dtype": self.form or str(self.dtype).removeprefix("torch."),
+            "engine": "torch",
+            "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
             "generation": self.generation,
             "threads": torch.get_num_threads(),
             "forward": "packed" if self.packed else "transformers",
         }
-
-    @property
-    def exact_rows(self) -> int:
-        """So many positions may be computed in one step and give the same numbers, to the bit, as one by one."""
-        return self.packed.exact_rows if self.packed else 1
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """[B, T] ids -> [B, T, D] input embeddings."""

@@ -76,7 +76,10 @@ class LLMContext:
         return self._backbone.embed(torch.tensor([list(ids)], dtype=torch.long))
 
     def feed(self, rows: torch.Tensor, logits: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append inputs [1, n, D] to the cache in one step -> (final-norm hidden states [1, n, D], logits [1, `logits`, V])."""
+        """Append inputs [1, n, D] to the cache in one step -> (final-norm hidden states, logits [1, `logits`, V]).
+
+        Hidden states [1, m, D] are those of the last positions, at least of `logits`.
+        """
         if not rows.shape[1]:
             return rows, rows
         hidden, scores, self._cache = self._backbone.step(rows, self._cache, logits=logits)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fobench import compute_threads
 from fobench.api import registry
 from fobench.api.components import Backbone
 from fobench.errors import FobenchError
@@ -32,7 +33,8 @@ class FrozenLLM:
         model = getattr(backbone, "model", None)
         if not isinstance(model, nn.Module) or not hasattr(model, "get_output_embeddings"):
             raise FobenchError(
-                f"Backbone {backbone.name!r} cannot be trained through: it is not a model of the transformers library."
+                f"Backbone {backbone.name!r} cannot be trained through: it is not a model of the transformers library. "
+                "For a GGUF file take the option engine=torch."
             )
         self.backbone, self.size = backbone, backbone.hidden_size
         network: Any = model  # torch types the attributes of a module as Tensor | Module
@@ -47,8 +49,9 @@ class FrozenLLM:
     def load(cls, name: str, device: torch.device | str, options: Mapping[str, str] | None = None) -> FrozenLLM:
         """Loads the backbone plugin `name` on a device; `options` as for `--backbone-args`.
 
-        The default dtype is float32 on the CPU and "auto" elsewhere.
+        The default dtype is float32 on the CPU and "auto" elsewhere. Torch keeps its number of threads: training has its own.
         """
+        compute_threads.settle_torch(torch, torch.get_num_threads())
         dtype = "float32" if torch.device(device).type == "cpu" else "auto"
         return cls(registry.create("backbones", name, {"device": str(device), "dtype": dtype, **(options or {})}))
 

@@ -4,7 +4,6 @@ import pytest
 
 from fobench.api import registry
 from fobench.conformance import suite
-from fobench.errors import FobenchError
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -78,19 +77,3 @@ def test_a_model_that_can_think_is_asked_not_to():
 def test_a_prompt_with_a_date_does_not_change_with_the_day():
     backbone = made("smollm3")
     assert "Today is 26 July 2024." in backbone.tokenizer.decode(backbone.chat(QUESTION))
-
-
-@pytest.mark.parametrize("dtype", ["mixed", "int8", "int4"])
-def test_narrow_forms_are_refused_where_they_would_do_nothing(dtype):
-    with pytest.raises(FobenchError, match=f"is a Phi3ForCausalLM; --dtype {dtype} is for LlamaForCausalLM"):
-        made("phi3", dtype=dtype)
-
-
-@pytest.mark.parametrize("shape", [shape for shape, forward in FORWARD.items() if forward == "packed"])
-def test_eight_bits_are_near_and_say_so(shape):
-    narrow, exact = made(shape, dtype="int8"), made(shape)
-    assert narrow.about()["dtype"] == "int8"
-    x, state = exact.embed(torch.arange(12)[None]), None
-    for at in range(12):
-        hidden, _, state = narrow.step(x[:, at : at + 1], state)
-    assert torch.cosine_similarity(hidden[0, 0], exact.step(x)[0][0, -1], dim=0) > 0.98

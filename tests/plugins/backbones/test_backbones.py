@@ -12,9 +12,8 @@ from fobench.errors import FobenchError
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from fobench_plugins.backbones import catalog, loading
+from fobench_plugins.backbones import catalog, loading, prompt_cache
 from fobench_plugins.backbones.chat_template import IncrementalDetokenizer, _sample
-from fobench_plugins.backbones.cpu.quantized_linear import DenseMatrix, Int4Matrix
 from tests.support.saved_backbones import SHAPES, save, tiny_tokenizer
 
 QUESTION = [{"role": "user", "content": "Who is there? 🎉"}]
@@ -110,7 +109,7 @@ def test_a_fork_lives_by_itself(backbone):
 
 
 def test_the_cache_grows_past_its_first_capacity(folders, monkeypatch):
-    monkeypatch.setattr("fobench_plugins.backbones.cpu.packed_decoder.FIRST_CAPACITY", 2)
+    monkeypatch.setattr("fobench_plugins.backbones.packed_decoder.FIRST_CAPACITY", 2)
     backbone = registry.create("backbones", f"hf:{folders['llama']}", {"device": "cpu", "dtype": "float32"})
     x, state, steps = inputs(backbone, 40), None, []
     for part in x.split(3, dim=1):
@@ -155,6 +154,23 @@ def test_a_stream_is_the_greedy_reply(backbone, monkeypatch):
     monkeypatch.setattr(backbone, "generation", "greedy")
     reply = "".join(backbone.stream(QUESTION, max_tokens=20, seed=0))
     assert reply == backbone.tokenizer.decode(expected, skip_special_tokens=True).rstrip("\ufffd")
+
+
+def test_the_past_of_a_conversation_is_computed_once(folders, monkeypatch):
+    """The system prompt and earlier turns are kept; a reply is the same as with nothing kept."""
+    settings = {"device": "cpu", "dtype": "float32", "threads": "1"}
+    talk = [{"role": "system", "content": "Hi."}, {"role": "user", "content": "One?"}]
+    talk += [{"role": "assistant", "content": "Two."}, {"role": "user", "content": "Why?"}]
+    fresh, used = (registry.create("backbones", f"hf:{folders['llama']}", settings) for _ in range(2))
+    monkeypatch.setattr(prompt_cache, "SHARE", 1)
+    first = list(used.stream(talk[:2], max_tokens=8, seed=0))
+    lengths, step = [], used.step
+    monkeypatch.setattr(used, "step", lambda x, *rest, **more: lengths.append(x.shape[1]) or step(x, *rest, **more))
+    assert list(used.stream(talk, max_tokens=8, seed=0)) == list(fresh.stream(talk, max_tokens=8, seed=0))
+    assert lengths[:2] == [len(used.chat(talk)) - len(used.chat(talk[:2])), 1]
+    lengths.clear()
+    assert list(used.stream(talk[:2], max_tokens=8, seed=0)) == first
+    assert 1 < lengths[0] < len(used.chat(talk[:2])) and set(lengths[1:]) == {1}
 
 
 def test_a_seed_decides_what_is_drawn(backbone):
@@ -238,16 +254,9 @@ def test_smollm2_knows_the_capital_of_france(smollm2):
 
 
 @pytest.mark.slow
-def test_smollm2_is_held_in_four_bits_without_loss(smollm2):
-    kinds = {type(Int4Matrix.of(DenseMatrix(layer.qkv.weight))) for layer in smollm2.packed.layers}
-    kinds |= {type(Int4Matrix.of(DenseMatrix(layer.down.weight))) for layer in smollm2.packed.layers}
-    assert kinds == {Int4Matrix}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed", "int4"])
-def test_smollm2_in_narrow_types_thinks_the_same(smollm2, dtype):
-    narrow = registry.create("backbones", "smollm2-135m", {"dtype": dtype})
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"engine": "llamacpp"}])
+def test_smollm2_in_fewer_bits_thinks_the_same(smollm2, options):
+    narrow = registry.create("backbones", "smollm2-135m", options)
     ids = torch.tensor([smollm2.chat([{"role": "user", "content": "Why is the sky blue? Answer in two sentences."}])])
     x, state, steps = smollm2.embed(ids), None, []
     for part in narrow.embed(ids).split(1, dim=1):

@@ -53,7 +53,7 @@ def test_all_that_is_lacking_is_said_at_once(empty_cache, monkeypatch):
         registry.create("backbones", "qwen2.5-7b", {"device": "cpu"})
     message = str(caught.value)
     assert "Weights: Qwen/Qwen2.5-7B-Instruct" in message
-    assert "RAM: needs about 54.9 GB, 8.0 GB are free" in message
+    assert "RAM: needs about 36.6 GB, 8.0 GB are free" in message
     assert "Disk: the download needs 15.2 GB, 2.0 GB are free" in message
 
 

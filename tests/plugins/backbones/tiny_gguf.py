@@ -1,4 +1,4 @@
-"""A tiny random Llama as a GGUF file, in float32, with a byte tokenizer; any of it can be left out or replaced."""
+"""A tiny random Llama as a GGUF file, in float32 or quantized, with a byte tokenizer; any of it can be left out or replaced."""
 
 from __future__ import annotations
 
@@ -32,9 +32,12 @@ Tensors = dict[str, np.ndarray]
 
 
 def write(
-    path: Path, change: Callable[[Tensors], object] = lambda tensors: None, template: str | None = CHAT_TEMPLATE
+    path: Path,
+    change: Callable[[Tensors], object] = lambda tensors: None,
+    template: str | None = CHAT_TEMPLATE,
+    kind: str = "F32",
 ) -> Path:
-    """Writes the file, its tensors after `change`; returns its path."""
+    """Writes the file, its tensors after `change`, the matrices as `kind`, Q8_0 for example; returns its path."""
     import gguf
 
     writer, draw = gguf.GGUFWriter(path, "llama"), np.random.default_rng(0)
@@ -55,7 +58,11 @@ def write(
     }
     change(tensors)
     for name, values in tensors.items():
-        writer.add_tensor(name, values)
+        if kind != "F32" and values.ndim > 1:
+            stored = gguf.GGMLQuantizationType[kind]
+            writer.add_tensor(name, gguf.quantize(values, stored), raw_dtype=stored)
+        else:
+            writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,1 +1,0 @@
-"""Fast decoding of LLMs on CPUs."""
