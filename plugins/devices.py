@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fobench.errors import PrerequisiteError
+from fobench.errors import PrerequisiteError, first_line
 
 
 def usable(device: str) -> str:
@@ -14,6 +14,7 @@ def usable(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
-        reason = str(error).strip().splitlines()[0]
-        raise PrerequisiteError(f"Device {device!r} cannot be used: {reason} Use device auto, or cpu.") from error
+        raise PrerequisiteError(
+            f"Device {device!r} cannot be used: {first_line(error)}. Use device auto, or cpu."
+        ) from error
     return device

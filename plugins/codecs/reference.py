@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fobench import compute_threads
 from fobench.api import registry
 from fobench.api.option_ranges import Seed, Threads
 from fobench.api.types import Samples
@@ -32,7 +33,7 @@ def reference(
 
     `checkpoint`: a .safetensors file of a codec, or a Freeze-Omni checkpoint that contains one: its name (fobench ls
     checkpoints), file or folder. `random`: random weights drawn from `seed`; the output is noise. `device`: "cpu",
-    "cuda", "cuda:1". `threads`: torch's threads. Raises FobenchError unless exactly one of `checkpoint` and `random` is
+    "cuda", "cuda:1". `threads`: torch's threads (None: one, or OMP_NUM_THREADS). Raises FobenchError unless exactly one of `checkpoint` and `random` is
     given, PrerequisiteError without torch.
     """
     if bool(checkpoint) == random:
@@ -47,8 +48,7 @@ def reference(
         from reference_model.codec.reference_codec import CodecConfig, ReferenceCodec
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
-    if threads is not None:
-        torch.set_num_threads(threads)
+    compute_threads.settle_torch(torch, threads)
     device = usable(device)
     if random:
         return NumpyCodec(random_codec(CodecConfig(), seed).to(device), f"random weights, seed {seed}")

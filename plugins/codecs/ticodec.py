@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fobench import compute_threads
 from fobench.api import registry
 from fobench.api.option_ranges import Seed, Threads
 from fobench.api.types import Samples
@@ -42,8 +43,7 @@ def ticodec(
         from reference_model.codec.ticodec import TiCodec, TiCodecConfig
     except ImportError as error:
         raise PrerequisiteError(f"{error.name} is not installed. Get it: pip install 'fobench[models]'") from error
-    if threads is not None:
-        torch.set_num_threads(threads)
+    compute_threads.settle_torch(torch, threads)
     if random:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

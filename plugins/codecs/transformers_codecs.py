@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fobench import compute_threads
 from fobench.api.option_ranges import Few, Seed, Threads
 from fobench.api.types import Samples
 from fobench.assets import hub
@@ -60,8 +61,7 @@ def factory(architecture: CodecArchitecture) -> Callable[..., Any]:
         offline: bool = False,
     ) -> Any:
         torch, transformers = _libraries()
-        if threads is not None:
-            torch.set_num_threads(threads)
+        compute_threads.settle_torch(torch, threads)
         if random:
             net, origin = _random_model(torch, transformers, architecture.kind, seed), f"random weights, seed {seed}"
         else:
