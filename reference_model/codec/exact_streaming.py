@@ -131,3 +131,24 @@ class Windowed:
     def _start(self, output: int) -> int:
         """The first input of a window for `output`."""
         return max(0, reads(self.layers, output, output)[0]) // self.grid * self.grid
+
+
+class WindowedChain:
+    """Windowed evaluation of a chain of functions, each with a window of its own.
+
+    The windows are as wide as the fields of the single parts. Those of upsampling convolutions are narrow where the rate is high,
+    and so is what is computed again at every step: much less than by one window over the complete chain.
+    """
+
+    def __init__(self, parts: Sequence[Windowed]) -> None:
+        self.parts = tuple(parts)
+
+    def step(
+        self, inputs: Tensor, states: tuple[WindowState, ...] | None = None, last: bool = False
+    ) -> tuple[Tensor, tuple[WindowState, ...]]:
+        """As `Windowed.step`, with a state for each part."""
+        following = []
+        for part, state in zip(self.parts, states or (None,) * len(self.parts), strict=True):
+            inputs, next_state = part.step(inputs, state, last)
+            following.append(next_state)
+        return inputs, tuple(following)

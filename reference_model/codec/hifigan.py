@@ -21,6 +21,7 @@ from fobench.errors import FobenchError
 from reference_model.codec.exact_streaming import ConvSpec, same
 
 OUTER_KERNEL = 7  # of the first and the last convolution
+OUTER = same(OUTER_KERNEL // 2)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -70,6 +71,36 @@ PIPER_GENERATOR = GeneratorConfig(  # the decoder of Piper's medium voices: 22,0
 )
 
 
+class ChannelsLastConv1d(nn.Conv1d):
+    """`nn.Conv1d` whose memory layout on a CPU is [B, F, C].
+
+    It is computed over [B, C, 1, F] in channels-last memory, in which oneDNN's kernels need no reordering: nearly twice as fast.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F] -> [B, D, G]"""
+        if not x.is_cpu:
+            return super().forward(x)
+        sizes = (1, self.stride[0]), (0, int(self.padding[0])), (1, self.dilation[0])
+        return functional.conv2d(_channels_last(x), self.weight[:, :, None], self.bias, *sizes)[:, :, 0]
+
+
+class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
+    """`nn.ConvTranspose1d`, as `ChannelsLastConv1d`."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """[B, C, F] -> [B, D, G]"""
+        if not x.is_cpu or output_size:
+            return super().forward(x, output_size)
+        sizes = (1, self.stride[0]), (0, int(self.padding[0]))
+        return functional.conv_transpose2d(_channels_last(x), self.weight[:, :, None], self.bias, *sizes)[:, :, 0]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """[B, C, F] -> [B, C, 1, F], with the channels innermost in memory."""
+    return x.transpose(1, 2).contiguous().transpose(1, 2)[:, :, None]
+
+
 class ResidualBlock(nn.Module):
     """For each dilation: x + plain(lrelu(dilated(lrelu(x)))), or x + dilated(lrelu(x)) where there is no `plain`."""
 
@@ -89,7 +120,7 @@ class ResidualBlock(nn.Module):
             y = dilated(functional.leaky_relu(x, self.slope))
             if self.plain is not None:
                 y = self.plain[index](functional.leaky_relu(y, self.slope))
-            x = x + y
+            x = y.add_(x)
         return x
 
 
@@ -101,7 +132,7 @@ class UpsampleBlock(nn.Module):
         channels, rate, kernel = config.channels >> index + 1, config.rates[index], config.kernels[index]
         self.slope = config.slope
         self.takes_global = config.global_size == channels
-        self.up = nn.ConvTranspose1d(2 * channels, channels, kernel, rate, padding=(kernel - rate) // 2)
+        self.up = ChannelsLastConvTranspose1d(2 * channels, channels, kernel, rate, padding=(kernel - rate) // 2)
         self.blocks: Any = nn.ModuleList(  # of ResidualBlock
             ResidualBlock(channels, kernel, dilations, kind=config.block, slope=config.slope)
             for kernel, dilations in zip(config.block_kernels, config.dilations, strict=True)
@@ -130,9 +161,9 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         stages = len(config.rates)
-        self.pre = nn.Conv1d(config.inputs, config.channels, OUTER_KERNEL, padding=OUTER_KERNEL // 2)
+        self.pre = ChannelsLastConv1d(config.inputs, config.channels, OUTER_KERNEL, padding=OUTER_KERNEL // 2)
         self.stages: Any = nn.ModuleList(UpsampleBlock(config, index) for index in range(stages))
-        self.post = nn.Conv1d(
+        self.post = ChannelsLastConv1d(
             config.channels >> stages, 1, OUTER_KERNEL, padding=OUTER_KERNEL // 2, bias=config.last_bias
         )
 
@@ -141,19 +172,21 @@ class Generator(nn.Module):
         x = self.pre(x)
         for stage in self.stages:
             x = stage(x, voice)
-        x = self.post(functional.leaky_relu(x, self.config.last_slope))  # [B, 1, T]
-        return torch.tanh(x)[:, 0]
+        return self.waveform(x)
+
+    def waveform(self, x: Tensor) -> Tensor:
+        """The last stage's output [B, C, T] -> waveform [B, T]."""
+        return torch.tanh(self.post(functional.leaky_relu(x, self.config.last_slope)))[:, 0]
 
     @property
     def layers(self) -> tuple[ConvSpec, ...]:
         """The layers, for exact streaming."""
-        outer = same(OUTER_KERNEL // 2)
-        return outer, *(layer for stage in self.stages for layer in stage.layers), outer
+        return OUTER, *(layer for stage in self.stages for layer in stage.layers), OUTER
 
 
-def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
+def same_conv(channels: int, kernel: int, dilation: int = 1) -> ChannelsLastConv1d:
     """A convolution that keeps the number of channels and frames; the kernel must be odd."""
-    return nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) // 2 * dilation)
+    return ChannelsLastConv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) // 2 * dilation)
 
 
 def weight_normed(module: M) -> M:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,15 @@ from torch.nn import functional
 
 from fobench.errors import FobenchError
 from reference_model.codec.convnext import ConvNeXtDecoder, ConvNeXtEncoder, MelFrames
-from reference_model.codec.exact_streaming import ConvSpec, Windowed, WindowState, rate, receptive_field
-from reference_model.codec.hifigan import PIPER_GENERATOR, Generator, GeneratorConfig
+from reference_model.codec.exact_streaming import (
+    ConvSpec,
+    Windowed,
+    WindowedChain,
+    WindowState,
+    rate,
+    receptive_field,
+)
+from reference_model.codec.hifigan import OUTER, PIPER_GENERATOR, Generator, GeneratorConfig
 from reference_model.codec.residual_vq import ResidualVQ
 
 
@@ -125,8 +132,8 @@ class ReferenceCodec(nn.Module):
         return self._encoding().step(audio, state, last)
 
     def decode_step(
-        self, codes: Tensor, state: WindowState | None = None, last: bool = False
-    ) -> tuple[Tensor, WindowState]:
+        self, codes: Tensor, state: tuple[WindowState, ...] | None = None, last: bool = False
+    ) -> tuple[Tensor, tuple[WindowState, ...]]:
         """The next codes [B, K, F], F >= 0 -> (the audio [B, T] that becomes settled, state); `last`: all remaining audio."""
         return self._decoding().step(codes, state, last)
 
@@ -136,11 +143,24 @@ class ReferenceCodec(nn.Module):
 
         return Windowed(lambda x: self.quantizer.encode(self.encoder(self.mels(x))), self.encode_layers, empty)
 
-    def _decoding(self) -> Windowed:
-        def empty(codes: Tensor) -> Tensor:
-            return self.quantizer.codebooks.new_zeros(len(codes), 0)
+    def _decoding(self) -> WindowedChain:
+        """The generator's stages are parts of their own, the first one with the decoder, the last one with the waveform."""
+        generator, (*stages, last) = self.generator, self.generator.stages
 
-        return Windowed(lambda x: self.generator(self.decoder(self.quantizer.decode(x))), self.decode_layers, empty)
+        def part(function: Callable[[Tensor], Tensor], layers: Sequence[ConvSpec], *channels: int) -> Windowed:
+            return Windowed(function, layers, lambda x: self.quantizer.codebooks.new_zeros(len(x), *channels, 0))
+
+        def enter(codes: Tensor) -> Tensor:
+            frames: Tensor = generator.pre(self.decoder(self.quantizer.decode(codes)))
+            return frames
+
+        return WindowedChain(
+            [
+                part(enter, (*self.decoder.layers, OUTER), self.config.generator.channels),
+                *(part(stage, stage.layers, stage.up.out_channels) for stage in stages),
+                part(lambda x: generator.waveform(last(x)), (*last.layers, OUTER)),
+            ]
+        )
 
     def _padded(self, audio: Tensor, before: int = 0) -> Tensor:
         """The samples, after `before` earlier ones, zero-padded to a multiple of the hop in total."""

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from reference_model.packed_linear import PackedConv1d, PackedLinear
 from reference_model.speech_input.adapter import AdapterState, Embedder
 from reference_model.speech_input.bpe_units import BLANK, MARKS, BPEUnits, collapsed
 from reference_model.speech_input.ctc_beam_search import BeamSearch, CTCPrefixBeam, rescore_jointly
@@ -61,6 +62,7 @@ class CTCAdapter(nn.Module):
         self.conv = nn.Conv1d(config.encoder_size, config.hidden, config.kernel, config.stride)
         self.norm = nn.LayerNorm(config.hidden)
         self.spell = nn.Linear(config.hidden, len(self.units))
+        self._conv, self._spell = PackedConv1d(self.conv), PackedLinear(self.spell)
         if config.beam:
             self._register(*_table(config.beam.lm_entries))
 
@@ -84,14 +86,21 @@ class CTCAdapter(nn.Module):
         beam = self.config.beam
         return CTCReader(self.units, CTCPrefixBeam(beam, self.lm) if beam else None)
 
-    def decode(self, log_ps: Sequence[torch.Tensor], weights: Sequence[float], search: BeamSearch | None) -> list[int]:
+    def decode(
+        self,
+        log_ps: Sequence[torch.Tensor],
+        weights: Sequence[float],
+        search: BeamSearch | None,
+        searched: CTCPrefixBeam | None = None,
+    ) -> list[int]:
         """The units of a complete turn, from one or more recognizers' log-probabilities [n, U] (`rescore_jointly`).
 
         `search`: the beam search, None for the adapter's own; without either, greedy decoding of the first recognizer.
+        `searched`: the beam of the last recognizer, where there is one already.
         """
         if (search := search or self.config.beam) is None:
             return collapsed(log_ps[0].argmax(-1).tolist())
-        return rescore_jointly(log_ps, weights, search, self.lm)
+        return rescore_jointly(log_ps, weights, search, self.lm, searched)
 
     def begin(self, batch: int) -> AdapterState:
         """The state of `batch` new streams."""
@@ -116,9 +125,8 @@ class CTCAdapter(nn.Module):
         return logits, features, mask[:, self.config.stride - 1 :: self.config.stride]
 
     def _adapt(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = self.conv(frames.transpose(1, 2)).transpose(1, 2)
-        features = functional.gelu(self.norm(hidden))
-        return self.spell(features), features
+        features = functional.gelu(self.norm(self._conv(frames)[0]))
+        return self._spell(features)[0], features
 
 
 def _table(entries: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,8 @@ shorter context, times the longer context's weight (Katz 1987).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,7 @@ class NGramLM:
 
     def __init__(self, log_probabilities: dict[int, float], weights: dict[int, float]) -> None:
         self.log_probabilities, self.weights = log_probabilities, weights
+        self.highest = max(log_probabilities.values(), default=UNKNOWN)  # log-probability without back-off
 
     @classmethod
     def of(cls, grams: Tensor, scores: Tensor) -> NGramLM:
@@ -41,13 +44,25 @@ class NGramLM:
 
     def score(self, context: int, unit: int) -> float:
         """The log-probability of `unit` after `context`."""
-        total = 0.0
-        while (found := self.log_probabilities.get(context << BITS | unit + 1)) is None:
-            if not context:
-                return total + UNKNOWN
+        return self.score_after(self.backoffs(context), unit)
+
+    def backoffs(self, context: int) -> list[tuple[int, float]]:
+        """The context and all shorter ones, each shifted by a unit, with the sum of the back-off weights that lead to it."""
+        total, steps = 0.0, [(context << BITS, 0.0)]
+        while context:
             total += self.weights.get(context, 0.0)
             context = shorter(context)
-        return total + found
+            steps.append((context << BITS, total))
+        return steps
+
+    def score_after(self, backoffs: Sequence[tuple[int, float]], unit: int) -> float:
+        """`score`, after the context with these `backoffs`."""
+        known = self.log_probabilities
+        for shifted, total in backoffs:
+            found = known.get(shifted | unit + 1)
+            if found is not None:
+                return total + found
+        return backoffs[-1][1] + UNKNOWN
 
 
 def after(context: int, unit: int) -> int:

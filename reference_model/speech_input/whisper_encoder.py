@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from fobench.errors import FobenchError
+from reference_model.packed_linear import PackedConv1d, PackedLinear
 from reference_model.speech_input.log_mel import WhisperMel
 from reference_model.speech_input.streaming_encoder import Cache, Carried, SpeechEncoder, attend, extend, heads
 
@@ -50,12 +51,13 @@ class WhisperAttention(nn.Module):
         self.key = nn.Linear(size, size, bias=False)
         self.value = nn.Linear(size, size)
         self.out = nn.Linear(size, size)
+        self._query_key_value, self._out = PackedLinear(self.query, self.key, self.value), PackedLinear(self.out)
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor, past: Cache | None) -> tuple[torch.Tensor, Cache]:
         """x [B, T, D], seen [B, 1, T, K] (axes may be 1) -> (out [B, T, D], keys and values with the past's)."""
-        query, key, value = (heads(side(x), self.heads) for side in (self.query, self.key, self.value))
+        query, key, value = (heads(side, self.heads) for side in self._query_key_value(x))
         key, value = extend(past, key, value)
-        return self.out(attend(query, key, value, seen)), (key, value)
+        return self._out(attend(query, key, value, seen))[0], (key, value)
 
 
 class WhisperBlock(nn.Module):
@@ -66,7 +68,9 @@ class WhisperBlock(nn.Module):
         size = config.size
         self.attn = WhisperAttention(size, config.heads)
         self.attn_ln = nn.LayerNorm(size)
-        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
+        expand, contract = nn.Linear(size, 4 * size), nn.Linear(4 * size, size)
+        self.mlp = nn.Sequential(expand, nn.GELU(), contract)
+        self._expand, self._contract = PackedLinear(expand), PackedLinear(contract)
         self.mlp_ln = nn.LayerNorm(size)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -74,7 +78,8 @@ class WhisperBlock(nn.Module):
         """As `WhisperAttention.forward`."""
         attended, cache = self.attn(self.attn_ln(x), seen, past)
         x = x + self.dropout(attended)
-        return x + self.dropout(self.mlp(self.mlp_ln(x))), cache
+        (inner,) = self._expand(self.mlp_ln(x))
+        return x + self.dropout(self._contract(functional.gelu(inner))[0]), cache
 
 
 class WhisperStreamingEncoder(SpeechEncoder):
@@ -94,6 +99,7 @@ class WhisperStreamingEncoder(SpeechEncoder):
         self.front = WhisperMel(config.mels)
         self.conv1 = nn.Conv1d(config.mels, config.size, 3)
         self.conv2 = nn.Conv1d(config.size, config.size, 3, 2)
+        self._conv1, self._conv2 = PackedConv1d(self.conv1), PackedConv1d(self.conv2)
         self.register_buffer("positional_embedding", sinusoids(config.positions, config.size), persistent=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(WhisperBlock(config) for _ in range(config.layers))
@@ -146,12 +152,12 @@ class WhisperStreamingEncoder(SpeechEncoder):
     def _convolve(self, features: torch.Tensor, carried: Carried) -> tuple[torch.Tensor, Carried]:
         features = torch.cat([carried[0], features], 1)  # [B, 2 + N, mels]
         hidden = torch.cat([carried[1], self._first(features)], 1)  # [B, 1 + N, D]
-        x = functional.gelu(self.conv2(hidden.transpose(1, 2))).transpose(1, 2)
+        x = functional.gelu(self._conv2(hidden)[0])
         return x, (features[:, -2:], hidden[:, -1:])
 
     def _first(self, features: torch.Tensor) -> torch.Tensor:
         """The first convolution: features [B, 2 + N, mels] -> [B, N, D]."""
-        return functional.gelu(self.conv1(features.transpose(1, 2).to(self.conv1.weight.dtype))).transpose(1, 2)
+        return functional.gelu(self._conv1(features.to(self.conv1.weight.dtype))[0])
 
     def _before(self, batch: int, before: torch.Tensor | None) -> Carried:
         """The inputs of both convolutions before a stream: features [B, 2, mels], hidden frames [B, 1, D]."""

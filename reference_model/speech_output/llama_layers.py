@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from reference_model.packed_linear import PackedLinear
+
 GROWTH = 2  # a full cache doubles
 
 Pairs = Sequence[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
-Rotary = tuple[torch.Tensor, torch.Tensor]  # cosine and sine of the positions, [..., 1, T, head] each
+Rotary = tuple[torch.Tensor, torch.Tensor]  # cosine and signed sine of the positions, [..., 1, T, head] each
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,21 @@ def frequencies(head: int, theta: float, rounded: bool, device: torch.device) ->
 
 
 def rotary_embedding(config: LlamaConfig, positions: torch.Tensor) -> Rotary:
-    """Rotary position embedding, half-split: positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32."""
+    """Rotary position embedding, half-split: positions [T] or [B, T] -> cosine and sine [..., 1, T, head], float32.
+
+    The sine is negative in the first half, for `rotate`.
+    """
     rates = frequencies(config.head, config.theta, config.rotary_bf16, positions.device)
     angles = positions[..., None].float() * rates  # [..., T, head / 2]
-    angles = torch.cat([angles, angles], -1).unsqueeze(-3)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], -1).unsqueeze(-3), torch.cat([-sin, sin], -1).unsqueeze(-3)
 
 
 def rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """x [B, H, T, head], rotated by its positions."""
     cos, sin = rotary
-    low, high = x.float().chunk(2, -1)
-    return (x * cos + torch.cat([-high, low], -1) * sin).to(x.dtype)
+    exact = x.float()
+    return (exact * cos + exact.roll(x.shape[-1] // 2, -1) * sin).to(x.dtype)
 
 
 class LlamaLayer(nn.Module):
@@ -107,22 +112,21 @@ class LlamaLayer(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.size, config.eps)
         self.gate, self.up = (nn.Linear(config.size, config.ffn, bias=False) for _ in range(2))
         self.down = nn.Linear(config.ffn, config.size, bias=False)
+        self._query_key_value = PackedLinear(self.query, self.key, self.value)
+        self._gate_up = PackedLinear(self.gate, self.up)
+        self._out, self._down = PackedLinear(self.out), PackedLinear(self.down)
 
     def project(self, x: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x [B, T, D] -> rotated queries and keys, and values, [B, H, T, head] each."""
-        normed = self.attention_norm(x)
-        parts = (
-            linear(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )
-        query, key, value = parts
+        parts = self._query_key_value(self.attention_norm(x))
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         return rotate(query, rotary), rotate(key, rotary), value
 
     def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Residual x [B, T, D] and the attention's output [B, H, T, head] -> [B, T, D]."""
-        x = x + self.out(attended.transpose(1, 2).flatten(2))
-        normed = self.mlp_norm(x)
-        return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
+        x = x + self._out(attended.transpose(1, 2).flatten(2))[0]
+        gate, up = self._gate_up(self.mlp_norm(x))
+        return x + self._down(F.silu(gate) * up)[0]
 
 
 class LlamaStack(nn.ModuleList):
@@ -151,17 +155,21 @@ class LlamaStack(nn.ModuleList):
         rotary: Rotary,
         past: Pairs | None = None,
         mask: torch.Tensor | None = None,
+        *,
+        output: bool = True,
     ) -> tuple[torch.Tensor, Pairs]:
         """x [B, T, D] -> (x [B, T, D], before the final norm; rotated keys and values of every layer, [B, H, S, head], `past` first).
 
-        `mask` [B or 1, 1, T, S] bool: the positions that each query sees; None: all, in both directions.
+        `mask` [B or 1, 1, T, S] bool: the positions that each query sees; None: all, in both directions. `output`: whether x is
+        needed; else it is the last layer's input, of which only keys and values are computed.
         """
         pairs = []
         for i, layer in enumerate(self):
             query, key, value = layer.project(x, rotary)
             if past is not None:
                 key, value = torch.cat([past[i][0], key], 2), torch.cat([past[i][1], value], 2)
-            x = layer.finish(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
+            if output or i < len(self) - 1:
+                x = layer.finish(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
             pairs.append((key, value))
         return x, pairs
 
@@ -173,7 +181,7 @@ class LlamaStack(nn.ModuleList):
             for row, held in enumerate(caches):
                 past = held.append(i, key[row : row + 1], value[row : row + 1])
                 attended.append(F.scaled_dot_product_attention(query[row : row + 1], *past))
-            x = finish(x, torch.cat(attended))
+            x = finish(x, torch.cat(attended) if len(attended) > 1 else attended[0])
         for held in caches:
             held.length += 1
         return x

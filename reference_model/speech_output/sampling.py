@@ -24,6 +24,11 @@ class Sampling:
     def greedy(self) -> bool:
         return self.temperature == 0 or self.top_k == 1
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether `sample` needs the tokens so far."""
+        return self.window > 0 and self.penalty != 1
+
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits [..., V] -> the distribution [..., V] that is sampled. Every filter renormalizes."""
         p = torch.softmax(logits if self.temperature in (0, 1) else logits / self.temperature, -1)
@@ -36,15 +41,18 @@ class Sampling:
 
     def sample(self, logits: torch.Tensor, generator: torch.Generator, history: Sequence[int] = ()) -> int:
         """A token id from logits [V]; `history`: the tokens so far. Sampled on the CPU in float64, so that a seed is portable."""
-        if self.window and self.penalty != 1:
+        if self.penalizes:
             logits = self.penalized(logits, history)
+        return self.sample_rows(logits[None], generator)[0]
+
+    def sample_rows(self, logits: torch.Tensor, generator: torch.Generator) -> list[int]:
+        """A token id of each row of logits [R, V], as by `sample` row after row; penalties must have been applied."""
         if self.greedy:
-            return int(logits.argmax())
-        top = logits.topk(
-            min(self.top_k or len(logits), len(logits))
-        )  # first, since the other filters are slow on a large vocabulary
-        chosen = torch.multinomial(self.probabilities(top.values.double().cpu()), 1, generator=generator)
-        return int(top.indices[chosen])
+            return [int(token) for token in logits.argmax(-1)]
+        size = logits.shape[-1]
+        top = logits.topk(min(self.top_k or size, size))  # first: the other filters are slow on a large vocabulary
+        drawn = torch.multinomial(self.probabilities(top.values.double().cpu()), 1, generator=generator)
+        return [int(token) for token in top.indices.cpu().gather(-1, drawn)]
 
     def penalized(self, logits: torch.Tensor, history: Sequence[int]) -> torch.Tensor:
         """Logits [V] with the last `window` tokens of `history` penalized."""

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from fobench.errors import FobenchError
+from reference_model.packed_linear import PackedLinear
 from reference_model.speech_output.duration_predictor import DurationPredictor
 from reference_model.speech_output.llama_layers import KVCache, LlamaConfig, LlamaStack, Pairs, Rotary, rotary_embedding
 from reference_model.speech_output.sampling import Sampling
@@ -98,6 +99,7 @@ class SpeechDecoder(nn.Module):
         self.pace = DurationPredictor(config.size) if config.paced else None
         self.norm = nn.RMSNorm(config.size, config.eps)
         self.out = nn.Linear(config.size, config.codebooks * self.vocabulary)
+        self._out = PackedLinear(self.out)
         if config.characters:
             self.letters = nn.Embedding(config.characters, config.size)
             nn.init.normal_(self.letters.weight, std=LETTER_STD)
@@ -126,12 +128,12 @@ class SpeechDecoder(nn.Module):
 
     # ---- synthesis -------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def prefill(self, text: torch.Tensor, prefix: torch.Tensor | None = None) -> DecoderState:
         """Text rows [1, H, d] and, with a prefix network, hidden-state rows [1, P, d] -> the state before the first code."""
-        past = None if prefix is None else self.prefix(prefix, self._rotary(prefix.shape[1]))[1]
+        past = None if prefix is None else self.prefix(prefix, self._rotary(prefix.shape[1]), output=False)[1]
         start_rows = self._start_rows(text)
-        _, pairs = self.layers(start_rows, self._rotary(text.shape[1] + 1), past)
+        _, pairs = self.layers(start_rows, self._rotary(text.shape[1] + 1), past, output=False)
         start = [self.special(SOS)] * self.config.codebooks
         state = DecoderState(KVCache.of(pairs, ROOM), text.shape[1] + 1, start)
         if self.pace is not None:
@@ -147,13 +149,14 @@ class SpeechDecoder(nn.Module):
     def step_many(self, calls: Sequence[tuple[DecoderState, Sampling, torch.Generator]]) -> list[torch.Tensor | None]:
         """`step` of several segments as one batch."""
         while due := [call for call in calls if call[0].due()]:
-            logits = self.logits([state for state, _, _ in due])
+            states = [state for state, _, _ in due]
+            logits = self._allowed(self.logits(states).float(), [state.end is None for state in states])
             for (state, sampling, generator), row in zip(due, logits, strict=True):
                 self._draw(state, row, sampling, generator)
         frames = [state.take() for state, _, _ in calls]
         return [None if frame is None else torch.tensor(frame) for frame in frames]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def logits(self, states: Sequence[DecoderState]) -> torch.Tensor:
         """Feed the last tokens of S segments; returns the logits [S, K, V + 4] of the next ones."""
         device = self.embedding.weight.device
@@ -164,33 +167,38 @@ class SpeechDecoder(nn.Module):
         x = self.layers.step_many(x, rotary_embedding(self.layers.config, positions), [state.cache for state in states])
         for state in states:
             state.position += 1
-        return self.out(self.norm(x))[:, 0].unflatten(-1, (self.config.codebooks, -1))
+        return self._out(self.norm(x))[0][:, 0].unflatten(-1, (self.config.codebooks, -1))
 
     def _draw(self, state: DecoderState, logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> None:
-        """Sample each codebook's token from logits [K, V + 4]."""
-        step, tokens = len(state.rows), []
-        for k in range(self.config.codebooks):
-            if step < k or (state.end is not None and step - k >= state.end):
-                tokens.append(self.special(PAD))  # this codebook has not begun, or has ended
-                continue
-            history = [self.special(SOS), *(row[k] for row in state.rows[k:])]
-            ends = k == 0 and state.end is None
-            tokens.append(sampling.sample(self._allowed(logits[k].float(), ends), generator, history))
+        """Sample each codebook's token from the allowed logits [K, V + 4]."""
+        step, books = len(state.rows), self.config.codebooks
+        tokens = [self.special(PAD)] * books  # of codebooks that have not begun, or have ended
+        spoken = [k for k in range(books) if k <= step and (state.end is None or step - k < state.end)]
+        rows = logits if len(spoken) == books else logits[spoken]
+        if sampling.penalizes:
+            histories = [[self.special(SOS), *(row[k] for row in state.rows[k:])] for k in spoken]
+            rows = torch.stack([sampling.penalized(*pair) for pair in zip(rows, histories, strict=True)])
+        for k, token in zip(spoken, sampling.sample_rows(rows, generator), strict=True):
+            tokens[k] = token
         if state.end is None and (tokens[0] == self.special(EOS) or step >= self.config.max_frames):
             state.end, tokens[0] = step, self.special(PAD)
         state.rows.append(tokens)
         state.last = tokens
 
-    def _allowed(self, logits: torch.Tensor, ends: bool) -> torch.Tensor:
-        """Logits [V + 4], -inf for ids that must not be sampled; `ends`: EOS may be, which only the first codebook has."""
+    @torch.inference_mode()
+    def _allowed(self, logits: torch.Tensor, ends: Sequence[bool]) -> torch.Tensor:
+        """Logits [S, K, V + 4], -inf for ids that must not be sampled.
+
+        `ends` [S]: whether a segment's EOS may be, which only the first codebook has.
+        """
         if self.config.allow_special:
             return logits
-        logits = logits.clone()
-        end = logits[self.special(EOS)].clone()
-        logits[self.config.codes :] = -torch.inf
-        if ends:
-            logits[self.special(EOS)] = end
-        return logits
+        allowed = logits.clone()
+        allowed[..., self.config.codes :] = -torch.inf
+        for row, end in enumerate(ends):
+            if end:
+                allowed[row, 0, self.special(EOS)] = logits[row, 0, self.special(EOS)]
+        return allowed
 
     # ---- training --------------------------------------------------------------------------------------------------------
 

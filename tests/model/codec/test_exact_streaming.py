@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from reference_model.codec.exact_streaming import ConvSpec, Windowed, rate, reads, receptive_field, same, settled
+from reference_model.codec.exact_streaming import (
+    ConvSpec,
+    Windowed,
+    WindowedChain,
+    rate,
+    reads,
+    receptive_field,
+    same,
+    settled,
+)
 
 SPLITS = st.lists(st.integers(0, 8), min_size=1, max_size=12)
 
@@ -80,6 +89,34 @@ def test_settled_and_reads_agree_with_gradients(layers):
         assert touched[0] == max(0, first)
         assert touched[-1] == min(59, last)
         assert settled(layers, last + 1) > output >= settled(layers, max(0, last))
+
+
+@pytest.mark.parametrize("layers", STACKS.values(), ids=STACKS.keys())
+@given(sizes=SPLITS, rest=st.integers(0, 8))
+@settings(max_examples=25, deadline=None)
+def test_a_chain_of_single_convolutions_equals_offline(layers, sizes, rest):
+    torch.manual_seed(0)
+    stack, grid = Stack(layers), rate(layers).denominator
+    grids = max(grid, *(rate(layers[:n]).denominator for n in range(1, len(layers) + 1)))
+    x = torch.randn(1, 1, max(1, -(-(sum(sizes) + rest) // grids)) * grids)
+    parts = [Stack([layer]) for layer in layers]
+    for part, conv in zip(parts, stack.convs, strict=True):
+        part.convs[0] = conv
+    chain = WindowedChain(
+        [Windowed(part, [one], lambda x: x[..., :0]) for part, one in zip(parts, layers, strict=True)]
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(streamed(chain, x, sizes), stack(x), atol=1e-6, rtol=0)
+
+
+def test_each_part_of_a_chain_keeps_no_more_than_its_own_field():
+    layers = [same(3), ConvSpec(16, 8, padding=4, transposed=True), same(20)]
+    chain, states = WindowedChain([Windowed(Stack([one]), [one], lambda x: x[..., :0]) for one in layers]), None
+    with torch.no_grad():
+        for _ in range(20):
+            _, states = chain.step(torch.zeros(1, 1, 5), states)
+    for state, layer in zip(states, layers, strict=True):
+        assert state.inputs.shape[-1] <= sum(receptive_field([layer])) + 1
 
 
 def test_receptive_fields():

@@ -8,12 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn.functional import conv1d, leaky_relu
 
 from fobench.errors import FobenchError
 from reference_model.codec.exact_streaming import Windowed, rate, receptive_field
 from reference_model.codec.hifigan import (
     PIPER_GENERATOR,
+    ChannelsLastConv1d,
+    ChannelsLastConvTranspose1d,
     Generator,
     GeneratorConfig,
     ResidualBlock,
@@ -42,6 +45,27 @@ def test_pipers_generator():
     assert shapes["post.weight"] == (1, 32, 7)
     assert "post.bias" not in shapes
     assert receptive_field(piper.layers) == (11, 11)
+
+
+def test_convolutions_in_channels_last_memory_are_those_of_torch():
+    """Outputs and gradients, of any layout of the input."""
+    torch.manual_seed(0)
+    ours = ChannelsLastConv1d(6, 8, 5, dilation=2, padding=4), ChannelsLastConvTranspose1d(6, 8, 8, 4, padding=2)
+    plain = nn.Conv1d(6, 8, 5, dilation=2, padding=4), nn.ConvTranspose1d(6, 8, 8, 4, padding=2)
+    for one, other in zip(ours, plain, strict=True):
+        other.load_state_dict(one.state_dict())
+        for x in (torch.randn(2, 6, 21), torch.randn(2, 21, 6).transpose(1, 2)):
+            x = x.requires_grad_()
+            y, wanted = one(x), other(x)
+            torch.testing.assert_close(y, wanted, atol=1e-5, rtol=0)
+            assert y.transpose(1, 2).is_contiguous()
+            loss, other_loss = y.square().sum(), wanted.square().sum()
+            for a, b in zip(
+                torch.autograd.grad(loss, [x, *one.parameters()]),
+                torch.autograd.grad(other_loss, [x, *other.parameters()]),
+                strict=True,
+            ):
+                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_a_block_of_the_second_kind_is_a_chain_of_dilated_convolutions():

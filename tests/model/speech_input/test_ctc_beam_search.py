@@ -66,9 +66,9 @@ def searched(log_p, search, *sizes):
 @given(LATTICES)
 def test_the_acoustic_score_is_the_sum_over_alignments(log_p):
     beam, wanted = searched(log_p, SOUND_ALONE), alignments(log_p)
-    for reading, guess in beam.hypotheses.items():
-        assert math.exp(guess.acoustic) == pytest.approx(wanted[reading], rel=1e-9)
-    assert wanted.keys() == {reading for reading, guess in beam.hypotheses.items() if guess.acoustic > -math.inf}
+    for guess in beam.hypotheses:
+        assert math.exp(guess.acoustic) == pytest.approx(wanted[guess.units], rel=1e-9)
+    assert wanted.keys() == {guess.units for guess in beam.hypotheses if guess.acoustic > -math.inf}
     assert wanted[tuple(beam.best)] == pytest.approx(max(wanted.values()), rel=1e-9)
 
 
@@ -87,7 +87,7 @@ def test_a_narrow_beam_never_hears_more_than_there_is(log_p, width):
     wanted = alignments(log_p)
     beam = searched(log_p, replace(USUAL, width=width))
     assert len(beam.hypotheses) <= width
-    assert all(math.exp(guess.acoustic) <= wanted[reading] * (1 + 1e-9) for reading, guess in beam.hypotheses.items())
+    assert all(math.exp(guess.acoustic) <= wanted[guess.units] * (1 + 1e-9) for guess in beam.hypotheses)
 
 
 @settings(max_examples=40, deadline=None)
@@ -95,7 +95,36 @@ def test_a_narrow_beam_never_hears_more_than_there_is(log_p, width):
 def test_a_streamed_search_equals_one_over_the_whole(log_p, data):
     cut = data.draw(st.integers(0, len(log_p)))
     streamed, whole = searched(log_p, USUAL, cut, len(log_p) - cut), searched(log_p, USUAL)
-    assert streamed.hypotheses == whole.hypotheses
+    assert contents(streamed) == contents(whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LONG, st.integers(1, 6), st.floats(0.01, 2), st.floats(-1, 3))
+def test_extensions_left_out_early_would_not_have_stayed_in_the_beam(log_p, width, lm_weight, unit_bonus):
+    """Every extension of every hypothesis, sorted, and the best ones kept, is the same beam."""
+    search = replace(USUAL, width=width, lm_weight=lm_weight, unit_bonus=unit_bonus)
+    beam, everything = CTCPrefixBeam(search, LM), CTCPrefixBeam(search, LM)
+    everything.lm = NGramLM(LM.log_probabilities, LM.weights)
+    everything.lm.highest = 1e9  # as if any extension could still be the best
+    beam.push(log_p)
+    everything.push(log_p)
+    assert contents(beam) == contents(everything)
+
+
+@settings(max_examples=20, deadline=None)
+@given(LONG, LONG)
+def test_a_search_that_is_there_already_is_not_done_again(one, other):
+    beam = searched(other[: len(one)], USUAL)
+    one = one[: len(other)]
+    expected = rescore_jointly((one, other[: len(one)]), (0.5, 0.5), USUAL, LM)
+    assert rescore_jointly((one, other[: len(one)]), (0.5, 0.5), USUAL, LM, beam) == expected
+    stale = searched(other[:1], USUAL)  # of fewer frames: not used
+    if len(one) > 1:
+        assert rescore_jointly((one, other[: len(one)]), (0.5, 0.5), USUAL, LM, stale) == expected
+
+
+def contents(beam):
+    return [(guess.units, guess.blank, guess.unit, guess.score) for guess in beam.hypotheses]
 
 
 def test_language_decides_between_what_sounds_alike():
@@ -161,8 +190,7 @@ def product_of(most):
 
 
 def likely(log_p):
-    guesses = searched(log_p, SOUND_ALONE).hypotheses
-    return sorted(guesses, key=lambda reading: guesses[reading].score, reverse=True)[:N_BEST]
+    return [guess.units for guess in searched(log_p, SOUND_ALONE).n_best(N_BEST)]
 
 
 def test_a_second_recognizer_decides_where_the_first_is_undecided():

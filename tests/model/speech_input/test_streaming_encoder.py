@@ -52,6 +52,22 @@ def test_streamed_frames_equal_offline(kind, chunk, left, chunks, seed):
 
 
 @kinds
+def test_streamed_frames_equal_offline_with_weights_of_float16(kind):
+    """As those of the released checkpoints, which a CPU multiplies by another kernel."""
+    encoder = build(kind)
+    for parameter in encoder.parameters():
+        parameter.copy_(parameter.half())
+    x = features(encoder, 6)
+    with torch.inference_mode():
+        offline, _ = encoder(x, None, encoder.config.chunk, encoder.config.left_chunks)
+        torch.testing.assert_close(streamed(encoder, x, encoder.begin(1))[0], offline, **CLOSE)
+    exact = encoder.double()
+    torch.testing.assert_close(
+        offline.double(), exact(x.double(), None, encoder.config.chunk, encoder.config.left_chunks)[0], **CLOSE
+    )
+
+
+@kinds
 @given(cuts=st.lists(st.integers(0, 4000), min_size=1, max_size=8))
 @settings(max_examples=10, deadline=None)
 def test_samples_pushed_unevenly_give_the_frames_of_the_whole_recording(kind, cuts):
