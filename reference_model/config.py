@@ -43,11 +43,13 @@ class Settings:
     max_tokens: int = 48  # of a reply
     max_turn_rows: int = 375  # a user turn, in LLM positions: 30 s
     ahead_s: float = 1.0  # audio made ahead of the listener before text is thought on
+    speculative_s: float = 0.5  # audio of a reply made before its turn is known to be over (`speculation`); 0: no reply
     text: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     speech: Sampling = field(default_factory=lambda: Sampling(top_k=2))
     segmentation: Segmentation = field(default_factory=Segmentation)
     packets: PacketSizes = field(default_factory=PacketSizes)
     duplex: TurnTakingSettings = field(default_factory=TurnTakingSettings)
+    lead_in_s: float | None = None  # silence kept before the first sound of a reply; None: all of it
     quiet: SilenceSplitConfig | None = None  # hold audio back until a quiet place, as the published server does
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from reference_model.config import ModelConfig
 from reference_model.speech_input.ctc_adapter import CTCAdapter
+from reference_model.speech_input.ctc_beam_search import CTCPrefixBeam
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.turn_taking.state_head import StateHead
@@ -38,12 +39,15 @@ class FreezeOmni(nn.Module):
         output, adapter = self.adapter.step(frames, adapter)
         return output, encoder, adapter
 
-    def reread(self, features: torch.Tensor, heard: torch.Tensor) -> list[int]:
-        """Second pass: a user turn's features [1, N, mels] and adapter output [1, n, U + F] -> units recognized by both passes."""
+    def reread(self, features: torch.Tensor, heard: torch.Tensor, first_pass: CTCPrefixBeam | None = None) -> list[int]:
+        """Second pass: a user turn's features [1, N, mels] and adapter output [1, n, U + F] -> units recognized by both passes.
+
+        `first_pass`: the first pass's beam over the turn, so that it is not searched again.
+        """
         assert self.rereader is not None and isinstance(self.adapter, CTCAdapter)
         config, log_p = self.rereader.config, self.rereader.read(features, heard)[0]
         own = heard[0, :, : config.units].float().log_softmax(-1)
-        return self.adapter.decode((log_p, own), config.weights, config.beam)
+        return self.adapter.decode((log_p, own), config.weights, config.beam, first_pass)
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fobench import compute_threads
 from fobench.api import registry
 from fobench.api.option_ranges import Tokens
 from fobench.api.types import Message
@@ -68,6 +69,7 @@ def freeze_omni(
     manners: bool | None = None,
     first_after: Tokens | None = None,
     reread: bool = True,
+    speculate: bool = True,
     compile: bool = False,
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
@@ -79,9 +81,12 @@ def freeze_omni(
     speech or at its end. `manners`: whether the turn-taking policy (rules on loudness, echo and partial transcripts) applies
     beside the state head. `first_after`: tokens after which the first segment may be synthesized without waiting for a comma.
     `reread`: whether the checkpoint's second pass, if it has one, recognizes a turn again at its end, with full context.
+    `speculate`: whether a reply is begun while the silence after a turn is still waited for; the reply is the same without.
     `compile`: compile the speech decoder's steps with torch.compile (CUDA graphs on a GPU; the first reply waits for the
     compiler). Defaults are the checkpoint's settings.
     """
+    import torch
+
     from reference_model.checkpoint import loading
     from reference_model.inference.engine import InferenceEngine
 
@@ -89,6 +94,7 @@ def freeze_omni(
     path, llm = _prerequisites(backbone, {**placement, **(backbone_args or {})}, checkpoint)
     run_on = getattr(llm, "device", "cpu")
     model = loading.load(path, device=run_on)
+    compute_threads.settle_torch(torch, parameters=sum(parameter.numel() for parameter in model.parameters()))
     trained = not str(path).startswith(loading.UNTRAINED)
     loading.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
     if not reread:
@@ -99,6 +105,8 @@ def freeze_omni(
         model.decoder.layers.compile_steps("reduce-overhead" if str(run_on).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
     settings = _settings(model.config.settings, system_prompt, max_tokens, duplex, first_after)
+    if not speculate:
+        settings = replace(settings, speculative_s=0.0)
     live = InferenceEngine(model, llm, settings, _detectors(settings.duplex.vad))
     about = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",

@@ -72,11 +72,15 @@ def save(model: FreezeOmni, path: Path, *, storage: safetensors_io.Storage | Non
     safetensors_io.save(model, model.config.to_json(), path, storage=storage)
 
 
+@torch.no_grad()
 def untrained(name: str) -> FreezeOmni:
-    """A model with random weights, by a fixed seed."""
+    """A model with random weights, by a fixed seed: float16 numbers, as those of saved models, so that it has their speed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return FreezeOmni(ModelConfig.load(name))
+        model = FreezeOmni(ModelConfig.load(name))
+    for parameter in model.parameters():
+        parameter.copy_(parameter.half())
+    return model
 
 
 def check_backbone(model: FreezeOmni, name: str, hidden_size: int, *, trained: bool = True) -> None:

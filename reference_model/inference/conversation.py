@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from fobench.api.types import Event, EventKind
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import LLMContext, Role
 from reference_model.inference.reply import GeneratedReply
+from reference_model.inference.speculation import SpeculativeReply
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.adapter import AdapterReader
 from reference_model.speech_input.ctc_adapter import CTCReader
@@ -93,7 +95,7 @@ class UserTurnState:
         """Recognize all chunks so far with full context, and correct the LLM's context by the result."""
         chunks, outputs = (torch.cat(side, 1) for side in zip(*self.outputs, strict=True))
         assert isinstance(self.reader, CTCReader)
-        self.reader.second_pass, self.reread = live.model.reread(chunks, outputs), True
+        self.reader.second_pass, self.reread = live.model.reread(chunks, outputs, self.reader.beam), True
         self._update(context, live)
 
     def enter(self, context: LLMContext, live: InferenceEngine) -> torch.Tensor:
@@ -161,6 +163,7 @@ class Conversation:
     frames: torch.Tensor | None = None  # [1, n, mels]: features that do not yet fill a chunk
     turn: UserTurnState | None = None
     overlap: LLMContext | None = None  # a fork: the reply as far as heard, then the turn that is spoken over it
+    speculation: SpeculativeReply | None = None  # the reply to the current turn, in case it is over
     reply: GeneratedReply | None = None
     replies: int = 0
 
@@ -201,14 +204,25 @@ class Conversation:
         """Discard a user turn: the context is as if it had not been spoken."""
         if self.overlap is None and turn is not None:
             turn.leave(self.context)
-        self.overlap = None
+        self.overlap = self.speculation = None
 
-    def begin_reply(self, live: InferenceEngine, turn: UserTurnState | None) -> None:
-        """Begin the reply to a user turn; a turn of which nothing was recognized counts as empty."""
+    def begin_reply(self, live: InferenceEngine, turn: UserTurnState | None) -> Iterable[Event]:
+        """Begin the reply to a user turn; a turn of which nothing was recognized counts as empty.
+
+        Returns the events of what has been made of it before.
+        """
+        made, self.speculation = self.speculation, None
+        self.replies += 1
+        if made is not None and turn is not None and made.answers(turn.rows):
+            self.context, self.reply = made.context, made.reply
+            for event in made.events:
+                if event.kind is EventKind.AUDIO:
+                    self.policy.play(self.reply.number, event.data["audio"])
+            return made.events
         if turn is not None and turn.rows is None and not turn.continued:
             self.context.open(Role.USER, live.model.prompt[None, :0])
-        self.reply = live.reply(self.replies, self.seed)
-        self.replies += 1
+        self.reply = live.reply(self.replies - 1, self.seed)
+        return ()
 
     def end_reply(self, stopped: bool) -> None:
         """End the reply. Of a reply that was stopped, the context keeps what was heard."""

@@ -21,11 +21,11 @@ from reference_model.inference.reply import GeneratedReply
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.speech_input.streaming_encoder import stack, unstack
-from reference_model.speech_output.packets import DecoderCall, SegmentSynthesizer
+from reference_model.speech_output.packets import DecoderCall, SegmentSynthesizer, SilenceCutter
 from reference_model.speech_output.phonemizer import aligned_text
 from reference_model.speech_output.sampling import generator, without_repeats
 from reference_model.speech_output.segmenter import Segment, Segmenter, normalize, published_normalize
-from reference_model.speech_output.silence_splitter import SilenceSplitter
+from reference_model.speech_output.silence_splitter import LeadingSilence, SilenceSplitter
 from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 ANSWERS_KEPT = 2  # contexts of answers in text, one for each text route
@@ -143,10 +143,17 @@ class InferenceEngine:
         rows = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], aligned)
         hidden = [reply.hidden[i] for i in segment.tokens if i < len(reply.hidden)]  # text held back has no token
         prefix = decoder.text_rows(torch.stack(hidden)) if hidden and decoder.config.thoughts else None
-        splitter = SilenceSplitter(self.settings.quiet) if self.settings.quiet else None
         state = decoder.prefill(rows, prefix)
         draws = generator(reply.seed, reply.number, segment.tokens.start)
-        return SegmentSynthesizer(state, self._say, self.model.codec, self.settings.speech, draws, splitter)
+        return SegmentSynthesizer(state, self._say, self.model.codec, self.settings.speech, draws, self._cutter(reply))
+
+    def _cutter(self, reply: GeneratedReply) -> SilenceCutter | None:
+        """What is done to the silence in the audio of the reply's next segment."""
+        if self.settings.quiet:
+            return SilenceSplitter(self.settings.quiet)
+        kept = self.settings.lead_in_s
+        begins = kept is not None and not reply.samples
+        return LeadingSilence(int((kept or 0.0) * reply.rate_hz)) if begins else None
 
     @torch.no_grad()
     def answer(self, history: Sequence[Message], seed: int) -> str:

@@ -64,6 +64,11 @@ class GeneratedReply:
         return sum(spoken.samples for spoken in self.spoken)
 
     @property
+    def complete(self) -> bool:
+        """Whether all of its text and audio is generated."""
+        return self.generated and self.speech is None and not self.waiting
+
+    @property
     def over(self) -> bool:
         """Whether it has been played to its end."""
         return self.ended and self.heard >= self.samples

@@ -2,7 +2,7 @@
 
 Observations become signals, signals become actions through the table of `turn_taking/state_machine.py`, and actions change the one
 state object. Text, codec tokens and audio are generated in turns, so that playback begins while text is still being generated;
-encoding the user's audio always comes first.
+encoding the user's audio always comes first. A reply is begun before the turn is known to be over (`speculation`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import torch
 from fobench.api.types import Action, AudioChunk, Event, EventKind
 from reference_model.inference.conversation import Conversation, UserTurnState
 from reference_model.inference.engine import InferenceEngine
-from reference_model.inference.reply import GeneratedReply, SpokenSegment
+from reference_model.inference.reply import GeneratedReply
+from reference_model.inference.reply_generation import next_piece
+from reference_model.inference.speculation import SpeculativeReply
 from reference_model.turn_taking.policy import VoiceEvent
 from reference_model.turn_taking.state_head import TurnState
 from reference_model.turn_taking.state_machine import Phase, Signal, TurnAction, transition
@@ -148,11 +150,15 @@ class FreezeOmniSession:
             self._actions.popleft()
             if (work := self._do(action, turn)) is not None:
                 return Event(EventKind.BUSY, {"work": work, "path": "input"})
+        if self._events:
+            return self._events.popleft()
         state, turn = self._state, self._state.turn
         if turn is not None and turn.waiting:
             return self._encode(turn)
         if turn is not None and self._second_pass_due(turn) and state.policy.activity.silence >= self._settings.reread:
             return self._second_pass(turn)  # early, in case the turn is over
+        if turn is not None and self._speculation_due(turn):
+            return self._speculate(turn)
         if state.reply is not None and not state.reply.ended:
             return self._continue(state.reply)
         return None
@@ -165,9 +171,10 @@ class FreezeOmniSession:
         if action is TurnAction.DROP:
             state.drop_turn(turn)
         elif action is TurnAction.REPLY:
-            state.begin_reply(live, turn)
+            made = state.begin_reply(live, turn)
             if turn is not None and turn.reader.text is not None:
                 self._events.append(Event(EventKind.TRANSCRIPT, {"text": turn.reader.text}))
+            self._events.extend(made)
         else:
             state.end_reply(stopped=action is TurnAction.STOP)
             return "adopt" if state.adopt_turn(turn, live.model.prompt) else None
@@ -199,47 +206,30 @@ class FreezeOmniSession:
     # ---- replies -------------------------------------------------------------------------------------------------------
 
     def _continue(self, reply: GeneratedReply) -> Event:
-        """The next piece of a reply: audio while the playback buffer may run empty, else text, else the remaining audio."""
-        speakable = reply.speech is not None or bool(reply.waiting)
-        if speakable and (reply.generated or reply.ahead_s < self._live.settings.ahead_s):
-            return self._speak(reply)
-        if not reply.generated:
-            return self._generate(reply)
-        reply.ended = True
-        return Event(EventKind.REPLY_END, {"reply": reply.number})
+        event = next_piece(self._live, self._state.context, reply)
+        if event.kind is EventKind.AUDIO:
+            self._state.policy.play(reply.number, event.data["audio"])
+        return event
 
-    def _generate(self, reply: GeneratedReply) -> Event:
-        """One token of the reply; the first includes the prefill."""
-        live, context = self._live, self._state.context
-        first = not reply.tokens
-        token, hidden = live.next_token(context, reply.tokens, reply.generator)
-        if token is None:
-            text, work = reply.finish(), "last_token"
-        else:
-            text, work = reply.push(token, hidden), "first_token" if first else "token"
-        if not text:
-            return Event(EventKind.BUSY, {"work": work, "reply": reply.number})
-        return Event(EventKind.TOKEN, {"text": text, "reply": reply.number, "work": work})
+    def _speculation_due(self, turn: UserTurnState) -> bool:
+        """Whether to work on a reply to a turn that may be over. All that it is based on has been recognized (`_unit`)."""
+        state, live = self._state, self._live
+        if state.speculation is not None and state.speculation.answers(turn.rows):
+            return state.policy.activity.silence > 0 and not state.speculation.enough(live)
+        state.speculation = None
+        listening = state.phase is Phase.LISTENING and state.policy.activity.silence >= self._settings.reread
+        if not listening or turn.rows is None or not live.settings.speculative_s or not live.hears_text:
+            return False
+        return state.policy.answerable(turn.reader.text, turn.end_logprob(live.end_ids))
 
-    def _speak(self, reply: GeneratedReply) -> Event:
-        """The prefill of a segment, or its next packet of audio."""
-        packets = self._live.settings.packets
-        if reply.speech is None:
-            segment = reply.waiting.popleft()
-            reply.speech = self._live.speech(reply, segment)
-            reply.spoken.append(SpokenSegment(segment, complete=reply.speech is None))
-            return Event(EventKind.BUSY, {"work": "speech_prefill"})
-        spoken = reply.spoken[-1]
-        audio = reply.speech.packet(packets.later if reply.samples else packets.first)
-        text = spoken.segment.text if not spoken.samples else ""
-        spoken.samples += len(audio)
-        if reply.speech.done:
-            reply.speech, spoken.complete = None, True
-        if not len(audio):
-            return Event(EventKind.BUSY, {"work": "speech_tokens"})
-        chunk = AudioChunk(audio.float().clamp(-1, 1).cpu().numpy(), reply.rate_hz)
-        self._state.policy.play(reply.number, chunk)
-        return Event(EventKind.AUDIO, {"audio": chunk, "reply": reply.number, "text": text})
+    def _speculate(self, turn: UserTurnState) -> Event:
+        """The next piece of a speculative reply."""
+        state = self._state
+        if state.speculation is None:
+            assert turn.rows is not None
+            reply = self._live.reply(state.replies, state.seed)
+            state.speculation = SpeculativeReply.begin(turn.rows, state.context, reply)
+        return state.speculation.advance(self._live)
 
 
 def _events(signal: Signal, actions: tuple[TurnAction, ...]) -> Iterator[Event]:

@@ -36,14 +36,23 @@ class SilenceCutter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PacketSizes:
-    """Codec frames per packet of audio. Published: 20 for the first packet of a reply, 40 afterwards."""
+    """Codec frames per packet of audio: `first` of a reply's first packet, and each one is twice as long as the one before, up to
+    `later`; further segments begin with twice the `first`.
+
+    While a packet is played, there is time to make one of twice its length. Short ones are ready early, long ones cost less,
+    since the codec's windows overlap. Published: 20 for the first packet of a reply, 40 afterwards.
+    """
 
     first: int = 20
     later: int = 40
 
+    def size(self, segment: int, packet: int) -> int:
+        """Frames of a packet, by its number in its segment, and the segment's number in the reply, from 0."""
+        return min(self.later, self.first << min(packet + (segment > 0), 16))
+
 
 class SegmentSynthesizer:
-    """The synthesizer of one segment. Each `packet` is one unit of work; `done`: the segment is complete."""
+    """The synthesizer of one segment. Each `draw` and each `packet` is one unit of work; `done`: all of its codes are drawn."""
 
     def __init__(
         self,
@@ -58,23 +67,28 @@ class SegmentSynthesizer:
         self._call, self._step = (state, sampling, generator), step
         self._vocoder, self._cutter = vocoder, cutter
         self._vocoder_state: Any = None
-        self.frames = 0
+        self._codes: list[torch.Tensor] = []  # [K] of each frame drawn for the next packet
+        self.frames = self.packets = 0  # in packets so far, and their number
         self.done = False
 
-    def packet(self, frames: int) -> torch.Tensor:
-        """The next audio [T], of about `frames` codec frames.
+    def draw(self, frames: int, most: int) -> bool:
+        """Draw at most `most` of the codes that the next packet, of about `frames` frames, still needs; whether none is missing.
 
-        The first packet includes as many further frames as the codec's lookahead, so that it has its full length.
+        The first packet needs as many further frames as the codec's lookahead, so that it has its full length.
         """
         wanted = frames if self.frames else frames + self._vocoder.lookahead
-        codes: list[torch.Tensor] = []
-        while len(codes) < wanted and not self.done:
-            codes_step = self._step(self._call)
-            if codes_step is None:
+        for _ in range(min(most, wanted - len(self._codes))):
+            if self.done or (codes := self._step(self._call)) is None:
                 self.done = True
-            else:
-                codes.append(codes_step)
-        self.frames += len(codes)
+                break
+            self._codes.append(codes)
+        return self.done or len(self._codes) >= wanted
+
+    def packet(self, frames: int) -> torch.Tensor:
+        """The next audio [T], of about `frames` codec frames, of the codes drawn so far and those that are missing."""
+        self.draw(frames, frames + self._vocoder.lookahead)
+        codes, self._codes = self._codes, []
+        self.frames, self.packets = self.frames + len(codes), self.packets + 1
         audio = self._vocode(codes)
         return self._cutter.push(audio, self.done) if self._cutter else audio
 

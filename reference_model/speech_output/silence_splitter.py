@@ -1,4 +1,4 @@
-"""Cuts audio at silences, so that packets played with a gap between them do not interrupt a sound."""
+"""Silence at the edges of audio: packets are cut where nothing is audible, and a reply begins with its first sound."""
 
 from __future__ import annotations
 
@@ -59,3 +59,23 @@ class SilenceSplitter:
         """Audio [T] -> the audio [T'] that may be played now; with `last` nothing is held back."""
         out, self._held = self.rule.step(audio, self._held, last)
         return out
+
+
+class LeadingSilence:
+    """One stream, without the silence with which it begins: up to `kept` samples before the first one above `threshold`."""
+
+    def __init__(self, kept: int, threshold: float = 0.002) -> None:
+        self.kept, self.threshold = kept, threshold
+        self._held: Tensor | None = None  # the last samples before the first sound
+        self._sounded = False
+
+    def push(self, audio: Tensor, last: bool = False) -> Tensor:
+        """Audio [T] -> the audio [T'] without that silence."""
+        if self._sounded:
+            return audio
+        audio = audio if self._held is None else torch.cat([self._held, audio])
+        loud = (audio.abs() > self.threshold).nonzero()
+        self._sounded = bool(len(loud))
+        start = max(0, (int(loud[0]) if self._sounded else len(audio)) - self.kept)
+        self._held = None if self._sounded else audio[start:]
+        return audio[start:] if self._sounded else audio[:0]

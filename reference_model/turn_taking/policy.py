@@ -156,6 +156,12 @@ class TurnTakingPolicy:
             return (Signal.IGNORE,)
         return (predicted,) if self.activity.silence >= self._required_silence(text, end_logprob) else ()
 
+    def answerable(self, text: str | None, end_logprob: float) -> bool:
+        """Whether a turn with this transcript, if nothing is added, will soon get an answer."""
+        if not self.rules_apply(text):
+            return True
+        return self.near and self._required_silence(text or "", end_logprob) < self.settings.unfinished
+
     def _required_silence(self, text: str, end_logprob: float) -> int:
         """The silence, in windows, after which a turn with this transcript is over."""
         if lexical_rules.unfinished(text) or end_logprob < self.settings.complete:

@@ -18,7 +18,7 @@ class TurnTakingSettings:
     turn_end: Literal["head", "vad", "either"] = "either"  # what detects the end of turn: state head, silence, either
     end: int = 19  # end-of-turn timeout: windows of silence that end a turn by rule
     heed: int = 0  # minimum silence, windows, before a prediction of the state head is accepted (published: 0)
-    reread: int = 8  # windows of silence after which the second pass, if there is one, recognizes the turn
+    reread: int = 8  # windows of silence after which the second pass, if any, recognizes the turn, and a reply is begun
     barge_in_at: Literal["onset", "end"] = "onset"  # whether a reply stops during the user's speech, or after it
     barge_in: int = 8  # minimum barge-in duration, windows of speech (where no words are known)
     manners: bool = True  # whether the rules on loudness, echo and words apply (`policy`); published: no

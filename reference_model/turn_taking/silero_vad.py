@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fobench import compute_threads
 from fobench.api.types import Samples
 
 RATE_HZ = 16_000
@@ -20,9 +21,7 @@ class SileroVAD:
     def __init__(self, model: Path) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # 32 ms windows are too small for threads
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._session = compute_threads.onnx_session(onnxruntime, str(model), threads=1)  # 32 ms: too small to share
 
     def step(self, window: Samples, state: np.ndarray) -> tuple[float, np.ndarray]:
         """[CONTEXT + WINDOW] samples and state [2, 1, 128] -> (probability of speech, next state)."""

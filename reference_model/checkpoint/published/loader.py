@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fobench.assets import weight_files
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.errors import FobenchError, PrerequisiteError, first_line
 from reference_model.checkpoint import safetensors_io
 from reference_model.checkpoint.published import audiollm_keys, codec_keys, decoder_keys
 from reference_model.checkpoint.published.key_mapping import rename
@@ -103,8 +103,8 @@ def read(path: Path) -> Mapping[str, Any]:
             raise ValueError(reason)
         data: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many types for invalid files
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise FobenchError(f"{path} cannot be read as a torch checkpoint of tensors alone: {reason}") from error
+        reason = first_line(error)
+        raise FobenchError(f"{path} cannot be read as a torch checkpoint of tensors alone: {reason}.") from error
     if not isinstance(data, Mapping):
         raise FobenchError(f"{path} holds a {type(data).__name__}, not tensors by name.")
     return data

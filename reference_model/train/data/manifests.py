@@ -20,7 +20,7 @@ from typing import Any
 import soundfile
 
 from fobench.audio.decoding import open_sound
-from fobench.errors import FobenchError, PrerequisiteError
+from fobench.errors import FobenchError, PrerequisiteError, first_line
 from fobench.outside_files import parquet_rows, parse_json, read_text
 from reference_model.train.engine.skipped_samples import SkippedSamples
 
@@ -293,9 +293,8 @@ def _open_dataset(source: Path, split: str) -> tuple[Any, str]:
     try:
         rows = _load_parquet(Path(name), split) if Path(name).is_dir() else _load_from_hub(name, config or None, split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).split("\n", 1)[0]
         raise PrerequisiteError(
-            f"{source} (split {split}) is not available: {reason}\nWithout network access: on a machine that has it, run\n"
+            f"{source} (split {split}) is not available: {first_line(error)}.\nWithout network access: on a machine that has it, run\n"
             f"  hf download --repo-type dataset {name} --local-dir FOLDER\nand give {HUB}FOLDER."
         ) from error
     column = next((name for name in AUDIO if name in rows.column_names), None)

@@ -29,7 +29,7 @@ from fobench.api.types import AudioChunk
 from fobench.atomic_files import write_text
 from fobench.audio import resample
 from fobench.errors import FobenchError
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import parse_json, read_lines
 from fobench.scoring.text_normalization import normalize_for_wer
 from fobench.statistics.bootstrap import bootstrap_interval
 from reference_model.checkpoint import loading
@@ -71,10 +71,10 @@ def read(path: Path, split: str, limit: int) -> list[SynthesisLine]:
     """Returns the first `limit` lines that can be synthesized. Raises FobenchError if there is none, or no file."""
     texts: list[SynthesisLine] = []
     try:
-        lines = read_text(path).split("\n")
+        lines = read_lines(path)
     except (OSError, ValueError) as error:
         raise FobenchError(f"{path} cannot be read as texts: {error}") from error
-    for row in map(_row, lines):
+    for row in (_row(line) for _, line in lines):
         text = row.get("reply") or row.get("text") or ""
         if not isinstance(text, str):
             raise FobenchError(f"{path} cannot be read as texts: {text!r:.60} is not a text.")

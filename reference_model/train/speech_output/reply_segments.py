@@ -18,7 +18,7 @@ from fobench.api import registry
 from fobench.api.components import Backbone, Voice
 from fobench.audio import resample
 from fobench.errors import FobenchError
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import parse_json, read_lines
 from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.convnext import ConvNeXtEncoder
@@ -59,17 +59,15 @@ def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
     Raises FobenchError if the file cannot be read or has no valid line.
     """
     try:
-        lines = read_text(path).split("\n")
+        lines = read_lines(path)
     except (OSError, ValueError) as error:
         fix = "Create it: fobench train replies --help"
         raise FobenchError(f"{path} cannot be read as replies ({error}). {fix}") from error
     answers: dict[str, AnsweredQuestion] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for where, line in lines:
         try:
             row = parse_json(line)
-            answer = AnsweredQuestion(str(row.get("id", number)), row["question"], row["reply"])
+            answer = AnsweredQuestion(str(row.get("id", where.rpartition(":")[2])), row["question"], row["reply"])
             for text in (answer.question, answer.reply):
                 if not isinstance(text, str) or not text.strip():
                     raise ValueError(f"question and reply must be texts, not {text!r:.60}")
@@ -77,7 +75,7 @@ def read(path: Path, faults: SkippedSamples) -> list[AnsweredQuestion]:
                 raise ValueError(f"its id {answer.id!r} is that of an earlier line")
             answers[answer.id] = answer
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            faults.add(f"{path.name}:{number}", str(error))
+            faults.add(where, str(error))
     if not answers:
         raise FobenchError(f"{path} holds no reply. {len(faults)} lines were skipped:\n{faults}")
     return [*answers.values()]

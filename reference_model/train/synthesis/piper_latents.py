@@ -25,10 +25,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fobench import compute_threads
 from fobench.assets import store
 from fobench.atomic_files import atomic_path
 from fobench.errors import FobenchError
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import read_json_lines
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.hifigan import PIPER_GENERATOR, Generator
 from reference_model.train.texts.sentence_casing import is_speakable, verbalize
@@ -96,9 +97,6 @@ class LatentSpeaker:
         import onnxruntime
         import piper
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         graph = piper_graph()
         if silent:
             graph = onnx.utils.Extractor(graph).extract_model(
@@ -111,7 +109,7 @@ class LatentSpeaker:
             ]
             graph.graph.output.extend(outputs)
         serialized = graph.SerializeToString()
-        self._session = onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+        self._session = compute_threads.onnx_session(onnxruntime, serialized, threads)
         self._outputs = [LATENT_NODE, DURATION_NODE] if silent else [LATENT_NODE, DURATION_NODE, AUDIO_NODE]
         self._voice = piper.PiperVoice.load(_model_file())
         self._scales = np.array([noise, 1.0, NOISE_W], np.float32)
@@ -210,7 +208,7 @@ def collect_texts(plan: Path, replies: Path | None, split: str, seed: int = 0) -
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     """FobenchError for a file that cannot be read as JSON lines."""
     try:
-        return [parse_json(line) for line in read_text(path).split("\n") if line.strip()]
+        return [row for _, row in read_json_lines(path)]
     except (OSError, ValueError) as error:
         raise FobenchError(f"{path} cannot be read: {error}.") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fobench.atomic_files import is_file_name, write_text
 from fobench.errors import FobenchError, unknown
-from fobench.outside_files import read_text
+from fobench.outside_files import read_json_lines
 from reference_model.train.synthesis import speakers
 from reference_model.train.synthesis.speakers import SpeakingStyle
 from reference_model.train.texts.sentence_set import SHORT, WRITTEN, Sentence
@@ -125,8 +125,7 @@ def read(folder: Path) -> tuple[list[RenderItem], dict[str, Any]] | None:
         return None
     try:
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        records = [json.loads(line) for line in read_text(folder / PLAN).split("\n") if line]
-        found = [_item_from_json(record) for record in records]
+        found = [_item_from_json(record) for _, record in read_json_lines(folder / PLAN)]
         if not {"set", "seed"} <= metadata.keys() or len(found) != metadata["items"]:
             raise ValueError(f"{len(found)} lines, and {METADATA} says {metadata!r:.80}")
         return found, metadata

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench.errors import FobenchError
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import parse_json, read_lines
 from reference_model.train.texts import word_lists
 from reference_model.train.texts.sentence_casing import capitals, sentence, verbalize
 
@@ -112,17 +112,16 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     """Yields the lines of a set's files. FobenchError for one that lacks a key of the set, or whose value is not a text."""
     for path in sorted(folder.glob("*.jsonl")):
         try:
-            lines = read_text(path).split("\n")
+            lines = read_lines(path)
         except (OSError, ValueError) as error:
             raise FobenchError(f"{path} cannot be read: {error}.") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    record = parse_json(line)
-                    _check_record(record, TEXT_KEYS.get(folder.name, ()))
-                except ValueError as error:
-                    raise FobenchError(f"{path}:{number}: {error}.") from error
-                yield record
+        for where, line in lines:
+            try:
+                record = parse_json(line)
+                _check_record(record, TEXT_KEYS.get(folder.name, ()))
+            except ValueError as error:
+                raise FobenchError(f"{path.with_name(where)}: {error}.") from error
+            yield record
 
 
 def _check_record(record: Any, keys: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from fobench.api import registry
 from fobench.errors import FobenchError
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import read_json_lines
 from fobench.scoring.text_normalization import normalize_as_whisper
 from reference_model.train.texts import books as book_sentences
 from reference_model.train.texts import question_sets, templates
@@ -59,8 +59,7 @@ def collect(
 def read_llm_sentences(file: Path) -> list[FoundSentence]:
     """Reads the sentences of a file of `llm_sentences`. FobenchError if it cannot be read."""
     try:
-        records = [parse_json(line) for line in read_text(file).split("\n") if line.strip()]
-        found = [FoundSentence(record["text"], record["kind"], WRITTEN) for record in records]
+        found = [FoundSentence(record["text"], record["kind"], WRITTEN) for _, record in read_json_lines(file)]
         if invalid := [one for one in found if not (isinstance(one.text, str) and isinstance(one.kind, str))]:
             raise ValueError(f"text and kind must be strings: {invalid[0]}")
         return found

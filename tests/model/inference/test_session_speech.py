@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fobench.api.types import EventKind
@@ -20,13 +21,39 @@ def said(system, text, number=0, seed=0, start=0):
     return None if speech is None else speech.packet(20)
 
 
-def test_the_first_packet_is_short_and_later_ones_are_longer():
+def test_packets_begin_short_and_grow():
     system = live()
     system.settings = replace(system.settings, packets=PacketSizes(first=5, later=15))
     talk = Talk(system).hear(sound(1.0)).hear(silence(3.0))
     hop = system.model.codec.config.hop
     sizes = [len(event.data["audio"].samples) // hop for event in talk.of(EventKind.AUDIO)]
-    assert sizes[:3] == [5, 15, 15]
+    assert sizes[:3] == [5, 10, 15]
+    assert [PacketSizes().size(0, n) for n in (0, 1, 2, 999)] == [20, 40, 40, 40]  # as published
+    assert [PacketSizes().size(1, n) for n in (0, 1)] == [40, 40]
+    assert [PacketSizes(8, 40).size(0, n) for n in range(5)] == [8, 16, 32, 40, 40]
+    assert [PacketSizes(8, 40).size(2, n) for n in range(4)] == [16, 32, 40, 40]
+
+
+def test_packet_sizes_change_no_audio():
+    systems = [live(), live()]
+    systems[1].settings = replace(systems[1].settings, packets=PacketSizes(first=3, later=11))
+    whole, cut = (Talk(system).hear(sound(1.0)).hear(silence(3.0)) for system in systems)
+    assert len(cut.of(EventKind.AUDIO)) > len(whole.of(EventKind.AUDIO)) > 1
+    assert len(cut.audio()) == len(whole.audio())
+    assert np.allclose(cut.audio(), whole.audio(), atol=1e-5)
+
+
+@torch.no_grad()
+def test_codes_are_drawn_in_small_units_of_work():
+    system = live()
+    speech = system.speech(system.reply(0, 0), Segment("Oh, is it?", range(0)))
+    units = 1
+    while not speech.draw(20, most=3):
+        units += 1
+    assert units == -(-(20 + system.model.codec.lookahead) // 3)
+    assert torch.equal(speech.packet(20), said(system, "Oh, is it?"))
+    talk = Talk(live()).hear(sound(1.0)).hear(silence(3.0))
+    assert any(event.data.get("work") == "speech_tokens" for event in talk.events)
 
 
 def test_the_published_model_says_what_the_published_rules_make_of_a_text():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fobench.api import registry
 from fobench.api.types import EventKind
 from fobench.errors import FobenchError
 from reference_model.config import ModelConfig
@@ -20,14 +21,15 @@ from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
 from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.speech_output.sampling import Sampling, generator, without_repeats
 from reference_model.turn_taking.energy_vad import EnergyVAD
+from tests.plugins.backbones import tiny_gguf
 from tests.support.live_talk import Talk, live, model, silence, sound
 from tests.support.tiny_models import backbone
 
 TEXTS = st.text(st.sampled_from("abcdefgh ,.?'é"), min_size=1, max_size=24).map(str.strip).filter(bool)
 
 
-@pytest.fixture(scope="module", params=["qwen2", "qwen3"])  # the packed decoder, and that of transformers
-def engine(request) -> InferenceEngine:
+@pytest.fixture(scope="module", params=["qwen2", "qwen3", "gguf"])  # the packed decoder, transformers, llama.cpp
+def engine(request, tmp_path_factory) -> InferenceEngine:
     """A tiny model that hears letters, with a greedy LLM."""
     torch.manual_seed(0)
     units = BPEUnits.letters_only()
@@ -43,7 +45,14 @@ def engine(request) -> InferenceEngine:
         made.adapter.spell.weight.mul_(20.0)  # so that some letters are read, and not the same all the time
     made.decoder, made.codec = model().decoder, model().codec
     greedy = replace(live().settings, text=Sampling(temperature=0.0), max_tokens=12)
-    return InferenceEngine(made, backbone(request.param), greedy, EnergyVAD)
+    if request.param != "gguf":
+        return InferenceEngine(made, backbone(request.param), greedy, EnergyVAD)
+    pytest.importorskip("gguf")
+    path = tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf", kind="Q4_1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOBENCH_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+        llm = registry.create("backbones", f"gguf:{path}", {"device": "cpu", "threads": "1"})
+    return InferenceEngine(made, llm, greedy, EnergyVAD)
 
 
 def by_ear(engine, context, text, pieces):
@@ -186,8 +195,6 @@ QUESTIONS = (
 @pytest.mark.slow
 @torch.no_grad()
 def test_smollm2_gives_one_reply_to_a_question_by_ear_and_by_text():
-    from fobench.api import registry
-
     engine = registry.create("systems", "freeze-omni", {"vad": "loudness"})._live
     draw = torch.Generator().manual_seed(0)
     for question in QUESTIONS:

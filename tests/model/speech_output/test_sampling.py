@@ -37,6 +37,16 @@ def test_a_penalty_makes_a_token_less_likely_whatever_its_sign():
     assert sampling.penalized(torch.tensor([4.0, -4.0, 1.0]), [0, 1, 0]).tolist() == [2.0, -8.0, 1.0]
 
 
+@pytest.mark.parametrize("sampling", [Sampling(top_k=2), Sampling(top_k=5, top_p=0.8), Sampling(), Sampling(top_k=1)])
+def test_rows_are_drawn_as_if_one_after_another(sampling):
+    """The codebooks of a frame have one generator."""
+    for seed in range(20):
+        logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(seed))
+        one, other = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        assert sampling.sample_rows(logits, one) == [sampling.sample(row, other) for row in logits]
+        assert torch.equal(one.get_state(), other.get_state())
+
+
 def test_a_seed_draws_the_same_and_in_proportion():
     logits = torch.tensor([0.75, 0.25]).log()
     drawn = [Sampling().sample(logits, torch.Generator().manual_seed(seed)) for seed in range(400)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from reference_model.speech_output.silence_splitter import SilenceSplitConfig, SilenceSplitter
+from reference_model.speech_output.silence_splitter import LeadingSilence, SilenceSplitConfig, SilenceSplitter
 
 RULE = SilenceSplitConfig(window=5, threshold=0.1)
 
@@ -52,3 +53,17 @@ def test_what_is_held_back_is_never_changed():
     first, _ = RULE.step(sound(5), held, last=True)
     again, _ = RULE.step(sound(7), held, last=True)
     assert (len(first), len(again)) == (45, 47)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 30])
+def test_a_stream_begins_with_its_first_sound(size):
+    wave = torch.tensor([0.0] * 12 + [0.001, 0.5, 0.0, 0.0, 0.3] + [0.0] * 6)
+    for kept in (0, 3):
+        stream = LeadingSilence(kept)
+        parts = wave.split(size)
+        made = torch.cat([stream.push(part, part is parts[-1]) for part in parts])
+        assert torch.equal(made, wave[13 - kept :])
+
+
+def test_a_silent_stream_is_left_out():
+    assert not len(LeadingSilence(3).push(torch.zeros(9), last=True))

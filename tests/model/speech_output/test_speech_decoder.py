@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from functools import cache
@@ -225,6 +226,25 @@ def test_batched_segments_equal_single_ones(codebooks):
         for step in range(12):
             one, other = expected[i][step], said[step][i]
             assert (one is None and other is None) or torch.equal(one, other)
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_float16_weights_give_the_codes_of_float64(prefix):
+    """Codes over 60 steps, and logits, by the packed products and by those of the modules in float64."""
+    packed = ours(2)
+    with torch.no_grad():
+        packed.out.bias[packed.special(EOS)] = -1e4
+        for parameter in packed.parameters():
+            parameter.copy_(parameter.half())
+    exact = copy.deepcopy(packed).double()
+    said = []
+    for decoder, dtype in ((packed, torch.float32), (exact, torch.float64)):
+        state = decoder.prefill(rows(5).to(dtype), rows(3, 1).to(dtype) if prefix else None)
+        draws = torch.Generator().manual_seed(0)
+        frames = [decoder.step(state, Sampling(top_k=2), draws).tolist() for _ in range(60)]
+        said.append((frames, decoder.logits([state]).double()))
+    assert said[0][0] == said[1][0]
+    torch.testing.assert_close(said[0][1], said[1][1], atol=1e-5, rtol=1e-6)
 
 
 @torch.no_grad()

@@ -211,3 +211,13 @@ def test_the_end_of_turn_log_probability_is_that_of_any_end_token():
         math.log(0.25)
     )  # 99: an id that the model has no logit of
     assert turn(None).end_logprob({1}) == -math.inf
+
+
+def test_a_reply_is_begun_early_only_to_a_turn_that_will_get_one():
+    own = known()
+    assert own.answerable("Which city is bigger", SURE)
+    assert not own.answerable("Which city is the", SURE)  # more is to come
+    assert not own.answerable("Which city is bigger", -math.inf)
+    assert own.answerable(None, SURE)
+    assert not known(0.02).answerable("Which city is bigger", SURE)  # somebody far away
+    assert known(0.02, manners=False).answerable("Which city is bigger", SURE)
