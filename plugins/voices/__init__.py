@@ -1,6 +1,6 @@
 """Built-in TTS voices: {name: factory}. Heavy imports happen inside the factories.
 
-Common options: `threads` (CPU threads; None: all cores), `offline` (no network access).
+Common options: `threads` (CPU threads; None: OMP_NUM_THREADS, else up to 4), `offline` (no network access).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fobench import compute_threads
 from fobench.api.types import AudioChunk
 from fobench.errors import FobenchError, PrerequisiteError, unknown
 from fobench_plugins.voices.text_chunks import join_audio, speakable, split_text
@@ -47,11 +48,7 @@ class KokoroVoice:
             raise PrerequisiteError(INSTALL.format(error)) from error
         if speed <= 0:
             raise FobenchError(f"speed={speed} must be above 0.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # 0: all cores
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other models compute as well
-        model = str(next(iter(folder.glob("*.onnx"))))
-        self._session = onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+        self._session = compute_threads.onnx_session(onnxruntime, str(next(iter(folder.glob("*.onnx")))), threads)
         self._phonemizer, self._language, self._speed = EspeakPhonemizer(), language, speed
         self._vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["vocab"]
         with np.load(folder / "voices_ja.npz") as styles:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from fobench.api.components import Backbone, Recognizer, Voice
 from fobench.api.thoughts import opened_thought
 from fobench.api.types import AudioChunk, Message, Transcript
@@ -21,6 +19,13 @@ class PartialRecognizer(Protocol):
     """A recognizer that also gives partial hypotheses of speech in progress, faster and less accurate."""
 
     def transcribe_partial(self, audio: AudioChunk) -> Transcript: ...
+
+
+@runtime_checkable
+class StreamingVoice(Protocol):
+    """A voice that also gives the audio of `speak` in packets, generated as they are asked for."""
+
+    def stream(self, text: str, seed: int) -> Iterator[AudioChunk]: ...
 
 
 class Components:
@@ -49,11 +54,19 @@ class Components:
             return self._once(lambda: own.transcribe_partial(audio), "glimpse", audio).text
         return self._once(lambda: own.transcribe(audio), "transcribe", audio).text
 
-    def say(self, text: str, seed: int) -> AudioChunk:
-        """The text as speech, at the voice's rate; empty audio for an empty text."""
+    def say(self, text: str, seed: int) -> Iterator[AudioChunk]:
+        """The text as speech in packets, at the voice's rate; none for an empty text."""
         if not text:
-            return AudioChunk(np.zeros(0, np.float32), self.voice.rate_hz)
-        return self._once(lambda: self.voice.speak(text, seed), "speak", text, seed)
+            return iter(())
+        if self.cache_results:
+            return iter(self._cache.get(("speak", text, seed), lambda: SharedIterator(self._synthesized(text, seed))))
+        return self._synthesized(text, seed)
+
+    def _synthesized(self, text: str, seed: int) -> Iterator[AudioChunk]:
+        if isinstance(self.voice, StreamingVoice):
+            yield from self.voice.stream(text, seed)
+        else:
+            yield self.voice.speak(text, seed)
 
     def stream(self, history: Sequence[Message], seed: int) -> Iterator[str]:
         """The reply to `history` with its thoughts, token by token; a complete reply is kept for `answer`."""

@@ -77,6 +77,7 @@ def cascade(
     look_ms: Milliseconds = 192,
     barge_in_ms: Milliseconds = 1280,
     near_db: Decibels = 5.0,
+    speculate: bool = True,
 ) -> Cascade:
     """Speech recognizer -> frozen LLM -> TTS voice.
 
@@ -84,8 +85,9 @@ def cascade(
     `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: end-of-turn timeout,
     the silence that ends the turn; `unfinished_ms`: the same after an incomplete sentence. `look_ms`: speech over a reply after
     which its partial hypothesis is first checked; `barge_in_ms`: forced barge-in, the speech that stops a reply whatever the
-    words are. `near_db`: near-field margin; a talker softer than the user by more than this is ignored. Times are rounded to
-    windows of 32 ms.
+    words are. `near_db`: near-field margin; a talker softer than the user by more than this is ignored. `speculate`: begin the
+    reply once the turn is transcribed, during the rest of the end-of-turn timeout; it is discarded if the user goes on. Times are
+    rounded to windows of 32 ms.
     """
     options = {"device": device, "dtype": dtype, "generation": generation}
     placement = {key: value for key, value in options.items() if value}
@@ -100,6 +102,6 @@ def cascade(
     spans = (onset_ms, eager_ms, end_ms, unfinished_ms, look_ms, barge_in_ms)
     onset, eager, end, unfinished, look, barge_in = (max(1, round(ms * RATE_HZ / 1000 / WINDOW)) for ms in spans)
     looks = (look, 2 * look, 4 * look)
-    timing = CascadeTiming(onset, eager, end, unfinished, looks, barge_in, near_db)
+    timing = CascadeTiming(onset, eager, end, unfinished, looks, barge_in, near_db, speculate)
     about = {"backbone": backbone, "recognizer": recognizer, "voice": voice, "duplex": DUPLEX}
     return Cascade(components, lambda: SileroDetector(network), timing, about)

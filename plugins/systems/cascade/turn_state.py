@@ -25,6 +25,7 @@ class CascadeTiming:
     looks: tuple[int, ...]  # partial-hypothesis checks: speech over a reply after which its words are checked
     barge_in: int  # forced barge-in: speech that stops a reply whatever the words are
     near_db: float  # near-field margin, dB: how much softer than the user a talker may be
+    speculate: bool = True  # whether a reply is begun before the turn is known to be over
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class CascadeReply:
     splitter: ClauseSplitter = field(default_factory=ClauseSplitter)
     spoken: SpokenClauses = field(default_factory=SpokenClauses)
     clause: str | None = None  # complete, to be synthesized next
+    audio: Iterator[AudioChunk] | None = None  # of the clause that is being synthesized
     begun: bool = False  # whether a token has been generated
     generated: bool = False  # whether the text is complete
     ended: bool = False  # whether the audio is complete, too
@@ -75,4 +77,4 @@ class CascadeReply:
         text, rest = self.spoken.heard(self.heard), self.spoken.unheard(self.heard) + (self.clause or "")
         self.spoken = SpokenClauses([(text + " ", self.heard)])
         self.clause = rest if rest.strip() else None
-        self.ended = False
+        self.audio, self.ended = None, False

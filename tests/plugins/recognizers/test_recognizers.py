@@ -197,10 +197,11 @@ def test_clear_speech_is_understood(name, clips):
 
 
 @pytest.mark.slow
-def test_both_give_the_same_text_in_float32(clips):
+@pytest.mark.parametrize("window_s", ["12", "30"])
+def test_both_give_the_same_text_in_float32(clips, window_s):
     """Two independent implementations on the same weights: the conversion is right, and so is the padding."""
     torch = registry.create("recognizers", "whisper")
-    ctranslate2 = registry.create("recognizers", "faster-whisper", {"compute_type": "float32"})
+    ctranslate2 = registry.create("recognizers", "faster-whisper", {"compute_type": "float32", "window_s": window_s})
     assert [torch.transcribe(clip).text for clip in clips] == [ctranslate2.transcribe(clip).text for clip in clips]
 
 
@@ -232,6 +233,33 @@ def test_more_than_one_window_is_heard_to_its_end(name, clips):
     text = recognizer.transcribe(long).text.lower()
     assert text.count("jupiter") >= 4
     assert text.rstrip(" .?").endswith("slowly")
+
+
+@pytest.mark.slow
+def test_a_text_that_repeats_itself_is_decoded_again_in_the_whole_window(clips, monkeypatch):
+    from fobench_plugins.recognizers import faster_whisper
+
+    recognizer = registry.create("recognizers", "faster-whisper")
+    windows, decode = [], recognizer._decode
+
+    def endless(samples, window_s, most, *, beam_size):
+        """As a short window sometimes goes wrong: the text again and again, up to the limit."""
+        windows.append((window_s, most))
+        tokens = decode(samples, window_s, most, beam_size=beam_size)
+        return (tokens * 9)[:most]
+
+    expected = recognizer.transcribe(clips[1]).text
+    monkeypatch.setattr(recognizer, "_decode", endless)
+    assert recognizer.transcribe(clips[1]).text == expected
+    seconds = len(clips[1].samples) / clips[1].rate_hz
+    assert windows == [(12.0, round(10 + 5 * seconds))]
+    windows.clear()
+    eleven = AudioChunk(np.resize(clips[1].samples, 12 * clips[1].rate_hz), clips[1].rate_hz)
+    recognizer.transcribe(eleven)
+    assert [window for window, _ in windows] == [13]
+    assert faster_whisper._repeats([5, 1, 2, 3, 4, 9, 1, 2, 3, 4])
+    assert not faster_whisper._repeats([5, 1, 2, 3, 9, 1, 2, 3])
+    assert not faster_whisper._repeats([])
 
 
 @pytest.mark.slow

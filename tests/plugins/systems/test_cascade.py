@@ -3,6 +3,8 @@
 A recognizer that knows lines by their pitch, a language model that counts, a voice of 200 ms a word, activity by loudness.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,12 +76,12 @@ def quiet(ms):
 class Listener:
     """Talks to a session in real time and hears its audio as it plays."""
 
-    def __init__(self, echo=0.0, mind=None):
+    def __init__(self, echo=0.0, mind=None, timing=TIMING):
         self.mind = mind or Counter()
         self.echo, self.line = echo, np.zeros(80 * MS, np.float32)  # what is on its way to the microphone
         self.waiting = np.zeros(0, np.float32)
         components = Components(self.mind, Ears(), Drone(), "", 48)
-        self.system = Cascade(components, EnergyVAD, TIMING, {})
+        self.system = Cascade(components, EnergyVAD, timing, {})
         self.session = self.system.open(0)
         self.events, self.now, self.queue, self.played, self.reply = [], 0, 0, 0, -1
 
@@ -328,3 +330,121 @@ def test_thoughts_are_written_and_not_spoken(opened):
     written = "".join(event.data["text"] for _, event in listener.events if event.kind is EventKind.TOKEN)
     assert written == "<think>Is it London? No, no.</think>It is Paris, of course."
     assert listener.system.answer([{"role": "user", "content": "Where?"}], 0) == written
+
+
+# ---- Replies begun before the turn is known to be over -----------------------------------------------------------------
+
+
+def works(listener):
+    return [str(event.data.get("work", event.kind)) for _, event in listener.events]
+
+
+def test_a_reply_is_ready_when_the_turn_is_over():
+    """Nothing is computed after the decision, and the reply is that of a session that did not speculate."""
+    patient = Listener(timing=replace(TIMING, speculate=False))
+    eager = Listener()
+    for listener in (patient, eager):
+        listener.hear(say("Tell me about the sea.", 1000), quiet(700))
+    after = works(eager)[works(eager).index("speech_end") :]
+    assert after == ["speech_end", "transcript", "decision", *["adopted"] * 7]  # three tokens, their audio, the end
+    assert "speculative first_token" in works(eager)
+    assert {"adopted", "speculative first_token"}.isdisjoint(works(patient))
+    assert eager.when(Action.SPEAK) == patient.when(Action.SPEAK)
+    assert eager.mind.told == patient.mind.told
+    emitted = [
+        [(e.kind, e.data["reply"], e.data.get("text")) for _, e in one.events if "reply" in e.data]
+        for one in (eager, patient)
+    ]
+    assert sorted(emitted[0], key=str) == sorted(emitted[1], key=str)
+    assert (eager.queue, eager.voiced()) == (patient.queue, patient.voiced())
+
+
+def test_a_reply_to_half_a_turn_is_discarded():
+    listener = Listener().hear(
+        say("Tell me about the sea.", 600), quiet(400), say("Which city is the capital of France?", 900)
+    )
+    assert "speculative audio" in works(listener)
+    assert "adopted" not in works(listener)
+    assert listener.did() == []
+    listener.hear(quiet(700))
+    assert listener.did() == ["speak"]
+    whole = "Tell me about the sea. Which city is the capital of France?"
+    assert [told[-1] for told in listener.mind.told] == [("user", "Tell me about the sea."), ("user", whole)]
+    assert {e.data["reply"] for _, e in listener.events if e.kind is EventKind.AUDIO} == {0}
+    assert listener.voiced().replace(".", "").split() == list(WORDS)
+
+
+@pytest.mark.parametrize("words", ["So I was wondering, um", ""])
+def test_no_reply_is_begun_to_an_open_sentence_or_to_none(words):
+    listener = Listener().hear(say(words, 900), quiet(1200))
+    assert listener.mind.told == []
+
+
+def test_none_is_begun_to_a_stop_request_or_a_softer_voice(asked):
+    asked.hear(say("Stop, please.", 700), quiet(1000), say("Oh, really?", 800, level=0.02), quiet(1000))
+    assert not any(work.startswith("speculative") for work in works(asked)[works(asked).index("decision") + 1 :])
+    assert len(asked.mind.told) == 1
+
+
+def test_the_second_question_is_answered_with_what_was_heard_of_the_first_reply():
+    """The history of a speculative reply is that of an ordinary one, also after a barge-in."""
+    patient = Listener(timing=replace(TIMING, speculate=False))
+    eager = Listener()
+    for listener in (patient, eager):
+        listener.hear(say("Tell me about the sea.", 1000), quiet(1640))
+        listener.hear(say("Which city is the capital of France?", 1200), quiet(700))
+    assert works(eager)[-1] == "adopted"
+    assert [len(told) for told in eager.mind.told] == [1, 3]
+    assert eager.mind.told[-1][-1] == patient.mind.told[-1][-1]
+    assert eager.session._history[::2] == patient.session._history[::2]
+
+
+class Talker(Counter):
+    """One long sentence, a word a token, after a short one."""
+
+    def stream(self, messages, *, max_tokens, seed, temperature=0.0):
+        yield from ["Yes, it is. ", *[f"{word} and " for word in WORDS], "so on. "]
+
+
+class InPackets(Drone):
+    """The voice, 200 ms at a time."""
+
+    def __init__(self):
+        self.made = 0
+
+    def stream(self, text, seed):
+        audio = self.speak(text, seed).samples
+        for start in range(0, len(audio), 200 * MS):
+            self.made += 1
+            yield AudioChunk(audio[start : start + 200 * MS], RATE)
+
+
+def steps(reply_played):
+    """The work and the audio of a talker's reply, of which all audio is played at once, or none."""
+    listener = Listener(mind=Talker(), timing=replace(TIMING, speculate=False))
+    components = listener.system.components
+    components.voice = InPackets()
+    listener.hear(say("Tell me about the sea.", 1000), quiet(500))
+    pushed = listener.session.push(AudioChunk(np.tile(quiet(32), 5), RATE))
+    found = []
+    for event in pushed:
+        found.append(event)
+        if reply_played and event.kind is EventKind.AUDIO:
+            listener.session.heard(0, listener.session._reply.spoken.samples)
+    return [event for event in found if event.kind in (EventKind.TOKEN, EventKind.AUDIO)]
+
+
+def test_audio_comes_in_packets_each_a_step_of_its_own():
+    audio = [event.data for event in steps(False) if event.kind is EventKind.AUDIO]
+    assert {len(data["audio"].samples) for data in audio} == {200 * MS}
+    texts = [data["text"] for data in audio]
+    assert texts[:4] == ["Yes, it is. ", "", "", "word-a and word-b and word-c "]
+    assert "".join(texts) == "Yes, it is. " + "".join(f"{word} and " for word in WORDS) + "so on. "
+
+
+def test_a_sentence_is_cut_only_if_the_player_runs_empty():
+    clauses = [
+        [e.data["text"] for e in steps(played) if e.data.get("audio") and e.data["text"]] for played in (True, False)
+    ]
+    assert len(clauses[0]) > len(clauses[1])
+    assert "".join(clauses[0]) == "".join(clauses[1])

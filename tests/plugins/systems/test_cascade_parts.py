@@ -31,6 +31,31 @@ def test_a_very_short_opening_is_not_voiced_alone():
     assert cut("Well, yes,", " it is Paris.") == ["Well, yes, it is Paris."]
 
 
+def test_a_long_first_clause_ends_before_a_conjunction():
+    assert cut("The elephant has a long", " trunk and", " ivory", " tusks and ears.") == [
+        "The elephant has a long trunk ",
+        "and ivory tusks and ears.",
+    ]
+    assert cut("Cats and dogs and", " mice are animals.") == ["Cats and dogs and mice are animals."]
+    assert cut("One of the longest rivers known today", " in", " Asia is the Mekong.") == [
+        "One of the longest rivers known today in Asia is the Mekong."
+    ]
+    assert cut("One of the very longest rivers known today", " in", " Asia is", " the Mekong.") == [
+        "One of the very longest rivers known today ",
+        "in Asia is the Mekong.",
+    ]
+
+
+def test_when_the_player_runs_empty_a_short_clause_will_do():
+    def second(hurry):
+        splitter = ClauseSplitter()
+        assert splitter.push("It is so. ") == "It is so. "
+        return splitter.push("In the north, it is cold and dark in winter. ", hurry=hurry)
+
+    assert second(False) == "In the north, it is cold and dark in winter. "
+    assert second(True) == "In the north, "
+
+
 def test_a_decimal_is_not_cut():
     assert cut("It is about 3", ".14", " or so.") == ["It is about 3.14 or so."]
 
@@ -52,6 +77,18 @@ def test_history_keeps_what_was_heard():
     assert spoken.heard(300) == "One two three."
     assert spoken.heard(500) == "One two three. Four five"
     assert spoken.heard(700) == "One two three. Four five six seven."
+
+
+def test_of_a_clause_in_synthesis_not_more_is_heard_than_was_played():
+    spoken = SpokenClauses([("One two three. ", 300)])
+    spoken.begin("Four five six seven.", 1000)  # 1.2 s, about
+    assert (spoken.heard(300), spoken.unheard(300)) == ("One two three.", "Four five six seven.")
+    spoken.add(600)
+    assert spoken.samples == 900
+    assert spoken.heard(900) == "One two three. Four five"
+    assert spoken.unheard(900) == "six seven. "
+    spoken.complete()
+    assert spoken.heard(900) == "One two three. Four five six seven."
 
 
 @pytest.mark.parametrize(

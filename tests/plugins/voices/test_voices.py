@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fobench import compute_threads
 from fobench.api import registry
+from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError
+from fobench_plugins.voices import piper_streaming
 from fobench_plugins.voices.text_chunks import join_audio, speakable, split_text
 
 # ---- Text --------------------------------------------------------------------------------------------------------------
@@ -235,6 +238,64 @@ def test_a_long_text_is_spoken_whole(voice):
 def test_an_unknown_speaker_is_refused(voice):
     with pytest.raises(FobenchError, match="Unknown speaker"):
         voice.speak("Hello.", 0, "nobody")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", ["0", "0.667"])
+def test_piper_in_packets_is_piper_in_one_piece(noise):
+    voice = registry.create("voices", "piper", {"noise_scale": noise})
+    assert isinstance(voice._voice.session, piper_streaming.SplitPiper)
+    for text in (SENTENCES[0], "Yes. " + SENTENCES[1] + " So it is, indeed!", "I."):
+        packets = [packet.samples for packet in voice.stream(text, 0)]
+        assert len(packets[0]) <= 2 * piper_streaming.FIRST_PACKET * 256
+        whole = voice.speak(text, 0).samples
+        assert len(np.concatenate(packets)) == len(whole)
+        if noise == "0":
+            np.testing.assert_allclose(np.concatenate(packets), whole, atol=2e-5)
+    assert list(voice.stream("🎉", 0)) == []
+    with pytest.raises(FobenchError, match="Unknown speaker"):
+        next(voice.stream("Hello.", 0, "nobody"))
+
+
+@pytest.mark.slow
+def test_the_two_parts_of_a_piper_model_are_the_model():
+    import onnxruntime
+
+    voice = registry.create("voices", "piper")
+    path = store.get("piper-joe-medium") / "en_US-joe-medium.onnx"
+    whole = compute_threads.onnx_session(onnxruntime, str(path))
+    inputs = voice._inputs(voice._voice.phonemize(SENTENCES[0])[0], voice._of(None))
+    np.testing.assert_array_equal(voice._voice.session.run(None, inputs)[0], whole.run(None, inputs)[0])
+
+
+def test_a_generator_that_hears_of_the_speaker_is_not_split(tmp_path):
+    """Models of several speakers are synthesized in one piece."""
+    onnx = pytest.importorskip("onnx")
+
+    def model(path, *generator_inputs):
+        names, floats = ["text", "speaker"][: len(generator_inputs)], onnx.TensorProto.FLOAT
+        nodes = [
+            onnx.helper.make_node("Exp", ["text"], ["latents"], "/flow/Exp"),
+            *[onnx.helper.make_node("Exp", ["speaker"], ["timbre"], "/emb/Exp") for _ in names[1:]],
+            onnx.helper.make_node("Sum", list(generator_inputs), ["audio"], "/dec/Sum"),
+        ]
+        inputs = [onnx.helper.make_tensor_value_info(name, floats, [1, 2, 3]) for name in names]
+        outputs = [onnx.helper.make_tensor_value_info("audio", floats, [1, 2, 3])]
+        made = onnx.helper.make_model(
+            onnx.helper.make_graph(nodes, "voice", inputs, outputs),
+            opset_imports=[onnx.helper.make_opsetid("", 13)],
+            ir_version=8,
+        )
+        onnx.save(made, path)
+        return path
+
+    import onnxruntime
+
+    several = model(tmp_path / "several.onnx", "latents", "timbre")
+    assert piper_streaming.load(onnx, onnxruntime, several, 1) is None
+    one = piper_streaming.load(onnx, onnxruntime, model(tmp_path / "one.onnx", "latents"), 1)
+    text = np.ones((1, 2, 3), np.float32)
+    np.testing.assert_allclose(one.run(None, {"text": text})[0], np.exp(text), rtol=1e-6)
 
 
 @pytest.mark.slow
