@@ -32,6 +32,7 @@ from fobench.errors import FobenchError, PrerequisiteError, SystemFailure, descr
 LOAD_LIMIT_S = 900.0
 ANSWER_BYTES = 1 << 28  # of one answer, at most
 TRACEBACK_CHARACTERS = 20_000  # of one exception in the log
+NOTE_CHARACTERS = 200  # of one note about what the component does
 TAG = "FOBENCH_PROCESS"  # environment variable that a component's process hands on to all that it starts
 HEADER = struct.Struct("!Q")  # length of a message
 END_ROUNDS = 50  # searches for processes that are left, 20 ms apart
@@ -46,13 +47,22 @@ SENT_NAMES = {  # of what an answer may hold beside plain data and the dataclass
 }
 
 _environment = threading.Lock()  # held while the tag is in the environment
+_parent: socket.socket | None = None  # in a component's process: the channel to the process that waits for it
+_sending = threading.Lock()  # held while a message is sent there
+
+
+def note(text: str) -> None:
+    """Tells the user what takes time here, e.g. "converting a model (once)": through the host of this process, if it has one."""
+    if _parent is not None:
+        with contextlib.suppress(OSError):  # the parent is gone
+            _send(_parent, pickle.dumps(("note", text[:NOTE_CHARACTERS])))
 
 
 class ProcessHost:
     """Runs `factory(*args)` in a child process (started at the first call, again after a death) and calls its methods.
 
-    What the component prints goes to `log` (without one, nowhere), or with `prints` where this process prints. Raises
-    `SystemFailure` with a kind (`raised`, `hung`, `died`). A `FobenchError` while loading for the first time is raised here
+    What the component prints goes to `log` (without one, nowhere), or with `prints` where this process prints; what it says by
+    `note` goes to `notes`. Raises `SystemFailure` with a kind (`raised`, `hung`, `died`). A `FobenchError` while loading for the first time is raised here
     as it is.
     """
 
@@ -65,7 +75,9 @@ class ProcessHost:
         load_limit_s: float = LOAD_LIMIT_S,
         log: Path | None = None,
         prints: bool = False,
+        notes: Callable[[str], None] | None = None,
     ) -> None:
+        self._notes = notes
         self._factory, self._args = factory, tuple(args)
         self._log = None if prints else log or Path(os.devnull)
         self.time_limit_s, self._load_limit_s = time_limit_s, load_limit_s
@@ -135,10 +147,17 @@ class ProcessHost:
         assert self._channel is not None
         deadline = time.monotonic() + limit_s
         try:
-            (length,) = HEADER.unpack(_read(self._channel, HEADER.size, deadline))
-            if length > ANSWER_BYTES:
-                raise self._garbled(method)
-            kind, value = _Answer(io.BytesIO(_read(self._channel, length, deadline))).load()
+            while True:
+                (length,) = HEADER.unpack(_read(self._channel, HEADER.size, deadline))
+                if length > ANSWER_BYTES:
+                    raise self._garbled(method)
+                kind, value = _Answer(io.BytesIO(_read(self._channel, length, deadline))).load()
+                if kind != "note":
+                    break
+                if time.monotonic() > deadline:  # notes are no answer, however many there are
+                    raise TimeoutError
+                if self._notes is not None:
+                    self._notes(str(value)[:NOTE_CHARACTERS])
         except TimeoutError as error:
             raise self._hung(method, limit_s) from error
         except (EOFError, OSError) as error:
@@ -252,7 +271,8 @@ def _signal_name(code: int | None) -> str:
 
 
 def _send(channel: socket.socket, message: bytes) -> None:
-    channel.sendall(HEADER.pack(len(message)) + message)
+    with _sending if channel is _parent else contextlib.nullcontext():
+        channel.sendall(HEADER.pack(len(message)) + message)
 
 
 def _read(channel: socket.socket, count: int, deadline: float | None = None) -> bytearray:
@@ -272,11 +292,13 @@ def _read(channel: socket.socket, count: int, deadline: float | None = None) -> 
 
 def _serve(channel: socket.socket, factory: Callable[..., Any], args: tuple[Any, ...], log: Path | None) -> None:
     """The child's loop: one answer for each call, until the parent is gone."""
+    global _parent
+    _parent = channel
     _leave_signals()
     _leave_terminal()
     if log is not None:
         _redirect_output(log)
-    os.register_at_fork(after_in_child=channel.close)  # a copy of this process does not answer in its place
+    os.register_at_fork(after_in_child=_leave_parent)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     component: Any = None
     method, arguments = "load", ()
@@ -292,6 +314,14 @@ def _serve(channel: socket.socket, factory: Callable[..., Any], args: tuple[Any,
                 answer = _failure(error)
             _send(channel, _pickled(answer, method))
             method, arguments = pickle.loads(_read(channel, HEADER.unpack(_read(channel, HEADER.size))[0]))
+
+
+def _leave_parent() -> None:
+    """In a copy of this process by fork: it does not answer in its place."""
+    global _parent
+    if _parent is not None:
+        _parent.close()
+        _parent = None
 
 
 def _failure(error: BaseException) -> tuple[str, tuple[str, str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +18,10 @@ from fobench.atomic_files import plain_name
 from fobench.cli.options import ExistingPath, NewFolder, NumberIn, named_args
 from fobench.console import visible
 from fobench.errors import FobenchError, describe_error
+from fobench.progress_bars import ProgressBars
+
+if TYPE_CHECKING:
+    from fobench.execution.run import RunTimes
 
 REPORTERS = ("markdown", "html", "junit")
 REPORTER_LIMIT_S = 600.0  # for one report by a reporter of another package
@@ -67,13 +74,22 @@ def score(
 @click.option(
     "--output", "-o", type=NewFolder(), help="Folder for the table of several runs; default: runs/<time>-table."
 )
-def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None) -> None:
+@click.option("--self-contained", is_flag=True, help="Put the recordings into report.html itself, up to 6 MB of them.")
+@click.option("--open", "opens", is_flag=True, help="Open report.html in a browser, where there is a display.")
+def report(
+    folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None, self_contained: bool, opens: bool
+) -> None:
     """Write a scored run's reports again and show its tables. For several runs: one table with a column per run."""
     from fobench.scoring.scorer import load_results
     from fobench.storage.run_lock import locked
 
+    if self_contained and (len(folders) > 1 or "html" not in (reporters or REPORTERS)):
+        raise FobenchError("--self-contained is for the report.html of a single run: fobench report RUN.")
     if len(folders) > 1:
-        write_several(folders, output or new_folder("table"), reporters or SEVERAL)
+        output = output or new_folder("table")
+        write_several(folders, output, reporters or SEVERAL)
+        if opens:
+            open_report(output)
     elif output:
         raise FobenchError(
             f"--output is for the table of several runs; the reports of a single run are in its folder, {folders[0]}."
@@ -82,9 +98,26 @@ def report(folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path |
         results = load_results(folders[0])
         writes = set(reporters or REPORTERS) != {"terminal"}
         with locked(folders[0]) if writes else nullcontext():  # what only shows it needs no right to write
-            complete = _write(results, folders[0], reporters or REPORTERS)
+            complete = _write(results, folders[0], reporters or REPORTERS, self_contained)
+        if opens:
+            open_report(folders[0])
         if not complete:
             click.get_current_context().exit(1)
+
+
+def open_report(folder: Path) -> None:
+    """Opens a folder's report.html in a browser; where there is no display, or in CI, says in a line where the report is."""
+    page = (folder / "report.html").absolute()
+    if not page.exists():
+        click.echo(f"fobench: --open: there is no {visible(page)}.", err=True)
+        return
+    on_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if on_screen and not os.environ.get("CI"):
+        import webbrowser
+
+        if webbrowser.open(page.as_uri()):
+            return
+    click.echo(f"No display to open the report on; it is {visible(page)}", err=True)
 
 
 def new_folder(what: str) -> Path:
@@ -117,9 +150,13 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def score_and_report(
-    folder: Path, margin: float, metric: str = "", metric_args: Mapping[str, str] | None = None
+    folder: Path,
+    margin: float,
+    metric: str = "",
+    metric_args: Mapping[str, str] | None = None,
+    times: RunTimes | None = None,
 ) -> bool:
-    """Scores a run, also by the further `metric`, and writes its reports.
+    """Scores a run, also by the further `metric`, and writes its reports. What that takes is added to `times`.
 
     Returns whether every metric and reporter did its work; tells of those that did not.
     """
@@ -128,8 +165,14 @@ def score_and_report(
     options: dict[str, Mapping[str, Any]] = {"parity": {"margin": margin}}
     if metric:
         options[metric] = metric_args or {}
-    results = score_run(folder, options, metric)
+    start = time.perf_counter_ns()
+    with ProgressBars(transient=True) as bars:
+        bars.update("scoring", 0, 0)
+        results = score_run(folder, options, metric)
+    scored = time.perf_counter_ns()
     written = _write(results, folder, REPORTERS)
+    if times is not None:
+        times.scoring_ns, times.reports_ns = scored - start, time.perf_counter_ns() - scored
     failed = failed_metrics(results)
     for name, why in failed.items():
         click.echo(f"fobench: the metric {name!r} failed: {visible(why)}", err=True)
@@ -162,7 +205,7 @@ def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str
             raise FobenchError(f"The reporter {name!r} failed: {visible(describe_error(error))}.") from error
 
 
-def _write(results: Any, folder: Path, reporters: Sequence[str]) -> bool:
+def _write(results: Any, folder: Path, reporters: Sequence[str], self_contained: bool = False) -> bool:
     """Writes the reports, one after another whatever the others do; returns whether all were written.
 
     A reporter of another package runs in a process of its own, with a time limit.
@@ -178,7 +221,8 @@ def _write(results: Any, folder: Path, reporters: Sequence[str]) -> bool:
             if third_party:
                 host.call("write", results, folder)
             else:
-                registry.create("reporters", name).write(results, folder)
+                options = {"self_contained": True} if self_contained and name == "html" else None
+                registry.create("reporters", name, options).write(results, folder)
         except BrokenPipeError:  # nobody reads on
             raise
         except (Exception, SystemExit) as error:  # a plugin may raise anything; the other reports are written

@@ -21,13 +21,15 @@ from fobench.cli.options import (
     option,
     whole_number,
 )
-from fobench.cli.report import new_folder, remove_if_empty, score_and_report, write_several
+from fobench.cli.report import new_folder, open_report, remove_if_empty, score_and_report, write_several
 from fobench.console import counted
 from fobench.errors import FobenchError
 
 if TYPE_CHECKING:
     from fobench.execution.run import Run
     from fobench.matrix.plan import MatrixPlan
+
+NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given anew
 
 
 @click.command()
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 @compare.fail_on
 @compare.allow_mismatch
 @option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
+@option("--open/--no-open", "opens", default=False, help="Open the report in a browser, where there is a display.")
 @option("--resume", type=ExistingPath(file_okay=False), help="Complete the run in a folder.")
 @option(
     "--config",
@@ -97,6 +100,7 @@ def run(
     baseline: str | None,
     gates: tuple[str, ...],
     allow_mismatch: bool,
+    opens: bool,
     **options: Any,
 ) -> None:
     """Run a system on suites and write the reports.
@@ -111,7 +115,7 @@ def run(
 
     base = compare.load_base(baseline, gates)
     if resume:
-        started = Run.resume(resume, {k: v for k, v in explicit_options(ctx).items() if k not in compare.OPTIONS})
+        started = Run.resume(resume, {k: v for k, v in explicit_options(ctx).items() if k not in NOT_OF_RUN})
         for sentence in started.healed:
             click.echo(f"fobench: {sentence}", err=True)
     else:
@@ -119,7 +123,10 @@ def run(
             options["system"] = default_system(options["backbone"], options["checkpoint"])
         if planned := plan.plan(RunConfig.from_json(options)):
             remove_if_empty(folder := output or new_folder("matrix"))
-            sys.exit(_matrix(planned, folder, base is not None, allow_mismatch))
+            code = _matrix(planned, folder, base is not None, allow_mismatch)
+            if opens:
+                open_report(folder)
+            sys.exit(code)
         started = Run.begin(RunConfig.from_json(options), output or new_folder(options["system"]))
         remove_if_empty(started.folder.path)
     with locked(started.folder.path):
@@ -129,13 +136,17 @@ def run(
             again = f"fobench run --resume {started.folder.path}"
             click.echo(f"\n{stop_signals.told(stop)}. Nothing is lost: {again}", err=True)
             sys.exit(stop_signals.exit_code(stop))
-        complete = score_and_report(started.folder.path, started.config.margin)
+        complete = score_and_report(started.folder.path, started.config.margin, times=started.times)
+        started.record_times()
+        click.echo(started.times.sentence(), err=True)
         code = compare.apply_gates(base, started.folder.path, gates, allow_mismatch) if base else 0
     failed = sum(trace.failure is not None for trace in started.folder.traces())
     if failed:
         click.echo(
             f"{failed} of {counted(len(started.scenarios), 'scenario')} failed: see the report and run.log.", err=True
         )
+    if opens:
+        open_report(started.folder.path)
     if failed or code or not complete:
         sys.exit(1 if failed or not complete else code)
 
@@ -177,7 +188,8 @@ def _execute_matrix(planned: MatrixPlan, output: Path, allow_mismatch: bool) -> 
         for name, started in runs.items():
             try:
                 _execute(started, resumed=True)
-                score_and_report(started.folder.path, started.config.margin)
+                score_and_report(started.folder.path, started.config.margin, times=started.times)
+                started.record_times()
             except FobenchError as error:  # the other runs continue
                 missing[name] = str(error)
                 click.echo(f"fobench: {name}: {error}", err=True)

@@ -1,6 +1,6 @@
 """The judge: the reference ASR, independent of the system, and the metrics that measure on audio, in a process of their own.
 
-Each recording is transcribed once, right after its scenario; the transcript goes into the trace, so that scoring needs no model.
+Each recording is transcribed once, after its scenario; the transcript goes into the trace, so that scoring needs no model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from fobench.api.plain_data import plain, plain_text
 from fobench.api.registry import ComponentSpec
 from fobench.api.types import AudioChunk
 from fobench.assets import store
-from fobench.audio import audible_bounds
+from fobench.audio import audible_bounds, sha256
 from fobench.errors import SystemFailure, describe_error
 from fobench.execution.system_driver import described
 
 LONGEST_TRANSCRIPT = 100_000  # characters
+KEPT_TRANSCRIPTS = 4_096  # of prompts
 
 
 class Judge:
@@ -29,6 +30,7 @@ class Judge:
     def __init__(self, recognizer: ComponentSpec, audio_metrics: tuple[str, ...] = ()) -> None:
         self._recognizer = registry.create(recognizer)
         self._metrics: dict[str, AudioMetric] = {n: registry.create("metrics", n) for n in audio_metrics}
+        self._prompts: dict[str, str | None] = {}  # transcripts by the SHA-256 of the audio
 
     def about(self) -> dict[str, Any]:
         """Returns the recognizer's description and the `assets` that it loaded; plain data."""
@@ -49,6 +51,16 @@ class Judge:
                 raise SystemFailure("bad_answer", f"a transcript of {len(text):,} characters")
             text = plain_text(text).strip()
         return text, time.perf_counter_ns() - start
+
+    def hear_prompt(self, audio: AudioChunk) -> tuple[str | None, int]:
+        """`hear` for the clean audio of a prompt, which scenarios share with their controls: transcribed once."""
+        start = time.perf_counter_ns()
+        key = sha256(audio.samples, audio.rate_hz)
+        if key not in self._prompts:
+            if len(self._prompts) >= KEPT_TRANSCRIPTS:
+                del self._prompts[next(iter(self._prompts))]
+            self._prompts[key] = self.hear(audio)[0]
+        return self._prompts[key], time.perf_counter_ns() - start
 
     def measure(self, audio: AudioChunk) -> tuple[dict[str, dict[str, float]], dict[str, str], int]:
         """Returns ({metric: its named values}, {metric: why it has none}, the ns that they took)."""

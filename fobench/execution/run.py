@@ -14,12 +14,13 @@ from fobench import __version__
 from fobench.api.scenario import Scenario
 from fobench.console import visible
 from fobench.errors import FobenchError
+from fobench.execution.judging import JUDGE_PROBLEM, ScenarioOutcome
 from fobench.execution.progress import Progress, Watcher
 from fobench.execution.scenario_selection import digest, select, select_with_notes
-from fobench.execution.worker import JUDGE_PROBLEM, ScenarioOutcome
+from fobench.execution.worker import judges_beside
 from fobench.execution.worker_pool import WorkerPool
 from fobench.simulation.costs import CostTable, costs_name
-from fobench.storage import environment, run_lock
+from fobench.storage import environment, machine_load, run_lock
 from fobench.storage.run_config import RunComponents, RunConfig
 from fobench.storage.run_folder import RunFolder
 
@@ -29,28 +30,64 @@ UNJUDGED = "Not every reply was judged (run.log has all), first"
 
 @dataclass(slots=True)
 class RunTimes:
-    """The time that a run took in its parts, in ns, summed over workers."""
+    """The time that a run took in its parts, in ns, summed over workers.
 
+    `start_ns`: of time.perf_counter, when the run was begun or resumed. `loading_ns`, `first_ns`: from then until the models
+    of a worker were loaded, and until the first scenario was judged.
+    """
+
+    start_ns: int = field(default_factory=time.perf_counter_ns)
+    loading_ns: int = 0
+    first_ns: int = 0
     system_ns: int = 0
+    routes_ns: int = 0
     judge_ns: int = 0
-    total_ns: int = 0
+    worker_ns: int = 0
+    scoring_ns: int = 0
+    reports_ns: int = 0
     scenarios: int = 0
 
+    def since_start_ns(self) -> int:
+        return time.perf_counter_ns() - self.start_ns
+
     def add(self, outcome: ScenarioOutcome) -> None:
+        self.first_ns = self.first_ns or self.since_start_ns()
         self.system_ns += outcome.system_ns
+        self.routes_ns += outcome.routes_ns
         self.judge_ns += outcome.judge_ns
-        self.total_ns += outcome.total_ns
+        self.worker_ns += outcome.worker_ns
         self.scenarios += 1
 
     def to_json(self) -> dict[str, Any]:
-        overhead = self.total_ns - self.system_ns - self.judge_ns
+        """`overhead_s`: what the workers took beside the system; its fraction is of the system's time and this."""
+        overhead = self.worker_ns - self.system_ns - self.routes_ns
         return {
             "scenarios": self.scenarios,
+            "loading_s": round(self.loading_ns / 1e9, 3),
+            "first_result_s": round(self.first_ns / 1e9, 3),
             "system_s": round(self.system_ns / 1e9, 3),
+            "text_routes_s": round(self.routes_ns / 1e9, 3),
             "judge_s": round(self.judge_ns / 1e9, 3),
+            "scoring_s": round(self.scoring_ns / 1e9, 3),
+            "reports_s": round(self.reports_ns / 1e9, 3),
+            "total_s": round(self.since_start_ns() / 1e9, 3),
             "overhead_s": round(overhead / 1e9, 3),
-            "overhead_fraction": round(overhead / self.total_ns, 4) if self.total_ns else None,
+            "overhead_fraction": round(overhead / self.worker_ns, 4) if self.worker_ns else None,
         }
+
+    def sentence(self) -> str:
+        """What took how long, in whole seconds, e.g. "41 s; first result after 9 s. Loading 6 s, dialogues 20 s, ..."."""
+        parts = {
+            "loading models": self.loading_ns,
+            "dialogues": self.system_ns,
+            "text routes": self.routes_ns,
+            "judge": self.judge_ns,
+            "scoring": self.scoring_ns,
+            "reports": self.reports_ns,
+        }
+        listed = ", ".join(f"{name} {ns / 1e9:.0f}" for name, ns in parts.items() if ns)
+        first = f", the first result after {self.first_ns / 1e9:.0f}" if self.first_ns else ""
+        return f"{self.since_start_ns() / 1e9:.0f} s{first}; {listed} s"
 
 
 @dataclass(slots=True)
@@ -62,13 +99,13 @@ class Run:
     folder: RunFolder
     scenarios: list[Scenario]
     record: dict[str, Any]
-    times: RunTimes = field(default_factory=RunTimes)
+    times: RunTimes
     healed: Sequence[str] = ()  # sentences about what was healed in the traces of a resumed run
 
     @classmethod
     def begin(cls, config: RunConfig, path: Path) -> Run:
         """Returns a new run: the configuration is resolved and run.json written. Raises `FobenchError` before any computation."""
-        parts = RunComponents.of(config)
+        times, parts = RunTimes(), RunComponents.of(config)
         scenarios, notes = select_with_notes(config)
         record = {
             "version": VERSION,
@@ -80,6 +117,7 @@ class Run:
             "seed": config.seed,
             "clock": config.clock,
             "costs": costs_name(parts.costs),
+            "judging": judges_beside(config) if parts.judge else None,
             "machine": environment.about(),
             "packages": environment.packages(),
             "git": environment.git(),
@@ -93,7 +131,7 @@ class Run:
         except BaseException:
             run_lock.release(path)
             raise
-        return cls(config, parts, folder, scenarios, record)
+        return cls(config, parts, folder, scenarios, record, times)
 
     @classmethod
     def resume(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Run:
@@ -114,7 +152,7 @@ class Run:
 
     @classmethod
     def _resumed(cls, folder: RunFolder, changes: Mapping[str, Any] | None) -> Run:
-        path, record = folder.path, folder.read_run()
+        path, record, times = folder.path, folder.read_run(), RunTimes()
         if missing := [key for key in ("config", "scenarios_sha256") if key not in record]:
             raise FobenchError(f"{path} cannot be resumed: its run.json has no {' and no '.join(missing)}.")
         changes = dict(changes or {})
@@ -130,7 +168,7 @@ class Run:
         healed = folder.repair()
         for sentence in healed:
             folder.log(f"{_now()} {sentence}")
-        return cls(config, parts, folder, scenarios, record, healed=healed)
+        return cls(config, parts, folder, scenarios, record, times, healed)
 
     def execute(self, watch: Watcher) -> None:
         """Runs the scenarios that have no trace yet. However it ends, run.json holds the status; Ctrl-C raises KeyboardInterrupt."""
@@ -160,6 +198,7 @@ class Run:
             self._close(status)
 
     def _work(self, pending: Sequence[Scenario], progress: Progress, watch: Watcher) -> None:
+        load = machine_load.start()
         pool = WorkerPool(self.parts, self.config, self.folder.path / "run.log", pending)
         try:
             for outcome in pool.outcomes():
@@ -173,13 +212,14 @@ class Run:
                 else:
                     progress.message, progress.trace = outcome, None
                 watch(progress)
+            self.record.setdefault("machine_load", []).append(load.finish())
         finally:
             pool.stop()
 
     def _keep(self, done: ScenarioOutcome, progress: Progress) -> None:
         start = time.perf_counter_ns()
         trace = self.folder.add(done.trace, done.stereo, done.rate_hz)
-        self.times.add(replace(done, total_ns=done.total_ns + time.perf_counter_ns() - start))
+        self.times.add(replace(done, worker_ns=done.worker_ns + time.perf_counter_ns() - start))
         progress.done += 1
         progress.failed += trace.failure is not None
         progress.trace = trace
@@ -190,6 +230,7 @@ class Run:
 
     def _describe(self, about: dict[str, Any]) -> None:
         """Records the descriptions of system and judge. Raises `FobenchError` if the frozen backbone's parameters changed."""
+        self.times.loading_ns = self.times.loading_ns or self.times.since_start_ns()
         assets = self._assets(about)
         recorded = {name: known or {} for name, known in self.record.get("components", {}).items()}
         for name, known in recorded.items():
@@ -202,6 +243,12 @@ class Run:
         self.record |= {"components": about, "assets": assets}
         self._note(*_notes(about))
         self.folder.write_run(self.record)
+
+    def record_times(self) -> None:
+        """Writes the times of scoring and reports into run.json."""
+        if self.times.scenarios:
+            self.record["harness"] = self.times.to_json()
+            self.folder.write_run(self.record)
 
     def _note(self, *notes: str) -> None:
         """Adds what a reader must know to run.json's notes, each once."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,15 +23,17 @@ from fobench_plugins.metrics.aggregation import (
     total,
 )
 
-RATE_HZ = 16_000  # the model's input rate
-MIN_NS = NS_PER_S // 2  # shorter audio is not measured: the package would loop it to 9 s
+if TYPE_CHECKING:
+    from fobench_plugins.metrics.dnsmos_model import DnsmosModel
+
+MIN_NS = NS_PER_S // 2  # shorter audio is not measured: it would be repeated until it fills 9 s
 PARTS = ("ovrl", "sig", "bak", "p808")
 
 
 class Dnsmos:
     """DNSMOS P.835 overall quality (OVRL), 1 to 5 (Reddy et al. 2022, arXiv 2110.01763), of the reply's audio.
 
-    Computed by the `speechmos` package, which ships the weights; SIG, BAK and P.808 MOS are in detail. Mean over
+    Computed with the weights that the `speechmos` package ships; SIG, BAK and P.808 MOS are in detail. Mean over
     scenarios with a 95 % bootstrap interval.
     """
 
@@ -46,13 +49,9 @@ class Dnsmos:
         """
         if audio.duration_ns < MIN_NS:
             return {}
-        try:
-            from speechmos import dnsmos
-        except ImportError as error:
-            raise PrerequisiteError(f"The metric dnsmos needs {error.name}: pip install 'fobench[models]'.") from error
-        samples = np.clip(resample(audio, RATE_HZ).samples, -1.0, 1.0)
-        result = dnsmos.run(samples, RATE_HZ)
-        return {part: float(result[f"{part}_mos"]) for part in PARTS}
+        model = _model()
+        samples = np.clip(resample(audio, model.rate_hz).samples, -1.0, 1.0)
+        return model(samples)
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         if trace.failure:
@@ -80,3 +79,14 @@ class Dnsmos:
         }
         ci, blocked = pooled_interval(values, None, found)
         return [total(self, sum(values) / len(values), len(values), scores, ci, **means, **blocked)]
+
+
+@cache
+def _model() -> DnsmosModel:
+    """The networks, loaded once in a process. Raises PrerequisiteError without the packages."""
+    try:
+        from fobench_plugins.metrics.dnsmos_model import DnsmosModel
+
+        return DnsmosModel()
+    except ImportError as error:
+        raise PrerequisiteError(f"The metric dnsmos needs {error.name}: pip install 'fobench[models]'.") from error

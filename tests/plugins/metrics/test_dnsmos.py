@@ -8,6 +8,7 @@ from fobench.api.components import AudioMetric
 from fobench.api.types import AudioChunk
 from tests.support.traces import qa_trace
 
+PACKAGE = {"ovrl": 1.96742, "sig": 2.55993, "bak": 2.88747, "p808": 2.54067}  # of the speechmos package
 QUALITY = {"ovrl": 3.1, "sig": 3.5, "bak": 4.0, "p808": 3.6}
 
 
@@ -62,3 +63,28 @@ def test_clipped_noise_is_bad_speech(metric):
     found = metric.measure(noise(0.6, level=3.0))
     assert set(found) == set(QUALITY)
     assert all(0.5 < value < 2.5 for value in found.values())
+
+
+def speechlike(seconds):
+    """A tone of changing pitch that comes and goes, in noise, at 16 kHz."""
+    t = np.arange(int(seconds * 16_000)) / 16_000
+    voiced = np.sin(2 * np.pi * (150 * t + 8 * np.sin(3 * t))) * (np.sin(2 * np.pi * 2 * t) > -0.3)
+    return (0.2 * voiced + 0.01 * np.random.default_rng(1).normal(size=len(t))).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.7, 4.3, 9.2, 12.6])
+def test_values_are_those_of_the_package(seconds):
+    """Replies that are repeated to fill a window, of one window, and of several."""
+    from fobench_plugins.metrics.dnsmos_model import DnsmosModel
+
+    dnsmos = pytest.importorskip("speechmos.dnsmos")
+    samples = speechlike(seconds)
+    ours, theirs = DnsmosModel()(samples), dnsmos.run(samples, 16_000)
+    assert ours == pytest.approx({part: float(theirs[f"{part}_mos"]) for part in ours}, abs=1e-4)
+
+
+def test_values_of_two_windows(metric):
+    """As the package gave them for this signal: what two windows share is computed once, and their ends for each."""
+    pytest.importorskip("speechmos")
+    assert metric.measure(AudioChunk(speechlike(11.2), 16_000)) == pytest.approx(PACKAGE, abs=1e-3)
