@@ -9,7 +9,7 @@ from typing import Any
 from fobench.comparison.paired_scores import PairedScores
 from fobench.comparison.snapshot import Snapshot
 from fobench.console import counted
-from fobench.storage import environment
+from fobench.storage import environment, machine_load
 
 RunFacts = Mapping[str, Any]  # the content of run.json
 Fact = Callable[[RunFacts], Any]
@@ -164,6 +164,7 @@ def caveats(base: Snapshot, new: Snapshot) -> list[str]:
             found.append(f"{run.name} is {run.run.get('status')}, not complete.")
         if failed := sum("failure" in item.texts for item in run.items):
             found.append(f"{counted(failed, 'scenario')} of {run.name} failed.")
+        found += [f"{run.name}: {sentence}" for sentence in machine_load.sentences(run.run)]
         if (run.run.get("git") or {}).get("dirty"):
             found.append(f"{run.name} comes from a checkout with uncommitted changes.")
     unpaired = [

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from fobench.api.results import Results
 from fobench.atomic_files import atomic_path
 from fobench.storage.run_folder import SURROGATES
 
 TABLE = "scores.parquet"
+COMPACT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def write_table(results: Results) -> None:
@@ -17,29 +22,54 @@ def write_table(results: Results) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pairs = [(trace, score) for trace, row in zip(results.traces, results.scores, strict=True) for score in row]
+    scores = [score for row in results.scores for score in row]
+    sizes = [len(row) for row in results.scores]
+    scenarios = [trace.scenario for trace in results.traces]
+
+    def per_scenario(texts: list[str]) -> Any:
+        return _texts([text for text, size in zip(texts, sizes, strict=True) for _ in range(size)])
+
     columns = {
-        "scenario": pa.array([trace.id for trace, _ in pairs], pa.string()),
-        "suite": pa.array([trace.scenario.suite for trace, _ in pairs], pa.string()),
-        "family": pa.array([trace.scenario.expect.family for trace, _ in pairs], pa.string()),
-        "group": pa.array([trace.scenario.group for trace, _ in pairs], pa.string()),
-        "tags": pa.array([_compact(trace.scenario.tags) for trace, _ in pairs], pa.string()),
-        "metric": pa.array([score.metric for _, score in pairs], pa.string()),
-        "version": pa.array([score.version for _, score in pairs], pa.int64()),
-        "value": pa.array([score.value for _, score in pairs], pa.float64()),
-        "unit": pa.array([score.unit for _, score in pairs], pa.string()),
-        "n": pa.array([score.n for _, score in pairs], pa.int64()),
-        "better": pa.array([score.better for _, score in pairs], pa.string()),
-        "reason": pa.array([score.reason for _, score in pairs], pa.string()),
-        "detail": pa.array([_compact(score.detail) for _, score in pairs], pa.string()),
+        "scenario": per_scenario([scenario.id for scenario in scenarios]),
+        "suite": per_scenario([scenario.suite for scenario in scenarios]),
+        "family": per_scenario([scenario.expect.family for scenario in scenarios]),
+        "group": per_scenario([scenario.group for scenario in scenarios]),
+        "tags": per_scenario([_compact(scenario.tags) for scenario in scenarios]),
+        "metric": _texts([score.metric for score in scores]),
+        "version": _numbers([score.version for score in scores], pa.int64()),
+        "value": _numbers([score.value for score in scores], pa.float64()),
+        "unit": _texts([score.unit for score in scores]),
+        "n": _numbers([score.n for score in scores], pa.int64()),
+        "better": _texts([score.better for score in scores]),
+        "reason": _texts([score.reason for score in scores]),
+        "detail": _texts([_compact(score.detail) for score in scores]),
     }
     with (
         atomic_path(results.folder / TABLE) as temporary,
         temporary.open("wb") as file,
     ):  # Arrow takes no path outside UTF-8
-        pq.write_table(pa.table(columns), file)
+        pq.write_table(pa.Table.from_arrays([*columns.values()], names=[*columns]), file)
+
+
+def _texts(values: list[str]) -> Any:
+    """A column of texts, from its buffers: `pyarrow.array` would import pandas, which takes longer than the rest."""
+    import pyarrow as pa
+
+    encoded = [value.encode() for value in values]
+    ends = np.fromiter(accumulate(map(len, encoded), initial=0), np.int32, len(encoded) + 1)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
+def _numbers(values: Sequence[float | None], kind: Any) -> Any:
+    """A column of numbers of Arrow's type `kind`; None is null."""
+    import pyarrow as pa
+
+    known = np.array([value is not None for value in values], np.bool_)
+    data = np.array([0 if value is None else value for value in values], kind.to_pandas_dtype())
+    bits = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(data)])
 
 
 def _compact(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors=SURROGATES).decode()
+    text = COMPACT.encode(value)
+    return text if text.isascii() else text.encode(errors=SURROGATES).decode()

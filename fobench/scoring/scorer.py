@@ -5,9 +5,11 @@ Equal traces give byte-equal files: values are rounded to 9 decimals, keys are s
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -71,11 +73,24 @@ def score_run(folder: Path, metrics: Options | None = None, named: str = "") -> 
     try:
         if further and isinstance(judge := instances[-1], ModelMetric):
             answers.provide(judge, read_traces(folder, RunFolder(folder).read_run()), named)
-        return _score_run(folder, instances)
+        with _no_garbage_collection():
+            return _score_run(folder, instances)
     finally:
         for hosted in instances:
             if isinstance(hosted, HostedMetric):
                 hosted.stop()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pauses the search for reference cycles: of a million small objects that all stay, it takes a tenth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _score_run(folder: Path, instances: Sequence[Metric]) -> Results:
@@ -277,7 +292,12 @@ def _score_from_json(data: Mapping[str, Any]) -> Score:
 
 def _to_json(value: Any) -> Any:
     """`value` as JSON data: floats rounded (None if not finite), tuples as lists, keys as text."""
-    if isinstance(value, bool | int | str) or value is None:
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is float:
+        return round(value, DECIMALS) if math.isfinite(value) else None
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):
         return {str(key): _to_json(item) for key, item in value.items()}

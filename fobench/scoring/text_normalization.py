@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from fobench.scoring.english.cardinals import digit_of
 from fobench.scoring.english.numbers import canonical
 from fobench.scoring.english.tokens import tokenize
 from fobench.scoring.english.units import unify_units
@@ -19,6 +20,8 @@ from fobench.scoring.english.words import (
     read_roman_numerals,
     unify_spelling,
     whisper_normalizer,
+    whisper_spelling,
+    whisper_words,
 )
 from fobench.scoring.unicode_text import basic_tokens, lower_plain, unify_forms
 
@@ -28,6 +31,9 @@ ENGLISH = "en"
 CACHED_TEXTS = 8192  # several metrics normalize the same text; a reply is about 1 kB
 # "[laughs]", "(softly)", "<unk>"; but "(555) 1234" and "(B)" are said.
 REMARKS = re.compile(r"\[(?=[^\[\]]*\w\w)[^\[\]]*\]|\((?=[^()]*\w\w)[^()\d]*\)|</?[^\W\d][^<>]*>")
+# A text of words with single marks between them.
+PLAIN_WORDS = re.compile(r"(?:[a-z]+(?:[,;:?!]? |\. |-))*[a-z]+[,;:?!.]?")
+WORD = re.compile(r"[a-z]+")
 INTEGERS = re.compile(r"-?[0-9][0-9./]*(?:st|nd|rd|th|s)?")
 # "10-15", "$5-$10", "5%-10%" are said with "to"; a telephone number (555-1234), a score (3-1) and a month (12-2024) are not.
 RANGE = re.compile(
@@ -58,17 +64,30 @@ def normalize(text: str, language: str = ENGLISH, *, transcript: bool = False, r
     """
     if transcript:
         text = without_remarks(text)
-    if language != ENGLISH:
-        return " ".join(basic_tokens(text))
+    return _english(text, rows) if language == ENGLISH else " ".join(basic_tokens(text))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def _english(text: str, rows: bool) -> str:
+    tokens = _english_tokens(text)
+    if rows and not any(map(digit_of, tokens)):  # there is no row of digits
+        return _english(text, False)
+    return " ".join(map(unify_spelling, unify_units(canonical(tokens, rows))))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def _english_tokens(text: str) -> tuple[str, ...]:
     text = RANGE.sub(_read_range, NUMBER_SIGN.sub("number ", unify_forms(text)))
     text = lower_plain(read_roman_numerals(join_initialisms(text)))
-    tokens = canonical(tokenize(expand_contractions(text)), rows)
-    return " ".join(map(unify_spelling, unify_units(tokens)))
+    return tuple(tokenize(expand_contractions(text)))
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
 def normalize_as_whisper(text: str) -> str:
     """`text` by Whisper's English normalizer (Radford et al. 2022, arXiv 2212.04356, appendix C), words separated by single spaces."""
+    lower = text.lower()
+    if PLAIN_WORDS.fullmatch(lower) and whisper_words().isdisjoint(words := WORD.findall(lower)):
+        return " ".join(map(whisper_spelling, words))  # quickly: only punctuation and spelling change
     return " ".join(whisper_normalizer()(text).split())
 
 
@@ -109,6 +128,6 @@ def _read_range(match: re.Match[str]) -> str:
 
 
 def _parts(token: str) -> list[str]:
-    if not INTEGERS.fullmatch(token) or token.removeprefix("-") in HALVES:
+    if token[0] not in "-0123456789" or not INTEGERS.fullmatch(token) or token.removeprefix("-") in HALVES:
         return [token]
     return [{"-": "minus", ".": "point"}.get(part, part) for part in DIGIT.findall(token)]

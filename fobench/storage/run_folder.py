@@ -1,8 +1,8 @@
 """The run folder: one run on disk, consistent after a kill at any moment.
 
-run.json (configuration and environment), traces.jsonl (one flushed line per scenario), audio/ID.flac, run.log, and later
-scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json, model_answers.jsonl (an LLM judge's). A scenario is finished when its line is complete;
-its audio is written before. While a process writes, .lock names it. A finished run may hold traces.jsonl.gz instead: a tenth
+run.json (configuration and environment), traces.jsonl (one flushed line per scenario), audio/ID.flac, waveforms.jsonl (the peaks of
+the recordings), run.log, and later scores.json, scores.parquet, report.html, summary.md, junit.xml, costs.json, model_answers.jsonl
+(an LLM judge's). A scenario is finished when its line is complete; its audio is written before. While a process writes, .lock names it. A finished run may hold traces.jsonl.gz instead: a tenth
 of the size, and nothing can be added.
 """
 
@@ -27,7 +27,7 @@ from fobench.api.trace import Trace
 from fobench.api.types import EventKind, Samples
 from fobench.atomic_files import file_name
 from fobench.errors import FobenchError
-from fobench.storage import run_lock, trace_lines
+from fobench.storage import run_lock, trace_lines, waveforms
 from fobench.storage.run_record import record_error
 
 TRACES = ("traces.jsonl", "traces.jsonl.gz")  # as written by a run; compressed afterwards
@@ -70,7 +70,7 @@ class RunFolder:
     def discard(self) -> None:
         """Removes the files of a run without a finished scenario; the folder too, unless it holds files of the user."""
         atomic_files.remove_temporary(self.path)
-        for name in ("run.json", "run.log"):
+        for name in ("run.json", "run.log", waveforms.NAME):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty
             (self.path / "audio").rmdir()
@@ -102,6 +102,7 @@ class RunFolder:
         with self._disk_errors():
             (self.path / "audio").mkdir(exist_ok=True)
             audio.save(self.path / name, stereo, rate_hz)
+            waveforms.append(self.path, name, stereo)
             trace = replace(trace, audio=name, scenario=_portable(trace.scenario))
             line = json.dumps(trace.to_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
             with self._lock, atomic_files.open_append(self.path / TRACES[0]) as file:

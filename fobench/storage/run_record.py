@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fobench import outside_files
+from fobench.storage.machine_load import MachineLoad
 from fobench.storage.run_config import type_error
 
 VERSION = 1
@@ -47,7 +48,9 @@ class RunRecord:
     seed: int | None = None
     clock: Literal["virtual", "wall"] | None = None
     costs: str | None = None
+    judging: str | None = None  # when the judge worked: beside or between the dialogues; None without one
     machine: Machine = field(default_factory=Machine)
+    machine_load: list[MachineLoad] = field(default_factory=list)  # of each stretch of the run, the resumed ones too
     packages: dict[str, str | None] = field(default_factory=dict)
     git: Git = field(default_factory=Git)
     started: str | None = None

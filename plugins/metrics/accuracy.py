@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Literal
 
 from fobench.api.scenario import Scenario
@@ -18,6 +18,8 @@ from fobench_plugins.metrics.aggregation import (
     scores_with_value,
 )
 from fobench_plugins.metrics.correctness import Correctness, Route, is_route_judged, judge_reply
+
+VERDICT = tuple(field.name for field in fields(Correctness))
 
 
 class Accuracy:
@@ -41,9 +43,10 @@ class Accuracy:
 
     def score(self, trace: Trace, scenario: Scenario) -> Score:
         result = judge_reply(trace, self.route)
+        verdict = {name: getattr(result, name) for name in VERDICT}
         if result.right is None:
-            return missing_score(self, result.reason, scenario, failed=result.failed, verdict=asdict(result))
-        return scenario_score(self, result.right, scenario, failed=result.failed, verdict=asdict(result))
+            return missing_score(self, result.reason, scenario, failed=result.failed, verdict=verdict)
+        return scenario_score(self, result.right, scenario, failed=result.failed, verdict=verdict)
 
     def aggregate(self, scores: Sequence[Score]) -> list[Score]:
         verdicts = [Correctness(**score.detail["verdict"]) for score in scores if "verdict" in score.detail]

@@ -96,6 +96,9 @@ def align(reference: str, hypothesis: str, per: Literal["words", "chars"] = "wor
     """Counts of substitutions, deletions and insertions of the minimum edit alignment, and the length of the
     reference.
     """
+    if reference == hypothesis:
+        size = len(reference.split() if per == "words" else reference)
+        return {**dict.fromkeys(EDITS, 0), f"ref_{per}": size}
     out = (jiwer.process_words if per == "words" else jiwer.process_characters)(reference, hypothesis)
     counts = {key: int(getattr(out, key)) for key in EDITS}
     return {**counts, f"ref_{per}": out.hits + out.substitutions + out.deletions}

@@ -21,11 +21,14 @@ def _markdown() -> Reporter:
     return MarkdownReporter()
 
 
-def _html(audio_mb: Megabytes = 6.0) -> Reporter:
-    """Writes report.html, a single offline file. `audio_mb`: the most megabytes of embedded audio."""
+def _html(audio_mb: Megabytes = 6.0, self_contained: bool = False) -> Reporter:
+    """Writes report.html, one offline page, which plays the recordings beside it, in the run's folder audio.
+
+    `self_contained`: the recordings are in the page itself, failures and wrong answers first, up to `audio_mb` megabytes.
+    """
     from fobench_plugins.reporters.html.report import HtmlReporter
 
-    return HtmlReporter(audio_mb)
+    return HtmlReporter(audio_mb, self_contained)
 
 
 def _junit() -> Reporter:

@@ -282,6 +282,14 @@ def test_another_package_is_told_and_not_refused():
     assert "Difference: scoring packages: jiwer=4.0.0 in the first, jiwer=3.0.0 in the second." in found.warnings
 
 
+def test_a_machine_that_was_busy_is_told_and_forbids_nothing():
+    load = {"seconds": 60.0, "cores": 2, "own_s": 70.0, "other_s": 48.0}
+    found = ruled(full(), full("new", run={"machine_load": [load]}), "response_ms:10%")
+    told = "new: Other programs used 0.8 of 2 cores during this run: latencies may be too high."
+    assert [warning for warning in found.warnings if "programs" in warning] == [told]
+    assert "response_ms" in found.pairs
+
+
 def test_another_machine_only_matters_to_times():
     new = full("new", run={"machine": {"cpu": "Other CPU"}})
     found = ruled(full(), new, "accuracy:2pp")

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fobench.api.scenario import Expect, Scenario, Turn
+from fobench.scoring.english import tokens
+from fobench.scoring.english.words import whisper_normalizer
 from fobench.scoring.language_notes import language_note
 from fobench.scoring.text_normalization import digits_apart, normalize, normalize_as_whisper, normalize_for_wer
 
@@ -278,3 +280,68 @@ def test_ranges_dates_and_signs_as_they_are_said(written, said):
 def test_a_range_is_read_with_to_only_upwards(first, last, dash):
     said = "to" in normalize(f"{first}{dash}{last}").split()
     assert said <= (first < last)
+
+
+# ---- Shortcuts for plain texts change nothing --------------------------------------------------------------------------
+
+PIECES = [
+    "the",
+    "Colour",
+    "and",
+    "one",
+    "Twenty",
+    "um",
+    "mm",
+    "mr",
+    "st",
+    "gonna",
+    "don't",
+    "o'clock",
+    "percent",
+    "a",
+    "I",
+    "5",
+    "$5",
+    "1990s",
+    "2nd",
+    "m",
+    "x",
+    "c++",
+    "c#",
+    "é",
+    "é",
+    "日本",
+    "U.S.",
+    "[laughs]",
+    "(so)",
+    "half",
+    "k",
+    ".",
+    "..",
+    ",",
+    "?",
+    "-",
+    "--",
+    "'",
+    "$",
+    "%",
+    "3.14",
+    "$5,",
+] + ["\n"]
+TEXTS = st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", " ", " ", "", "  "])), max_size=9)
+TEXTS = TEXTS.map(lambda pairs: "".join(piece + gap for piece, gap in pairs))
+
+
+@given(TEXTS)
+def test_plain_words_are_normalized_as_whisper_does(text):
+    assert normalize_as_whisper(text) == " ".join(whisper_normalizer()(text).split())
+
+
+@given(TEXTS)
+def test_words_that_are_read_at_once_are_those_read_one_by_one(text):
+    one_by_one = tokens.regex.compile(tokens.TOKEN.pattern.replace("(?P<words>", "(?P<words>(?!)"), tokens.TOKEN.flags)
+    at_once, tokens.TOKEN = tokens.tokenize(text.lower()), one_by_one
+    try:
+        assert tokens.tokenize(text.lower()) == at_once
+    finally:
+        tokens.TOKEN = tokens.regex.compile(one_by_one.pattern.replace("(?!)", "", 1), one_by_one.flags)

@@ -101,7 +101,12 @@ def test_compressed_traces_read_as_before_and_are_equal_to_the_byte_each_time(fi
     finished.compress()
     assert finished.compressed
     assert list(finished.traces()) == before
-    assert sorted(path.name for path in finished.path.iterdir()) == ["audio", "run.json", "traces.jsonl.gz"]
+    assert sorted(path.name for path in finished.path.iterdir()) == [
+        "audio",
+        "run.json",
+        "traces.jsonl.gz",
+        "waveforms.jsonl",
+    ]
     other = RunFolder(tmp_path / "a folder of another name")
     other.create({"version": 1, "status": "complete"})
     other.traces_path.write_bytes(plain)

@@ -42,6 +42,7 @@ SIGN = "-"  # a sign attached to what follows it
 STARTERS = {*SIMPLE, *ORDINALS, *DECADES, *ARTICLES, "half", "quarter", "point", "double", "triple"}  # beside digits
 CONTINUERS = {*SIMPLE, *SCALES, *ORDINALS, *PARTS, *ONE_PART, *ZEROS, *ARTICLES}  # of a number in digits, beside digits
 CONTINUERS |= {"hundred", "point", "past", "to", "minute", "minutes", "and", "/", "double", "triple"}
+SPECIAL = {*STARTERS, *CURRENCIES, BREAK, DASH, SIGN, "minus", "negative", "/"}  # no other word is read as a number
 BEFORE_DECIMALS = {
     "",
     BREAK,
@@ -60,6 +61,11 @@ def canonical(tokens: Sequence[str], rows: bool = False) -> list[str]:
     at = 0
     while at < len(tokens):
         token = tokens[at]
+        if token not in SPECIAL and not token[:1].isdecimal():  # most words
+            out.append(token)
+            is_after_number = is_after_number and token in MEASURES
+            at += 1
+            continue
         is_unit = token == "second" and (is_after_number or token_at(tokens, at - 1) == "per")
         if not is_unit and (found := _signed(tokens, at, is_after_number, rows)):
             words, at = found

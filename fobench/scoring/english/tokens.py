@@ -14,7 +14,8 @@ from fobench.scoring.unicode_text import CHARACTER, LETTERS
 SIGNS = {"&": "and", "%": "percent", "=": "equals", "÷": "divided by", "×": "times", "@": "at", "±": "plus or minus"}
 UNIT = "|".join(map(regex.escape, SYMBOLS))
 TOKEN = regex.compile(
-    r"(?P<ordinal>[0-9]+(?:st|nd|rd|th)(?!\p{L}))"
+    r"(?P<words>(?<=^|[a-z][.,?!;:]? )[a-z]+(?: [a-z]+)*(?=[ .,?!;:]|$))"  # as `word` reads them, many at once
+    r"|(?P<ordinal>[0-9]+(?:st|nd|rd|th)(?!\p{L}))"
     r"|(?P<decade>'?(?:[0-9]{2})?[0-9]0'?s(?!\p{L}))"
     r"|(?P<time>(?<![0-9:])[0-9]{1,2}(?::[0-5][0-9]){1,2}(?![0-9:])|(?<![0-9.])[0-9]{1,2}\.[0-5][0-9](?= ?[ap]m\b))"
     r"|(?P<date>(?<![0-9/])[0-9]+(?:/[0-9]+){2,})"
@@ -50,10 +51,10 @@ def tokenize(text: str) -> list[str]:
         kind = match.lastgroup or "other"
         if kind == "space":
             continue
-        if kind == "word":
-            token = match[0].replace("'", "")
-            if token not in FILLERS or (token == "mm" and tokens and tokens[-1][-1].isdecimal()):
-                tokens.append(token)
+        if kind == "words" or kind == "word":
+            for token in match[0].replace("'", "").split(" "):
+                if token not in FILLERS or (token == "mm" and tokens and tokens[-1][-1].isdecimal()):
+                    tokens.append(token)
         elif kind in SAID:
             tokens += SAID[kind].split()
         elif kind in PLAIN:

@@ -55,6 +55,8 @@ NOUNS = {noun.split()[0] for noun in (*ABBREVIATIONS.values(), *CURRENCIES.value
 PLURALS = {noun: noun if noun in SAME_IN_PLURAL else f"{noun}s" for noun in NOUNS} | {"foot": "feet", "inch": "inches"}
 SINGULARS = {plural: noun for noun, plural in PLURALS.items()}
 MEASURES = {*ABBREVIATIONS, *CURRENCIES, *PLURALS, *SINGULARS, "percent"}  # a minus behind these is an operator
+NUMBER = re.compile(r"-?[0-9][0-9./]*")
+FIRST_SIGNS = tuple("-0123456789")  # of a number
 AND_CENTS = re.compile(r"(?<!\S)(-?[0-9]+) (dollars?|euros?|pounds?) (?:and )?([0-9]{1,2}) (?:cents?|pence)(?!\S)")
 CENTS = re.compile(r"(?<!\S)(-?)0\.([0-9]{1,2}) (?:dollar|euro)s(?!\S)")
 
@@ -86,7 +88,7 @@ def unify_units(tokens: Sequence[str]) -> list[str]:
 
 def is_number(token: str) -> bool:
     """Whether a canonical token is a number that counts something: no ordinal, no decade."""
-    return re.fullmatch(r"-?[0-9][0-9./]*", token) is not None
+    return token[:1] in FIRST_SIGNS and NUMBER.fullmatch(token) is not None
 
 
 def _with_cents(match: re.Match[str]) -> str:

@@ -56,6 +56,20 @@ def whisper_normalizer() -> Callable[[str], str]:
     return normalizer
 
 
+@cache
+def whisper_words() -> frozenset[str]:
+    """The words that Whisper's normalizer drops, writes in full or reads as numbers; "and" only stands between such words."""
+    normalizer = whisper_normalizer()
+    parts = (pattern.replace(r"\b", "") for pattern in normalizer.replacers)  # type: ignore[attr-defined]
+    numbers = normalizer.standardize_numbers.words  # type: ignore[attr-defined]
+    return frozenset((*FILLERS, *parts, *numbers)) - {"and"}
+
+
+def whisper_spelling(word: str) -> str:
+    """The American spelling of a word by Whisper's table."""
+    return whisper_normalizer().standardize_spellings.mapping.get(word, word)  # type: ignore[attr-defined, no-any-return]
+
+
 def join_initialisms(text: str) -> str:
     """ "U.S.A.", "U. S. A.", "U-S-A" and "U S A" as "USA", "a.m." as "am"; `text` in its own case."""
     text = PHD.sub("PhD", text)
@@ -102,17 +116,18 @@ def _roman_value(numeral: str) -> int:
 
 
 @cache
-def _contractions() -> tuple[tuple[str, re.Pattern[str], str], ...]:
-    """(what a text must hold, pattern, replacement) of Whisper's table."""
+def _contractions(apostrophes: bool) -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    """(what a text must hold, pattern, replacement) of Whisper's table, of texts with or without `apostrophes`."""
     table = whisper_normalizer().replacers  # type: ignore[attr-defined]
-    return tuple((pattern.replace(r"\b", ""), re.compile(pattern), new) for pattern, new in table.items())
+    found = ((pattern.replace(r"\b", ""), pattern, new) for pattern, new in table.items())
+    return tuple((literal, re.compile(p), new) for literal, p, new in found if apostrophes or "'" not in literal)
 
 
 def expand_contractions(text: str) -> str:
     """A lower-case text with contractions and abbreviated titles in full; "o'clock" and "percent" as one word."""
     text = PER_CENT.sub("percent", O_CLOCK.sub("oclock", text)).replace("cannot", "can not")
     text = APART_CONTRACTION.sub("'", text)
-    for literal, pattern, replacement in _contractions():
+    for literal, pattern, replacement in _contractions("'" in text):
         if literal in text:
             text = pattern.sub(replacement, text)
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fobench.api.results import Results
@@ -19,6 +19,7 @@ from fobench_plugins.reporters.views.formatting import (
 from fobench_plugins.reporters.views.metric_labels import ROUTES, MetricLabel
 from fobench_plugins.reporters.views.tag_breakdown import TagTable, tag_tables
 
+MOST_DOTS = 600  # of a strip; of more values, these are quantiles
 STRIP_LANES = 7  # number of heights that the dots of a strip alternate between
 AXIS_STEPS = (1, 2, 2.5, 5, 10)
 
@@ -123,13 +124,20 @@ def _values(results: Results, metric: str) -> list[float]:
 def _strip(
     score: Score | None, name: str, metric: MetricLabel, values: list[float], place: Callable[[float], float]
 ) -> LatencyStrip:
-    dots = [(place(value), (i * 3) % STRIP_LANES) for i, value in enumerate(sorted(values))]
+    dots = [(place(value), (i * 3) % STRIP_LANES) for i, value in enumerate(_thinned(sorted(values)))]
     p50, p90 = finite_value(score), score.detail.get("p90") if score else None
     marks = [(place(p), duration(p)) if isinstance(p, int | float) else None for p in (p50, p90)]
     early = sum(value < 0 for value in values) if score and "unanswered" in score.detail else 0
     n = f"n = {len(values):,}" + (f", {early:,} early" if early else "")
     note = n if values else missing_reason(score)
     return LatencyStrip(name, metric.label, metric.means, dots, marks[0], marks[1], note)
+
+
+def _thinned(values: Sequence[float]) -> Sequence[float]:
+    """At most `MOST_DOTS` of the sorted values: equal ranks apart, with the first and the last."""
+    if len(values) <= MOST_DOTS:
+        return values
+    return [values[i * (len(values) - 1) // (MOST_DOTS - 1)] for i in range(MOST_DOTS)]
 
 
 @dataclass(frozen=True, slots=True)

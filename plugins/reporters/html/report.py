@@ -1,4 +1,4 @@
-"""report.html: a run in a single file that needs no network."""
+"""report.html: a run on one page that needs no network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fobench.comparison.trend import Trend
 from fobench.formatting import printable
 from fobench_plugins.reporters.comparison import trend_view, view
 from fobench_plugins.reporters.comparison.scenarios import changed_items, with_audio
-from fobench_plugins.reporters.html.charts import accuracy_chain, latency_strips, route_bars, tag_charts
+from fobench_plugins.reporters.html.charts import MOST_DOTS, accuracy_chain, latency_strips, route_bars, tag_charts
+from fobench_plugins.reporters.html.page_data import page_data
 from fobench_plugins.reporters.html.tiles import tiles
 from fobench_plugins.reporters.html.trend_charts import curves
 from fobench_plugins.reporters.views import comparability, headline, metric_labels, provenance, run_table
-from fobench_plugins.reporters.views.audio_clips import WAVE_HEIGHT, WAVE_POINTS
 from fobench_plugins.reporters.views.outcome import Outcome
 from fobench_plugins.reporters.views.scenario_details import ScenarioDetail, details, tag_values
 from fobench_plugins.reporters.views.tables import state_tables, tables
@@ -33,17 +33,24 @@ from fobench_plugins.reporters.views.timeline import SYMBOLS
 HERE = Path(__file__).parent
 UNIT = re.compile(r"(\d|=) (%|s|ms|pp|\d)")
 MEGABYTE = 1_000_000
+SCRIPTS = ("scenario_view.js", "report.js")
 MOST_ITEMS = 60  # of a comparison's changed scenarios
 
 
 class HtmlReporter:
-    """Writes report.html, or comparison.html for a comparison. `audio_mb`: the most megabytes of embedded audio."""
+    """Writes report.html, or comparison.html for a comparison.
 
-    def __init__(self, audio_mb: float = 6.0) -> None:
+    The page of a run plays its recordings from the folder audio beside it, or `self_contained` holds up to `audio_mb` megabytes of
+    them, as a comparison does.
+    """
+
+    def __init__(self, audio_mb: float = 6.0, self_contained: bool = False) -> None:
         self._audio_bytes = round(audio_mb * MEGABYTE)
+        self._embedded_bytes = self._audio_bytes if self_contained else 0
 
     def write(self, results: Results, folder: Path) -> Path:
-        return write_text(folder / "report.html", render(results, self._audio_bytes), errors="replace", parents=True)
+        page = render(results, self._embedded_bytes)
+        return write_text(folder / "report.html", page, errors="replace", parents=True)
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> Path:
         return write_text(folder / "report.html", render_runs(runs, folder), errors="replace", parents=True)
@@ -60,16 +67,18 @@ class HtmlReporter:
 def render(results: Results, audio_bytes: int) -> str:
     """The page of a run. The templates escape everything that comes from a run; scripts and styles are the package's own."""
     shown = details(results, audio_bytes)
-    script = (HERE / "report.js").read_text(encoding="utf-8")
+    filters = tag_values(shown)
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     page = environment().get_template("report.html.jinja")
     return page.render(
         **_summary(results),
         **_method(results),
-        scenarios=shown,
+        data=page_data(shown, filters),
+        scenario_count=len(shown),
+        most_dots=MOST_DOTS,
         outcomes=[(outcome, n) for outcome in Outcome if (n := _count(shown, outcome))],
-        filters=tag_values(shown),
+        filters=filters,
         symbols=SYMBOLS,
-        wave=f"0 0 {WAVE_POINTS} {2 * WAVE_HEIGHT}",
         style=(HERE / "report.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

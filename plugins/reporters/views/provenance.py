@@ -11,6 +11,7 @@ from fobench.atomic_files import file_inside
 from fobench.console import counted
 from fobench.formatting import any_value, compact, number, one_line, percent
 from fobench.scoring.language_notes import language_note
+from fobench.storage import machine_load
 from fobench.storage.run_config import flag
 from fobench_plugins.reporters.views.formatting import finite_value
 from fobench_plugins.reporters.views.metric_labels import METRICS
@@ -79,7 +80,9 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 def machine(results: Results) -> list[tuple[str, str]]:
     known = results.run.get("machine") or {}
-    return [(label, any_value(known[key])) for key, label in MACHINE.items() if known.get(key) not in (None, "")]
+    found = [(label, any_value(known[key])) for key, label in MACHINE.items() if known.get(key) not in (None, "")]
+    others = machine_load.other_cores(results.run)
+    return [*found, *([] if others is None else [("Other programs", f"{number(others, 2)} cores on average")])]
 
 
 def _turn_taking(run: Mapping[str, Any]) -> Any:
@@ -162,6 +165,7 @@ def _own_caveats(results: Results) -> Iterator[str]:
     overhead = (results.run.get("harness") or {}).get("overhead_fraction")
     if isinstance(overhead, int | float) and overhead > OVERHEAD:
         yield f"The harness took {percent(overhead, 0)} of the run's time, which does not count as the system's."
+    yield from machine_load.sentences(results.run)
     if (results.run.get("git") or {}).get("dirty"):
         yield "The source checkout had uncommitted changes."
 

@@ -31,7 +31,7 @@ class DetailText:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioDetail:
-    """One scenario, ready to be shown. `search` is the text that a search covers; `anchor` is its HTML id."""
+    """One scenario, ready to be shown. `anchor` is its HTML id."""
 
     anchor: str
     id: str
@@ -44,7 +44,6 @@ class ScenarioDetail:
     scores: list[tuple[str, str, str]]  # (label, value, reason)
     timeline: Timeline
     player: AudioPlayer
-    search: str
 
 
 def details(results: Results, audio_bytes: int) -> list[ScenarioDetail]:
@@ -68,10 +67,7 @@ def detail(
     anchor: str, trace: Trace, scores: Sequence[Score], verdict: OutcomeLine, player: AudioPlayer
 ) -> ScenarioDetail:
     scenario = trace.scenario
-    texts = _texts(trace)
-    tags = {one_line(key): one_line(value) for key, value in scenario.tags.items()}
     asked = scenario.question or (scenario.turns[0] if scenario.turns else None)
-    searched = [scenario.id, *(text.text for text in texts), *tags.values(), verdict.why]
     return ScenarioDetail(
         anchor=anchor,
         id=one_line(scenario.id),
@@ -79,13 +75,12 @@ def detail(
         question=one_line((asked.text or asked.role) if asked else "(silent user)"),
         verdict=verdict,
         response=_response(trace),
-        tags=tags,
-        texts=texts,
+        tags={one_line(key): one_line(value) for key, value in scenario.tags.items()},
+        texts=_texts(trace),
         scores=[_score(s) for s in scores if finite_value(s) is not None]
         + [_score(s) for s in scores if finite_value(s) is None],
         timeline=timeline(trace),
         player=player,
-        search=" ".join(map(one_line, searched)).lower(),
     )
 
 

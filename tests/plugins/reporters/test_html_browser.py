@@ -24,7 +24,7 @@ LAPTOP, PHONE = (1280, 900), (375, 812)
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    return HtmlReporter(audio_mb=0.3).write(sample(folder), folder)
+    return HtmlReporter(audio_mb=0.3, self_contained=True).write(sample(folder), folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,15 @@ def test_it_opens_without_overflow(page):
     assert overflow(page) == 0
 
 
-def test_everything_open_still_fits(page):
+def open_all(page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.scenario')].every((each) => each.querySelector('.time'))"
+    )
+
+
+def test_everything_open_still_fits(page):
+    open_all(page)
     assert page.locator(".scenario .time svg[role=img]:visible").count() == len(CASES)
     assert overflow(page) == 0
 
@@ -99,20 +106,56 @@ def test_hostile_text_is_text(page):
     item = page.locator(".scenario", has_text="onerror").first
     item.locator(":scope > summary").click()
     assert "<script>alert(1)</script>" in item.locator(".question").inner_text()
-    assert page.locator("script").count() == 1 and page.locator("img").count() == 0
+    assert page.locator("script:not([type='application/json'])").count() == 1 and page.locator("img").count() == 0
 
 
 def test_a_link_opens_its_scenario(page):
     page.evaluate("location.hash = '#scenario-3'")
     page.wait_for_function("document.getElementById('scenario-3').open")
+    page.fill("#search", "berlin")  # hides that of the next link
+    page.evaluate("location.hash = '#scenario-1'")
+    page.wait_for_function("() => document.getElementById('scenario-1').open")
+    assert page.locator("#scenario-1 .time").is_visible() and shown(page) == len(CASES)
+
+
+def test_a_page_without_scripts_says_so(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert "runs no scripts" in page.locator("noscript").inner_text()
+    context.close()
+
+
+def test_rows_of_a_long_list_are_made_as_they_are_reached(browser, tmp_path):
+    many = HtmlReporter().write(sample(tmp_path, 250), tmp_path)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page, noise = context.new_page(), []
+    page.on("console", lambda message: noise.append(message.text))
+    page.goto(many.as_uri() + "#scenario-250")
+    assert page.locator("#scenario-250 .time").is_visible()  # the linked one, of the last
+    page.goto("about:blank")
+    page.goto(many.as_uri())
+    assert page.locator(".scenario").count() == 100 and page.locator("#count").inner_text() == "250 of 250"
+    page.locator("#more").scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelectorAll('.scenario').length === 200")
+    page.fill("#search", "berlin wall")
+    assert page.locator(".scenario").count() == 21 and not page.locator("#more").is_visible()
+    page.fill("#search", "")
+    assert page.locator(".scenario").count() == 100
+    page.locator("#more button").press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.scenario').length >= 200")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".scenario").count() == 250
+    context.close()
+    assert noise == []
 
 
 @pytest.mark.parametrize("embedded", [True, False], ids=["embedded", "beside"])
 def test_playing_moves_the_playhead(page, embedded):
     """Audio plays from inside the file and, beyond the budget, from the folder beside it."""
     start = "data:" if embedded else "audio/"
+    open_all(page)
     item = page.locator(f".scenario:has(audio[src^='{start}'])").first
-    item.locator(":scope > summary").click()
     item.locator("audio").evaluate("(audio) => { audio.muted = true; return audio.play(); }")
     head = item.locator(".playhead")
     page.wait_for_function("(head) => parseFloat(head.style.left) > 3", arg=head.element_handle(), timeout=10_000)
@@ -123,9 +166,9 @@ def test_playing_moves_the_playhead(page, embedded):
 def test_a_recording_that_is_gone_is_told_instead_of_a_dead_player(browser, report, tmp_path):
     moved = browser.new_page()
     moved.goto(Path(shutil.copy(report, tmp_path)).as_uri())
+    open_all(moved)
     item = moved.locator(".scenario:has(audio[src^='audio/'])").first
     key = item.get_attribute("id")
-    item.locator(":scope > summary").click()
     item.locator(".time").click()
     told = moved.locator(f"#{key} .player .absent")
     told.wait_for(timeout=10_000)

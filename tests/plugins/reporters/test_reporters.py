@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import io
+import json
 import re
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,6 +20,7 @@ from fobench.api.results import Results
 from fobench.api.scenario import Expect
 from fobench.api.trace import Failure
 from fobench.api.types import Score
+from fobench_plugins.reporters.html import charts
 from fobench_plugins.reporters.html.report import render
 from fobench_plugins.reporters.markdown_escape import escape
 from fobench_plugins.reporters.terminal import TerminalReporter
@@ -27,7 +30,6 @@ from fobench_plugins.reporters.views.outcome import Outcome, verdict, verdicts
 from fobench_plugins.reporters.views.scenario_details import details
 from fobench_plugins.reporters.views.tables import state_tables, tables
 from fobench_plugins.reporters.views.tag_breakdown import by_tag
-from fobench_plugins.reporters.views.timeline import timeline
 from tests.support.results_sample import CASES, HOSTILE, sample
 
 NAMES = ("html", "junit", "markdown", "terminal")
@@ -53,6 +55,14 @@ def printed(results: Results, folder: Path, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     TerminalReporter(console).write(results, folder)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """The data from which the page's script makes the list of scenarios."""
+    found: dict[str, Any] = json.loads(
+        page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    )
+    return found
 
 
 def with_total(results: Results, **changes) -> Results:
@@ -221,41 +231,21 @@ def test_the_page_needs_nothing_else(page):
 
 
 def test_nothing_of_a_run_becomes_markup(page):
-    assert page.count("<script") == 1 and page.count("</script>") == 1
+    assert page.count("<script") == page.count("</script>") == 2  # its data, and what shows them
     assert HOSTILE.split("\u2028")[0].strip() not in page
-    assert "<img" not in page and "onerror=alert(2)&gt;" in page
+    assert "<img" not in page and "onerror=alert(2)\\u003e" in page
     assert "\x00" not in page and "\x1b" not in page
     assert '<option value="&lt;/select&gt;&lt;b&gt;">' in page
 
 
 def test_each_scenario_is_there_once(page):
-    assert page.count('<details class="scenario"') == len(CASES)
+    items = data_of(page)["items"]
+    assert sorted(item["anchor"] for item in items) == sorted(f"scenario-{i + 1}" for i in range(len(CASES)))
+    assert len({item["id"] for item in items}) == len(CASES)
 
 
 def test_page_has_no_absolute_path(page, folder):
     assert str(folder) not in page
-
-
-def test_timeline_of_an_interrupted_reply(results):
-    """Lost audio starts where the listener's ended; the bracket spans the response gap."""
-    trace = results.traces[6]
-    found = timeline(trace)
-    per_ms = 100 / (trace.duration_ns / 1e6)
-    question = trace.user[0].end_ns / 1e6
-    assert found.response and found.response.label == "1.41 s"
-    assert found.response.x == pytest.approx(question * per_ms, abs=0.01)
-    assert found.response.width == pytest.approx(1410 * per_ms, abs=0.01)
-    assert found.lost[0].x == pytest.approx(found.heard[0].x + found.heard[0].width, abs=0.01)
-    assert [mark.kind for mark in found.marks] == ["speak", "token", "audio", "yield"]
-    assert all(span.x >= 0 and span.x + span.width <= 100.01 for span in (*found.user, *found.lost, *found.work))
-
-
-def test_timeline_of_gaps_and_early_replies(results):
-    assert timeline(results.traces[5]).underruns[0].width == pytest.approx(
-        100 * 380e6 / results.traces[5].duration_ns, abs=0.01
-    )
-    early = timeline(results.traces[7]).response
-    assert early and early.early and early.label == "0.24 s early"
 
 
 def test_audio_is_spent_on_failures_and_wrong_answers_first(results):
@@ -381,11 +371,19 @@ def test_a_run_that_is_not_complete_says_so_everywhere(results, tmp_path, done):
     assert not any("Complete the run with" in warning for warning in provenance.caveats(results))
 
 
+def test_strips_of_many_latencies_are_thinned_by_rank():
+    values = [float(i) for i in range(5000)]
+    thinned = charts._thinned(values)
+    assert len(thinned) == charts.MOST_DOTS
+    assert (thinned[0], thinned[-1]) == (0.0, 4999.0)
+    assert charts._thinned(values[:600]) == values[:600]
+
+
 def test_recordings_that_are_gone_are_told(results, tmp_path):
     kept = sum(trace.audio is not None for trace in results.traces)
     elsewhere = render(replace(results, folder=tmp_path), 0)
     assert f"{kept} recordings of 12 cannot be played: not in {tmp_path / 'audio'}." in elsewhere
-    assert "<audio" not in elsewhere
+    assert not any("link" in item["player"] for item in data_of(elsewhere)["items"])
     assert "cannot be played: not in" not in render(results, 0)
 
 
@@ -401,6 +399,16 @@ def test_caveats(results):
     assert any("interrupted" in line for line in said) and any("uncommitted" in line for line in said)
     assert any("Only 12 questions" in line for line in said)
     assert said[-1].startswith("The judge and the system's recognizer are of one family")
+
+
+def test_a_machine_that_was_busy_is_told_by_every_reporter(results, tmp_path):
+    told = "Other programs used 0.8 of 2 cores during this run: latencies may be too high."
+    load = {"seconds": 60.0, "cores": 2, "own_s": 70.0, "other_s": 48.0, "calibration_ms": [[9.8, 9.9], [9.8, 9.9]]}
+    busy = replace(results, run={**results.run, "costs": "measured", "machine_load": [load]})
+    assert told in render(busy, 0) and told not in render(results, 0)
+    assert ("Other programs", "0.80 cores on average") in provenance.machine(busy)
+    assert told in registry.create("reporters", "markdown").write(busy, tmp_path).read_text()
+    assert told in " ".join(printed(busy, tmp_path, width=300).split())
 
 
 @pytest.mark.parametrize("cell", ["many", None, [], float("nan")])
