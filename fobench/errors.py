@@ -67,6 +67,12 @@ def describe_error(error: BaseException, name: bool = True) -> str:
     return message.encode("utf-8", "backslashreplace").decode()
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message without its full stop, or its type where the message is empty."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text.strip().partition("\n")[0].rstrip(" .\r") or type(error).__name__
+
+
 def _place(error: BaseException) -> str:
     """The file and line that raised an exception, in brackets; empty if unknown."""
     trace = error.__traceback__

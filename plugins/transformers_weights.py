@@ -13,7 +13,7 @@ from typing import Any
 from fobench import outside_files
 from fobench.assets import weight_files
 from fobench.atomic_files import is_file_name
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, first_line
 from reference_model.checkpoint import tensor_checks
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -114,12 +114,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise FobenchError(f"{folder / 'config.json'} cannot be read: {error}.") from error
     return config
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return text.strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 @contextlib.contextmanager

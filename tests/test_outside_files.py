@@ -72,6 +72,14 @@ def test_a_key_twice_is_refused_at_any_depth():
         outside_files.parse_json('{"a": [{"b": 1, "c": 2, "b": 1}]}')
 
 
+@pytest.mark.parametrize(
+    "text", ['{"a" :1,"b":2,"a":3}', '{"a"\n:1,"b":"x\\":","a":3}', '[{"a":1},{"k":{"b" : 1,"b": 1}}]', '{"":1,"":2}']
+)
+def test_a_key_twice_is_refused_however_it_is_written(text):
+    with pytest.raises(ValueError, match="occurs twice"):
+        outside_files.parse_json(text)
+
+
 def test_invalid_text_is_named_with_its_byte():
     with pytest.raises(ValueError, match="not UTF-8: invalid start byte at byte 1"):
         outside_files.parse_json(b'"\xff"')
@@ -99,6 +107,29 @@ def test_a_folder_and_a_missing_file_are_errors_of_the_system(tmp_path):
         outside_files.read_bytes(tmp_path)
     with pytest.raises(FileNotFoundError):
         outside_files.read_bytes(tmp_path / "none")
+
+
+def test_lines_are_told_by_file_and_number_and_blank_ones_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "x\N{LINE SEPARATOR}y"}\r\n \n[1]\n')
+    assert outside_files.read_lines(path) == [
+        ("rows.jsonl:1", '{"a": "x\N{LINE SEPARATOR}y"}'),
+        ("rows.jsonl:3", "[1]"),
+    ]
+    assert outside_files.read_json_lines(path) == [
+        ("rows.jsonl:1", {"a": "x\N{LINE SEPARATOR}y"}),
+        ("rows.jsonl:3", [1]),
+    ]
+    with pytest.raises(ValueError, match="it is larger than 5 bytes"):
+        outside_files.read_json_lines(path, limit=5)
+
+
+@pytest.mark.parametrize(("line", "why"), [("{", "it is not JSON"), ('{"a": 1, "a": 2}', "the key 'a' occurs twice")])
+def test_an_invalid_line_is_told_by_file_and_number(tmp_path, line, why):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"1\n\n{line}\n2\n")
+    with pytest.raises(ValueError, match=f"^rows.jsonl:3: {why}"):
+        outside_files.read_json_lines(path)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "half \ud800"])

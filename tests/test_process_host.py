@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fobench import process_host
 from fobench.errors import FobenchError, SystemFailure
 from fobench.process_host import ForeignType, ProcessHost, _Answer
 
@@ -38,12 +39,35 @@ class Component:
     def process(self):
         return os.getpid()
 
+    def converts(self, notes):
+        for number in range(notes):
+            process_host.note(f"converting {number} {'x' * 300}")
+        return "done"
+
+    def chatters(self):
+        while True:
+            process_host.note("still at it")
+
 
 @pytest.fixture
 def host(tmp_path):
     hosted = ProcessHost(Component, ("hi",), log=tmp_path / "log")
     yield hosted
     hosted.stop()
+
+
+@pytest.mark.subprocess
+def test_notes_are_handed_on_before_the_answer_and_are_no_answer():
+    notes: list[str] = []
+    hosted = ProcessHost(Component, notes=notes.append, time_limit_s=1.0)
+    assert hosted.call("converts", 2) == "done"
+    assert [text[:12] for text in notes] == ["converting 0", "converting 1"] and len(notes[0]) == 200
+    with pytest.raises(SystemFailure, match="no answer from chatters within 1 s"):
+        hosted.call("chatters")
+
+
+def test_a_note_of_a_process_without_a_host_goes_nowhere():
+    process_host.note("converting")
 
 
 @pytest.mark.subprocess

@@ -134,7 +134,10 @@ class Backbone(Protocol):
         """[B, T] ids -> [B, T, D] input embeddings."""
 
     def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> tuple[Any, Any, Any]:
-        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state). `logits`: only of the last N positions."""
+        """[B, T, D] inputs -> (final-norm hidden [B, T, D], logits [B, T, V], state).
+
+        `logits`: only of the last N positions; the hidden states then at least of these, so that the last is at -1.
+        """
 
     def fork(self, state: Any) -> Any: ...
 

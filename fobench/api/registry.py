@@ -17,6 +17,7 @@ from typing import Any
 
 import pluggy
 
+from fobench import compute_threads
 from fobench.api import hookspecs, typed
 from fobench.console import visible
 from fobench.errors import FobenchError, Stopped, describe_error, unknown
@@ -29,6 +30,7 @@ KINDS = (
     *("systems", "backbones", "codecs", "checkpoints", "trainers"),
     *("recognizers", "voices", "suites", "metrics", "reporters"),
 )
+WITHOUT_MODELS = ("checkpoints", "trainers", "suites", "reporters")
 
 
 @cache
@@ -167,9 +169,14 @@ def spec(kind: str, name: str, options: Mapping[str, Any] | None = None) -> Comp
 
 
 def create(kind: str | ComponentSpec, name: str = "", options: Mapping[str, Any] | None = None) -> Any:
-    """The component of a checked spec, or of a kind, name and options that are checked here."""
+    """The component of a checked spec, or of a kind, name and options that are checked here.
+
+    Before a component that may load a model, idle threads of OpenMP are told to sleep (`compute_threads`).
+    """
     checked = kind if isinstance(kind, ComponentSpec) else spec(kind, name, options)
     factory, leading = find(checked.kind, checked.name)
+    if checked.kind not in WITHOUT_MODELS:
+        compute_threads.sleep_when_idle()
     try:
         return factory(*leading, **checked.options)
     except (FobenchError, OSError, MemoryError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fobench import process_host
 from fobench.assets import download
 from fobench.assets import files as files_module
 from fobench.assets import wheels as wheels_module
@@ -263,6 +264,7 @@ def converted(name: str, source: Path | Asset, build: Callable[[Path], None]) ->
         return folder
     with files_module.disk_errors(home()), files_module.locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
+            process_host.note(f"converting {name} (once)")
             _build_folder(folder, build)
     return folder
 

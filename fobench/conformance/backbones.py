@@ -101,11 +101,13 @@ class _BackboneProbes:
         hidden, logits, _ = self.backbone.step(self.x)
         need_shape(hidden, (1, length, width), "hidden states")
         need_shape(logits, (1, length, words), "logits")
-        _, last, _ = self.backbone.step(self.x, logits=1)
+        ending, last, _ = self.backbone.step(self.x, logits=1)
         need_shape(last, (1, 1, words), "step(x, logits=1): logits")
+        need_shape(ending[:, -1:], (1, 1, width), "step(x, logits=1): the last hidden state")
         for what, tensor in (("embed()", self.x), ("hidden states", hidden), ("logits", logits)):
             need("float" in str(tensor.dtype), f"{what} must be floating, not {tensor.dtype}")
         need(np.isfinite(_array(hidden)).all() and np.isfinite(_array(logits)).all(), "values that are not finite")
+        self._need_close(length - 1, ending[:, -1:], last, "by step(x, logits=1)")
         return f"[1, {length}, {width}] -> [1, {length}, {width}], [1, {length}, {words}]"
 
     def repeatable(self) -> str:

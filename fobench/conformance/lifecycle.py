@@ -11,7 +11,7 @@ from typing import Any
 
 from fobench.api import registry
 from fobench.conformance.checks import LIFECYCLE, Probe, need
-from fobench.errors import FobenchError
+from fobench.errors import FobenchError, first_line
 
 HEAVY = ("backbones", "codecs")  # kinds whose components hold weights
 OFFLINE = "offline"
@@ -62,7 +62,7 @@ class LifecycleChecks:
                 self._factory(*self._leading, **{**self._options, OFFLINE: True})
                 finding = "created from local files"
             except FobenchError as error:
-                finding = f"refused: {str(error).splitlines()[0]}"
+                finding = f"refused: {first_line(error)}"
         need(not contacted, f"created with offline=true, it contacted {', '.join(dict.fromkeys(contacted))}")
         return finding
 

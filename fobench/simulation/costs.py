@@ -21,6 +21,8 @@ VERSION = 1
 LONGEST_NS = 3_600 * NS_PER_S  # of one step, or of a second of audio
 MAX_BYTES = 1 << 24
 IDLE = "idle"  # the step of a push without work
+SPECULATIVE = "speculative "  # begins the name of a step of a reply that may still be discarded
+ADOPTED = "adopted"  # the step that emits an event of a speculative reply once the turn is over
 
 
 def step_name(event: Event | None) -> str:
@@ -52,6 +54,10 @@ class CostTable:
 
     def cost_ns(self, step: str, media_ns: int) -> int:
         if not self.costs:
+            return 0
+        if step not in self.costs:  # a table of a system that did not speculate
+            step = step.removeprefix(SPECULATIVE)
+        if step == ADOPTED and step not in self.costs:
             return 0
         if step not in self.costs:
             raise FobenchError(f"The cost table has no step {step!r}; it has {', '.join(sorted(self.costs))}.")
@@ -107,7 +113,10 @@ def _fit(measured: list[tuple[int, int]]) -> Cost:
 
 
 def media_ns(event: Event | None) -> int:
-    """The duration in ns of the audio that a step generated; 0 for other steps. Takes live and recorded events."""
-    if event is None or event.kind != EventKind.AUDIO:
+    """The duration in ns of the audio that a step generated; 0 for other steps. Takes live and recorded events.
+
+    A BUSY event gives its `duration_ns` if it generated audio that is not emitted yet.
+    """
+    if event is None or event.kind not in (EventKind.AUDIO, EventKind.BUSY):
         return 0
-    return int(event.data["audio"].duration_ns if "audio" in event.data else event.data["duration_ns"])
+    return int(event.data["audio"].duration_ns if "audio" in event.data else event.data.get("duration_ns", 0))

@@ -18,7 +18,7 @@ from typing import Any
 from fobench.api.scenario import Expect, Scenario
 from fobench.api.typed import shown
 from fobench.assets.store import home
-from fobench.errors import FobenchError, PrerequisiteError, unknown
+from fobench.errors import FobenchError, PrerequisiteError, first_line, unknown
 from fobench.outside_files import parquet_rows
 from fobench.scoring.answer_matching import normalize_answer
 from fobench.scoring.choice_parsing import expectation_problem
@@ -174,9 +174,8 @@ def _remote(name: str, source: HubSet) -> Any:
     try:
         return datasets.load_dataset(source.repository, source.subset, split=source.split, revision=source.revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).split("\n", 1)[0]
         raise PrerequisiteError(
-            f"hub:{name} needs the data set {source.repository}, which is not available: {reason}\n"
+            f"hub:{name} needs the data set {source.repository}, which is not available: {first_line(error)}.\n"
             "If this machine cannot reach the hub, run on one that can:\n"
             f"  hf download --repo-type dataset {source.repository} --local-dir FOLDER\n"
             "and pass the copied folder with --suite-args path=FOLDER."
@@ -205,8 +204,7 @@ def _local(path: Path, source: HubSet) -> Any:
     try:
         rows = datasets.load_dataset("parquet", data_files=[str(file) for file in filled], split="train")
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise FobenchError(f"{path} cannot be read as a data set: {reason}") from error
+        raise FobenchError(f"{path} cannot be read as a data set: {first_line(error.__cause__ or error)}.") from error
     return rows
 
 

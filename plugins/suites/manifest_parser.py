@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -30,10 +30,20 @@ from fobench.api.types import NS_PER_S, samples_to_ns
 from fobench.audio.limits import MAX_DURATION_S
 from fobench.errors import FobenchError
 from fobench.formatting import is_encodable
-from fobench.outside_files import parse_json, read_text, read_toml
+from fobench.outside_files import parse_json, read_lines, read_text, read_toml
 from fobench.scoring.choice_parsing import expectation_problem
 from fobench_plugins.suites import noise_generators
 from fobench_plugins.suites.audio_turns import audible_facts
+from fobench_plugins.suites.manifest_keys import (
+    ANCHOR_KEYS,
+    AUDIO_KEYS,
+    ENTRY_KEYS,
+    KEY_TYPES,
+    TURN_KEYS,
+    check_keys,
+    similar_key,
+    unknown_choice,
+)
 from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE, ScenarioSpec, TurnSpec
 
 MANIFEST = "manifest.jsonl"
@@ -48,38 +58,6 @@ UNREADABLE_SUFFIXES = (  # of recordings in formats that libsndfile cannot decod
 DECODED_AHEAD = 2000  # entries whose audio is decoded when a manifest is read; that of later ones when it is used
 OTHER_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xls", ".yaml", ".yml", ".md")
 FOLLOWING = Anchor("reply_end", NS_PER_S)  # default anchor of the later turns of a conversation
-AUDIO_KEYS = ("audio", "path", "audio_filepath")  # the second as in many lists of files, the third as in NeMo
-KEY_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys((*AUDIO_KEYS, "say", "noise", "text", "question", "role", "family", "voice"), (str,)),
-    **dict.fromkeys(("id", "speaker"), (str, int)),
-    **dict.fromkeys(("answers", "answer", "choices"), (str, list)),
-    **dict.fromkeys(("start_s", "end_s", "length_s", "level_db", "snr_db", "patience_s"), (int, float)),
-    "tags": (dict,),
-    "turns": (list,),
-    "anchor": (dict,),
-}
-ENTRY_KEYS = ("id", "answers", "answer", "choices", "family", "tags", "patience_s", "turns")
-TURN_KEYS = tuple(key for key in KEY_TYPES if key not in ENTRY_KEYS)
-ANCHOR_KEYS = ("event", "delay_s", "or_after_s")
-SAME = (AUDIO_KEYS, ("text", "question"), ("answers", "answer"))  # keys of the same meaning
-SYNONYMS = {  # other words for keys, as other tools write them
-    **dict.fromkeys(
-        ("file", "filename", "filepath", "wav", "clip", "recording", "sound", "audiopath", "audiofile"), "audio"
-    ),
-    **dict.fromkeys(("transcript", "transcription", "sentence", "prompt", "query", "reference"), "text"),
-    **dict.fromkeys(("expected", "target", "label", "gold", "solution", "accepted", "aliases", "correct"), "answers"),
-    **dict.fromkeys(("options", "alternatives", "candidates"), "choices"),
-    **dict.fromkeys(("timeout", "wait"), "patience_s"),
-    **dict.fromkeys(("begin", "onset"), "start_s"),
-    "finish": "end_s",
-    **dict.fromkeys(("gain", "volume", "loudness"), "level_db"),
-    **dict.fromkeys(("conversation", "dialogue", "messages"), "turns"),
-}
-METADATA = (  # known not to be used
-    *("duration", "dur", "lang", "language", "comment", "note", "notes"),
-    *("kind", "split", "source", "category", "dataset", "subset", "gender", "accent"),  # of training sets
-)
-UNLIKE = ("uid", "idx", *(f"{key}_{of}" for key in KEY_TYPES for of in ("id", "idx", "type")))  # that resemble none
 
 
 @dataclass(slots=True)
@@ -150,7 +128,7 @@ class _ItemParser:
     def __call__(self) -> ScenarioSpec:
         data = self._decode()
         several = "turns" in data
-        self.unused |= _check_keys(data, ENTRY_KEYS if several else tuple(KEY_TYPES))
+        self.unused |= check_keys(data, ENTRY_KEYS if several else tuple(KEY_TYPES))
         if several and not data["turns"]:
             raise FobenchError("'turns' is empty")
         turns = tuple(
@@ -191,7 +169,7 @@ class _ItemParser:
             raise FobenchError(f"turn {index} must be a JSON object")
         data = {key: value for key, value in data.items() if value is not None}
         if place:
-            self.unused |= _check_keys(data, TURN_KEYS, place)
+            self.unused |= check_keys(data, TURN_KEYS, place)
         if "audio" not in data and (alias := next((key for key in AUDIO_KEYS if key in data), None)):
             data["audio"] = data[alias]
         if len([key for key in SOUNDS if key in data]) != 1:
@@ -201,7 +179,7 @@ class _ItemParser:
             raise FobenchError(f"{place}has an 'offset', but files are played from their beginning: cut the clip out")
         role = data.get("role", "question")
         if role not in ROLES:
-            raise FobenchError(_unknown("role", role, ROLES))
+            raise FobenchError(unknown_choice("role", role, ROLES))
         return TurnSpec(
             path=self.folder / data["audio"] if "audio" in data else None,
             say=data.get("say"),
@@ -252,13 +230,11 @@ def _tables(path: Path) -> Iterator[tuple[str, _ItemParser]]:
 
 def _lines(path: Path) -> Iterator[tuple[str, _ItemParser]]:
     try:
-        text = read_text(path)
+        lines = read_lines(path)
     except (OSError, ValueError) as error:
         raise FobenchError(f"Manifest {path} cannot be read: {error}.") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            where = f"{path.name}:{number}"
-            yield where, _ItemParser(where, path.parent, line)
+    for where, line in lines:
+        yield where, _ItemParser(where, path.parent, line)
 
 
 def _audio_files(folder: Path) -> Iterator[tuple[str, _ItemParser]]:
@@ -291,56 +267,6 @@ def _unreadable_files(folder: Path) -> list[str]:
     more = f" and {len(left) - 5} more" if len(left) > 5 else ""
     example = f"ffmpeg -i {left[0].name} {left[0].stem}.wav"
     return [f"Left out, in a format that cannot be read: {names}{more}. To use them, convert them, e.g. {example}"]
-
-
-def _check_keys(data: Mapping[str, Any], known: Sequence[str], place: str = "") -> set[str]:
-    """The keys without a meaning. Raises `FobenchError` for a key of the wrong type or level, and for an unknown key that
-    resembles or means a known one which is missing.
-    """
-    unused = set()
-    for key, value in data.items():
-        if key in known:
-            if not isinstance(value, KEY_TYPES[key]) or isinstance(value, bool):
-                kinds = " or ".join(kind.__name__ for kind in KEY_TYPES[key])
-                raise FobenchError(f"{place}{key!r} must be {kinds}, not {shown(value)}")
-        elif key in KEY_TYPES:
-            level = "beside 'turns', not in a turn" if place else "in a turn, not beside 'turns'"
-            raise FobenchError(f"{place}{key!r} belongs {level}")
-        elif (
-            (close := _similar_key(key, known))
-            and not any(other in data for other in _same(close))
-            and not (KEY_TYPES[close] == (int, float) and _has_no_digit(value))
-        ):
-            raise FobenchError(f"{place}unknown key {key!r}, did you mean {close!r}?")
-        elif key not in METADATA and key != "offset" and not key.startswith("_"):
-            unused.add(key)
-    return unused
-
-
-def _has_no_digit(value: Any) -> bool:
-    """Whether a value is a text that is no number, such as a level "easy"."""
-    return isinstance(value, str) and not any(map(str.isdigit, value))
-
-
-def _same(key: str) -> tuple[str, ...]:
-    return next((keys for keys in SAME if key in keys), (key,))
-
-
-def _similar_key(key: str, known: Sequence[str]) -> str:
-    """The known key that a key resembles, whatever its case and separators, or means; "" if there is none."""
-    if key in METADATA or key in UNLIKE:
-        return ""
-    plain = {_letters(name.removesuffix(unit)): name for unit in ("_s", "_db", "") for name in reversed(known)}
-    letters = _letters(key)
-    if (word := SYNONYMS.get(letters)) in known:
-        return str(word)
-    swapped = [name for name in plain if sorted(name) == sorted(letters)]
-    close = swapped or difflib.get_close_matches(letters, plain, n=1, cutoff=0.75)
-    return plain[close[0]] if close else ""
-
-
-def _letters(key: str) -> str:
-    return "".join(filter(str.isalnum, key.lower()))
 
 
 def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -378,11 +304,11 @@ def _patience_ns(data: Mapping[str, Any]) -> int:
 def _anchor(data: Mapping[str, Any], index: int) -> Anchor:
     event, delay_s, or_after_s = data.get("event", "start"), data.get("delay_s", 0.5), data.get("or_after_s")
     if odd := sorted(set(data) - set(ANCHOR_KEYS)):
-        close = _similar_key(odd[0], ANCHOR_KEYS)
+        close = similar_key(odd[0], ANCHOR_KEYS)
         hint = f"; did you mean {close!r}?" if close else ""
         raise FobenchError(f"anchor has no {odd[0]!r}, only {', '.join(ANCHOR_KEYS)}{hint}")
     if event not in get_args(AnchorEvent):
-        raise FobenchError(_unknown("anchor event", event, get_args(AnchorEvent)))
+        raise FobenchError(unknown_choice("anchor event", event, get_args(AnchorEvent)))
     if event != "start" and not index:
         raise FobenchError(f"anchor {event!r} refers to an earlier turn, and this is the first one: use start")
     for key, value in (("delay_s", delay_s), ("or_after_s", 0 if or_after_s is None else or_after_s)):
@@ -391,12 +317,6 @@ def _anchor(data: Mapping[str, Any], index: int) -> Anchor:
                 f"anchor {key} must be seconds of at least 0, up to {MAX_DURATION_S}, not {shown(value)}"
             )
     return Anchor(event, round(delay_s * NS_PER_S), None if or_after_s is None else round(or_after_s * NS_PER_S))
-
-
-def _unknown(what: str, name: Any, choices: tuple[str, ...]) -> str:
-    close_keys = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f", did you mean {close_keys[0]!r}?" if close_keys else ""
-    return f"unknown {what} {name!r}{hint} (choices: {', '.join(choices)})"
 
 
 def _default_id(first: TurnSpec, where: str) -> str:
@@ -416,7 +336,7 @@ def _check_sound(spec: TurnSpec, decode: bool) -> None:
         registry.find("voices", spec.voice)
     elif spec.noise is not None:
         if spec.noise not in noise_generators.NAMES:
-            raise FobenchError(_unknown("noise", spec.noise, noise_generators.NAMES))
+            raise FobenchError(unknown_choice("noise", spec.noise, noise_generators.NAMES))
         if not 0 < spec.length_ns <= MAX_DURATION_S * NS_PER_S:
             raise FobenchError(
                 f"length_s must be seconds above 0, up to {MAX_DURATION_S}, not {spec.length_ns / 1e9:g}"

@@ -3,7 +3,7 @@
 Run: python reports/tools/calibration.py (four minutes on one core; --runs 100 for a preview). It writes README.md and
 results.json into reports/calibration, with the same bytes in every run.
 
-Items are drawn from the committed baseline's 240 questions: their numbers of words, ASR error rates and response
+Items are drawn from the committed baseline's answered questions: their numbers of words, ASR error rates and response
 latencies. Independent noise is then added to both runs of a comparison. Every comparison uses
 `fobench.comparison.compare`.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ Draw = np.random.Generator
 
 @dataclass(frozen=True)
 class Population:
-    """The baseline's questions, arrays [240]: words, ASR error rate, latency, correct text-in, correct speech-in."""
+    """The baseline's answered questions, arrays [n]: words, ASR error rate, latency, correct text-in, correct speech-in."""
 
     words: Floats
     error_rate: Floats
@@ -55,10 +56,12 @@ class Population:
     @classmethod
     def load(cls) -> Population:
         run = Snapshot.of_run(BASELINE)
-        wer, latency = run.columns["understanding_wer"], run.columns["response_ms"]
-        error_rate = np.minimum(0.9, (wer.numerators + 0.05) / (wer.denominators + 1))
-        correct = [run.columns[f"accuracy_{route}"].numerators for route in ("t2t", "s2s")]
-        return cls(wer.denominators, error_rate, latency.numerators, *correct)
+        columns = [run.columns[name] for name in ("understanding_wer", "response_ms", "accuracy_t2t", "accuracy_s2s")]
+        known = reduce(np.intersect1d, [column.items for column in columns])  # an unanswered one has no latency
+        rows = [np.searchsorted(column.items, known) for column in columns]
+        errors, response_ms, *correct = (column.numerators[row] for column, row in zip(columns, rows, strict=True))
+        words = columns[0].denominators[rows[0]]
+        return cls(words, np.minimum(0.9, (errors + 0.05) / (words + 1)), response_ms, *correct)
 
 
 @dataclass(frozen=True)

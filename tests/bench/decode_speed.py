@@ -1,18 +1,20 @@
-"""Decoding speed of a backbone in every number format, against the bound set by memory bandwidth.
+"""Decoding speed of a backbone by each engine, against the bound set by memory bandwidth and llama.cpp's own loop.
 
-Run on an idle machine (five minutes per backbone): python tests/bench/decode_speed.py smollm2-135m qwen2.5-coder-0.5b -o reports/decode-speed
+Run on an idle machine (three minutes per backbone): python -m tests.bench.decode_speed smollm2-135m qwen2.5-coder-0.5b -o FOLDER
 It replaces these backbones' rows in decode-speed.json and rewrites decode-speed.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import itertools
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,16 @@ from fobench.console import markdown_table
 from fobench.errors import FobenchError
 from fobench.storage import environment
 
-FORMS = ("transformers", "float32", "bfloat16", "int8", "int4", "mixed", "llama.cpp")
+FORMS = ("torch float32", "torch bfloat16", "llama.cpp", "llama.cpp raw loop")
 PROMPT = [
     {"role": "system", "content": "You are a helpful voice assistant."},
     {"role": "user", "content": "Tell me a long story about a dog who lives near the sea."},
 ]
-TOKENS, ROUNDS = 32, 3  # the first round warms up
+TOKENS, ROUNDS = 32, 4  # the first round warms up
+PROMPTS = {"first_token_s": 40, "first_token_200_s": 200}  # tokens of a prompt whose first token is timed
 READ = 1 << 28  # bytes, far beyond every cache
-COLUMNS = ("backbone", "form", "threads", "tokens/s", "TTFT, ms", "MB per token", "bound, tokens/s", "of bound")
+COLUMNS = ("backbone", "form", "threads", "tokens/s", "first token after 40 / 200, ms", "MB per token")
+COLUMNS = (*COLUMNS, "bound, tokens/s", "of bound", "of raw loop")
 
 
 def bandwidth() -> float:
@@ -46,81 +50,141 @@ def bandwidth() -> float:
 
 
 def made(name: str, form: str, threads: int) -> Any:
-    if form == "llama.cpp":
-        return registry.create("backbones", f"llamacpp:{name}", {"threads": str(threads)})
-    dtype = "float32" if form == "transformers" else form
-    backbone = registry.create("backbones", name, {"device": "cpu", "dtype": dtype})
-    if form == "transformers":
-        backbone.packed = None
-    return backbone
+    engine, _, dtype = form.partition(" ")
+    options = {"dtype": dtype} if engine == "torch" else {"engine": "llamacpp"}
+    return registry.create("backbones", name, {"device": "cpu", "threads": str(threads), **options})
 
 
 def token_bytes(backbone: Any) -> int:
     """Of the weights that a token reads: every matrix once; of the embeddings a row, so nothing, unless they are the output too."""
     if hasattr(backbone, "weight_bytes"):
         return int(backbone.weight_bytes())
-    if backbone.packed is None:
-        used = {id(p): p for p in backbone.model.parameters() if p is not backbone.model.get_input_embeddings().weight}
-        used[0] = backbone.model.get_output_embeddings().weight
-        return sum(p.numel() * p.element_size() for p in {p.data_ptr(): p for p in used.values()}.values())
-    matrices = [m for layer in backbone.packed.layers for m in (layer.qkv, layer.out, layer.gate_up, layer.down)]
-    return sum(matrix.bytes_per_step for matrix in (*matrices, backbone.packed.output))
+    embedding, output = backbone.model.get_input_embeddings().weight, backbone.model.get_output_embeddings().weight
+    return sum(p.nbytes for p in backbone.model.parameters() if p is not embedding or p is output)
 
 
-def measure(backbone: Any) -> tuple[float, float]:
-    """Tokens per second and TTFT in seconds; medians over all rounds but the first."""
-    firsts, each = [], []
-    for _ in range(ROUNDS):
-        times = [time.perf_counter()]
-        for _ in backbone.stream(PROMPT, max_tokens=TOKENS + 1, seed=0):
-            times.append(time.perf_counter())
-        gaps = [b - a for a, b in itertools.pairwise(times)][: TOKENS + 1]
-        if len(gaps) <= TOKENS:
-            raise FobenchError(f"{backbone.name} ended after {len(gaps)} tokens: too short to be timed.")
-        firsts.append(gaps[0])
-        each.append(statistics.median(gaps[1:]))
-    return 1 / statistics.median(each[1:]), statistics.median(firsts[1:])
+def gaps(backbone: Any) -> list[float]:
+    """Seconds of each of `TOKENS` tokens of a reply after its first."""
+    times = [time.perf_counter() for _ in backbone.stream(PROMPT, max_tokens=TOKENS + 1, seed=0)]
+    if len(times) <= TOKENS:
+        raise FobenchError(f"{backbone.name} ended after {len(times)} tokens: too short to be timed.")
+    return [b - a for a, b in itertools.pairwise(times)][:TOKENS]
+
+
+def prefill(backbone: Any, tokens: int) -> float:
+    """Seconds from a prompt of so many tokens to the first token of the reply."""
+    ids = backbone.encode("The dog ran along the beach and barked at every wave that came in. " * 20)[:tokens]
+    start = time.perf_counter()
+    backbone.step(backbone.embed(torch.tensor([ids])), logits=1)[1].argmax()
+    return time.perf_counter() - start
+
+
+class RawLoop:
+    """llama.cpp as its own benchmark runs it: token ids in, no embeddings, hidden states, sampling or text.
+
+    One sequence in a cache of its own, with the library's default settings, weights repacked for this CPU.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        self._library, engine = backbone._engine._library, backbone._engine
+        model = self._library.llama_model_default_params()
+        self._model = self._library.llama_model_load_from_file(str(engine.path).encode(), model)
+        params = self._library.llama_context_default_params()
+        params.n_threads = params.n_threads_batch = engine.threads
+        self._context = self._library.llama_init_from_model(self._model, params)
+        self._ids, self._batch = backbone.chat(PROMPT), self._library.llama_batch()
+        assert self._context
+        weakref.finalize(self, _free, self._library, self._context, self._model)
+
+    def gaps(self) -> list[float]:
+        """As `gaps`, after the same prompt."""
+        self._library.llama_memory_seq_rm(self._library.llama_get_memory(self._context), 0, -1, -1)
+        self._decode(self._ids)
+        times = [self._decode([self._ids[number % len(self._ids)]]) for number in range(TOKENS + 1)]
+        return [b - a for a, b in itertools.pairwise(times)]
+
+    def _decode(self, ids: Sequence[int]) -> float:
+        """Feeds token ids; returns the time when their logits were there."""
+        array = (ctypes.c_int32 * len(ids))(*ids)  # positions, sequence and outputs are the library's defaults
+        self._batch.n_tokens, self._batch.token = len(ids), ctypes.cast(array, ctypes.POINTER(ctypes.c_int32))
+        if code := self._library.llama_decode(self._context, self._batch):
+            raise FobenchError(f"llama_decode failed (code {code}).")
+        self._library.llama_get_logits(self._context)
+        return time.perf_counter()
+
+
+def _free(library: Any, context: Any, model: Any) -> None:
+    library.llama_free(context)
+    library.llama_model_free(model)
 
 
 def rows(name: str, forms: Sequence[str], read: Mapping[int, float]) -> Iterator[dict[str, Any]]:
-    for form in forms:
-        for count, speed_of_memory in read.items():
-            torch.set_num_threads(count)
-            backbone = made(name, form, count)
-            speed, first = measure(backbone)
-            size = token_bytes(backbone)
-            bound = speed_of_memory / size
-            row = {"backbone": name, "form": form, "threads": count, "tokens_per_s": speed, "first_token_s": first}
-            yield {**row, "bytes_per_token": size, "bound_tokens_per_s": bound, "share": speed / bound}
-            del backbone
-            gc.collect()
+    """A row for each form and number of threads; the forms take turns in each round, so that they see the same machine.
+
+    `read`: {threads: memory bandwidth in bytes/s}.
+    """
+    for count, speed_of_memory in read.items():
+        backbones = {form: made(name, form, count) for form in forms if form != "llama.cpp raw loop"}
+        decoders: dict[str, Callable[[], list[float]]] = {
+            form: lambda backbone=backbone: gaps(backbone) for form, backbone in backbones.items()
+        }
+        if "llama.cpp raw loop" in forms:
+            source = backbones.get("llama.cpp") or made(name, "llama.cpp", count)
+            decoders["llama.cpp raw loop"] = RawLoop(source).gaps
+        each: dict[str, list[float]] = {form: [] for form in forms}
+        firsts: dict[tuple[str, str], list[float]] = {}
+        for number in range(ROUNDS):
+            for form in forms:
+                torch.set_num_threads(count)
+                times = decoders[form]()
+                each[form] += times if number else ()
+                for key, tokens in PROMPTS.items() if form in backbones else ():
+                    firsts.setdefault((form, key), []).append(prefill(backbones[form], tokens))
+        size = {form: token_bytes(backbone) for form, backbone in backbones.items()}
+        speeds = {form: 1 / statistics.median(times) for form, times in each.items()}
+        for form in forms:
+            row = {"backbone": name, "form": form, "threads": count, "tokens_per_s": speeds[form]}
+            row |= {key: statistics.median(times[1:]) for (of, key), times in firsts.items() if of == form}
+            if form in size:
+                bound = speed_of_memory / size[form]
+                row |= {"bytes_per_token": size[form], "bound_tokens_per_s": bound, "share": speeds[form] / bound}
+            if form == "llama.cpp" and "llama.cpp raw loop" in speeds:
+                row["share_of_raw_loop"] = speeds[form] / speeds["llama.cpp raw loop"]
+            yield row
+        del backbones, decoders
+        gc.collect()
 
 
 def page(record: dict[str, Any]) -> str:
     """decode-speed.md"""
+
+    def shown(row: dict[str, Any], key: str, form: str, factor: float = 1) -> str:
+        return format(factor * row[key], form) if key in row else ""
+
     table = [
         (
             row["backbone"],
             row["form"],
             str(row["threads"]),
             f"{row['tokens_per_s']:.1f}",
-            f"{1000 * row['first_token_s']:.0f}",
-            f"{row['bytes_per_token'] / 1e6:.0f}",
-            f"{row['bound_tokens_per_s']:.1f}",
-            f"{100 * row['share']:.0f} %",
+            " / ".join(shown(row, key, ".0f", 1000) for key in PROMPTS if key in row),
+            shown(row, "bytes_per_token", ".0f", 1e-6),
+            shown(row, "bound_tokens_per_s", ".1f"),
+            shown(row, "share", ".0%"),
+            shown(row, "share_of_raw_loop", ".0%"),
         )
         for row in record["rows"]
     ]
     read = ", ".join(f"{float(speed) / 1e9:.1f} GB/s with {n}" for n, speed in record["bandwidth"].items())
     told = [
         f"Memory bandwidth by `torch.sum` over 256 MB of float32, best of seven, by threads: {read}. The bound is the bandwidth over",
-        "the bytes of the weights that a token reads, without the KV cache. Greedy decoding, one prompt, median of 32 tokens and two rounds",
-        "after a warm-up; TTFT is the prefill of the prompt and one token. `transformers` is that library's forward pass in float32, the others",
-        "are fobench's; `int8` is lossy, `int4` stores in 4 bits what they hold without loss, the rest in bfloat16.",
-        "`mixed` prefills in float32 and decodes from float16. llama.cpp decodes from the GGUF file's own quantization.",
+        "the bytes of the weights that a token reads, without the KV cache. Greedy decoding after one prompt, median of 32 tokens and",
+        "three rounds after a warm-up, in which the forms take turns; a first token comes after a prompt of 40 or 200 tokens that is",
+        "computed in one step. llama.cpp decodes from the GGUF file's own quantization; its raw loop feeds token ids to `llama_decode`,",
+        "with that library's default settings, and takes nothing out but the logits.",
         "",
         f"Machine: {record['machine'].get('cpu', '?')}, {record['machine'].get('cores', '?')} cores. Command: "
-        "`python tests/bench/decode_speed.py smollm2-135m qwen2.5-coder-0.5b -o reports/decode-speed`",
+        "`python -m tests.bench.decode_speed smollm2-135m qwen2.5-coder-0.5b -o FOLDER`",
     ]
     return "\n".join(["# Decode speed", "", *markdown_table(COLUMNS, table), "", *told, ""])
 

@@ -1,4 +1,4 @@
-"""Tokens a second of SmolLM2-135M on this CPU: the packed forward pass in each dtype, against transformers' own.
+"""Tokens a second of SmolLM2-135M on this CPU, by each engine: prefill, decoding, several conversations, forks.
 
 Run: pytest tests/bench/test_backbone_speed.py --benchmark-columns=median,iqr --benchmark-json=backbone.json
 """
@@ -6,6 +6,7 @@ Run: pytest tests/bench/test_backbone_speed.py --benchmark-columns=median,iqr --
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import pytest
 
@@ -19,11 +20,15 @@ QUESTION = [
     {"role": "user", "content": "What is the capital of France, and what is it famous for?"},
 ]
 TOKENS = 24  # a benchmarked round decodes so many
-FORMS = [
-    ("float32", "transformers"),
-    ("bfloat16", "transformers"),
-    *((d, "packed") for d in ("float32", "bfloat16", "mixed", "int8", "int4")),
-]
+FORMS = ("torch float32", "torch bfloat16", "llamacpp")
+CONVERSATIONS = 4
+
+
+@cache
+def made(form, threads):
+    engine, _, dtype = form.partition(" ")
+    options = {"dtype": dtype} if dtype else {"engine": engine}
+    return registry.create("backbones", "smollm2-135m", {"device": "cpu", "threads": str(threads), **options})
 
 
 @pytest.fixture(params=sorted({1, CORES}), ids=lambda n: f"{n} threads")
@@ -34,59 +39,73 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def backbones():
-    """{dtype: backbone}, each loaded once."""
-    return {
-        dtype: registry.create("backbones", "smollm2-135m", {"device": "cpu", "dtype": dtype}) for dtype in dict(FORMS)
-    }
+@pytest.fixture(params=FORMS)
+def backbone(request, threads):
+    found = made(request.param, threads)
+    torch.set_num_threads(threads)  # loading has set it for all of torch
+    return found
 
 
-@pytest.fixture(params=FORMS, ids="-".join)
-def backbone(request, backbones, monkeypatch):
-    dtype, forward = request.param
-    if forward == "transformers":
-        monkeypatch.setattr(backbones[dtype], "packed", None)
-    return backbones[dtype]
+@pytest.fixture
+def llama():
+    return made("llamacpp", 1)
 
 
-def test_prefill(benchmark, backbone, threads):
-    """One whole prompt of about 40 tokens, with the logits of its end."""
-    x = backbone.embed(torch.tensor([backbone.chat(QUESTION)]))
-    benchmark.pedantic(lambda: backbone.step(x, logits=1), rounds=8, warmup_rounds=2)
-    benchmark.extra_info["prompt_tokens"] = x.shape[1]
+def prompt(backbone):
+    return backbone.embed(torch.tensor([backbone.chat(QUESTION)]))
 
 
-def test_decode(benchmark, backbone, threads):
+@pytest.mark.parametrize("length", [40, 200])
+def test_prefill(benchmark, backbone, length):
+    """A prompt of 40 or 200 tokens, with the logits of its end."""
+    x = prompt(backbone).repeat(1, 6, 1)[:, :length]
+    benchmark.pedantic(lambda: backbone.step(x, logits=1), rounds=6, warmup_rounds=1)
+
+
+def test_decode(benchmark, backbone):
     """`TOKENS` single steps after the prompt: tokens / s = TOKENS / time."""
-    x = backbone.embed(torch.tensor([backbone.chat(QUESTION)]))
+    x, token = prompt(backbone), backbone.embed(torch.tensor([[28]]))
 
-    def prompt():
+    def state():
         return (backbone.step(x, logits=1)[2],), {}
 
     def decode(state):
         for _ in range(TOKENS):
-            _, logits, state = backbone.step(backbone.embed(torch.tensor([[28]])), state)
+            _, logits, state = backbone.step(token, state, logits=1)
         return logits
 
-    benchmark.pedantic(decode, setup=prompt, rounds=6, warmup_rounds=1)
+    benchmark.pedantic(decode, setup=state, rounds=6, warmup_rounds=1)
     benchmark.extra_info["tokens_per_s"] = round(TOKENS / benchmark.stats["median"], 1)
 
 
-def test_four_bits_are_faster_than_transformers(backbones, monkeypatch):
-    """The reason for the packed form, with a wide margin: it was 2.4 times the speed on a quiet machine."""
-    import time
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+def test_several_conversations(benchmark, llama, together):
+    """Steps of four conversations by llama.cpp, in calls of their own and in one: tokens / s of all."""
+    x, token = prompt(llama), llama.embed(torch.tensor([[28]]))
 
-    def seconds(backbone):
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            pieces = list(backbone.stream(QUESTION, max_tokens=TOKENS, seed=0))
-            times.append((time.perf_counter() - start) / len(pieces))
-        return min(times)
+    def states():
+        return ([llama.step(x, logits=1)[2] for _ in range(CONVERSATIONS)],), {}
 
-    if not torch.cpu._is_avx512_bf16_supported():
-        pytest.skip("four bits are the choice for CPUs with AVX512-BF16")
-    packed = seconds(backbones["int4"])
-    monkeypatch.setattr(backbones["float32"], "packed", None)
-    assert packed < 0.8 * seconds(backbones["float32"])
+    def decode(states):
+        for _ in range(TOKENS):
+            if together:
+                llama.step_many([token] * CONVERSATIONS, states, logits=[1] * CONVERSATIONS)
+            else:
+                [llama.step(token, state, logits=1) for state in states]
+
+    benchmark.pedantic(decode, setup=states, rounds=4, warmup_rounds=1)
+    benchmark.extra_info["tokens_per_s"] = round(CONVERSATIONS * TOKENS / benchmark.stats["median"], 1)
+
+
+@pytest.mark.parametrize("length", [40, 300, 2000])
+def test_fork(benchmark, llama, length):
+    """A fork of a conversation by llama.cpp and its first step, beyond an ordinary step."""
+    x = llama.embed(torch.arange(1000, 1000 + length)[None])
+    _, _, state = llama.step(x, logits=0)
+    token = x[:, :1]
+
+    def forked():
+        llama.step(token, llama.fork(state), logits=1)
+
+    llama.step(token, llama.fork(state), logits=1)
+    benchmark.pedantic(forked, rounds=10, warmup_rounds=2)

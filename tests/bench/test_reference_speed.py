@@ -1,7 +1,8 @@
-"""Freeze-Omni's `small` sizes on this CPU, with SmolLM2-135M and random weights: what each step of a live session takes.
+"""Freeze-Omni's `small` sizes on this CPU, with SmolLM2-135M: what each step of a live session takes.
 
-Run: pytest tests/bench/test_reference_speed.py --benchmark-only -m "" --benchmark-columns=median,iqr
-Needs the asset smollm2-135m-gguf (fobench assets pull).
+With random weights around the LLM, with the shipped ones for speech output and the second pass. OMP_NUM_THREADS decides the threads.
+Run: pytest tests/bench/test_reference_speed.py --benchmark-only -m "" --benchmark-columns=min,median,iqr
+Needs the assets smollm2-135m-gguf, whisper-tiny-en and a Piper voice (fobench assets pull).
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ from statistics import median
 import pytest
 
 from fobench.api import registry
+from fobench.audio import resample
 from fobench.storage.run_folder import RunFolder
 
 torch = pytest.importorskip("torch")
 
+from reference_model.checkpoint import loading
 from reference_model.checkpoint.loading import untrained
 from reference_model.inference.conversation import UserTurnState
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
 from reference_model.inference.reply import GeneratedReply
+from reference_model.speech_output.packets import SegmentSynthesizer
+from reference_model.speech_output.sampling import generator
 from reference_model.speech_output.segmenter import Segment, Segmentation, Segmenter
 
 BASELINE = Path(__file__).parents[2] / "reports" / "spoken-qa-cascade-smollm2-135m"
 
 SPEECH_S = 2.0  # of a question before the measured chunk
 FRAMES = 16  # of features in a chunk of 160 ms
+SHIPPED = Path(__file__).parents[2] / "reference_model" / "shipped" / "smollm2-135m"
+QUESTION = "Which of the planets of our solar system has the largest number of moons, and how many of them have a name?"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +114,126 @@ def test_tokens_before_the_first_segment(benchmark, after):
     firsts = benchmark(lambda: [_first_segment(reply, rules) for reply in replies if reply])
     benchmark.extra_info["replies"] = len(firsts)
     benchmark.extra_info["tokens_median_max"] = (median(firsts), max(firsts))
+
+
+# ---- speech output, with the shipped weights ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return loading.load(SHIPPED, device="cpu")
+
+
+def prefilled(decoder, rows=60):
+    """A segment of `rows` text rows, that does not end."""
+    state = decoder.prefill(torch.randn(1, rows, decoder.config.size))
+    state.end, state.pace = 1000, state.pace[:1].expand(1000, -1)
+    return state
+
+
+def codes_of(shipped, frames):
+    config = shipped.codec.config
+    return torch.randint(config.cardinality, (1, config.codebooks, frames))
+
+
+def test_speech_prefill(benchmark, shipped):
+    """The text of a first segment, 60 rows: about ten words."""
+    rows = torch.randn(1, 60, shipped.decoder.config.size)
+    benchmark.pedantic(lambda: shipped.decoder.prefill(rows), rounds=30, warmup_rounds=3)
+
+
+def test_decoder_frame(benchmark, shipped):
+    """One codec frame, 23 ms of speech."""
+    state, draws = prefilled(shipped.decoder), generator(0)
+    benchmark.pedantic(
+        lambda: shipped.decoder.step(state, shipped.config.settings.speech, draws), rounds=200, warmup_rounds=10
+    )
+
+
+@pytest.mark.parametrize("frames", [8, 20, 40])
+@pytest.mark.parametrize("packet", ["first", "later"])
+@torch.inference_mode()
+def test_codec_packet(benchmark, shipped, packet, frames):
+    """The audio of a packet; the first one includes the codec's lookahead."""
+    codec, state = shipped.codec, None
+    if packet == "later":
+        _, state = codec.decode_step(codes_of(shipped, 30))
+    codes = codes_of(shipped, frames + (0 if state else codec.lookahead))
+    audio, _ = benchmark.pedantic(lambda: codec.decode_step(codes, state), rounds=20, warmup_rounds=2)
+    benchmark.extra_info["real_time_factor"] = benchmark.stats.stats.median * codec.sample_rate_hz / audio.shape[1]
+
+
+@pytest.mark.parametrize("frames", [8, 20])
+def test_first_packet_of_speech(benchmark, shipped, frames):
+    """Codes and audio of the first packet, after the prefill; the goal is 70 ms for 8 frames at one thread."""
+    speech = shipped.config.settings.speech
+
+    def begin():
+        state = prefilled(shipped.decoder)
+        return (
+            SegmentSynthesizer(state, lambda call: shipped.decoder.step(*call), shipped.codec, speech, generator(0)),
+        ), {}
+
+    benchmark.pedantic(torch.no_grad()(lambda one: one.packet(frames)), setup=begin, rounds=12, warmup_rounds=2)
+
+
+def test_synthesis(benchmark, shipped):
+    """A packet of 40 codec frames, 0.93 s, in the middle of a segment; the goal is a real-time factor of 0.25."""
+    codec, speech, state = shipped.codec, shipped.config.settings.speech, prefilled(shipped.decoder)
+    synthesizer = SegmentSynthesizer(state, lambda call: shipped.decoder.step(*call), codec, speech, generator(0))
+    synthesizer.packet(20)
+    benchmark.pedantic(torch.no_grad()(lambda: synthesizer.packet(40)), rounds=12, warmup_rounds=1)
+    benchmark.extra_info["real_time_factor"] = benchmark.stats.stats.median / (
+        40 * codec.config.hop / codec.sample_rate_hz
+    )
+
+
+# ---- the second pass, with the shipped weights -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def question(shipped):
+    """Features [1, N, mels] of a spoken question."""
+    spoken = resample(registry.create("voices", "piper").speak(QUESTION, 0), shipped.encoder.front.rate_hz)
+    return shipped.encoder.front.offline(torch.as_tensor(spoken.samples)[None])
+
+
+@torch.no_grad()
+def first_pass(shipped, features, reader):
+    """The adapter's output of all chunks, which `reader` reads."""
+    encoder, adapter, outputs = shipped.encoder.begin(1), shipped.adapter.begin(1), []
+    for chunk in features.split(FRAMES, 1):
+        output, encoder, adapter = shipped.hear(chunk, encoder, adapter)
+        reader.push(output)
+        outputs.append(output)
+    return torch.cat(outputs, 1)
+
+
+@pytest.mark.parametrize("seconds", [2, 3, 4])
+@torch.no_grad()
+def test_second_pass(benchmark, shipped, question, seconds):
+    """Recognition with full context of a turn, and joint rescoring; the goal is 60 ms for 3 s at one thread."""
+    features = question[:, : int(seconds / 0.16) * FRAMES]
+    reader = shipped.adapter.reader()
+    outputs = first_pass(shipped, features, reader)
+    benchmark.pedantic(lambda: shipped.reread(features, outputs, reader.beam), rounds=12, warmup_rounds=2)
+
+
+@torch.no_grad()
+def test_ctc_beam_search(benchmark, shipped, question):
+    """The first pass's beam search over 3 s of speech."""
+    outputs = first_pass(shipped, question[:, : 18 * FRAMES], shipped.adapter.reader())
+
+    def search():
+        reader = shipped.adapter.reader()
+        for output in outputs.split(4, 1):
+            reader.push(output)
+        return reader
+
+    benchmark.pedantic(search, rounds=20, warmup_rounds=2)
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def _first_segment(pieces, rules):

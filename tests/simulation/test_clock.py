@@ -48,6 +48,19 @@ def test_a_step_that_the_table_lacks_is_refused_with_the_choices():
         VirtualClock(CostTable({"token": Cost(1)})).spend(Event(EventKind.AUDIO, {"duration_ns": 5}), 7)
 
 
+def test_a_speculative_step_costs_what_it_does_and_its_adoption_nothing():
+    table = CostTable({"token": Cost(fixed_ns=40), "audio": Cost(per_media_s_ns=100)})
+    ahead = [
+        Event(EventKind.BUSY, {"work": "speculative token"}),
+        Event(EventKind.BUSY, {"work": "speculative audio", "duration_ns": 2 * NS_PER_S}),
+        Event(EventKind.TOKEN, {"work": "adopted"}),
+        Event(EventKind.AUDIO, {"work": "adopted", "duration_ns": 2 * NS_PER_S}),
+    ]
+    assert [VirtualClock(table).spend(event, 7) for event in ahead] == [40, 200, 0, 0]
+    own = CostTable({**table.costs, "speculative token": Cost(50), "adopted": Cost(1)})
+    assert [VirtualClock(own).spend(event, 7) for event in ahead] == [50, 200, 1, 1]
+
+
 def test_a_step_may_name_its_work():
     assert step_name(Event(EventKind.TOKEN, {"work": "first_token"})) == "first_token"
     assert step_name(Event(EventKind.TOKEN)) == "token"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from fobench.outside_files import read_json_lines
 
 BUILT_IN = Path(__file__).with_name("lines.jsonl")
 
@@ -25,7 +26,7 @@ class UserLine:
 def lines() -> dict[str, tuple[UserLine, ...]]:
     """{kind: its lines}, read once."""
     found: dict[str, list[UserLine]] = {}
-    for row in map(json.loads, filter(None, BUILT_IN.read_text(encoding="utf-8").split("\n"))):
+    for _, row in read_json_lines(BUILT_IN):
         same_kind = found.setdefault(row["kind"], [])
         same_kind.append(UserLine(row["id"], row["kind"], row["say"], len(same_kind)))
     return {kind: tuple(same_kind) for kind, same_kind in found.items()}

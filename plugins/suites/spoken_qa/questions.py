@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fobench.errors import FobenchError
 from fobench.formatting import is_encodable
-from fobench.outside_files import parse_json, read_text
+from fobench.outside_files import parse_json, read_lines
 from fobench.scoring.choice_parsing import expectation_problem
 
 BUILT_IN = Path(__file__).with_name("questions.jsonl")
@@ -38,15 +38,14 @@ def read_questions(path: Path = BUILT_IN) -> list[Question]:
         raise FobenchError(f"Questions file {path} does not exist.")
     found: dict[str, Question] = {}
     try:
-        lines = read_text(path).split("\n")
+        lines = read_lines(path)
     except (OSError, ValueError) as error:
         raise FobenchError(f"Questions file {path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            question = _question(line, f"{path.name}:{number}")
-            if question.id in found:
-                raise FobenchError(f"{path.name}:{number}: id {question.id!r} occurs twice.")
-            found[question.id] = question
+    for where, line in lines:
+        question = _question(line, where)
+        if question.id in found:
+            raise FobenchError(f"{where}: id {question.id!r} occurs twice.")
+        found[question.id] = question
     if not found:
         raise FobenchError(f"{path} contains no question.")
     return list(found.values())

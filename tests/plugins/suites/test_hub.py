@@ -174,7 +174,7 @@ def test_what_the_hub_needs_is_told(datasets, tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(
-        PrerequisiteError, match=r"(?s)Couldn't reach the hub\n.*hf download --repo-type dataset .*path=FOLDER"
+        PrerequisiteError, match=r"(?s)Couldn't reach the hub\.\n.*hf download --repo-type dataset .*path=FOLDER"
     ):
         create("hub:llama-questions")
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)

@@ -13,11 +13,11 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import safetensors_io
 from reference_model.train.engine import trainer as engine
 from reference_model.train.engine.trainer import LoopConfig, Trainer
-from tests.support import toy_stage
-from tests.support.toy_stage import LOOP, InOrder, Net, Toy
 from tests.support.two_processes import run_in_two_processes
+from tests.train.engine import toy_stage
+from tests.train.engine.toy_stage import LOOP, InOrder, Net, Toy
 
-PROGRAM = [sys.executable, "-m", "tests.support.toy_stage"]
+PROGRAM = [sys.executable, "-m", "tests.train.engine.toy_stage"]
 
 
 def rows(folder):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fobench.errors import FobenchError
 from reference_model.train.engine import checkpoints, trainer_state
 from reference_model.train.engine.trainer import Trainer
-from tests.support.toy_stage import LOOP, Toy
+from tests.train.engine.toy_stage import LOOP, Toy
 
 NUMBERS = st.floats(width=64) | st.integers(-(2**53), 2**53) | st.booleans() | st.none() | st.text(max_size=5)
 TENSORS = st.sampled_from(

@@ -21,9 +21,9 @@ from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.speech_input.ctc import CTCAdapterLearner, UniformAlignmentWeight
 from reference_model.train.speech_input.initialization import fits_whisper, load_teacher
 from reference_model.train.stages import input_1
-from tests.support import asr_samples as samples
 from tests.support.beep_voice import RATE
 from tests.support.two_processes import run_in_two_processes
+from tests.train.stages import asr_samples as samples
 
 KINDS = ("spelling", "encoder", "tokens")
 

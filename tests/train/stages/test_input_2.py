@@ -18,9 +18,9 @@ from reference_model.train.llm.frozen_llm import FrozenLLM
 from reference_model.train.speech_input.initialization import Initializer
 from reference_model.train.speech_input.llm_transcription import INSTRUCTION, TranscriptionStage
 from reference_model.train.stages import input_1, input_2
-from tests.support import asr_samples as samples
 from tests.support import steerable_llm, tiny_models
 from tests.support.beep_voice import RATE
+from tests.train.stages import asr_samples as samples
 
 WORDS = ("go", "rat")
 LLM = ("--backbone", f"hf:{steerable_llm.folder()}", "--backbone-args", "threads=1")

@@ -21,8 +21,8 @@ from reference_model.train.engine.trainer import Trainer
 from reference_model.train.speech_input.ctc import UniformAlignmentWeight
 from reference_model.train.stages import second_pass, second_pass_features
 from reference_model.train.stages.stage_command import StageRun
-from tests.support.asr_samples import WORDS, manifest, sources
 from tests.support.beep_voice import RATE
+from tests.train.stages.asr_samples import WORDS, manifest, sources
 
 SIZE = 24
 LOOP = LoopConfig(steps=150, lr=5e-3, warmup=10, batch_s=100.0, validate_every=150, save_every_s=9e9)

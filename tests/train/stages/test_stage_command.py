@@ -12,7 +12,7 @@ from reference_model.train.engine import progress, trainer, training_log
 from reference_model.train.engine.cost_estimate import DryRunBatch
 from reference_model.train.engine.progress import show_progress as watched
 from reference_model.train.stages.stage_command import stage_command
-from tests.support.toy_stage import Toy
+from tests.train.engine.toy_stage import Toy
 
 PROGRAM = [sys.executable, "-c", "from tests.train.stages.test_stage_command import command; command()"]
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from fobench.cli.main import main
 
 yaml = pytest.importorskip("yaml")
-ACTION = Path(__file__).parents[1] / "action.yml"
+ACTION = Path(__file__).parents[2] / "action.yml"
 RUN = """
 system = "scripted:late"
 suite = ["controls"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MOST_BYTES = 62 << 20  # of `git archive HEAD | gzip -1`; 52 of them are the trained weights
 BLOCK = 1 << 20
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = [path for folder in ("fobench", "plugins", "reference_model") for path in sorted((ROOT / folder).rglob("*.py"))]
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 METHODS = {"read_pickle", "to_pickle"}

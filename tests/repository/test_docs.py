@@ -11,7 +11,7 @@ import pytest
 
 from fobench.api import registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 pytestmark = pytest.mark.usefixtures("home")
