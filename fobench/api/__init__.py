@@ -17,6 +17,7 @@ from fobench.api.components import (
     Voice,
 )
 from fobench.api.hookspecs import Factories, hookimpl
+from fobench.api.live import LiveCall, LiveSystem
 from fobench.api.registry import KINDS, ComponentSpec, create, factories, find, spec
 from fobench.api.results import Results
 from fobench.api.scenario import Anchor, Expect, Scenario, Turn
@@ -55,6 +56,8 @@ __all__ = [
     "Expect",
     "Factories",
     "Failure",
+    "LiveCall",
+    "LiveSystem",
     "Message",
     "Metric",
     "MultiRunReporter",

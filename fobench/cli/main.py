@@ -22,8 +22,10 @@ from fobench.cli.baseline import baseline
 from fobench.cli.codec import codec
 from fobench.cli.compare import compare
 from fobench.cli.list import ls
+from fobench.cli.load import load
 from fobench.cli.report import report, score
 from fobench.cli.run import run
+from fobench.cli.serve import serve
 from fobench.cli.train import train
 from fobench.cli.validate import validate
 from fobench.errors import FobenchError, unknown
@@ -108,5 +110,5 @@ def main() -> None:
     """Measure live spoken dialogue: intelligence parity, WER and latency of a speech-to-speech system."""
 
 
-for command in (run, score, report, compare, baseline, codec, ls, validate, train, assets):
+for command in (run, score, report, compare, baseline, codec, ls, validate, serve, load, train, assets):
     main.add_command(command)

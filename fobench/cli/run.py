@@ -47,7 +47,12 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 @option("--judge", default="whisper", help="Reference ASR that transcribes the spoken replies, or none.")
 @named_args("--judge-args", "judge")
 @option("--margin", type=NumberIn(MARGIN), default=3.0, help="Non-inferiority margin, percentage points of accuracy.")
-@option("--clock", type=click.Choice(["virtual", "wall"]), default="virtual", help="Simulated or real time.")
+@option(
+    "--clock",
+    type=click.Choice(["auto", "virtual", "wall"]),
+    default="auto",
+    help="Simulated (virtual) or real time (wall); auto: what the system needs.",
+)
 @option(
     "--costs", default="measured", help="Latency profile: measured | declared (all free) | declared:FILE (replayed)."
 )

@@ -83,7 +83,7 @@ FOR_ALL_METRICS: dict[str, Fact] = {  # a difference makes no metric comparable
     "seed": _option("seed"),
     "reference ASR": _judge,
     "reference ASR options": _option("judge_args"),
-    "clock": _option("clock"),
+    "clock": lambda run: run.get("clock") or _config(run).get("clock"),
     "echo": _echo,
 }
 FOR_TIMES: dict[str, Fact] = {  # a difference makes no time comparable
@@ -180,7 +180,9 @@ def caveats(base: Snapshot, new: Snapshot) -> list[str]:
 
 def _measured(run: RunFacts) -> bool:
     """Whether the run's times are those of a machine, not of a replayed latency profile."""
-    return _config(run).get("clock") == "wall" or not str(run.get("costs", "")).startswith("declared")
+    return "wall" in (run.get("clock"), _config(run).get("clock")) or not str(run.get("costs", "")).startswith(
+        "declared"
+    )
 
 
 def _decoding(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:

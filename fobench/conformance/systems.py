@@ -13,6 +13,7 @@ import numpy as np
 from fobench import audio
 from fobench.api.components import System, TextRoute
 from fobench.api.types import Action, AudioChunk, Event, EventKind, Samples
+from fobench.conformance import live_systems
 from fobench.conformance.checks import Probe, need
 from fobench.conformance.speech import need_count, need_sound, speech
 
@@ -24,6 +25,8 @@ CHUNKS_AT_ONCE = 3  # chunks pushed at once
 
 
 def probes(system: System) -> Sequence[tuple[str, Probe]]:
+    if getattr(system, "real_time", False) is True:
+        return live_systems.probes(system)
     subject = _SystemProbes(system)
     return (
         ("rates and chunk", subject.rates),
@@ -115,8 +118,7 @@ class _SystemProbes:
             expected = self.system.output_rate_hz
             need(rate == expected, f"audio event {index} is at {rate} Hz, output_rate_hz is {expected}")
             total += len(need_sound(chunk.samples, f"audio event {index}"))  # type: ignore[union-attr]  # `need` has raised
-        if not total:
-            return "no reply, so there is no audio to check"
+        need(total > 0, f"no audio within {WAIT_S:.0f} s of a spoken question: nothing can be measured")
         return f"{total / self.system.output_rate_hz:.2f} s of reply"
 
     def replies(self) -> str:

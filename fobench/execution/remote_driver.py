@@ -24,6 +24,7 @@ class RemoteDriver:
     def __init__(self, host: ProcessHost) -> None:
         self._host = host
         self._rates: tuple[int, int, int] | None = None
+        self._real_time: bool | None = None
         self._deadline = float("inf")  # of the conversation, of time.monotonic
 
     def rates(self) -> tuple[int, int, int]:
@@ -31,6 +32,11 @@ class RemoteDriver:
         if self._rates is None:
             self._rates = self._host.call("rates")
         return self._rates
+
+    def real_time(self) -> bool:
+        if self._real_time is None:
+            self._real_time = self._host.call("real_time")
+        return self._real_time
 
     def about(self) -> dict[str, Any]:
         about: dict[str, Any] = self._host.call("about")

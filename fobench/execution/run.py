@@ -115,7 +115,9 @@ class Run:
             "scenarios": [scenario.id for scenario in scenarios],
             "scenarios_sha256": digest(scenarios),
             "seed": config.seed,
-            "clock": config.clock,
+            "clock": "wall"
+            if config.clock == "wall"
+            else "virtual",  # of a system in real time: corrected when it is loaded
             "costs": costs_name(parts.costs),
             "judging": judges_beside(config) if parts.judge else None,
             "machine": environment.about(),
@@ -231,6 +233,7 @@ class Run:
     def _describe(self, about: dict[str, Any]) -> None:
         """Records the descriptions of system and judge. Raises `FobenchError` if the frozen backbone's parameters changed."""
         self.times.loading_ns = self.times.loading_ns or self.times.since_start_ns()
+        self.record["clock"] = about.pop("clock", self.record.get("clock"))
         assets = self._assets(about)
         recorded = {name: known or {} for name, known in self.record.get("components", {}).items()}
         for name, known in recorded.items():

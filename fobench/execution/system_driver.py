@@ -50,14 +50,17 @@ def checked(name: str, system: Any) -> System:
 
 
 class LocalDriver:
-    """A system of this process. One that is not `timed` may give again what it has computed before.
+    """A system of this process, made by its specification, or given. One that is not `timed` may give again what it has
+    computed before.
 
     Its events and answers are checked here, where an object of the plugin can do no harm: what is returned is plain data,
     the types of `fobench.api.types`, and no more of it than a trace can hold.
     """
 
-    def __init__(self, system: ComponentSpec, timed: bool = True) -> None:
-        self._system = checked(system.name, registry.create(system))
+    def __init__(self, system: ComponentSpec | System, timed: bool = True) -> None:
+        if isinstance(system, ComponentSpec):
+            system = checked(system.name, registry.create(system))
+        self._system = system
         if not timed and isinstance(self._system, Cacheable):
             self._system.cache_results = True
         self._session: Session | None = None
@@ -67,6 +70,10 @@ class LocalDriver:
     def rates(self) -> tuple[int, int, int]:
         """(input_rate_hz, output_rate_hz, chunk)."""
         return self._system.input_rate_hz, self._system.output_rate_hz, self._system.chunk
+
+    def real_time(self) -> bool:
+        """Whether the system lives in real time (`fobench.api.live`): its events bear the time at which they came."""
+        return getattr(self._system, "real_time", False) is True
 
     def about(self) -> dict[str, Any]:
         """What the system says of its parts, e.g. backbone and parameter hash, and the `assets` it is made of; plain data."""
@@ -126,7 +133,7 @@ class LocalDriver:
         taken_ns = time.perf_counter_ns() - start_ns
         if event is None:
             return None, taken_ns
-        event = checked_event(event, self._system.output_rate_hz, self._allowance)
+        event = checked_event(event, self._system.output_rate_hz, self._allowance, stamped=self.real_time())
         if event.kind == EventKind.AUDIO:
             self._samples += len(event.data["audio"].samples)
             if self._samples > CONVERSATION_SAMPLES:

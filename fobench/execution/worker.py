@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Failure, Trace
@@ -66,6 +66,7 @@ class Worker:
         self._driver = RemoteDriver(self._system)
         self._deliver = deliver
         self._judging: Judging | None = None
+        self._clock_name: Literal["virtual", "wall"] = "virtual"
 
     def load(self) -> None:
         """Starts both processes, side by side. Raises `FobenchError` if the system or the judge cannot be loaded."""
@@ -74,6 +75,7 @@ class Worker:
             self._judging = Judging(self._judge, self._config.judge, self._deliver, beside=beside)
         try:
             self._driver.rates()
+            self._clock_name = self._needed_clock()
             if self._judging:
                 self._judging.wait()
         except SystemFailure as error:
@@ -82,8 +84,9 @@ class Worker:
             ) from error
 
     def about(self) -> dict[str, Any]:
-        """Returns the descriptions of system and judge, e.g. {"system": {"backbone": ...}, "judge": {...}}."""
-        return {"system": described(self._system), "judge": described(self._judge) if self._judge else {}}
+        """Returns the descriptions of system and judge, e.g. {"system": {"backbone": ...}, "judge": {...}}, and the clock."""
+        parts = {"system": described(self._system), "judge": described(self._judge) if self._judge else {}}
+        return {**parts, "clock": self._clock_name}
 
     def warm_up(self, scenario: Scenario) -> None:
         """Replays a scenario up to the first audio and discards it: first calls are slower than all others."""
@@ -126,7 +129,7 @@ class Worker:
                 scenario,
                 self._driver,
                 self._clock(),
-                clock_name=self._config.clock,
+                clock_name=self._clock_name,
                 costs_name=costs_name(self._costs),
                 playback_delay_ns=self._config.playback_delay_ms * NS_PER_MS,
                 echo=self._echo,
@@ -138,7 +141,7 @@ class Worker:
                 log.write(traceback.format_exc().encode(errors="backslashreplace"))
             failure = Failure("harness", describe_error(error))
         return recording_module.unplayed(
-            scenario, failure, self._config.clock, costs_name(self._costs), self._driver.rates()[1]
+            scenario, failure, self._clock_name, costs_name(self._costs), self._driver.rates()[1]
         )
 
     def stop(self) -> None:
@@ -157,7 +160,20 @@ class Worker:
             self._judge.close()
 
     def _clock(self) -> Clock:
-        return WallClock() if self._config.clock == "wall" else VirtualClock(self._costs)
+        return WallClock() if self._clock_name == "wall" else VirtualClock(self._costs)
+
+    def _needed_clock(self) -> Literal["virtual", "wall"]:
+        """The clock of the configuration, or the one that the system needs. Raises FobenchError where they differ."""
+        wanted, name = self._config.clock, self._config.system
+        if not self._driver.real_time():
+            return "wall" if wanted == "wall" else "virtual"
+        if wanted == "virtual" or self._costs is not None:
+            option = "--clock virtual" if wanted == "virtual" else "--costs declared"
+            raise FobenchError(
+                f"System {name!r} lives in real time: it answers when it answers, which a simulated clock cannot measure. "
+                f"Leave out {option}."
+            )
+        return "wall"
 
     def _routes(self, trace: Trace) -> tuple[Trace, int]:
         """Asks the text routes, also after a failure: the question stays paired, as one lost on the speech-in routes."""

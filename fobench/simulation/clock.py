@@ -21,11 +21,17 @@ class Clock(Protocol):
     @property
     def now_ns(self) -> int: ...
 
+    def start(self) -> None:
+        """Sets the time to 0: the conversation begins."""
+
     def wait_until(self, at_ns: int) -> None:
         """Advances to `at_ns`; returns at once if that is in the past."""
 
     def spend(self, event: Event | None, measured_ns: int) -> int:
         """Accounts for a step of work that took `measured_ns`; returns the step's cost on this clock in ns."""
+
+    def time_of(self, event: Event) -> int:
+        """When `event` happened, ns: by its stamp, if the system lives in real time (`fobench.api.live`), else now."""
 
 
 class VirtualClock:
@@ -33,6 +39,9 @@ class VirtualClock:
 
     def __init__(self, costs: CostTable | None = None) -> None:
         self._costs = costs
+        self._now_ns = 0
+
+    def start(self) -> None:
         self._now_ns = 0
 
     @property
@@ -47,11 +56,17 @@ class VirtualClock:
         self._now_ns += cost
         return cost
 
+    def time_of(self, event: Event) -> int:
+        return self._now_ns
+
 
 class WallClock:
     """Real time with absolute deadlines, so that waiting accumulates no drift."""
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
         self._start_ns = time.perf_counter_ns()
 
     @property
@@ -64,3 +79,7 @@ class WallClock:
 
     def spend(self, event: Event | None, measured_ns: int) -> int:
         return measured_ns
+
+    def time_of(self, event: Event) -> int:
+        now = self.now_ns
+        return now if event.compute_ns is None else max(0, min(event.compute_ns - self._start_ns, now))

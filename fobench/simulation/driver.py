@@ -14,12 +14,15 @@ PlaybackPosition = tuple[int, int]  # (reply number, samples of it that were pla
 class SystemDriver(Protocol):
     """The replay's interface to a system, implemented in this process or by a child process.
 
-    `rates`: (input Hz, output Hz, samples per chunk). `push` takes a chunk and the playback position in; with `more`, another
+    `rates`: (input Hz, output Hz, samples per chunk). `real_time`: whether the system lives in real time, so that only the wall
+    clock measures it. `push` takes a chunk and the playback position in; with `more`, another
     chunk has arrived already and no work is done. Its events are as `event_check.checked_event` returns them. `step` does one unit of work; `answer` is the text route.
     Raises SystemFailure where the system fails.
     """
 
     def rates(self) -> tuple[int, int, int]: ...
+
+    def real_time(self) -> bool: ...
 
     def about(self) -> dict[str, Any]: ...
 

@@ -18,10 +18,11 @@ TEXTS = ("text", "work", "path")  # data of any event that must be text, if give
 PROBABILITIES = ("p0", "p1", "p2")
 
 
-def checked_event(event: Any, rate_hz: int, allowance: Allowance | None = None) -> Event:
+def checked_event(event: Any, rate_hz: int, allowance: Allowance | None = None, *, stamped: bool = False) -> Event:
     """`event` of a system with output at `rate_hz`, made of plain data and, for audio, of float32 samples in [-1, 1].
 
-    `allowance`: bytes that events may still take in the trace. Raises `SystemFailure` (`bad_event`, `bad_audio`) for
+    `allowance`: bytes that events may still take in the trace. `stamped`: it keeps its `compute_ns`, the time at which it
+    happened (`fobench.api.live`). Raises `SystemFailure` (`bad_event`, `bad_audio`) for
     an event that cannot be played, recorded or scored.
     """
     if not isinstance(event, Event):
@@ -38,12 +39,13 @@ def checked_event(event: Any, rate_hz: int, allowance: Allowance | None = None) 
         allowance.use(EVENT_BYTES)
         data = plain(data, f"event {kind}: data", allowance)
         media_ns = _media_ns(plain(event.media_ns, f"event {kind}: media_ns"))
+        stamp = _stamp(event.compute_ns) if stamped else None
         _check_data(kind, data, allowance)
     except ValueError as error:
         raise SystemFailure("bad_event", str(error)) from error
     if audio is not None:
         data["audio"] = audio
-    return Event(kind, data, media_ns)
+    return Event(kind, data, media_ns, stamp)
 
 
 def _kind(kind: Any) -> EventKind:
@@ -61,6 +63,12 @@ def _media_ns(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST_NS):
         return value
     raise ValueError(f"media_ns must be whole nanoseconds from the scenario's start, not {value!r:.60}")
+
+
+def _stamp(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"compute_ns must be time.perf_counter_ns() at the moment of the event, not {value!r:.60}")
 
 
 def _check_data(kind: EventKind, data: dict[str, Any], allowance: Allowance) -> None:

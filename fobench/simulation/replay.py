@@ -48,6 +48,7 @@ class Replay:
     generated: dict[int, int] = field(default_factory=dict)
     speak_decisions: int = 0
     position: int = 0  # samples of user audio pushed so far
+    lag_ns: int = 0  # by which audio was handed over late, at most
 
     def run(self, chunk: int, until_audio: bool = False) -> None:
         """Pushes chunks of `chunk` samples until the conversation is over (`until_audio`: until the first audio, for a warm-up)."""
@@ -67,6 +68,7 @@ class Replay:
         samples = self.user.read(self.position, chunk, self.playback)
         audio_chunk = AudioChunk(samples, self.user.rate_hz, self.position)
         self.position += chunk
+        self.lag_ns = max(self.lag_ns, self.clock.now_ns - samples_to_ns(self.position, self.user.rate_hz))
         return self.driver.push(audio_chunk, self.playback.position(self.clock.now_ns), more)
 
     def _work(self, step: Step, chunk: int) -> None:
@@ -101,7 +103,7 @@ class Replay:
         return True
 
     def _record(self, event: Event, cost_ns: int) -> None:
-        now = self.clock.now_ns
+        now = self.clock.time_of(event)
         data, media, playback_ns = dict(event.data), event.media_ns, None
         if event.kind == EventKind.DECISION:
             self._decide(data["action"], now)
@@ -183,6 +185,7 @@ def replay(
     failure = None
     try:
         driver.open(scenario.seed)
+        clock.start()  # a server is connected to before the user begins
         state.run(chunk, until_audio)
         driver.close()
     except SystemFailure as error:
@@ -201,7 +204,7 @@ def replay(
         events=tuple(state.events),
         user=state.user.utterances(),
         replies=state.playback.replies(state.texts),
-        compute=dict(state.compute),
+        compute={**state.compute, "lag_ns": state.lag_ns} if clock_name == "wall" else dict(state.compute),
         failure=failure,
     )
     system_audio = state.playback.render(0, duration_ns * output_rate // NS_PER_S)

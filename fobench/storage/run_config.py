@@ -47,7 +47,9 @@ class RunConfig:
     judge: str = "whisper"  # or NO_JUDGE
     judge_args: Mapping[str, Any] = field(default_factory=dict)
     margin: Margin = 3.0  # percentage points of accuracy, for the non-inferiority test
-    clock: Literal["virtual", "wall"] = "virtual"
+    clock: Literal["auto", "virtual", "wall"] = (
+        "auto"  # "auto": real time for a system that lives in it, else simulated
+    )
     costs: str = "measured"  # or "declared" (every step free), or "declared:FILE"
     device: str | None = None
     dtype: str | None = None

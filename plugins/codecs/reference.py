@@ -94,15 +94,15 @@ class NumpyCodec:
         return {"codec": "reference", "weights": self._weights, "config": asdict(self._codec.config)}
 
     def encode(
-        self, audio: Samples, state: WindowState | None = None, last: bool = False
+        self, audio: Samples, state: tuple[WindowState, ...] | None = None, last: bool = False
     ) -> tuple[npt.NDArray[np.int64], WindowState]:
         """[T] -> [K, F], the codes that are final so far; with `last`, an incomplete frame is zero-padded."""
         codes, state = self._codec.encode_step(self._tensor(audio, np.float32)[None], state, last)
         return codes[0].cpu().numpy(), state
 
     def decode(
-        self, codes: npt.NDArray[np.int64], state: WindowState | None = None, last: bool = False
-    ) -> tuple[Samples, WindowState]:
+        self, codes: npt.NDArray[np.int64], state: tuple[WindowState, ...] | None = None, last: bool = False
+    ) -> tuple[Samples, tuple[WindowState, ...]]:
         """[K, F] -> [T], the samples that are final so far."""
         audio, state = self._codec.decode_step(self._tensor(codes, np.int64)[None], state, last)
         return audio[0].float().cpu().numpy(), state

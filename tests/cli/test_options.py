@@ -93,7 +93,7 @@ def test_the_file_can_be_named_by_a_variable(tmp_path):
         ("time-limit = 1" + 400 * "0", "must be a number"),
         ("limit = 1" + 5000 * "0", "cannot be read as TOML"),
         ("seed = 0x" + 5000 * "f", "seed = a number of thousands of digits: must be a whole number"),
-        ("clock = 'sun'", "clock = 'sun': 'sun' is not one of 'virtual', 'wall'"),
+        ("clock = 'sun'", "clock = 'sun': 'sun' is not one of 'auto', 'virtual', 'wall'"),
         ("system-args = ['a']", "system-args = ['a']: must be a table"),
         ("system-args = {a = [1]}", "must be a table of texts, numbers, true or false"),
         ("suite = [", "cannot be read as TOML"),
@@ -240,7 +240,7 @@ def test_the_folder_can_be_named_by_a_variable(run):
         ({"config": {"limit": "a"}}, "limit is 'a'; it must be a whole number or none"),
         ({"config": {"workers": True}}, "workers is True; it must be a whole number"),
         ({"config": {"suites": [1]}}, "suites is [1]; it must be a list of texts"),
-        ({"config": {"clock": "sun"}}, "clock is 'sun'; it must be one of virtual, wall"),
+        ({"config": {"clock": "sun"}}, "clock is 'sun'; it must be one of auto, virtual, wall"),
         ({"scenarios": [1]}, "scenarios[0] has the wrong type: expected str, got int"),
     ],
 )

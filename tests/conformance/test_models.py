@@ -151,6 +151,16 @@ def test_whole_numbers_are_no_hidden_states(findings):
     assert found["shapes"] == "embed() must be floating, not int64"
 
 
+@pytest.mark.parametrize(("kept", "message"), [(slice(-1, None), ""), (slice(0, 1), "by step(x, logits=1) has cosine")])
+def test_hidden_states_with_the_last_logits_end_with_the_last(findings, kept, message):
+    def step(self, x, state=None, *, logits=None):
+        hidden, scores, state = Backbone.step(self, x, state, logits=logits)
+        return hidden if logits is None else hidden[:, kept], scores, state
+
+    checks = findings("backbones", backbone(step=step))
+    assert message in checks.get("shapes", "") and bool(message) == ("shapes" in checks)
+
+
 def test_a_backbone_that_is_kept_after_its_last_use_is_found(findings):
     kept = []
 

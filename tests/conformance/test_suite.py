@@ -5,6 +5,7 @@ import pytest
 from fobench.api import registry
 from fobench.conformance import suite
 from fobench.errors import FobenchError
+from tests.support.served import served
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -44,12 +45,28 @@ def test_a_factory_that_fails_is_a_finding(findings):
 
 # ---- Built-in components ---------------------------------------------------------------------------------------------
 
-SCRIPTED = ("silent", "talking", "echo", "late", "yields", "never-yields", "yields-always", "gibberish")
+SCRIPTED = ("talking", "echo", "late", "yields", "never-yields", "yields-always", "gibberish")
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_the_controls_keep_the_contract_of_systems(name):
     assert all(check.ok for check in suite.check("systems", f"scripted:{name}"))
+
+
+def test_a_system_that_does_not_reply_fails():
+    wrong = [check for check in suite.check("systems", "scripted:silent") if not check.ok]
+    assert [check.name for check in wrong] == ["audio"]
+    assert "nothing can be measured" in wrong[0].message
+
+
+def test_a_system_in_real_time_is_asked_in_real_time():
+    with served(
+        registry.create("systems", "scripted:late", {"hangover_ms": 600, "delay_ms": 900, "writes": "Paris."})
+    ) as (url, _):
+        checks = {check.name: check for check in suite.check("systems", f"realtime:{url}")}
+    assert all(check.ok for check in checks.values()), checks
+    latency_ms = int(checks["times"].message.split()[2])
+    assert 650 <= latency_ms <= 1000  # its detector takes the end of the sound for earlier
 
 
 @pytest.mark.parametrize("kind", ["metrics", "reporters"])

@@ -1,13 +1,18 @@
 """The documentation cannot go stale: its code runs, its pages are what the hooks and factories tell."""
 
+import asyncio
+import contextlib
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from websockets.asyncio.server import serve
 
 from fobench.api import registry
 
@@ -62,7 +67,8 @@ def followed(page, folder):
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize(
-    ("page", "kind", "name"), [("codec.md", "codecs", "coarse"), ("backbone.md", "backbones", "my-llm")]
+    ("page", "kind", "name"),
+    [("codec.md", "codecs", "coarse"), ("backbone.md", "backbones", "my-llm"), ("system.md", "systems", "my-agent")],
 )
 def test_whoever_follows_a_page_in_an_empty_folder_has_a_plugin(tmp_path, page, kind, name):
     environment = {**os.environ, "PYTHONPATH": str(followed(page, tmp_path))}
@@ -71,6 +77,46 @@ def test_whoever_follows_a_page_in_an_empty_folder_has_a_plugin(tmp_path, page, 
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert name in done.stdout
+
+
+def test_the_live_system_of_the_page_hears_a_server(findings):
+    """A server that answers each loud second with half a second of tone."""
+    namespace = {}
+    exec(code("system.md")[0], namespace)
+    with answering() as url:
+        assert findings("systems", lambda: namespace["MyAgent"](url)) == {}
+
+
+@contextlib.contextmanager
+def answering():
+    """A server of raw audio: it answers 300 ms after the end of a sound."""
+
+    async def talk(socket):
+        loud = quiet = 0
+        async for message in socket:
+            level = np.sqrt(np.mean((np.frombuffer(message, "<i2") / 32768) ** 2))
+            loud, quiet = (loud + 1, 0) if level > 0.01 else (loud, quiet + 1)
+            if loud > 10 and quiet == 15:
+                await socket.send((9000 * np.cos(np.arange(12_000) * 0.1)).astype("<i2").tobytes())
+                loud = 0
+
+    loop, found, ready = asyncio.new_event_loop(), [], threading.Event()
+
+    async def run():
+        async with serve(talk, "127.0.0.1", 0) as server:
+            found.append(server.sockets[0].getsockname()[1])
+            ready.set()
+            await asyncio.get_running_loop().create_future()
+
+    task = loop.create_task(run())
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(asyncio.gather(task, return_exceptions=True)), daemon=True
+    )
+    thread.start()
+    assert ready.wait(10)
+    yield f"ws://127.0.0.1:{found[0]}"
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join(5)
 
 
 def test_the_backbone_page_shows_the_example_plugin():

@@ -327,7 +327,8 @@ PIECES = [
     "%",
     "3.14",
     "$5,",
-] + ["\n"]
+    "\n",
+]
 TEXTS = st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", " ", " ", "", "  "])), max_size=9)
 TEXTS = TEXTS.map(lambda pairs: "".join(piece + gap for piece, gap in pairs))
 

@@ -1,5 +1,7 @@
 """Clocks and cost tables."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,3 +98,14 @@ def test_wall_time_waits_for_absolute_deadlines():
             clock.wait_until(tick * 4_000_000)
         ends.append(clock.now_ns)
     assert 20_000_000 <= min(ends) < 60_000_000
+
+
+def test_the_wall_clock_takes_the_stamp_of_an_event_in_real_time():
+    clock = WallClock()
+    stamp = time.perf_counter_ns()
+    time.sleep(0.02)
+    stamped, unstamped = Event(EventKind.BUSY, compute_ns=stamp), Event(EventKind.BUSY)
+    assert clock.time_of(stamped) < 10_000_000 < clock.time_of(unstamped)
+    assert clock.time_of(Event(EventKind.BUSY, compute_ns=0)) == 0  # from before the conversation
+    assert clock.time_of(Event(EventKind.BUSY, compute_ns=stamp + 10**12)) <= clock.now_ns  # not in the future
+    assert VirtualClock().time_of(stamped) == 0

@@ -1,0 +1,113 @@
+"""Drives one session of a system in real time, in a thread of its own: audio in as it comes, events out as they happen.
+
+It does what the replay (`fobench.simulation.replay`) does on the wall clock: one step of work at a time, new audio first.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fobench.api.components import System
+from fobench.api.plain_data import Allowance
+from fobench.api.types import AudioChunk, Event, Samples
+from fobench.errors import SystemFailure, describe_error
+from fobench.simulation.event_check import checked_event
+
+PATIENCE_S = 0.2  # without audio of the client, after which silence takes its place
+MOST_QUEUED_S = 60.0  # audio that waits, at most
+BYTES = 40_000_000  # of a conversation's events as plain data
+
+
+@dataclass(slots=True)
+class WorkTimes:
+    """What the system's work on a session has taken, in ns, and the audio it was for."""
+
+    busy_ns: int = 0
+    audio_ns: int = 0
+
+
+@dataclass(slots=True)
+class LiveRunner:
+    """One session. `deliver` is called in the runner's thread, with each event, and last with None or the error."""
+
+    system: System
+    seed: int
+    deliver: Callable[[Event | SystemFailure | None], None]
+    position: Callable[[], tuple[int, int] | None]  # (reply number, samples played of it): asked before each chunk
+    times: WorkTimes = field(default_factory=WorkTimes)
+    _audio: queue.Queue[Samples | None] = field(default_factory=queue.Queue)
+    _rest: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+    _queued: int = 0  # samples handed in
+    _taken: int = 0
+    _closing: bool = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="fobench-session", daemon=True).start()
+
+    def push(self, samples: Samples) -> bool:
+        """Hands in audio [N] at the system's input rate. False where too much of it waits: it is not taken then."""
+        if (self._queued + len(samples) - self._taken) / self.system.input_rate_hz > MOST_QUEUED_S:
+            return False
+        self._queued += len(samples)
+        self._audio.put(samples)
+        return True
+
+    def close(self) -> None:
+        """Ends the session after its current step of work."""
+        self._closing = True
+        self._audio.put(None)
+
+    def _run(self) -> None:
+        end: SystemFailure | None = None
+        try:
+            with self.system.open(self.seed) as session:
+                allowance = Allowance(BYTES)
+                while (chunks := self._next_chunks()) is not None:
+                    for chunk in chunks:  # all that have come are pushed before the next step
+                        if (heard := self.position()) is not None:
+                            session.heard(*heard)
+                        start = time.perf_counter_ns()
+                        work = iter(session.push(chunk))
+                        self.times.busy_ns += time.perf_counter_ns() - start
+                        self.times.audio_ns += chunk.duration_ns
+                    while self._audio.empty():
+                        start = time.perf_counter_ns()
+                        event = next(work, None)
+                        self.times.busy_ns += time.perf_counter_ns() - start
+                        if event is None:
+                            break
+                        self.deliver(checked_event(event, self.system.output_rate_hz, allowance))
+        except SystemFailure as error:
+            end = error
+        except Exception as error:  # a plugin may raise anything; this session ends, the others go on
+            end = SystemFailure("raised", describe_error(error))
+        self.deliver(end)
+
+    def _next_chunks(self) -> list[AudioChunk] | None:
+        """The next chunks of the system's size, at least one; None at the end."""
+        size = self.system.chunk
+        while not self._closing:
+            try:
+                samples = self._audio.get(timeout=PATIENCE_S)
+            except queue.Empty:
+                samples = np.zeros(int(PATIENCE_S * self.system.input_rate_hz), np.float32)
+                self._queued += len(samples)
+            if samples is None:
+                continue
+            waiting = np.concatenate([self._rest, samples])
+            count = len(waiting) // size
+            self._rest = waiting[count * size :]
+            chunks = [
+                AudioChunk(waiting[i * size : (i + 1) * size], self.system.input_rate_hz, self._taken + i * size)
+                for i in range(count)
+            ]
+            self._taken += count * size
+            if chunks:
+                return chunks
+        return None

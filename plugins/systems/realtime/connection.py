@@ -1,0 +1,161 @@
+"""A WebSocket to a server: opened with a key from the environment, JSON both ways, and errors in the user's words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from fobench.errors import FobenchError, PrerequisiteError, SystemFailure, describe_error
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+OPEN_S = 15.0  # time to connect
+ATTEMPTS = 3  # connections tried where the server is busy (429, 503)
+LONGEST_WAIT_S = 20.0  # that a server may ask for between two of them
+MESSAGE_BYTES = 1 << 24  # of one message of the server, at most
+SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+KeyHeader = Literal["bearer", "api-key"]
+
+
+def address(url: str, path: str, query: Mapping[str, str]) -> str:
+    """`url` as a WebSocket's: with `path` where it has none, and with `query` added. Raises FobenchError for another kind."""
+    parts = urlsplit(url if "://" in url else f"ws://{url}")
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise FobenchError(f"{url!r} is no address of a server: give ws://host:port, or wss://host/path.")
+    if parts.username or parts.password:
+        raise FobenchError(
+            "An address must not hold a password: put the key into an environment variable (api_key_env=NAME)."
+        )
+    asked = {**dict(parse_qsl(parts.query)), **query}
+    where = parts.path if parts.path.strip("/") else path
+    return urlunsplit((SCHEMES[parts.scheme], parts.netloc, where, urlencode(asked), ""))
+
+
+def public(url: str) -> str:
+    """The address without its query, which may hold a key."""
+    return urlunsplit((*urlsplit(url)[:3], "", ""))
+
+
+@asynccontextmanager
+async def connect(url: str, secret: str | None = None, header: KeyHeader = "bearer") -> AsyncIterator[ClientConnection]:
+    """An open connection. TLS certificates are verified. A busy server (429, 503) is asked again after the time it names.
+
+    Raises SystemFailure (`raised`) where there is none to be had.
+    """
+    try:
+        from websockets.asyncio.client import connect as open_socket
+        from websockets.exceptions import InvalidHandshake, InvalidStatus
+    except ImportError as error:
+        raise PrerequisiteError("websockets is not installed. Get it: pip install 'fobench[realtime]'") from error
+    headers = (
+        {} if secret is None else {"api-key": secret} if header == "api-key" else {"Authorization": f"Bearer {secret}"}
+    )
+    for attempt in range(ATTEMPTS):
+        try:
+            socket = await open_socket(
+                url,
+                additional_headers=headers,
+                max_size=MESSAGE_BYTES,
+                open_timeout=OPEN_S,
+                compression=None,
+                proxy=None,
+            )
+            break
+        except InvalidStatus as error:
+            wait_s = _wait_s(error.response)
+            if wait_s is None or attempt + 1 == ATTEMPTS:
+                raise SystemFailure("raised", _refusal(url, error.response.status_code, secret)) from error
+            await asyncio.sleep(wait_s)
+        except (OSError, TimeoutError, InvalidHandshake) as error:
+            why = (
+                f"no answer within {OPEN_S:.0f} s"
+                if isinstance(error, TimeoutError)
+                else describe_error(error, name=False)
+            )
+            raise SystemFailure("raised", f"{public(url)} cannot be reached: {why}") from error
+    try:
+        yield socket
+    finally:
+        await socket.close()
+
+
+async def round_trip_ms(socket: ClientConnection) -> float | None:
+    """The time of a ping and its answer, ms; None if there is none within a second."""
+    start = time.perf_counter()
+    try:
+        await asyncio.wait_for(await socket.ping(), 1.0)
+    except (TimeoutError, OSError):
+        return None
+    return round(1e3 * (time.perf_counter() - start), 3)
+
+
+async def send(socket: ClientConnection, message: Mapping[str, Any] | bytes) -> None:
+    """Sends an event as JSON, or a binary message. Raises SystemFailure (`died`) where the connection has ended."""
+    from websockets.exceptions import ConnectionClosed
+
+    try:
+        await socket.send(message if isinstance(message, bytes) else json.dumps(message))
+    except ConnectionClosed as error:
+        raise SystemFailure("died", closing(error)) from error
+
+
+async def messages(socket: ClientConnection) -> AsyncIterator[str | bytes]:
+    """The server's messages. Raises SystemFailure (`died`) at the connection's end."""
+    from websockets.exceptions import ConnectionClosed
+
+    while True:
+        try:
+            message = await socket.recv()
+        except ConnectionClosed as error:
+            raise SystemFailure("died", closing(error)) from error
+        yield message
+
+
+async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """The server's events. Raises SystemFailure for a message that is none (`bad_event`), and at the connection's end (`died`)."""
+    async for message in messages(socket):
+        try:
+            event = json.loads(message)
+        except (ValueError, RecursionError) as error:
+            raise SystemFailure("bad_event", f"the server sent what is not JSON: {str(message)[:60]!r}") from error
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(message)[:60]!r}")
+        yield event
+
+
+def closing(error: Any) -> str:
+    """Why a connection has ended, by its closing code."""
+    frame = error.rcvd or error.sent
+    if frame is None:
+        return "the server ended the connection without a reason"
+    if frame.code == 1009:
+        return f"the server sent a message of more than {MESSAGE_BYTES:,} bytes"
+    return f"the server ended the connection: code {frame.code}{f', {frame.reason}' if frame.reason else ''}"
+
+
+def _wait_s(response: Any) -> float | None:
+    """The time to wait before another attempt, by the answer of a busy server; None: another attempt is of no use."""
+    if response.status_code not in (429, 503):
+        return None
+    try:
+        asked = float(response.headers.get("Retry-After", "1"))
+    except ValueError:
+        asked = 1.0
+    return asked if 0 <= asked <= LONGEST_WAIT_S else None
+
+
+def _refusal(url: str, status: int, secret: str | None) -> str:
+    reasons = {
+        401: "the key is not accepted" if secret else "it wants a key: give api_key_env=NAME",
+        403: "the key may not do this",
+        404: "there is nothing at this path: give the whole address",
+        429: "it has too many requests, also after waiting",
+        503: "it is overloaded, also after waiting",
+    }
+    return f"{public(url)} refuses the connection: HTTP {status}, {reasons.get(status, 'see its log')}"

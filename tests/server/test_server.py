@@ -1,0 +1,265 @@
+"""The server, with scripted systems of known timing: by our own client, and by hand."""
+
+import asyncio
+import base64
+import json
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import websockets
+
+from fobench.api import registry
+from fobench.api.scenario import Anchor, Scenario, Turn
+from fobench.api.types import NS_PER_MS
+from fobench.execution.system_driver import LocalDriver
+from fobench.simulation import replay as runner
+from fobench.simulation.clock import WallClock
+from tests.support.served import served
+
+MS = NS_PER_MS
+RATE = 16_000
+
+
+@pytest.fixture
+def question(tmp_path):
+    """Makes turns of 400 ms of tone."""
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.3 * np.cos(np.arange(RATE * 4 // 10) * 0.1), RATE, subtype="FLOAT")
+    return lambda **settings: Turn(str(path), "", start_ns=0, end_ns=400 * MS, **settings)
+
+
+def scripted(name="late", **options):
+    return registry.create("systems", f"scripted:{name}", {"writes": "It is Paris.", "hears": "Which city?", **options})
+
+
+def played(url, *turns, patience_ms=1500, **options):
+    driver = LocalDriver(registry.spec("systems", f"realtime:{url}", options))
+    scenario = Scenario("s", "t", 0, turns, patience_ns=patience_ms * MS)
+    return runner.replay(scenario, driver, WallClock(), clock_name="wall").trace
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"rate_hz": 16_000, "output_rate_hz": 16_000}, {"audio": "g711_ulaw"}], ids=str
+)
+def test_a_planted_delay_is_recovered(question, options):
+    with served(scripted(delay_ms=600, reply_ms=900)) as (url, server):
+        trace = played(url, question(), **options)
+    assert trace.failure is None
+    assert trace.transcripts() == ("Which city?",)
+    (reply,) = trace.replies
+    assert reply.text.strip() == "It is Paris."
+    assert reply.heard_ns == pytest.approx(900 * MS, abs=2 * MS)
+    assert (reply.audible_start_ns - trace.user[0].end_ns) / MS == pytest.approx(600, abs=50)
+    assert server.counters.replies == 1
+
+
+def test_an_interruption_is_answered_by_a_stop(question):
+    with served(scripted("yields", delay_ms=300, answer_ms=500, reply_ms=3000)) as (url, server):
+        trace = played(url, question(), question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS)))
+    assert trace.failure is None
+    first, second = trace.replies
+    stopped_after = (first.stopped_ns - trace.user[1].start_ns) / MS
+    assert stopped_after == pytest.approx(300, abs=60)
+    assert second.text.strip() == "It is Paris."
+    assert server.counters.interruptions == 1
+
+
+def test_a_sound_that_does_not_stop_the_reply_is_not_reported(question):
+    with served(scripted("never-yields", delay_ms=300, reply_ms=1500)) as (url, _):
+        trace = played(url, question(), question(role="backchannel", anchor=Anchor("reply_audible", 500 * MS)))
+    assert trace.replies[0].stopped_ns is None
+    assert trace.replies[0].heard_ns == pytest.approx(1500 * MS, abs=2 * MS)
+
+
+def test_two_sessions_at_once_and_no_third(question):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with served(scripted(delay_ms=400, reply_ms=600), sessions=2) as (url, server):
+        with ThreadPoolExecutor(2) as pool:
+            traces = list(pool.map(lambda _: played(url, question()), range(2)))
+        assert [trace.failure for trace in traces] == [None, None]
+        assert server.counters.opened == 2
+
+        async def crowd():
+            async with websockets.connect(f"{url}/v1/realtime"), websockets.connect(f"{url}/v1/realtime"):
+                with pytest.raises(websockets.InvalidStatus) as refused:
+                    await websockets.connect(f"{url}/v1/realtime")
+                return refused.value.response
+
+        response = asyncio.run(crowd())
+        assert response.status_code == 503
+        assert b"2 sessions are in use" in response.body
+        assert response.headers["Retry-After"] == "5"
+
+
+def test_the_system_answers_by_text():
+    with served(scripted()) as (url, _):
+        system = registry.create("systems", f"realtime:{url}")
+        assert system.answer([{"role": "user", "content": "Which city?"}], 0) == "It is Paris."
+
+
+# ---- by hand -----------------------------------------------------------------------------------------------------------
+
+
+def exchange(url, *sent, until, path="/v1/realtime", headers=None):
+    """Sends events (objects, or raw messages), and returns the server's up to the first of type `until`."""
+
+    async def talk():
+        received = []
+        async with websockets.connect(url + path, additional_headers=headers) as socket:
+            for event in sent:
+                await socket.send(event if isinstance(event, str | bytes) else json.dumps(event))
+            async with asyncio.timeout(8):
+                async for message in socket:
+                    received.append(json.loads(message))
+                    if received[-1]["type"] == until:
+                        return received
+        return received
+
+    return asyncio.run(talk())
+
+
+def tone(ms, rate=24_000):
+    wave = (9000 * np.cos(np.arange(rate * ms // 1000) * 0.1)).astype("<i2")
+    return {"type": "input_audio_buffer.append", "audio": base64.b64encode(wave.tobytes()).decode()}
+
+
+def silence(ms, rate=24_000):
+    return {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(2 * rate * ms // 1000)).decode()}
+
+
+def test_the_order_of_a_spoken_reply():
+    with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
+        received = exchange(url, silence(100), tone(400), silence(600), until="response.done")
+    kinds = [event["type"] for event in received]
+    first_delta = kinds.index("response.output_audio.delta")
+    order = [
+        "session.created",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+    ]
+    assert [k for k in kinds[:first_delta] if "delta" not in k and "transcription" not in k] == order
+    assert [k for k in kinds[first_delta:] if "delta" not in k and "transcription" not in k] == [
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    assert len({event["event_id"] for event in received}) == len(received)
+    done = received[-1]["response"]
+    assert done["status"] == "completed"
+    assert done["output"][0]["content"][0] == {"type": "output_audio", "transcript": "It is Paris. "}
+    sound = b"".join(base64.b64decode(e["delta"]) for e in received if e["type"] == "response.output_audio.delta")
+    assert len(sound) / 2 == pytest.approx(400 * 24, abs=2)
+
+
+def test_turns_that_the_client_ends():
+    manual = {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
+    with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
+        commit = {"type": "input_audio_buffer.commit"}
+        received = exchange(
+            url, manual, silence(100), tone(400), commit, {"type": "response.create"}, until="response.done"
+        )
+        empty = exchange(url, manual, commit, until="error")
+    kinds = [event["type"] for event in received]
+    assert kinds.index("input_audio_buffer.committed") < kinds.index("response.created")
+    assert received[-1]["response"]["status"] == "completed"
+    assert empty[-1]["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
+WRONG = {
+    "not JSON": ("{", "invalid_json"),
+    "binary": (b"\x00\x01", "invalid_event"),
+    "no type": ({"a": 1}, "invalid_event"),
+    "a list": ("[1]", "invalid_event"),
+    "unknown": ({"type": "session.fly"}, "unknown_event"),
+    "half a quantum": ({"type": "input_audio_buffer.append", "audio": "AAA"}, "invalid_audio"),
+    "no audio": ({"type": "input_audio_buffer.append"}, "invalid_audio"),
+    "a wrong rate": (
+        {"type": "session.update", "session": {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 5}}}}},
+        "invalid_value",
+    ),
+    "a wrong format": ({"type": "session.update", "session": {"input_audio_format": "mp3"}}, "invalid_value"),
+    "a wrong detection": ({"type": "session.update", "session": {"turn_detection": {"type": "x"}}}, "invalid_value"),
+    "no session": ({"type": "session.update"}, "invalid_value"),
+    "nothing to cancel": ({"type": "response.cancel"}, "response_cancel_not_active"),
+    "no such item": ({"type": "conversation.item.delete", "item_id": "x"}, "item_not_found"),
+    "no item": ({"type": "conversation.item.create"}, "invalid_value"),
+    "nothing to answer": ({"type": "response.create"}, "nothing_to_answer"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_followed_is_an_error_event(name):
+    event, code = WRONG[name]
+    if isinstance(event, dict):
+        event = {**event, "event_id": "mine"}
+    with served(scripted()) as (url, _):
+        received = exchange(url, event, until="error")
+        after = exchange(url, {"type": "session.update", "session": {}}, until="session.updated")  # others go on
+    assert received[-1]["error"]["code"] == code
+    assert received[-1]["error"]["event_id"] == ("mine" if isinstance(event, dict) else None)
+    assert after[-1]["type"] == "session.updated"
+
+
+def test_keys_and_origins():
+    with served(scripted(), key="k1") as (url, server):
+        with pytest.raises(websockets.InvalidStatus, match="401"):
+            exchange(url, until="session.created")
+        with pytest.raises(websockets.InvalidStatus, match="403"):
+            exchange(url, until="session.created", headers={"Authorization": "Bearer k1", "Origin": "http://elsewhere"})
+        assert exchange(url, until="session.created", headers={"Authorization": "Bearer k1"})
+        assert server.counters.refused == 2
+    with served(scripted()) as (url, _), pytest.raises(websockets.InvalidStatus, match="404"):
+        exchange(url, until="session.created", path="/else")
+
+
+def test_limits_end_a_session_with_a_reason():
+    with served(scripted(), idle_s=0.3) as (url, server):
+
+        async def wait():
+            async with websockets.connect(f"{url}/v1/realtime") as socket:
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    while True:
+                        await asyncio.wait_for(socket.recv(), 5)
+                return closed.value.rcvd
+
+        frame = asyncio.run(wait())
+        assert frame.code == 1008
+        assert "nothing was received" in frame.reason
+        assert server.counters.hung_up == 1
+        deadline = time.monotonic() + 5
+        while server.counters.sessions and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.counters.sessions == 0
+
+
+def test_a_system_that_fails_ends_its_session_alone(question):
+    with served(scripted("raises", at_seed=0, at_chunk=10)) as (url, server):
+        first = played(url, question())
+        second = played(url, question())
+    assert "raised at chunk 10" in first.failure.message
+    assert second.failure is None
+    assert server.counters.failed == 1
+
+
+def test_pages_over_http():
+    from urllib.request import urlopen
+
+    with served(scripted()) as (url, _):
+        http = url.replace("ws", "http")
+        assert urlopen(f"{http}/health").read() == b"ok\n"
+        text = urlopen(f"{http}/metrics").read().decode()
+    assert "fobench_sessions 0" in text
+    assert 'fobench_first_audio_seconds_bucket{le="+Inf"} 0' in text
