@@ -21,13 +21,12 @@ from fobench.cli.assets import assets
 from fobench.cli.baseline import baseline
 from fobench.cli.codec import codec
 from fobench.cli.compare import compare
-from fobench.cli.list import ls
+from fobench.cli.components import ls, validate
 from fobench.cli.load import load
 from fobench.cli.report import report, score
 from fobench.cli.run import run
 from fobench.cli.serve import serve
 from fobench.cli.train import train
-from fobench.cli.validate import validate
 from fobench.errors import FobenchError, unknown
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as in a shell

@@ -94,7 +94,7 @@ class NumpyCodec:
         return {"codec": "reference", "weights": self._weights, "config": asdict(self._codec.config)}
 
     def encode(
-        self, audio: Samples, state: tuple[WindowState, ...] | None = None, last: bool = False
+        self, audio: Samples, state: WindowState | None = None, last: bool = False
     ) -> tuple[npt.NDArray[np.int64], WindowState]:
         """[T] -> [K, F], the codes that are final so far; with `last`, an incomplete frame is zero-padded."""
         codes, state = self._codec.encode_step(self._tensor(audio, np.float32)[None], state, last)

@@ -5,7 +5,7 @@ import pytest
 from fobench.api import registry
 from fobench.conformance import suite
 from fobench.errors import FobenchError
-from tests.support.served import served
+from tests.support.live.served import served
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -12,7 +12,7 @@ import soundfile
 
 from fobench.api import registry
 from fobench.server.questions import Question
-from tests.support.served import served
+from tests.support.live.served import served
 
 playwright_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"

@@ -10,7 +10,7 @@ import pytest
 
 from fobench.api import registry
 from fobench.assets.store import home
-from tests.support.served import served
+from tests.support.live.served import served
 
 pytestmark = pytest.mark.slow
 PEERS = {

@@ -16,7 +16,7 @@ from fobench.api.types import NS_PER_MS
 from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay as runner
 from fobench.simulation.clock import WallClock
-from tests.support.served import served
+from tests.support.live.served import served
 
 MS = NS_PER_MS
 RATE = 16_000

@@ -11,7 +11,7 @@ from fobench.errors import FobenchError, PrerequisiteError
 from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay as runner
 from fobench.simulation.clock import WallClock
-from tests.support.realtime_server import serving
+from tests.support.live.realtime_server import serving
 
 MS = NS_PER_MS
 RATE = 16_000
