@@ -83,7 +83,7 @@ FOR_ALL_METRICS: dict[str, Fact] = {  # a difference makes no metric comparable
     "seed": _option("seed"),
     "reference ASR": _judge,
     "reference ASR options": _option("judge_args"),
-    "clock": lambda run: run.get("clock") or _config(run).get("clock"),
+    "clock": lambda run: _clock(run),
     "echo": _echo,
 }
 FOR_TIMES: dict[str, Fact] = {  # a difference makes no time comparable
@@ -178,11 +178,15 @@ def caveats(base: Snapshot, new: Snapshot) -> list[str]:
     return found
 
 
+def _clock(run: RunFacts) -> Any:
+    """The clock that was asked for, or the one that the system needed."""
+    asked = _config(run).get("clock")
+    return asked if asked not in (None, "auto") else run.get("clock")
+
+
 def _measured(run: RunFacts) -> bool:
     """Whether the run's times are those of a machine, not of a replayed latency profile."""
-    return "wall" in (run.get("clock"), _config(run).get("clock")) or not str(run.get("costs", "")).startswith(
-        "declared"
-    )
+    return _clock(run) == "wall" or not str(run.get("costs", "")).startswith("declared")
 
 
 def _decoding(base: Snapshot, new: Snapshot) -> Iterator[Incompatibility]:

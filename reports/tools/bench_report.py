@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -74,11 +75,17 @@ def run_all(commands: Sequence[Command], seconds: float) -> str | None:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         if process.returncode:
-            tail = output.decode(errors="replace").strip()[-SHOWN_ERROR:]
+            tail = reason(output.decode(errors="replace"))
             problems.append(
                 f"`{Path(command[0]).name} {shlex.join(command[1:5])}` ended with {process.returncode}: {tail}"
             )
     return "; ".join(problems) or None
+
+
+def reason(output: str) -> str:
+    """Why a command failed, out of its output: what pytest or Python says of errors, else its end."""
+    told = re.findall(r"^(?:FAILED|ERROR|E  |\w*Error:) ?.*", output, re.MULTILINE)
+    return (" ".join(told[-3:]) or output.strip())[-SHOWN_ERROR:]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------

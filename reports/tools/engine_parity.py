@@ -92,7 +92,7 @@ def numbers(name: str, asked: Sequence[Scenario]) -> dict[str, Any]:
         last += int(logits[0, -1].argmax() == scores[0, -1].argmax())
     joined = {key: torch.cat(values) for key, values in found.items()}
     return {
-        "prompts": PROMPTS,
+        "prompts": len(asked[:PROMPTS]),
         "positions": len(joined["same_token"]),
         **{f"{part}_cosine_median": float(joined[f"{part}_cosine"].median()) for part in ("hidden", "logits")},
         **{f"{part}_cosine_worst": float(joined[f"{part}_cosine"].min()) for part in ("hidden", "logits")},
@@ -166,8 +166,14 @@ def page(record: dict[str, Any]) -> str:
             f"{row['identical']} of {row['replies']}",
             f"{row['common_prefix_mean']:.1f} of {row['tokens'] / row['replies']:.1f}",
             str(row["right"]),
-            f"{row['right_only_here']} / {row['right_only_by_reference']}",
-            interval(row["right_difference"], row["right_difference_interval"]),
+            *(
+                ("", "")
+                if row["form"] == REFERENCE.replace(" ", "-")
+                else (
+                    f"{row['right_only_here']} / {row['right_only_by_reference']}",
+                    interval(row["right_difference"], row["right_difference_interval"]),
+                )
+            ),
         )
         for name, llm in record["backbones"].items()
         for row in llm["replies"]

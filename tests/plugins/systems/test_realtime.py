@@ -17,6 +17,12 @@ MS = NS_PER_MS
 RATE = 16_000
 
 
+@pytest.fixture(autouse=True)
+def short_tail(monkeypatch):
+    """Conversations in real time end soon after their last sound."""
+    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
+
+
 @pytest.fixture
 def question(tmp_path):
     """Makes turns of 400 ms of tone."""
@@ -43,7 +49,7 @@ def test_a_spoken_question(question):
     assert trace.transcripts() == ("What is the capital of France?",)
     (reply,) = trace.replies
     assert reply.text == "The capital of France is Paris."
-    assert reply.generated_ns == reply.heard_ns == 800 * MS  # every sample, also those cut in two
+    assert reply.generated_ns == reply.heard_ns == 400 * MS  # every sample, also those cut in two
     assert [d for e in trace.events if e.kind == EventKind.DECISION for d in [e.data["action"]]] == [Action.SPEAK]
     user_end_ms = trace.user[0].end_ns / MS
     latency_ms = reply.audible_start_ns / MS - user_end_ms
@@ -53,17 +59,18 @@ def test_a_spoken_question(question):
     assert any(event.data.get("work") == "round_trip" for event in trace.events)
 
 
+@pytest.mark.slow
 def test_an_interruption_stops_playback_and_is_reported(question):
     with serving(reply_ms=3000) as server:
         trace = played(server, question, question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS))).trace
         truncated = [event for event in server.received if event["type"] == "conversation.item.truncate"]
     assert trace.failure is None
     assert len(trace.replies) == 2
-    assert trace.replies[0].heard_ns < 800 * MS < trace.replies[0].generated_ns
+    assert trace.replies[0].heard_ns < 900 * MS < trace.replies[0].generated_ns
     assert truncated[0]["audio_end_ms"] == pytest.approx(trace.replies[0].heard_ns / MS, abs=40)
 
 
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_configuration_is_in_the_servers_dialect(question, flat):
     with serving(flat=flat) as server:
         trace = played(server, question, instructions="Be brief.", voice="ash", transcription="m").trace
@@ -147,7 +154,7 @@ def test_an_unknown_event_and_audio_after_the_end_do_no_harm(question):
     with serving(during=late) as server:
         trace = played(server, question).trace
     assert trace.failure is None
-    assert trace.replies[0].generated_ns == 800 * MS
+    assert trace.replies[0].generated_ns == 400 * MS
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "ws://", "ws://user:pass@host"])

@@ -30,7 +30,7 @@ class Script:
     flat: bool = False  # the beta's dialect
     stop_ms: int = 200  # silence that ends a turn
     answer_ms: int = 300
-    reply_ms: int = 800
+    reply_ms: int = 400
     says: str = "The capital of France is Paris."
     hears: str = "What is the capital of France?"
     confirms: bool = True
