@@ -29,7 +29,7 @@ help:
 	@echo "make lint        ruff, mypy, rules of import"
 	@echo "make check       lint and test"
 	@echo "make bench       speed and size: pytest-benchmark over tests/bench"
-	@echo "make bench-report  every figure of speed and size into reports/performance, in about eight minutes (BENCH_ARGS)"
+	@echo "make bench-report  every figure of speed and size into reports/performance, in about ten minutes (BENCH_ARGS)"
 	@echo "make gpu-report  latency, memory and sessions on a GPU into reports/gpu-NAME, in ten minutes (GPU_ARGS)"
 	@echo "make install     .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
 

@@ -120,7 +120,17 @@ LLMS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 
 def decode_commands(out: Path, tiny: bool) -> list[Command]:
     return [
-        (PYTHON, "-m", "tests.bench.decode_speed", llm, "-o", str(out), *(("--threads", "1") if tiny else ()))
+        (
+            PYTHON,
+            "-m",
+            "tests.bench.decode_speed",
+            llm,
+            "-o",
+            str(out),
+            "--rounds",
+            "2",
+            *(("--threads", "1") if tiny else ()),
+        )
         for llm in (LLMS[:1] if tiny else LLMS)
     ]
 
@@ -212,21 +222,28 @@ def parity_commands(out: Path, tiny: bool) -> list[Command]:
 
 
 def parity_figures(out: Path) -> Iterator[Figure]:
-    """The numbers of engine-parity.json, by backbone."""
+    """What engine-parity.json tells of each form against torch in float32."""
     if not PARITY.is_file():
         raise FileNotFoundError(f"{PARITY.relative_to(ROOT)} is missing: run reports/tools/engine_parity.py")
-    yield from numbers(json.loads(PARITY.read_text()))
+    for name, found in json.loads(PARITY.read_text())["backbones"].items():
+        for key, value in found["numbers"].items():
+            if "cosine" in key or key == "same_token":
+                words = "same next token, share" if key == "same_token" else key.replace("_", " ")
+                yield Figure(f"{name}: {words}", value, "", "higher", 1.0, "equal")
+        for row in found["replies"]:
+            label = f"{name}, {row['form']}"
+            yield Figure(f"{label}: replies equal", row["identical"], "", "higher", row["replies"], "all")
+            yield Figure(f"{label}: right answers", row["right"], "", "higher", row["replies"], "all")
+            yield Figure(
+                f"{label}: right answers, difference to float32", 100 * row["right_difference"], "pp", "higher"
+            )
 
 
 def numbers(data: Any, names: tuple[str, ...] = ()) -> Iterator[Figure]:
-    """Every finite number in nested tables and lists, named by its path."""
+    """Every finite number in nested tables, named by its path."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from numbers(value, (*names, str(key).replace("_", " ")))
-    elif isinstance(data, list):
-        for place, value in enumerate(data):
-            told = value.get("backbone", place) if isinstance(value, Mapping) else place
-            yield from numbers(value, (*names, str(told)))
     elif isinstance(data, int | float) and not isinstance(data, bool) and math.isfinite(data):
         yield Figure(", ".join(names), float(data), "", "higher")
 
@@ -270,7 +287,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         "parity",
         "Engines against each other",
-        "Written by `python reports/tools/engine_parity.py`.",
+        "Against torch in float32, on the shipped questions by text, greedily: [engine-parity.md](engine-parity.md) tells how.",
         parity_commands,
         parity_figures,
         10,
@@ -279,7 +296,8 @@ PARTS: tuple[Part, ...] = (
         "reply",
         "Replies",
         f"The first {QUESTIONS} questions of `spoken-qa` by both systems in the same minutes, without the reference ASR. A mean is "
-        "over all questions; `before the decision` is what was computed after the user's last sample.",
+        "over all questions; `before the decision` is what was computed after the user's last sample. 40 questions, "
+        "and how it was before llama.cpp: [reply-path.md](reply-path.md).",
         reply_commands,
         reply_figures,
         600,

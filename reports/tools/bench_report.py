@@ -96,7 +96,7 @@ def page(record: Mapping[str, Any]) -> str:
     lines = [
         "# Performance",
         "",
-        "Every figure of speed and size that this project states, measured by `make bench-report` (about eight minutes on two cores; "
+        "Every figure of speed and size that this project states, measured by `make bench-report` (about ten minutes on two cores; "
         "`python -m reports.tools.bench_report --part NAME` measures one part again). Beside a figure stands its physical limit or its "
         "target, where there is one. Raw data: `results.json`; to compare with an older one: `--compare OLD.json`.",
         "",

@@ -118,7 +118,7 @@ def _free(library: Any, context: Any, model: Any) -> None:
     library.llama_model_free(model)
 
 
-def rows(name: str, forms: Sequence[str], read: Mapping[int, float]) -> Iterator[dict[str, Any]]:
+def rows(name: str, forms: Sequence[str], read: Mapping[int, float], rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """A row for each form and number of threads; the forms take turns in each round, so that they see the same machine.
 
     `read`: {threads: memory bandwidth in bytes/s}.
@@ -133,7 +133,7 @@ def rows(name: str, forms: Sequence[str], read: Mapping[int, float]) -> Iterator
             decoders["llama.cpp raw loop"] = RawLoop(source).gaps
         each: dict[str, list[float]] = {form: [] for form in forms}
         firsts: dict[tuple[str, str], list[float]] = {}
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for form in forms:
                 torch.set_num_threads(count)
                 times = decoders[form]()
@@ -179,7 +179,7 @@ def page(record: dict[str, Any]) -> str:
     told = [
         f"Memory bandwidth by `torch.sum` over 256 MB of float32, best of seven, by threads: {read}. The bound is the bandwidth over",
         "the bytes of the weights that a token reads, without the KV cache. Greedy decoding after one prompt, median of 32 tokens and",
-        "three rounds after a warm-up, in which the forms take turns; a first token comes after a prompt of 40 or 200 tokens that is",
+        "the rounds after a warm-up, in which the forms take turns; a first token comes after a prompt of 40 or 200 tokens that is",
         "computed in one step. llama.cpp decodes from the GGUF file's own quantization; its raw loop feeds token ids to `llama_decode`,",
         "with that library's default settings, and takes nothing out but the logits.",
         "",
@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("backbones", nargs="+")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="the first one warms up")
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
     path = asked.output / "decode-speed.json"
@@ -212,7 +213,7 @@ def main() -> None:
         torch.set_num_threads(count)
         read[count] = bandwidth()
     for name in asked.backbones:
-        for row in rows(name, asked.forms, read):
+        for row in rows(name, asked.forms, read, asked.rounds):
             same = [row[key] for key in ("backbone", "form", "threads")]
             kept = [old for old in kept if [old[key] for key in ("backbone", "form", "threads")] != same] + [row]
             write(asked.output, kept, read)

@@ -126,6 +126,13 @@ def test_replies_of_two_runs_are_told_by_part_and_beside_each_other(tmp_path):
         assert figures[f"{system}: RTF, output"].value > 0
 
 
+def test_engines_are_told_beside_torch():
+    figures = {figure.name: figure for figure in bench_parts.parity_figures(bench_parts.ROOT)}
+    equal, right = (figures[f"smollm2-135m, llama.cpp: {what}"] for what in ("replies equal", "right answers"))
+    assert 0 < equal.value < equal.limit == right.limit == 240
+    assert figures["smollm2-135m: hidden cosine median"].value > 0.99
+
+
 def test_targets_are_of_figures_that_the_parts_give():
     assert all(limit > 0 and name for limit, name in bench_parts.TARGETS.values())
     assert len({part.name for part in bench_parts.PARTS}) == len(bench_parts.PARTS)
