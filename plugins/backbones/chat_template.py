@@ -226,7 +226,7 @@ def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator
     device.
     """
     if temperature <= 0:
-        return int(logits.argmax())
+        return int(logits.numpy().argmax()) if logits.device.type == "cpu" else int(logits.argmax())
     probabilities = torch.softmax(logits.double().cpu() / temperature, -1)
     return int(torch.multinomial(probabilities, 1, generator=generator))
 

@@ -20,7 +20,7 @@ from fobench.errors import FobenchError, first_line
 from fobench_plugins.backbones import gguf_file
 from fobench_plugins.backbones.chat_template import ChatTemplate, end_ids
 from fobench_plugins.backbones.generation import Generation
-from fobench_plugins.backbones.llamacpp_engine import EXACT_ROWS, CachedSequence, LlamaCppEngine, Step
+from fobench_plugins.backbones.llamacpp_engine import EXACT_ROWS, CachedSequence, Floats, LlamaCppEngine, Step
 from fobench_plugins.backbones.loading import libraries, load_tokenizer, slug
 
 ARCHITECTURES = (
@@ -99,14 +99,11 @@ class GGUFEmbeddings:
         self._table = np.memmap(path, np.uint8, "r", table["offset"], (self.rows, table["bytes"] // self.rows))
         self._row = lru_cache(ROWS_KEPT)(self._dequantize)
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """[B, T] ids -> [B, T, D] float32."""
-        rows = [self._row(number) for number in ids.reshape(-1).tolist()]
-        return torch.from_numpy(np.stack(rows) if rows else np.empty((0, self.width), np.float32)).view(
-            *ids.shape, self.width
-        )
+    def __call__(self, ids: Sequence[int]) -> Floats:
+        """[T] ids -> [T, D]."""
+        return np.stack([self._row(number) for number in ids]) if ids else np.empty((0, self.width), np.float32)
 
-    def _dequantize(self, number: int) -> np.ndarray:
+    def _dequantize(self, number: int) -> Floats:
         from gguf import dequantize
 
         return dequantize(np.ascontiguousarray(self._table[number]), self._kind)
@@ -161,7 +158,7 @@ class LlamaCppBackbone(ChatTemplate):
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """[B, T] ids -> [B, T, D] input embeddings."""
-        return self._embeddings(ids)
+        return torch.from_numpy(self._embeddings(ids.reshape(-1).tolist())).view(*ids.shape, self.hidden_size)
 
     def step(
         self, x: torch.Tensor, state: SequenceState | None = None, *, logits: int | None = None
@@ -217,6 +214,12 @@ class LlamaCppBackbone(ChatTemplate):
         for sequence in state.sequences:
             self._engine.crop(sequence, length)
         return state
+
+    def _enter(self, ids: Sequence[int], state: SequenceState | None) -> tuple[torch.Tensor, SequenceState]:
+        """As `ChatTemplate._enter`, without torch: after a step has read all weights, each of its calls takes 0.05 ms."""
+        state = state or SequenceState([CachedSequence()])
+        _, logits = self._engine.decode([(self._embeddings(ids), state.sequences[0], 1)])[0]
+        return torch.from_numpy(logits[0]), state
 
     def parameter_hash(self) -> str:
         """SHA-256 of the GGUF file."""

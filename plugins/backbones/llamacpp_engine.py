@@ -43,7 +43,7 @@ FLASH_ATTENTION, NO_POOLING = 1, 0
 ERROR = 4  # log level of llama.cpp
 
 Floats = npt.NDArray[np.float32]
-FLOAT_POINTER = ctypes.POINTER(ctypes.c_float)
+POSITIONS = np.arange(BATCH, dtype=np.int32)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -88,8 +88,9 @@ class LlamaCppEngine:
         self._handles = _Handles(library, self._model)
         weakref.finalize(self, self._handles.close)
         self._lock, self._calls = threading.RLock(), 0
-        self._batch = _Batch(library)
+        self._batch = _Batch(library, self.hidden_size)
         self._streams: list[weakref.ref[CachedSequence] | None] = []
+        self._with_outputs = True  # as llama.cpp was told last
         self._open(FIRST_POSITIONS)
 
     # ---- sequences -----------------------------------------------------------------------------------------------------
@@ -137,37 +138,55 @@ class LlamaCppEngine:
     # ---- decoding ------------------------------------------------------------------------------------------------------
 
     def _decode(self, steps: Sequence[Step]) -> list[tuple[Floats, Floats]]:
-        """One group. llama.cpp wants neighboring streams in order, to compute them together."""
-        self._place([sequence for _, sequence, _ in steps])
-        order = sorted(range(len(steps)), key=lambda number: steps[number][1].stream or 0)
-        parts = [steps[number] for number in order]
-        x = np.concatenate([x for x, _, _ in parts]) if len(parts) > 1 else np.ascontiguousarray(parts[0][0])
-        positions = np.concatenate([np.arange(s.length, s.length + len(x)) for x, s, _ in parts])
-        streams = np.repeat([sequence.stream for _, sequence, _ in parts], [len(x) for x, _, _ in parts])
-        wanted = np.concatenate([np.arange(len(x)) >= len(x) - outputs for x, _, outputs in parts])
-        silent = int(wanted.argmax()) if wanted.any() else len(x)
-        silent = silent if silent >= SILENT or silent == len(x) else 0
-        count, done = int(wanted.sum()), 0
-        hidden, logits = (np.empty((count, width), np.float32) for width in (self.hidden_size, self.vocab_size))
-        for first, end, outputs in ((0, silent, False), (silent, len(x), True)):
+        """One group: a step of any length, or several of at most `BATCH` rows together."""
+        streams = self._place([sequence for _, sequence, _ in steps])
+        if len(steps) == 1:
+            results = [self._decode_one(*steps[0], streams[0])]
+        else:  # llama.cpp wants neighboring streams in order, to compute them together
+            order = sorted(range(len(steps)), key=lambda number: streams[number])
+            self._call([(steps[n][0], steps[n][1].length, streams[n]) for n in order], outputs=True)
+            found, end = dict[int, tuple[Floats, Floats]](), 0
+            for number in order:
+                end += len(steps[number][0])
+                found[number] = self._outputs(end - min(steps[number][2], len(steps[number][0])), end)
+            results = [found[number] for number in range(len(steps))]
+        for x, sequence, _ in steps:
+            sequence.length += len(x)
+        return results
+
+    def _decode_one(self, x: Floats, sequence: CachedSequence, outputs: int, stream: int) -> tuple[Floats, Floats]:
+        """A step in pieces of at most `BATCH` rows; first those without outputs, if that pays."""
+        length, start = len(x), sequence.length
+        silent = max(0, length - outputs)
+        silent = silent if silent >= SILENT or silent == length else 0
+        for at in range(0, silent, BATCH):
+            self._call([(x[at : min(at + BATCH, silent)], start + at, stream)], outputs=False)
+        found = []
+        for at in range(silent, length, BATCH):
+            rows = x[at : at + BATCH]
+            self._call([(rows, start + at, stream)], outputs=True)
+            found.append(self._outputs(max(0, length - outputs - at), len(rows)))
+        if len(found) == 1:
+            return found[0]
+        return (
+            np.concatenate([np.empty((0, self.hidden_size), np.float32), *(hidden for hidden, _ in found)]),
+            np.concatenate([np.empty((0, self.vocab_size), np.float32), *(logits for _, logits in found)]),
+        )
+
+    def _call(self, parts: Sequence[tuple[Floats, int, int]], *, outputs: bool) -> None:
+        """Computes the rows of one `llama_decode`: of each part its inputs [T, D], first position and stream."""
+        self._batch.fill(parts, outputs)
+        if outputs is not self._with_outputs:  # with embeddings every row has outputs, else none
             self._library.llama_set_embeddings(self._context, outputs)
-            for at in range(first, end, BATCH):
-                rows = slice(at, min(at + BATCH, end))
-                self._batch.fill(x[rows], positions[rows], streams[rows], outputs)
-                if code := self._library.llama_decode(self._context, self._batch.struct):
-                    raise FobenchError(f"llama.cpp failed to decode {self.path.name} (code {code}).")
-                if outputs:
-                    chosen = np.flatnonzero(wanted[rows])
-                    for function, found in (("llama_get_embeddings", hidden), ("llama_get_logits", logits)):
-                        given = getattr(self._library, function)(self._context)
-                        given = np.ctypeslib.as_array(given, (rows.stop - rows.start, found.shape[1]))
-                        np.take(given, chosen, 0, out=found[done : done + len(chosen)])
-                    done += len(chosen)
-        for x_part, sequence, _ in parts:
-            sequence.length += len(x_part)
-        ends = np.cumsum([min(outputs, len(x)) for x, _, outputs in parts])[:-1]
-        results = dict(zip(order, zip(np.split(hidden, ends), np.split(logits, ends), strict=True), strict=True))
-        return [results[number] for number in range(len(steps))]
+            self._with_outputs = outputs
+        if code := self._library.llama_decode(self._context, self._batch.struct):
+            raise FobenchError(f"llama.cpp failed to decode {self.path.name} (code {code}).")
+
+    def _outputs(self, first: int, end: int) -> tuple[Floats, Floats]:
+        """(hidden, logits) of the last call's rows from `first` to `end`, copied as llama.cpp overwrites them."""
+        hidden = self._library.llama_get_embeddings(self._context), self.hidden_size
+        logits = self._library.llama_get_logits(self._context), self.vocab_size
+        return _copied(*hidden, first, end), _copied(*logits, first, end)
 
     # ---- the cache -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +211,7 @@ class LlamaCppEngine:
             )
         self._handles.replace(context)
         self._context, self._memory = context, self._library.llama_get_memory(context)
-        self._streams = [None] * STREAMS
+        self._streams, self._with_outputs = [None] * STREAMS, params.embeddings
         self._positions = positions
 
     def _reserve(self, length: int) -> None:
@@ -200,14 +219,15 @@ class LlamaCppEngine:
         if length > self._positions:
             self._open(-(-max(length, 3 * self._positions // 2) // FIRST_POSITIONS) * FIRST_POSITIONS)
 
-    def _place(self, sequences: Sequence[CachedSequence]) -> None:
-        """Puts all of the sequences into streams."""
+    def _place(self, sequences: Sequence[CachedSequence]) -> list[int]:
+        """Puts all of the sequences into streams; returns these."""
         self._calls += 1
         for sequence in sequences:
             sequence.used = self._calls
         for sequence in sequences:
             if sequence.stream is None:
                 self._restore(sequence, self._free_stream())
+        return [sequence.stream for sequence in sequences if sequence.stream is not None]
 
     def _free_stream(self) -> int:
         """A stream without a sequence; the one used longest ago has to leave if there is none."""
@@ -269,22 +289,38 @@ class _Handles:
 class _Batch:
     """The `llama_batch` of a call, over arrays of `BATCH` rows."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, width: int) -> None:
+        self._rows = np.zeros((BATCH, width), np.float32)
         self._positions, self._streams = np.zeros(BATCH, np.int32), np.zeros(BATCH, np.int32)
         self._counts, self._outputs = np.ones(BATCH, np.int32), np.zeros(BATCH, np.int8)
         self._pointers = self._streams.ctypes.data + 4 * np.arange(BATCH, dtype=np.uintp)
         integers, pointers = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
         self.struct = library.llama_batch()
+        self.struct.embd = ctypes.cast(self._rows.ctypes.data, ctypes.POINTER(ctypes.c_float))
         self.struct.pos = ctypes.cast(self._positions.ctypes.data, integers)
         self.struct.n_seq_id = ctypes.cast(self._counts.ctypes.data, integers)
         self.struct.seq_id = ctypes.cast(self._pointers.ctypes.data, pointers)
         self.struct.logits = ctypes.cast(self._outputs.ctypes.data, ctypes.POINTER(ctypes.c_int8))
 
-    def fill(self, x: Floats, positions: npt.NDArray[Any], streams: npt.NDArray[Any], outputs: bool) -> None:
-        """The rows of a call; `x` must live until it ends."""
-        count = self.struct.n_tokens = len(x)
-        self.struct.embd = ctypes.cast(x.ctypes.data, FLOAT_POINTER)
-        self._positions[:count], self._streams[:count], self._outputs[:count] = positions, streams, outputs
+    def fill(self, parts: Sequence[tuple[Floats, int, int]], outputs: bool) -> None:
+        """The rows of a call, part by part."""
+        end = 0
+        for rows, position, stream in parts:
+            at, end = end, end + len(rows)
+            self._rows[at:end] = rows
+            self._positions[at:end] = POSITIONS[: len(rows)] + position if len(rows) > 1 else position
+            self._streams[at:end] = stream
+        self._outputs[:end] = outputs
+        self.struct.n_tokens = end
+
+
+def _copied(pointer: Any, width: int, first: int, end: int) -> Floats:
+    """Rows `first` to `end` of an array [n, width] in llama.cpp's memory."""
+    rows = (ctypes.c_float * (width * (end - first))).from_address(
+        ctypes.addressof(pointer.contents) + 4 * width * first
+    )
+    copy: Floats = np.frombuffer(memoryview(rows), np.float32).reshape(end - first, width).copy()
+    return copy
 
 
 _errors: deque[str] = deque(maxlen=8)  # the last error messages of llama.cpp

@@ -98,10 +98,29 @@ class RawLoop:
 
     def gaps(self) -> list[float]:
         """As `gaps`, after the same prompt."""
+        return list(itertools.islice(self.tokens(), TOKENS))
+
+    def tokens(self) -> Iterator[float]:
+        """Seconds of each token after the prompt and a first one."""
         self._library.llama_memory_seq_rm(self._library.llama_get_memory(self._context), 0, -1, -1)
         self._decode(self._ids)
-        times = [self._decode([self._ids[number % len(self._ids)]]) for number in range(TOKENS + 1)]
-        return [b - a for a, b in itertools.pairwise(times)]
+        self._decode(self._ids[:1])
+        for number in itertools.cycle(self._ids):
+            start = time.perf_counter()
+            yield self._decode([number]) - start
+
+    def share(self, backbone: Any) -> float:
+        """The backbone's speed over this loop's, token by token in turns: a machine's speed changes within a second."""
+        ours, raw = [], []
+        for _ in range(ROUNDS):
+            pieces, tokens = backbone.stream(PROMPT, max_tokens=TOKENS + 1, seed=0), self.tokens()
+            next(pieces)
+            for _ in range(TOKENS):
+                start = time.perf_counter()
+                next(pieces)
+                ours.append(time.perf_counter() - start)
+                raw.append(next(tokens))
+        return statistics.median(raw[TOKENS:]) / statistics.median(ours[TOKENS:])
 
     def _decode(self, ids: Sequence[int]) -> float:
         """Feeds token ids; returns the time when their logits were there."""
@@ -130,7 +149,8 @@ def rows(name: str, forms: Sequence[str], read: Mapping[int, float], rounds: int
         }
         if "llama.cpp raw loop" in forms:
             source = backbones.get("llama.cpp") or made(name, "llama.cpp", count)
-            decoders["llama.cpp raw loop"] = RawLoop(source).gaps
+            raw = RawLoop(source)
+            decoders["llama.cpp raw loop"] = raw.gaps
         each: dict[str, list[float]] = {form: [] for form in forms}
         firsts: dict[tuple[str, str], list[float]] = {}
         for number in range(rounds):
@@ -148,8 +168,8 @@ def rows(name: str, forms: Sequence[str], read: Mapping[int, float], rounds: int
             if form in size:
                 bound = speed_of_memory / size[form]
                 row |= {"bytes_per_token": size[form], "bound_tokens_per_s": bound, "share": speeds[form] / bound}
-            if form == "llama.cpp" and "llama.cpp raw loop" in speeds:
-                row["share_of_raw_loop"] = speeds[form] / speeds["llama.cpp raw loop"]
+            if form == "llama.cpp" and "llama.cpp raw loop" in forms:
+                row["share_of_raw_loop"] = raw.share(backbones[form])
             yield row
         del backbones, decoders
         gc.collect()
@@ -181,7 +201,7 @@ def page(record: dict[str, Any]) -> str:
         "the bytes of the weights that a token reads, without the KV cache. Greedy decoding after one prompt, median of 32 tokens and",
         "the rounds after a warm-up, in which the forms take turns; a first token comes after a prompt of 40 or 200 tokens that is",
         "computed in one step. llama.cpp decodes from the GGUF file's own quantization; its raw loop feeds token ids to `llama_decode`,",
-        "with that library's default settings, and takes nothing out but the logits.",
+        "with that library's default settings, and takes nothing out but the logits; the share is of tokens that take turns.",
         "",
         f"Machine: {record['machine'].get('cpu', '?')}, {record['machine'].get('cores', '?')} cores. Command: "
         "`python -m tests.bench.decode_speed smollm2-135m qwen2.5-coder-0.5b -o FOLDER`",
