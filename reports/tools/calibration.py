@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from fobench.comparison import Comparison, compare
 from fobench.comparison.gates import Gate
 from fobench.comparison.snapshot import ScoreColumn, Snapshot, SnapshotItem
+from fobench.formatting import DASH
 from fobench.statistics.bootstrap import Floats
 from fobench.statistics.proportions import wilson
 
@@ -91,6 +92,7 @@ class Tally:
     family: dict[str, int] = field(default_factory=dict)
     regression: dict[str, int] = field(default_factory=dict)
     covered: dict[str, int] = field(default_factory=dict)
+    intervals: dict[str, int] = field(default_factory=dict)  # changes with an interval: equal changes have none
 
     def add(self, comparison: Comparison, truth: dict[str, float]) -> None:
         self.runs += 1
@@ -103,11 +105,13 @@ class Tally:
             if figure == METRICS[0]:
                 plain = ruling.change.bootstrap_ci() or (np.nan, np.nan)
                 self.covered[BOOTSTRAP] = self.covered.get(BOOTSTRAP, 0) + (plain[0] <= truth[figure] <= plain[1])
+                self.intervals[BOOTSTRAP] = self.intervals.get(BOOTSTRAP, 0) + bool(np.isfinite(plain[0]))
             for counts, hit in (
                 (self.alone, ruling.p < ALPHA),
                 (self.family, ruling.p_holm < ALPHA),
                 (self.regression, ruling.verdict == "regression"),
                 (self.covered, low - TOLERANCE <= truth[figure] <= high + TOLERANCE),
+                (self.intervals, np.isfinite(low)),
             ):
                 counts[figure] = counts.get(figure, 0) + bool(hit)
 
@@ -186,7 +190,9 @@ PLANTED_BY_SPEAKER = {"noisy, 40 speakers": replace(PLANTED["noisy"], speakers=4
 
 
 def share(hits: int, runs: int) -> str:
-    """Returns a share with its Wilson interval, e.g. "4.1 % (3.0-5.5)"."""
+    """Returns a share with its Wilson interval, e.g. "4.1 % (3.0-5.5)"; a dash if there are no runs."""
+    if not runs:
+        return DASH
     low, high = wilson(hits, runs) or (0.0, 0.0)
     return f"{100 * hits / runs:.1f} % ({100 * low:.1f}-{100 * high:.1f})"
 
@@ -209,7 +215,8 @@ def report(tallies: dict[str, Tally]) -> Iterator[str]:
     yield from ("", "## Intervals", "", COVER, "")
     names = {METRICS[0]: f"{METRICS[0]}, Bonett and Price", BOOTSTRAP: f"{METRICS[0]}, paired bootstrap"}
     order = (METRICS[0], BOOTSTRAP, *METRICS[1:])
-    yield from _table(tallies, [(names.get(figure, figure), lambda t, f=figure: t.covered[f]) for figure in order])
+    covered = [(names.get(f, f), lambda t, f=f: t.covered[f], lambda t, f=f: t.intervals[f]) for f in order]
+    yield from _table(tallies, covered)
     yield from ("", "## Power at n = 240", "", POWER, "")
     planted = {name: tally for name, tally in tallies.items() if name in {**PLANTED, **PLANTED_BY_SPEAKER}}
     effects = {"accuracy_s2s": "accuracy 3 pp lower", "understanding_wer": "WER 2 pp higher"}
@@ -221,11 +228,13 @@ def report(tallies: dict[str, Tally]) -> Iterator[str]:
     yield from _table(planted, [(effect, lambda t, f=figure: t.family[f]) for figure, effect in effects.items()])
 
 
-def _table(tallies: dict[str, Tally], rows: list[tuple[str, Any]]) -> Iterator[str]:
+def _table(tallies: dict[str, Tally], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """`rows`: (label, count), with a third part (label, count, of how many) where these are not the runs."""
     yield "| | " + " | ".join(tallies) + " |"
     yield "| :-- |" + " --: |" * len(tallies)
-    for label, count in rows:
-        yield f"| {label} | " + " | ".join(share(count(tally), tally.runs) for tally in tallies.values()) + " |"
+    for label, count, *of in rows:
+        shares = (share(count(tally), of[0](tally) if of else tally.runs) for tally in tallies.values())
+        yield f"| {label} | " + " | ".join(shares) + " |"
 
 
 HEAD = """# Calibration of `fobench compare`
@@ -246,7 +255,7 @@ COVER = """How often the 95 % interval of a change contains the true change: of 
 of the ratio of latencies. *Noisy* and *quiet* columns have a true change; in "speakers" columns the WER depends on
 the speaker, and resampling is by speaker. Binary outcomes use the interval of Bonett and Price; the paired
 bootstrap below it is slightly too narrow if few items change. Quiet latencies differ by exactly the planted effect,
-so that their interval has zero width."""
+so that they have no interval."""
 POWER = """How often a one-sided test at 5 % detects the planted effect."""
 
 
