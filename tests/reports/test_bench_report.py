@@ -1,6 +1,7 @@
 """The performance report: figures out of what real measurements leave, the page, resuming, comparing."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -98,6 +99,8 @@ def test_comparing_shows_ratios_of_what_both_have(parts, tmp_path, capsys):
 
 def test_figures_of_a_benchmark_are_told_by_its_docstring(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_parts, "ROOT", tmp_path)
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:  # benchmarks are off beside others
+        monkeypatch.delenv(name)
     (tmp_path / "test_it.py").write_text(BENCHMARK)
     out = tmp_path / "benchmark.json"
     error = bench_report.run_all(
