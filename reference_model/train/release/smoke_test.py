@@ -119,7 +119,7 @@ STAGES = (
         "output-1",
         "output-1",
         3.0,
-        ["--latents={latents}", "--set=steps=300", "--set=lr=2e-3"],
+        ["--latents={latents}", "--set=steps=450", "--set=lr=2e-3"],
     ),
     SmokeStage(
         "output-2, text to codes",

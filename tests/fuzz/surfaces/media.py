@@ -155,6 +155,9 @@ def _chat(template: str) -> None:
         def step(self, x: Any, state: Any = None, *, logits: int | None = None) -> Any:
             return x, x, state
 
+        def fork(self, state: Any) -> Any:
+            return state
+
     text = Text()
     text.tokenizer = _tokenizer()
     text.tokenizer.chat_template = template
