@@ -14,7 +14,7 @@ from typing import Any
 
 PACKAGES = (
     *("fobench", "numpy", "torch", "transformers", "openai-whisper", "faster-whisper", "ctranslate2", "onnxruntime"),
-    *("piper-tts", "jiwer", "whisper-normalizer", "soundfile", "soxr", "speechmos"),
+    *("piper-tts", "xllamacpp", "jiwer", "whisper-normalizer", "soundfile", "soxr", "speechmos"),
 )
 INSTRUCTION_SETS = (  # sets with specialized numeric kernels: a CPU without them can be half as fast
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"),

@@ -90,7 +90,7 @@ def first_packet(live, tokens):
         hidden, logits = thinking.open(Role.REPLY, thinking.embed(()))
         for _ in range(tokens):
             token = int(logits[0, -1].argmax())
-            reply.add(token, hidden[0, -1])
+            reply.push(token, hidden[0, -1])
             hidden, logits = thinking.extend(thinking.embed([token]))
         segment = Segment("The capital of France", range(tokens))
         speech = live.speech(reply, segment)
