@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,20 +68,20 @@ class LiveRunner:
         try:
             with self.system.open(self.seed) as session:
                 allowance = Allowance(BYTES)
-                while (chunks := self._next_chunks()) is not None:
-                    for chunk in chunks:  # all that have come are pushed before the next step
+                work: Iterator[Event] = iter(())
+                event: Event | None = None
+                while not self._closing:
+                    for chunk in self._chunks(wait=event is None):  # all that have come are pushed before the next step
                         if (heard := self.position()) is not None:
                             session.heard(*heard)
                         start = time.perf_counter_ns()
                         work = iter(session.push(chunk))
                         self.times.busy_ns += time.perf_counter_ns() - start
                         self.times.audio_ns += chunk.duration_ns
-                    while self._audio.empty():
-                        start = time.perf_counter_ns()
-                        event = next(work, None)
-                        self.times.busy_ns += time.perf_counter_ns() - start
-                        if event is None:
-                            break
+                    start = time.perf_counter_ns()
+                    event = next(work, None)
+                    self.times.busy_ns += time.perf_counter_ns() - start
+                    if event is not None:
                         self.deliver(checked_event(event, self.system.output_rate_hz, allowance))
         except SystemFailure as error:
             end = error
@@ -89,25 +89,24 @@ class LiveRunner:
             end = SystemFailure("raised", describe_error(error))
         self.deliver(end)
 
-    def _next_chunks(self) -> list[AudioChunk] | None:
-        """The next chunks of the system's size, at least one; None at the end."""
-        size = self.system.chunk
-        while not self._closing:
-            try:
-                samples = self._audio.get(timeout=PATIENCE_S)
-            except queue.Empty:
-                samples = np.zeros(int(PATIENCE_S * self.system.input_rate_hz), np.float32)
-                self._queued += len(samples)
-            if samples is None:
-                continue
-            waiting = np.concatenate([self._rest, samples])
-            count = len(waiting) // size
-            self._rest = waiting[count * size :]
-            chunks = [
-                AudioChunk(waiting[i * size : (i + 1) * size], self.system.input_rate_hz, self._taken + i * size)
-                for i in range(count)
-            ]
-            self._taken += count * size
-            if chunks:
-                return chunks
-        return None
+    def _chunks(self, wait: bool) -> list[AudioChunk]:
+        """The chunks of the system's size that have come, often none. `wait`: not before a message has, while there is no work.
+
+        Messages are often shorter than a chunk: one that does not complete a chunk must not keep the system from its work.
+        """
+        arrived = [self._rest]
+        try:
+            message = self._audio.get(wait, PATIENCE_S if wait else None)
+            while message is not None:
+                arrived.append(message)
+                message = self._audio.get_nowait()
+        except queue.Empty:
+            if wait and len(arrived) == 1:
+                arrived.append(np.zeros(int(PATIENCE_S * self.system.input_rate_hz), np.float32))
+                self._queued += len(arrived[-1])
+        waiting, size = np.concatenate(arrived), self.system.chunk
+        count = len(waiting) // size
+        self._rest, first = waiting[count * size :], self._taken
+        self._taken += count * size
+        rate_hz = self.system.input_rate_hz
+        return [AudioChunk(waiting[i * size : (i + 1) * size], rate_hz, first + i * size) for i in range(count)]
