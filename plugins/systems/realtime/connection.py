@@ -30,7 +30,11 @@ KeyHeader = Literal["bearer", "api-key"]
 def address(url: str, path: str, query: Mapping[str, str]) -> str:
     """`url` as a WebSocket's: with `path` where it has none, and with `query` added. Raises FobenchError for another kind."""
     parts = urlsplit(url if "://" in url else f"ws://{url}")
-    if parts.scheme not in SCHEMES or not parts.hostname:
+    try:
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # its port is no number
+        named = False
+    if parts.scheme not in SCHEMES or not named:
         raise FobenchError(f"{url!r} is no address of a server: give ws://host:port, or wss://host/path.")
     if parts.username or parts.password:
         raise FobenchError(
@@ -127,15 +131,23 @@ async def messages(socket: ClientConnection) -> AsyncIterator[str | bytes]:
         yield message
 
 
-async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
-    """The server's events. Raises SystemFailure for a message that is none (`bad_event`), and at the connection's end (`died`)."""
+async def objects(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """The server's JSON. Raises SystemFailure for a message that is none (`bad_event`), and at the connection's end (`died`)."""
     async for message in messages(socket):
         try:
-            event = json.loads(message)
+            found = json.loads(message)
         except (ValueError, RecursionError) as error:
             raise SystemFailure("bad_event", f"the server sent what is not JSON: {str(message)[:60]!r}") from error
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(message)[:60]!r}")
+        if not isinstance(found, dict):
+            raise SystemFailure("bad_event", f"the server sent JSON that is no object: {str(message)[:60]!r}")
+        yield found
+
+
+async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """The server's events: as `objects`, and each has a type."""
+    async for event in objects(socket):
+        if not isinstance(event.get("type"), str):
+            raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(event)[:60]!r}")
         yield event
 
 

@@ -86,6 +86,7 @@ def test_an_interruption_cancels_the_reply_and_tells_what_was_heard(tmp_path):
     assert truncate["audio_end_ms"] == pytest.approx(first.heard_ns / MS, abs=60)
 
 
+@pytest.mark.slow
 def test_a_cancel_that_comes_too_late_does_no_harm(tmp_path):
     """The reply has been generated and is still audible: nothing is cancelled, playback stops, and an error is a note."""
 

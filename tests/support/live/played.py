@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from fobench.api import registry
-from fobench.api.scenario import Scenario, Turn
+from fobench.api.scenario import Anchor, Scenario, Turn
 from fobench.api.types import NS_PER_MS
 from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
@@ -21,6 +21,7 @@ def question(folder, **settings):
     if not path.exists():
         tone = 0.3 * np.cos(np.arange(RATE_HZ * QUESTION_MS // 1000) * 0.1)
         soundfile.write(path, tone, RATE_HZ, subtype="FLOAT")
+    settings.setdefault("anchor", Anchor(delay_ns=150 * NS_PER_MS))
     return Turn(str(path), "", start_ns=0, end_ns=QUESTION_MS * NS_PER_MS, **settings)
 
 

@@ -32,7 +32,7 @@ class Socket:
     def __init__(self, raw: Any, received: list[Any]) -> None:
         self.raw, self.received = raw, received
 
-    async def send(self, kind: str = "", **fields: Any) -> None:
+    async def send(self, kind: str = "", /, **fields: Any) -> None:
         await self.raw.send(json.dumps({"type": kind, **fields} if kind else fields))
 
     async def next(self, *kinds: str) -> Any:
@@ -50,7 +50,7 @@ class Socket:
         await self.send("session.updated", session=confirmed or asked)
         return asked
 
-    async def question(self, ms: int = 960) -> None:
+    async def question(self, ms: int = 620) -> None:
         """Takes the client's audio (20 ms each) until its question is over."""
         for _ in range(ms // 20):
             await self.next("input_audio_buffer.append")
@@ -62,11 +62,11 @@ class Socket:
         for _ in range(pieces):
             await self.audio(tone(100), name)
 
-    async def audio(self, data: bytes | str, name: str = "r0", **more: Any) -> None:
+    async def audio(
+        self, data: bytes | str, name: str = "r0", kind: str = "response.output_audio.delta", **more: Any
+    ) -> None:
         text = data if isinstance(data, str) else base64.b64encode(data).decode()
-        await self.send(
-            "response.output_audio.delta", response_id=name, item_id="i0", content_index=0, delta=text, **more
-        )
+        await self.send(kind, response_id=name, item_id="i0", content_index=0, delta=text, **more)
 
     async def end_reply(self, status: str = "completed", name: str = "r0", **more: Any) -> None:
         await self.send("response.done", response={"id": name, "status": status, **more})
