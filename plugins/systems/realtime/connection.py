@@ -100,11 +100,13 @@ async def connect(url: str, secret: str | None = None, header: KeyHeader = "bear
 
 
 async def round_trip_ms(socket: ClientConnection) -> float | None:
-    """The time of a ping and its answer, ms; None if there is none within a second."""
+    """The time of a ping and its answer, ms; None if there is none within a second, or the server has hung up."""
+    from websockets.exceptions import ConnectionClosed
+
     start = time.perf_counter()
     try:
         await asyncio.wait_for(await socket.ping(), 1.0)
-    except (TimeoutError, OSError):
+    except (TimeoutError, OSError, ConnectionClosed):
         return None
     return round(1e3 * (time.perf_counter() - start), 3)
 

@@ -25,12 +25,17 @@ from fobench_plugins.systems.realtime.dialects import (
 UPDATE_S = 3.0  # a server that has not confirmed its configuration by then is taken to have none to confirm
 ACTIVE = "conversation_already_has_active_response"
 RATE_LIMITS = ("rate_limit_exceeded", "rate_limit_error", "insufficient_quota", "resource_exhausted")
+NO_SESSION = ("session_limit_reached", "resource_exhausted")  # speech-to-speech, vLLM-Omni: all sessions are in use
 MESSAGE = 300  # characters of a server's message that are kept
 MOST_AUDIO_S = 1_800  # of a conversation's replies: what is not played yet is in memory
 ACKNOWLEDGED_MS = 100  # of playback, between two reports of it
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 ServerEvent = Mapping[str, Any]
+
+
+class SessionsInUse(SystemFailure):
+    """The server has no free session now; it may have one a moment after another client has left."""
 
 
 @dataclass(slots=True)
@@ -286,7 +291,10 @@ async def first_event(events: Any, limit_s: float) -> ServerEvent:
             "hung", f"the server has accepted the connection and sent nothing for {limit_s:g} s"
         ) from error
     if event.get("type") == "error":
-        raise SystemFailure("raised", f"the server refuses the session: {_error(_inner(event, 'error') or event)}")
+        refused = _inner(event, "error") or event
+        in_use = not {str(refused.get(key)) for key in ("type", "code")}.isdisjoint(NO_SESSION)
+        kind = SessionsInUse if in_use else SystemFailure
+        raise kind("raised", f"the server refuses the session: {_error(refused)}")
     return event
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fobench import outside_files
 from fobench.api.live import LiveCall, LiveSystem
@@ -19,14 +20,16 @@ from fobench.errors import FobenchError, SystemFailure
 from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.client_turns import ClientTurns, VadName, detectors
 from fobench_plugins.systems.realtime.connection import KeyHeader
-from fobench_plugins.systems.realtime.conversation import Conversation, confirmed, first_event
+from fobench_plugins.systems.realtime.conversation import Conversation, SessionsInUse, confirmed, first_event
 from fobench_plugins.systems.realtime.dialects import Dialect, SessionRequest, TurnDetection, dialect_of, ga_name
 from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 PATH = "/v1/realtime"
 FIRST_S = 15.0  # time for a server's first event
 ANSWER_S = 120.0  # time for an answer by text
+BUSY_S = 0.5  # between two attempts where all sessions of the server are in use
 CHUNKS_PER_S = 50  # 20 ms of audio each
+T = TypeVar("T")
 
 Rate = Annotated[int, Between(8_000, 48_000)]
 Silence = Annotated[int, Between(32, 10_000)]  # ms
@@ -68,6 +71,9 @@ class RealtimeSystem(LiveSystem):
         }
 
     async def converse(self, call: LiveCall) -> None:
+        await _patiently(lambda: self._converse(call))
+
+    async def _converse(self, call: LiveCall) -> None:
         async with connection.connect(self._url, self._secret, self._header) as socket:
             self._round_trip_ms = await connection.round_trip_ms(socket)
             events = connection.receive(socket)
@@ -109,7 +115,7 @@ class RealtimeSystem(LiveSystem):
         if self._duplex:
             raise SystemFailure("bad_answer", "full duplex (duplex=1) has no answers by text: give --no-text-routes")
         try:
-            return asyncio.run(asyncio.wait_for(self._answer(history), ANSWER_S))
+            return asyncio.run(asyncio.wait_for(_patiently(lambda: self._answer(history)), ANSWER_S))
         except TimeoutError as error:
             raise SystemFailure("hung", f"no answer by text within {ANSWER_S:.0f} s") from error
 
@@ -125,6 +131,21 @@ class RealtimeSystem(LiveSystem):
             modality = {"modalities" if flat else "output_modalities": ["text"]}
             await connection.send(socket, {"type": "response.create", "response": modality})
             return await _reply_text(events)
+
+
+async def _patiently(hold: Callable[[], Awaitable[T]]) -> T:
+    """What `hold` gives; tried again, for a while, where all sessions of the server are in use, as its own last one may be."""
+    end_s = time.monotonic() + connection.LONGEST_WAIT_S
+    while True:
+        try:
+            return await hold()
+        except SessionsInUse as error:
+            if time.monotonic() >= end_s:
+                message = (
+                    f"{error}; also after waiting {connection.LONGEST_WAIT_S:g} s. Run fewer at a time (--workers)"
+                )
+                raise SystemFailure("raised", message) from error
+        await asyncio.sleep(BUSY_S)
 
 
 async def _listen(events: AsyncIterator[dict[str, Any]], conversation: Conversation) -> None:

@@ -133,7 +133,7 @@ async def says_nothing(socket):
 
 
 async def refuses_at_once(socket):
-    await socket.send("error", error="no session is free", code="resource_exhausted")
+    await socket.send("error", error="no such model", code="model_not_found")
     await socket.listen()
 
 
@@ -151,7 +151,7 @@ async def hears_another_format(socket):
     ("script", "kind", "message"),
     [
         (says_nothing, "hung", "sent nothing for 0.3 s"),
-        (refuses_at_once, "raised", "no session is free"),
+        (refuses_at_once, "raised", "model_not_found, no such model"),
         (hears_another_rate, "bad_audio", "give rate_hz=16000"),
         (hears_another_format, "bad_audio", "give its format by audio="),
     ],
@@ -246,6 +246,29 @@ def test_a_message_of_100_megabytes_takes_no_memory(fragments, failure):
         tracemalloc.stop()
     assert "message of more than 16,777,216 bytes" in found.message
     assert peak < 5 * connection.MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("times", [2, 1_000])
+def test_a_server_whose_sessions_are_in_use_is_waited_for(times, tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "LONGEST_WAIT_S", 0.3)
+    monkeypatch.setattr(system, "BUSY_S", 0.1)
+    connections = []
+
+    async def script(socket):
+        connections.append(socket)
+        if len(connections) <= times:
+            await socket.send("error", error={"code": "session_limit_reached", "message": "1 of 1 in use"})
+        else:
+            await one_reply(socket)
+
+    with following(script) as (url, _):
+        trace = play(driver(f"realtime:{url}"), question(tmp_path))
+    if times == 2:
+        assert trace.failure is None
+        assert len(connections) == 3
+    else:
+        assert "1 of 1 in use; also after waiting 0.3 s. Run fewer" in trace.failure.message
+        assert len(connections) < 8
 
 
 def test_what_comes_out_of_order_is_no_part_of_a_reply_and_is_told(tmp_path):

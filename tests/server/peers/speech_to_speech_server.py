@@ -29,7 +29,7 @@ from speech_to_speech.pipeline.messages import AUDIO_RESPONSE_DONE, AudioOutput
 RATE_HZ, CHUNK = 16_000, 512
 LOUD = 300  # of 16-bit samples, RMS
 QUIET_CHUNKS = 7  # 224 ms: the silence that ends a turn
-UNITS = 4  # sessions: one is free again a moment after its client has left
+UNITS = 1  # sessions: it is free again a moment after its client has left, for which the next one has to wait
 SAYS, HEARS = "It is Paris.", "Which city?"
 
 
