@@ -1,6 +1,7 @@
 """Whatever a live server does is told as that scenario's failure, and the next conversation is not harmed."""
 
 import base64
+import json
 import socket
 import struct
 import tracemalloc
@@ -8,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from click.testing import CliRunner
 
 from fobench.api import registry
 from fobench.api.types import NS_PER_MS, EventKind
+from fobench.cli.main import main
 from fobench.errors import SystemFailure
 from fobench_plugins.systems.realtime import connection, conversation, system
 from tests.support.live.played import driver, play, question, short_tail
@@ -309,6 +312,43 @@ def test_the_next_conversation_is_not_harmed(tmp_path):
     assert first.replies[0].text == "Paris."  # what came before is kept
     assert second.failure is None
     assert second.replies[0].generated_ns == 200 * NS_PER_MS
+
+
+@pytest.mark.slow
+@pytest.mark.subprocess
+def test_a_run_goes_on_with_the_next_scenario_and_knows_what_it_cost(tmp_path):
+    connections = []
+    usage = {"input_tokens": 10, "output_tokens": 5, "output_token_details": {"audio_tokens": 5}}
+
+    async def script(socket):
+        connections.append(socket)
+        await socket.greet()
+        await socket.question(1000)
+        await socket.begin_reply(2)
+        if len(connections) == 2:  # the first is the warm-up
+            await hangs_up(socket)
+        await socket.end_reply(usage=usage)
+        await socket.listen()
+
+    spoken = question(tmp_path)
+    lines = [{"id": name, "audio": spoken.audio, "text": "Which city?"} for name in ("one", "two", "three")]
+    (tmp_path / "talk.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "prices.toml").write_text('currency = "X"\n[models."scripted-1"]\ninput = 1.0\naudio_output = 2.0\n')
+    with following(script) as (url, _):
+        suite = ("--suite", f"manifest:{tmp_path / 'talk.jsonl'}", "--judge", "none", "--no-text-routes")
+        command = ["run", "--system", f"realtime:{url}", *suite, "--output", str(tmp_path / "run")]
+        done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1, done.output
+    traces = [json.loads(line) for line in (tmp_path / "run" / "traces.jsonl").read_text().splitlines()]
+    assert [trace["failure"] and trace["failure"]["kind"] for trace in traces] == ["died", None, None]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["clock"] == "wall"
+    priced = ["score", str(tmp_path / "run"), "--metric", "cost_per_minute", "--metric-args"]
+    done = CliRunner().invoke(main, [*priced, f"prices={tmp_path / 'prices.toml'}"])
+    assert done.exit_code == 0, done.output
+    totals = json.loads((tmp_path / "run" / "scores.json").read_text())["totals"]
+    cost = next(total for total in totals if total["metric"] == "cost_per_minute")
+    assert cost["detail"]["cost"] == pytest.approx(2 * (10 * 1.0 + 5 * 2.0) / 1e6)
+    assert (cost["n"], cost["detail"]["n_failed"]) == (2, 1)
 
 
 def test_tls_certificates_are_verified(tmp_path, monkeypatch):
