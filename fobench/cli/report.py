@@ -43,10 +43,10 @@ SEVERAL = ("markdown", "html")  # reporters that take several runs
 )
 @click.option(
     "--metric",
-    help="A further metric, e.g. llm_judge:MODEL: an LLM judge (an endpoint, or a local backbone) beside the string match."
-    " Its verdicts stay in the run folder.",
+    help="A further metric, e.g. llm_judge:MODEL: an LLM judge (an endpoint, or a local backbone) beside the string match;"
+    " its verdicts stay in the run folder. Or one that takes options, e.g. cost_per_minute with prices=FILE.",
 )
-@named_args("--metric-args", "metric, e.g. endpoint=URL")
+@named_args("--metric-args", "metric, e.g. endpoint=URL or prices=FILE")
 def score(
     folder: Path, margin: float | None, compress_traces: bool, metric: str | None, metric_args: dict[str, str]
 ) -> None:

@@ -64,10 +64,17 @@ def score_run(folder: Path, metrics: Options | None = None, named: str = "") -> 
     """The results of all registered metrics on the traces of a run; writes scores.json and scores.parquet atomically.
 
     `metrics`: options by metric name; others keep their defaults. `named`: a further metric, of a family; one that asks a
-    model does so, and later scorings recall its answers. Raises `FobenchError` for a folder without a run, a broken
+    model does so, and later scorings recall its answers. Or one that is always scored, for its options. Raises `FobenchError` for a folder without a run, a broken
     trace (with its line), a duplicate trace or one that is not in the run.
     """
     answers = ModelAnswers(folder)
+    always = named in registry.factories("metrics")
+    if always and not (metrics or {}).get(named):
+        raise FobenchError(
+            f"The metric {named!r} is part of every scoring: give its options by --metric-args, or name a metric of a family, "
+            "e.g. llm_judge:MODEL."
+        )
+    named = "" if always else named
     further = named or answers.metric
     instances = make_metrics(metrics or {}, further)
     try:
@@ -163,10 +170,6 @@ def make_metrics(options: Options, further: str = "") -> list[Metric]:
     Raises `FobenchError` for an unknown metric.
     """
     names = [name for name in registry.factories("metrics") if not name.endswith(":")]
-    if further in names:
-        raise FobenchError(
-            f"The metric {further!r} is part of every scoring; name a metric of a family, e.g. llm_judge:MODEL."
-        )
     if further:
         registry.find("metrics", further)
         names.append(further)

@@ -226,6 +226,40 @@ def underrun_ms() -> Metric:
     return Underruns("ms")
 
 
+def tokens_input() -> Metric:
+    """Input tokens per conversation, as the system reports them; by kind (text, audio, cached) in detail.
+
+    Mean over conversations whose system reports usage, which servers of the Realtime protocol do, and any system can by an
+    event `busy` with data {"work": "usage", "usage": {...}, "model": name}.
+    """
+    from fobench_plugins.metrics.costs import Tokens
+
+    return Tokens("input")
+
+
+def tokens_output() -> Metric:
+    """Output tokens per conversation, as the system reports them; by kind (text, audio) in detail."""
+    from fobench_plugins.metrics.costs import Tokens
+
+    return Tokens("output")
+
+
+def cost_per_minute(prices: str | None = None) -> Metric:
+    """Money per minute of spoken conversation, by a price table: `fobench score RUN --metric cost_per_minute --metric-args
+    prices=FILE`.
+
+    Sum of (reported tokens and seconds x price) / sum of minutes, in the table's currency; costs by kind, and minutes in and
+    out, in detail. A kind of token without a price leaves the conversation without a value, never at 0. Questions by text are
+    not in it. `prices`: a TOML file of your own, as docs/prices.toml shows; fobench ships no vendor's prices. Tokens that a
+    server reports as cached without their kind are charged as if they were not.
+    """
+    from pathlib import Path
+
+    from fobench_plugins.metrics.costs import CostPerMinute, load_prices
+
+    return CostPerMinute(load_prices(Path(prices)) if prices else None)
+
+
 def dnsmos() -> Metric:
     """DNSMOS P.835 overall speech quality of the reply's audio, 1 to 5 (arXiv 2110.01763).
 
@@ -290,5 +324,6 @@ NAMED = (
     *(endpoint_ms, ttft_ms, ttfa_ms, response_ms, yield_decision_ms, audible_stop_ms),
     *duplex.NAMED,
     *(rtf_input, rtf_output, underruns, underrun_ms, dnsmos),
+    *(tokens_input, tokens_output, cost_per_minute),
 )
 FACTORIES: Factories = {**{factory.__name__: factory for factory in NAMED}, "llm_judge:": llm_judge}

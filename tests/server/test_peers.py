@@ -22,24 +22,28 @@ PEERS = {
 REPLY_MS = 1000
 
 
-def environment(name) -> Path:
-    """The Python of an environment with a client. Skips the test where it cannot be installed, e.g. without a network."""
+def environment(name, packages, alone="") -> Path:
+    """The Python of an environment with a peer's packages, and one that is installed without its dependencies.
+
+    Skips the test where they cannot be installed, e.g. without a network.
+    """
     folder = home() / "peers" / f"{name}-{sys.version_info.major}{sys.version_info.minor}"
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        done = subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", *PEERS[name]], capture_output=True, text=True
-        )
-        if done.returncode:
-            pytest.skip(f"{PEERS[name][0]} cannot be installed: {done.stderr.strip()[-200:]}")
+        for wanted in filter(None, (packages, alone and ("--no-deps", alone))):
+            done = subprocess.run(
+                [str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, text=True
+            )
+            if done.returncode:
+                pytest.skip(f"{wanted[-1]} cannot be installed: {done.stderr.strip()[-200:]}")
         (folder / "complete").touch()
     return python
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_an_official_client_hears_the_whole_reply(name):
-    python = environment(name)
+    python = environment(name, PEERS[name])
     options = {"writes": "It is Paris.", "hears": "Which city?", "delay_ms": 500, "reply_ms": REPLY_MS}
     with served(registry.create("systems", "scripted:late", options)) as (url, server):
         program = Path(__file__).parent / "peers" / f"{name}_client.py"

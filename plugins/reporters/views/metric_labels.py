@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fobench.api.types import Score
+from fobench.formatting import one_line
+
+NO_USAGE = "the system reports no usage"  # the reason of a missing cost
 Kind = Literal["rate", "ratio", "points", "ms", "factor", "count", "mos", "plain"]
 
 
@@ -159,6 +163,13 @@ LLM_JUDGE = {  # of a metric that a user has to name; shown beside the metrics o
     )
     for route in ("t2t", "a2t2t", "s2t", "s2s")
 }
+COSTS = {  # shown beside the metrics of other packages, where the system reports usage
+    "tokens_input": MetricLabel("Input tokens", "plain", "Mean per conversation, as the system reports them."),
+    "tokens_output": MetricLabel("Output tokens", "plain", "Mean per conversation, as the system reports them."),
+    "cost_per_minute": MetricLabel(
+        "Cost per minute", "plain", "Money per minute of conversation, by the price table given."
+    ),
+}
 METRICS: dict[str, MetricLabel] = {
     **ROUTES,
     **PARITIES,
@@ -179,6 +190,14 @@ UNITS: dict[str, Kind] = {
     "points": "points",
     "mos": "mos",
 }
+
+
+def further_label(score: Score) -> MetricLabel | None:
+    """The label of a metric that has no table of its own; None where it is not shown: costs of a system that reports none."""
+    if score.metric in METRICS or (score.metric in COSTS and score.value is None and score.reason == NO_USAGE):
+        return None
+    known = LLM_JUDGE.get(score.metric) or COSTS.get(score.metric)
+    return known or MetricLabel(one_line(score.metric), kind_of(score.metric, score.unit), "")
 
 
 def kind_of(metric: str, unit: str) -> Kind:

@@ -92,11 +92,9 @@ def _system(run: Results) -> str:
 def groups(runs: Sequence[Results]) -> list[RunTableGroup]:
     """The metrics that at least one run has a value of, in the order of a report; third-party metrics last."""
     known = [RunTableGroup(title, tuple(_rows(runs, metrics))) for title, metrics in GROUPS.items()]
-    others = {s.metric: s for run in runs for s in run.totals if s.metric not in metric_labels.METRICS}
-    plain = {
-        name: MetricLabel(one_line(name), metric_labels.kind_of(name, score.unit), "") for name, score in others.items()
-    }
-    return [group for group in (*known, RunTableGroup("Other metrics", tuple(_rows(runs, plain)))) if group.rows]
+    totals = [total for run in runs for total in run.totals]
+    others = {total.metric: label for total in totals if (label := metric_labels.further_label(total))}
+    return [group for group in (*known, RunTableGroup("Other metrics", tuple(_rows(runs, others)))) if group.rows]
 
 
 def _rows(runs: Sequence[Results], metrics: Mapping[str, MetricLabel]) -> Iterator[RunTableRow]:

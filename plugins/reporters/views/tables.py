@@ -199,20 +199,11 @@ def quality(results: Results) -> Table:
 
 
 def others(results: Results) -> Table:
-    """Totals of third-party metrics, and of an LLM judge."""
-    rows = [
-        _row(
-            score,
-            score.metric,
-            metric_labels.LLM_JUDGE.get(score.metric)
-            or MetricLabel(one_line(score.metric), kind_of(score.metric, score.unit), ""),
-        )
-        for score in results.totals
-        if score.metric not in metric_labels.METRICS
-    ]
-    return Table(
-        "Other metrics", "Metrics of third-party plugins, and those named by the user.", ("Metric", *VALUE), tuple(rows)
-    )
+    """Totals of third-party metrics, of an LLM judge, and of costs."""
+    labels = ((score, metric_labels.further_label(score)) for score in results.totals)
+    rows = tuple(_row(score, score.metric, label) for score, label in labels if label)
+    caption = "Metrics of third-party plugins, those named by the user, and what the system says it has used."
+    return Table("Other metrics", caption, ("Metric", *VALUE), rows)
 
 
 def _plain_table(
@@ -272,6 +263,11 @@ def remark(score: Score | None) -> str:
         found.append(f"predicted 0 / 1 / 2 by true state: {by_state}")
     if score and (judge := judge_remark(score.detail)):
         found.append(judge)
+    if score and isinstance(score.detail.get("currency"), str):
+        spent, minutes = _part(score, "cost"), _part(score, "minutes")
+        found.append(one_line(f"{compact(spent or 0)} {score.detail['currency']} in {compact(minutes or 0)} min"))
+    if score and isinstance(kinds := score.detail.get("kinds"), Mapping):
+        found.append(", ".join(one_line(f"{kind.replace('_', ' ')} {number}") for kind, number in kinds.items()))
     if score and score.ci is None and (no_interval := score.detail.get("no_interval")):
         found.append(f"no interval: {one_line(no_interval)}")
     if score and (speakers := _part(score, "n_groups")):

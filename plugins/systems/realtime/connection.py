@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -16,8 +19,9 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 OPEN_S = 15.0  # time to connect
-ATTEMPTS = 3  # connections tried where the server is busy (429, 503)
-LONGEST_WAIT_S = 20.0  # that a server may ask for between two of them
+CLOSE_S = 1.0  # time for the server to agree that a connection ends
+LONGEST_WAIT_S = 10.0  # that a busy server (429, 503) may ask for before the second attempt, which is the last
+BUSY = (429, 503)
 MESSAGE_BYTES = 1 << 24  # of one message of the server, at most
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 KeyHeader = Literal["bearer", "api-key"]
@@ -26,7 +30,11 @@ KeyHeader = Literal["bearer", "api-key"]
 def address(url: str, path: str, query: Mapping[str, str]) -> str:
     """`url` as a WebSocket's: with `path` where it has none, and with `query` added. Raises FobenchError for another kind."""
     parts = urlsplit(url if "://" in url else f"ws://{url}")
-    if parts.scheme not in SCHEMES or not parts.hostname:
+    try:
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # its port is no number
+        named = False
+    if parts.scheme not in SCHEMES or not named:
         raise FobenchError(f"{url!r} is no address of a server: give ws://host:port, or wss://host/path.")
     if parts.username or parts.password:
         raise FobenchError(
@@ -42,9 +50,14 @@ def public(url: str) -> str:
     return urlunsplit((*urlsplit(url)[:3], "", ""))
 
 
+def asks_for(url: str, name: str) -> bool:
+    """Whether the address's query sets a switch, e.g. ?duplex=1."""
+    return dict(parse_qsl(urlsplit(url).query)).get(name, "").lower() in ("1", "true", "on")
+
+
 @asynccontextmanager
 async def connect(url: str, secret: str | None = None, header: KeyHeader = "bearer") -> AsyncIterator[ClientConnection]:
-    """An open connection. TLS certificates are verified. A busy server (429, 503) is asked again after the time it names.
+    """An open connection. TLS certificates are verified. A busy server (429, 503) is asked once more after the time it names.
 
     Raises SystemFailure (`raised`) where there is none to be had.
     """
@@ -56,41 +69,44 @@ async def connect(url: str, secret: str | None = None, header: KeyHeader = "bear
     headers = (
         {} if secret is None else {"api-key": secret} if header == "api-key" else {"Authorization": f"Bearer {secret}"}
     )
-    for attempt in range(ATTEMPTS):
+    waited_s: float | None = None
+    while True:
         try:
             socket = await open_socket(
                 url,
                 additional_headers=headers,
                 max_size=MESSAGE_BYTES,
                 open_timeout=OPEN_S,
+                close_timeout=CLOSE_S,
                 compression=None,
                 proxy=None,
             )
             break
         except InvalidStatus as error:
             wait_s = _wait_s(error.response)
-            if wait_s is None or attempt + 1 == ATTEMPTS:
-                raise SystemFailure("raised", _refusal(url, error.response.status_code, secret)) from error
+            if wait_s is None or wait_s > LONGEST_WAIT_S or waited_s is not None:
+                raise SystemFailure("raised", _refusal(url, error.response, secret, waited_s)) from error
+            waited_s = wait_s
             await asyncio.sleep(wait_s)
         except (OSError, TimeoutError, InvalidHandshake) as error:
-            why = (
-                f"no answer within {OPEN_S:.0f} s"
-                if isinstance(error, TimeoutError)
-                else describe_error(error, name=False)
-            )
-            raise SystemFailure("raised", f"{public(url)} cannot be reached: {why}") from error
+            raise SystemFailure("raised", f"{public(url)} cannot be reached: {_problem(error)}") from error
     try:
         yield socket
+    except SystemFailure:  # the server may be flooding: what waits in the connection is not read to its end
+        socket.transport.abort()
+        raise
     finally:
         await socket.close()
 
 
 async def round_trip_ms(socket: ClientConnection) -> float | None:
-    """The time of a ping and its answer, ms; None if there is none within a second."""
+    """The time of a ping and its answer, ms; None if there is none within a second, or the server has hung up."""
+    from websockets.exceptions import ConnectionClosed
+
     start = time.perf_counter()
     try:
         await asyncio.wait_for(await socket.ping(), 1.0)
-    except (TimeoutError, OSError):
+    except (TimeoutError, OSError, ConnectionClosed):
         return None
     return round(1e3 * (time.perf_counter() - start), 3)
 
@@ -117,15 +133,23 @@ async def messages(socket: ClientConnection) -> AsyncIterator[str | bytes]:
         yield message
 
 
-async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
-    """The server's events. Raises SystemFailure for a message that is none (`bad_event`), and at the connection's end (`died`)."""
+async def objects(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """The server's JSON. Raises SystemFailure for a message that is none (`bad_event`), and at the connection's end (`died`)."""
     async for message in messages(socket):
         try:
-            event = json.loads(message)
+            found = json.loads(message)
         except (ValueError, RecursionError) as error:
             raise SystemFailure("bad_event", f"the server sent what is not JSON: {str(message)[:60]!r}") from error
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(message)[:60]!r}")
+        if not isinstance(found, dict):
+            raise SystemFailure("bad_event", f"the server sent JSON that is no object: {str(message)[:60]!r}")
+        yield found
+
+
+async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """The server's events: as `objects`, and each has a type."""
+    async for event in objects(socket):
+        if not isinstance(event.get("type"), str):
+            raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(event)[:60]!r}")
         yield event
 
 
@@ -139,23 +163,47 @@ def closing(error: Any) -> str:
     return f"the server ended the connection: code {frame.code}{f', {frame.reason}' if frame.reason else ''}"
 
 
+def _problem(error: Exception) -> str:
+    """Why there is no connection."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {OPEN_S:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its TLS certificate is not verified ({error.verify_message}). If its authority is yours, name the file of "
+            "its certificate in SSL_CERT_FILE"
+        )
+    return describe_error(error, name=False)
+
+
 def _wait_s(response: Any) -> float | None:
-    """The time to wait before another attempt, by the answer of a busy server; None: another attempt is of no use."""
-    if response.status_code not in (429, 503):
+    """The time that a busy server asks to wait, in seconds or as a date; None: another attempt is of no use."""
+    if response.status_code not in BUSY:
         return None
+    asked = response.headers.get("Retry-After", "1")
     try:
-        asked = float(response.headers.get("Retry-After", "1"))
+        return max(0.0, float(asked))
     except ValueError:
-        asked = 1.0
-    return asked if 0 <= asked <= LONGEST_WAIT_S else None
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 1.0
 
 
-def _refusal(url: str, status: int, secret: str | None) -> str:
+def _refusal(url: str, response: Any, secret: str | None, waited_s: float | None) -> str:
+    """Why a server does not open the connection, and what to do."""
+    status, wait_s = response.status_code, _wait_s(response)
     reasons = {
         401: "the key is not accepted" if secret else "it wants a key: give api_key_env=NAME",
         403: "the key may not do this",
         404: "there is nothing at this path: give the whole address",
-        429: "it has too many requests, also after waiting",
-        503: "it is overloaded, also after waiting",
     }
-    return f"{public(url)} refuses the connection: HTTP {status}, {reasons.get(status, 'see its log')}"
+    if wait_s is None:
+        reason = reasons.get(status, "see its log")
+    else:
+        busy = "it has too many requests" if status == 429 else "it is overloaded"
+        also = "" if waited_s is None else f", also after waiting {waited_s:g} s"
+        longer = f", longer than the {LONGEST_WAIT_S:g} s that a scenario may wait" if wait_s > LONGEST_WAIT_S else ""
+        asks = f" and asks to wait {wait_s:g} s{longer}" if "Retry-After" in response.headers else ""
+        reason = f"{busy}{also}{asks}. Run fewer conversations at a time (--workers), or later"
+    return f"{public(url)} refuses the connection: HTTP {status}, {reason}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
+from fobench import outside_files
 from fobench.api.live import LiveCall, LiveSystem
 from fobench.api.option_ranges import Between
 from fobench.api.secret import secret
@@ -15,47 +18,68 @@ from fobench.api.types import Event, EventKind, Message
 from fobench.audio.wire_format import TELEPHONE_HZ, AudioFormat, FormatName
 from fobench.errors import FobenchError, SystemFailure
 from fobench_plugins.systems.realtime import connection
+from fobench_plugins.systems.realtime.client_turns import ClientTurns, VadName, detectors
 from fobench_plugins.systems.realtime.connection import KeyHeader
-from fobench_plugins.systems.realtime.conversation import Conversation, confirmed, first_event
-from fobench_plugins.systems.realtime.dialects import SessionRequest, TurnDetection, ga_name, is_flat
+from fobench_plugins.systems.realtime.conversation import Conversation, SessionsInUse, confirmed, first_event
+from fobench_plugins.systems.realtime.dialects import Dialect, SessionRequest, TurnDetection, dialect_of, ga_name
+from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
 PATH = "/v1/realtime"
 FIRST_S = 15.0  # time for a server's first event
 ANSWER_S = 120.0  # time for an answer by text
+BUSY_S = 0.5  # between two attempts where all sessions of the server are in use
 CHUNKS_PER_S = 50  # 20 ms of audio each
+T = TypeVar("T")
 
 Rate = Annotated[int, Between(8_000, 48_000)]
+Silence = Annotated[int, Between(32, 10_000)]  # ms
 
 
 class RealtimeSystem(LiveSystem):
-    """A server at `url`. Each conversation, and each answer by text, has a connection of its own."""
+    """A server at `url`. Each conversation, and each answer by text, has a connection of its own.
 
-    def __init__(self, url: str, request: SessionRequest, api_key_env: str | None, header: KeyHeader) -> None:
+    `detector`: makes the voice activity detector of a client that ends the user's turns itself, after `silence_ms`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        request: SessionRequest,
+        api_key_env: str | None,
+        header: KeyHeader,
+        detector: Callable[[], VoiceActivityDetector] | None,
+        silence_ms: int,
+    ) -> None:
+        self._detector, self._silence_ms = detector, silence_ms
         self._url, self._request, self._variable, self._header = url, request, api_key_env, header
         self._secret = secret(api_key_env)
         self.input_rate_hz, self.output_rate_hz = request.input.rate_hz, request.output.rate_hz
         self.chunk = self.input_rate_hz // CHUNKS_PER_S
-        self._flat: bool | None = None  # whether the server has the beta's dialect; None: not met yet
+        self._dialect: Dialect | None = None  # None: not met yet
+        self._duplex = connection.asks_for(url, "duplex")
         self._round_trip_ms: float | None = None
 
     def about(self) -> dict[str, Any]:
         """Plain data for the run's record; the key is no part of it."""
-        dialect = None if self._flat is None else "beta" if self._flat else "GA"
         return {
             "server": connection.public(self._url),
-            "dialect": dialect,
+            "dialect": self._dialect and self._dialect.shape,
             "round_trip_ms": self._round_trip_ms,
             "turn_detection": self._request.turn_detection,
+            **({"silence_ms": self._silence_ms} if self._detector else {}),
             "audio": {"input": self._request.input.to_json(), "output": self._request.output.to_json()},
         }
 
     async def converse(self, call: LiveCall) -> None:
+        await _patiently(lambda: self._converse(call))
+
+    async def _converse(self, call: LiveCall) -> None:
         async with connection.connect(self._url, self._secret, self._header) as socket:
             self._round_trip_ms = await connection.round_trip_ms(socket)
             events = connection.receive(socket)
             conversation = Conversation(self._request, call, lambda event: connection.send(socket, event))
-            await conversation.configure(await first_event(events, FIRST_S))
-            self._flat = conversation.flat
+            await conversation.begin(events, FIRST_S, self._duplex)
+            self._dialect = conversation.dialect
             listening = asyncio.create_task(_listen(events, conversation))
             speaking = asyncio.create_task(self._speak(call, conversation))
             try:
@@ -67,23 +91,31 @@ class RealtimeSystem(LiveSystem):
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError, SystemFailure):
                         await task
+                with contextlib.suppress(SystemFailure):
+                    await conversation.leave()
 
     async def _speak(self, call: LiveCall, conversation: Conversation) -> None:
         """Sends the microphone's audio until it ends."""
         await confirmed(conversation)
         if self._round_trip_ms is not None:
             call.emit(Event(EventKind.BUSY, {"work": "round_trip", "ms": self._round_trip_ms}))
+        form = self._request.input
+        turns = self._detector and ClientTurns(conversation, call, self._detector(), form, self._silence_ms)
         async for chunk in call.microphone():
-            audio = self._request.input.encode(chunk.samples)
-            await conversation.send({"type": "input_audio_buffer.append", "audio": audio})
+            if turns:
+                await turns.push(chunk)
+            else:
+                await conversation.append(form.encode(chunk.samples))
 
     def answer(self, history: Sequence[Message], seed: int) -> str:
         """The reply to a conversation in text, by a session of the same kind without audio.
 
         Raises SystemFailure where the server fails, or gives no text.
         """
+        if self._duplex:
+            raise SystemFailure("bad_answer", "full duplex (duplex=1) has no answers by text: give --no-text-routes")
         try:
-            return asyncio.run(asyncio.wait_for(self._answer(history), ANSWER_S))
+            return asyncio.run(asyncio.wait_for(_patiently(lambda: self._answer(history)), ANSWER_S))
         except TimeoutError as error:
             raise SystemFailure("hung", f"no answer by text within {ANSWER_S:.0f} s") from error
 
@@ -91,15 +123,29 @@ class RealtimeSystem(LiveSystem):
         request = replace(self._request, text_only=True, transcription=None)
         async with connection.connect(self._url, self._secret, self._header) as socket:
             events = connection.receive(socket)
-            created = await first_event(events, FIRST_S)
-            session = created.get("session")
-            flat = isinstance(session, Mapping) and is_flat(session)
-            await connection.send(socket, {"type": "session.update", "session": request.to_json(flat)})
+            dialect = dialect_of(await first_event(events, FIRST_S))
+            flat = dialect.shape == "beta"
+            await connection.send(socket, {"type": "session.update", "session": request.to_json(dialect)})
             for message in history:
                 await connection.send(socket, {"type": "conversation.item.create", "item": _item(message, flat)})
             modality = {"modalities" if flat else "output_modalities": ["text"]}
             await connection.send(socket, {"type": "response.create", "response": modality})
             return await _reply_text(events)
+
+
+async def _patiently(hold: Callable[[], Awaitable[T]]) -> T:
+    """What `hold` gives; tried again, for a while, where all sessions of the server are in use, as its own last one may be."""
+    end_s = time.monotonic() + connection.LONGEST_WAIT_S
+    while True:
+        try:
+            return await hold()
+        except SessionsInUse as error:
+            if time.monotonic() >= end_s:
+                message = (
+                    f"{error}; also after waiting {connection.LONGEST_WAIT_S:g} s. Run fewer at a time (--workers)"
+                )
+                raise SystemFailure("raised", message) from error
+        await asyncio.sleep(BUSY_S)
 
 
 async def _listen(events: AsyncIterator[dict[str, Any]], conversation: Conversation) -> None:
@@ -159,17 +205,19 @@ def realtime(
     instructions: str | None = None,
     voice: str | None = None,
     transcription: str | None = None,
+    silence_ms: Silence = 500,
+    vad: VadName = "silero",
+    session: str | None = None,
 ) -> RealtimeSystem:
     """A live server of the OpenAI Realtime protocol, GA or beta, at ws://host:port or wss://host/path.
 
     `model`: the query's. `api_key_env`: the environment variable that holds the key, sent as `key_header`. `audio`: pcm16 at
-    `rate_hz` and `output_rate_hz`, or G.711 at 8 kHz. `turn_detection`: the server's. `instructions`, `voice` and
-    `transcription` (the model that transcribes the user) are sent where given; else the server's own apply.
+    `rate_hz` and `output_rate_hz`, or G.711 at 8 kHz. `turn_detection`: who ends the user's turns, the server (server_vad,
+    semantic_vad), the model itself (model: full duplex), or the client (none): as a push-to-talk app it then sends audio while
+    the user speaks by `vad` (loudness: any sound), commits it after `silence_ms`, and cancels a reply that the user interrupts.
+    `instructions`, `voice` and `transcription` (the model that transcribes the user) are sent where given; else the server's
+    own apply. `session`: a JSON file of further fields of the session, which are sent with the others and go before them.
     """
-    if turn_detection == "none":
-        raise FobenchError(
-            "turn_detection=none needs a client that knows when the user has finished: give server_vad or semantic_vad."
-        )
     if audio != "pcm16":
         rate_hz = output_rate_hz = TELEPHONE_HZ
     if rate_hz % CHUNKS_PER_S:
@@ -183,6 +231,20 @@ def realtime(
         instructions,
         voice,
         transcription,
+        more=_session(session) if session else {},
     )
+    by_client = detectors(vad) if turn_detection == "none" else None
     query = {"model": model} if model else {}
-    return RealtimeSystem(connection.address(url, PATH, query), request, api_key_env, key_header)
+    where = connection.address(url, PATH, query)
+    return RealtimeSystem(where, request, api_key_env, key_header, by_client, silence_ms)
+
+
+def _session(path: str) -> dict[str, Any]:
+    """The fields in a JSON file. Raises FobenchError where it holds none."""
+    try:
+        fields = outside_files.read_json(Path(path))
+        if not isinstance(fields, dict):
+            raise ValueError(f"it must hold an object, not {type(fields).__name__}")
+    except (OSError, ValueError) as error:
+        raise FobenchError(f"session={path} cannot be read as JSON: {error}.") from error
+    return fields

@@ -184,7 +184,11 @@ def test_the_registered_metrics_are_all_catalogued(results):
     for name in registry.factories("metrics"):
         metric = registry.create("metrics", f"{name}some-model" if name.endswith(":") else name)
         totals += metric.aggregate([metric.score(trace, trace.scenario) for trace in results.traces])
-    known = {total.metric for total in totals} & {*metric_labels.METRICS, *metric_labels.LLM_JUDGE}
+    known = {total.metric for total in totals} & {
+        *metric_labels.METRICS,
+        *metric_labels.LLM_JUDGE,
+        *metric_labels.COSTS,
+    }
     assert {total.metric for total in totals if total.metric not in known} == set()
     assert tables(replace(results, totals=totals))["parity"].rows[0].cells[3] == "inconclusive"
 

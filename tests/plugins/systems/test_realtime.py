@@ -157,7 +157,7 @@ def test_an_unknown_event_and_audio_after_the_end_do_no_harm(question):
     assert trace.replies[0].generated_ns == 400 * MS
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x", "ws://", "ws://user:pass@host"])
+@pytest.mark.parametrize("url", ["", "ftp://x", "ws://", "ws://user:pass@host", "ws://host:port", "ws://host:99999"])
 def test_addresses(url):
     with pytest.raises(FobenchError, match="address"):
         registry.create("systems", "realtime", {"url": url})

@@ -122,7 +122,11 @@ class ServedCall:
         elif self.speaking and self.quiet_ms >= self.script.stop_ms:
             self.speaking = False
             await self.send("input_audio_buffer.speech_stopped", audio_end_ms=0, item_id="u")
-            self.reply = asyncio.create_task(self.speak())
+            self.reply = asyncio.create_task(self.answer())
+
+    async def answer(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await self.speak()
 
     async def speak(self) -> None:
         script, ids = (
