@@ -8,6 +8,7 @@ import queue
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import soundfile
 
 from fobench.api.live import LiveSystem, declares_real_time
 from fobench.api.types import NS_PER_MS
-from fobench.execution import conversations
+from fobench.execution import conversations, worker_pool
 from fobench.execution.run import Run
 from fobench.simulation import replay
 from fobench.storage.run_config import RunConfig
@@ -81,6 +82,20 @@ def test_all_are_held_at_once_by_one_system(configured, tmp_path):
     record = run.folder.read_run()
     assert (record["clock"], record["conversations_at_once"], record["judging"]) == ("wall", 4, None)
     assert any(note.startswith("4 conversations were held at once") for note in record["notes"])
+
+
+@pytest.mark.slow
+def test_where_the_factory_does_not_tell_the_first_system_does(configured, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_pool, "declares_real_time", lambda factory: None)
+    with serving() as server:
+        live = executed(configured(server, 3, text_routes=False), tmp_path / "live")
+        assert (server.most_open, server.opened) == (3, 1 + 4)
+        settings = replace(live.config, system="scripted:late", system_args={"reply_ms": 200})
+        computed = executed(settings, tmp_path / "computed")
+    assert live.folder.read_run()["conversations_at_once"] == 3
+    assert "conversations_at_once" not in computed.folder.read_run()
+    for run in (live, computed):
+        assert [trace.failure for trace in run.folder.traces()] == [None] * 4
 
 
 @pytest.mark.slow
