@@ -3,14 +3,17 @@
 import io
 import os
 import signal
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fobench import process_host
 from fobench.errors import FobenchError, SystemFailure
-from fobench.process_host import ForeignType, ProcessHost, _Answer
+from fobench.process_host import ForeignType, Lane, ProcessHost
+from fobench.process_host.host import _Answer
 
 
 class Component:
@@ -38,6 +41,19 @@ class Component:
 
     def process(self):
         return os.getpid()
+
+    def twin(self):
+        return Component(self.greeting + " too,")
+
+    def naps(self, seconds):
+        start = time.monotonic()
+        time.sleep(seconds)
+        return start, time.monotonic()
+
+    def niceness(self):
+        return os.nice(0)
+
+    def close(self): ...
 
     def converts(self, notes):
         for number in range(notes):
@@ -166,12 +182,66 @@ def test_losses_are_counted_in_succession_although_it_loads_each_time(host):
     assert host.losses == 0
 
 
+@pytest.mark.subprocess
+def test_the_calls_of_lanes_are_answered_at_the_same_time_by_one_process(host):
+    lanes = [Lane(host) for _ in range(3)]
+    assert {lane.call("process") for lane in lanes} == {host.call("process")}
+    assert lanes[0].call("greet", "Ada") == "hi too, Ada" and host.call("greet", "Ada") == "hi Ada"
+    with ThreadPoolExecutor(3) as threads:
+        naps = list(threads.map(lambda lane: lane.call("naps", 0.2), lanes))
+    assert max(start for start, _ in naps) < min(end for _, end in naps)
+
+
+@pytest.mark.subprocess
+def test_a_lane_that_hangs_leaves_the_others_and_their_process():
+    host = ProcessHost(Component, ("hi",), time_limit_s=0.5)
+    stuck, other = Lane(host), Lane(host)
+    try:
+        process = other.call("process")
+        with pytest.raises(SystemFailure, match="no answer from hangs within") as failure:
+            stuck.call("hangs")
+        assert failure.value.kind == "hung"
+        assert stuck.call("process") == other.call("process") == process
+    finally:
+        host.stop()
+
+
+@pytest.mark.subprocess
+def test_a_process_that_ends_takes_its_lanes_along_and_is_started_once(host):
+    dying, other = Lane(host), Lane(host)
+    before = other.call("process")
+    with ThreadPoolExecutor(1) as threads:
+        napping = threads.submit(other.call, "naps", 60)
+        time.sleep(0.1)
+        for call in (lambda: dying.call("dies"), napping.result):
+            with pytest.raises(SystemFailure, match="exit code 7"):
+                call()
+    assert dying.call("process") == other.call("process") != before
+    host.close()
+    with pytest.raises(SystemFailure):
+        other.call("greet", "you")
+    with pytest.raises(SystemFailure, match="ended for good"):
+        other.call("greet", "you")
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(sys.platform != "linux", reason="the priorities of threads")
+def test_a_process_that_steps_back_does_so_with_each_start(host):
+    assert host.call("niceness") == os.nice(0)
+    host.step_back()
+    lane = Lane(host)
+    assert host.call("niceness") == lane.call("niceness") == max(10, os.nice(0))
+    with pytest.raises(SystemFailure):
+        host.call("dies")
+    assert host.call("niceness") == max(10, os.nice(0))
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("fobench.process_host", "os.system"),
-        ("fobench.process_host", "_bearers"),
-        ("fobench.process_host", "ProcessHost"),
+        ("fobench.process_host.host", "os.system"),
+        ("fobench.process_host.host", "_bearers"),
+        ("fobench.process_host.host", "ProcessHost"),
         ("numpy.testing", "rundocs"),
         ("os", "system"),
         ("builtins", "eval"),

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 import time
+import typing
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from fobench.api.types import AudioChunk, Event
 from fobench.errors import FobenchError, SystemFailure, describe_error
@@ -156,3 +158,17 @@ class LiveSession:
         self._call._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         await self._system.converse(self._call)
+
+
+def declares_real_time(factory: Callable[..., Any]) -> bool | None:
+    """Whether the systems of a factory live in real time: by its class, or the class that it declares to return.
+
+    None where it declares none: only a system that it has made can tell.
+    """
+    made: Any = factory
+    if not inspect.isclass(factory):
+        try:
+            made = typing.get_type_hints(factory).get("return")
+        except Exception:  # an annotation may name anything
+            made = None
+    return getattr(made, "real_time", False) is True if inspect.isclass(made) and hasattr(made, "open") else None

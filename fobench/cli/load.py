@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from fobench.api.option_ranges import SCENARIOS, SEED
+from fobench.cli import stop_signals
 from fobench.cli.options import NewFolder, named_args, option, whole_number
-from fobench.errors import FobenchError
+from fobench.cli.report import new_folder, remove_if_empty
+from fobench.console import counted, table, visible
+from fobench.errors import FobenchError, SystemFailure
 
 if TYPE_CHECKING:
+    from fobench.api.registry import ComponentSpec
+    from fobench.api.scenario import Scenario
     from fobench.api.trace import Trace
+    from fobench.load.load_report import LoadReport
+    from fobench.process_host import ProcessHost
 
 MOST_SESSIONS = 1_000
 
@@ -41,7 +50,7 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 @option("--rounds", type=whole_number(SCENARIOS), default=4, help="Conversations of each session, at each level.")
 @option("--seed", type=whole_number(SEED), default=0)
 @option(
-    "--output", "-o", type=NewFolder(), default=Path("runs/load"), help="Folder of load.json, load.md and load.html."
+    "--output", "-o", type=NewFolder(), help="Folder of load.json, load.md and load.html; default: runs/<time>-load."
 )
 def load(
     system: str | None,
@@ -49,45 +58,96 @@ def load(
     sessions: tuple[int, ...],
     rounds: int,
     seed: int,
-    output: Path,
+    output: Path | None,
     suite_args: Mapping[str, Any] | None,
     system_args: Mapping[str, Any] | None,
     **options: Any,
 ) -> None:
     """Hold several live conversations at a time, and tell up to how many a system keeps real time.
 
-    Conversations last as long as they would: the wall clock is used. Each level ends with its line of the table.
+    Conversations last as long as they would: the wall clock is used. Each level ends with its line of the table, and is kept:
+    Ctrl-C loses the level that is being measured, and no other.
     """
     from itertools import islice
 
     from fobench.api import registry
-    from fobench.console import table
-    from fobench.execution.system_driver import checked, described
-    from fobench.load import levels, load_report
+    from fobench.load import load_report
     from fobench.storage.run_config import default_system
 
     name = system or default_system(options["backbone"], options["checkpoint"])
     given = {**(system_args or {}), **{key: value for key, value in options.items() if value is not None}}
     spec = registry.spec("systems", name, given)
-    needed = max(sessions) * rounds
-    scenarios = list(islice(registry.create("suites", suite, suite_args).scenarios(seed), needed))
+    if output is not None:
+        load_report.check_free(output)
+    scenarios = list(islice(registry.create("suites", suite, suite_args).scenarios(seed), max(sessions) * rounds))
     if not scenarios:
-        raise FobenchError(f"Suite {suite!r} has no scenario.")
-    click.echo(f"Loading {name} ...", err=True)
-    subject = checked(name, registry.create(spec))
-    levels.measure(subject, scenarios[:1], 1, 1, lambda trace: None)  # first calls are slower than all others
+        raise FobenchError(
+            f"Suite {suite!r} has no scenario to hold: name another --suite, or change its --suite-args."
+        )
+    remove_if_empty(folder := output or new_folder("load"))
+    host = _loaded(spec)
+    report = load_report.LoadReport(name, suite, {}, host.call("real_time"), sessions)
+    try:
+        _measure(host, scenarios, rounds, report, folder)
+    except (KeyboardInterrupt, FobenchError) as error:
+        _keep(report, folder, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        if isinstance(error, FobenchError):
+            raise
+        click.echo(f"\n{stop_signals.told(error)}.", err=True)
+        sys.exit(stop_signals.exit_code(error))
+    finally:
+        host.close()
+    table(name, load_report.COLUMNS, map(load_report.row, report.levels))
+    if failures := report.failures():
+        table("Failures", load_report.FAILURE_COLUMNS, failures)
+    click.echo(report.verdict())
+    click.echo("\n".join(str(folder / file) for file in ("load.json", "load.md", "load.html")))
+
+
+def _loaded(spec: ComponentSpec) -> ProcessHost:
+    """The system in a process of its own. Raises FobenchError where it cannot be loaded."""
+    from fobench.execution.system_driver import LocalDriver
+    from fobench.process_host import ProcessHost
+
+    click.echo(f"Loading {spec.name} ...", err=True)
+    notes = partial(click.echo, err=True)
+    host = ProcessHost(LocalDriver, (spec,), prints=True, notes=notes)
+    try:
+        host.start()
+    except SystemFailure as error:
+        raise FobenchError(f"Cannot load system {spec.name!r}: {error}") from error
+    return host
+
+
+def _measure(host: ProcessHost, scenarios: Sequence[Scenario], rounds: int, report: LoadReport, folder: Path) -> None:
+    """Measures one level after another, and writes the report after each. Raises FobenchError where not one conversation is held."""
+    from fobench.execution.remote_driver import RemoteDriver
+    from fobench.load import levels, load_report
+    from fobench.process_host import Lane
+
+    drivers = [RemoteDriver(Lane(host)) for _ in range(max(report.planned))]
+    first = levels.measure(drivers[:1], scenarios[:1], 1, lambda trace: None)  # first calls are slower than all others
+    if failure := first.traces[0].failure:
+        raise FobenchError(f"{report.name} does not hold a single conversation: {failure.kind}: {failure.message}")
+    report.about = host.call("about")  # also what a system learns of its server
     found = []
-    for count in sessions:
+    for count in report.planned:
         click.echo(f"{count} at a time: {count * rounds} conversations ...", err=True)
-        found.append(levels.measure(subject, scenarios, count, rounds, _tell))
-        table("", load_report.COLUMNS, [load_report.row(found[-1].summary())])
-    summaries, largest = [level.summary() for level in found], levels.largest(found)
-    paths = load_report.write(output, name, described(subject), summaries, largest)
-    table(name, load_report.COLUMNS, map(load_report.row, summaries))
-    click.echo(load_report.verdict(largest, summaries))
-    click.echo("\n".join(map(str, paths)))
+        found.append(levels.measure(drivers[:count], scenarios, rounds, _tell))
+        report.levels, report.largest = [level.summary() for level in found], levels.largest(found)
+        report.status = "complete" if count == report.planned[-1] else "running"
+        report.write(folder)
+        table("", load_report.COLUMNS, [load_report.row(report.levels[-1])])
+
+
+def _keep(report: LoadReport, folder: Path, status: Literal["interrupted", "failed"]) -> None:
+    """Leaves a report of the levels that are complete, if there is one."""
+    if report.levels:
+        report.status = status
+        where = report.write(folder)[0]
+        click.echo(f"\n{where} keeps {counted(len(report.levels), 'level')} of {len(report.planned)}.", err=True)
 
 
 def _tell(trace: Trace) -> None:
     if trace.failure:
-        click.echo(f"  {trace.id}: {trace.failure.kind}: {trace.failure.message}", err=True)
+        click.echo(visible(f"  {trace.id}: {trace.failure.kind}: {trace.failure.message}"), err=True)

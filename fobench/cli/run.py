@@ -59,7 +59,12 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
 @option("--seed", type=whole_number(SEED), default=0)
-@option("--workers", type=whole_number(WORKERS), default=1, help="Parallel systems, one process each.")
+@option(
+    "--workers",
+    type=whole_number(WORKERS),
+    default=1,
+    help="Parallel systems, one process each; conversations at once with a system that lives in real time.",
+)
 @option(
     "--time-limit",
     "time_limit_s",

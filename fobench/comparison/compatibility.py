@@ -89,7 +89,7 @@ FOR_ALL_METRICS: dict[str, Fact] = {  # a difference makes no metric comparable
 FOR_TIMES: dict[str, Fact] = {  # a difference makes no time comparable
     PROFILE: lambda run: run.get("costs") or _config(run).get("costs"),
     "playback buffer, ms": lambda run: _config(run).get("playback_delay_ms") or 0,
-    "workers": lambda run: _config(run).get("workers") or 1,
+    "workers": lambda run: run.get("conversations_at_once") or _config(run).get("workers") or 1,
 }
 FOR_MEASURED_TIMES: dict[str, Fact] = {"machine": _machine}  # the same, where times are those of a machine
 CAVEATS: dict[str, Fact] = {  # a difference is reported and allowed

@@ -2,11 +2,13 @@
 
 Where the system's time is measured, the judge works while the system answers by text, which is not timed, and the next
 dialogue waits for it: with a core or a cache that it shares, the judge would make the system look slower. Under declared
-costs nothing is measured, and it works beside the dialogues, too.
+costs nothing is measured, and it works beside the dialogues, too. Where one system holds several conversations at once, one
+judge hears the replies of all, one after the other, at a low priority: only the conversation that it judges waits for it.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,7 +23,9 @@ from fobench.process_host import ProcessHost
 
 JUDGE_LOSSES = 3  # processes of the judge lost in succession, after which it is not asked again
 JUDGE_PROBLEM = "problem"  # key of a trace's `judge` that says why something in it is missing
-BESIDE, BETWEEN = "beside the dialogues", "between the dialogues"  # in run.json: when the judge works
+# in run.json: when the judge works
+BESIDE, BETWEEN = "beside the dialogues", "between the dialogues"
+BESIDE_OTHERS = "beside the other conversations, at a low priority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class Judging:
         self._judge, self._name, self._deliver, self._beside = judge, name, deliver, beside
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._last: Future[None] = self._thread.submit(judge.start)
+
+    def twin(self) -> Judging:
+        """For another conversation at the same time: the same judge, to whose thread both hand their replies."""
+        return copy.copy(self)
 
     def wait(self) -> None:
         """Waits until the judge is loaded, and all outcomes are delivered. Raises what went wrong."""

@@ -14,7 +14,7 @@ from fobench import __version__
 from fobench.api.scenario import Scenario
 from fobench.console import visible
 from fobench.errors import FobenchError
-from fobench.execution.judging import JUDGE_PROBLEM, ScenarioOutcome
+from fobench.execution.judging import BESIDE_OTHERS, JUDGE_PROBLEM, ScenarioOutcome
 from fobench.execution.progress import Progress, Watcher
 from fobench.execution.scenario_selection import digest, select, select_with_notes
 from fobench.execution.worker import judges_beside
@@ -234,6 +234,7 @@ class Run:
         """Records the descriptions of system and judge. Raises `FobenchError` if the frozen backbone's parameters changed."""
         self.times.loading_ns = self.times.loading_ns or self.times.since_start_ns()
         self.record["clock"] = about.pop("clock", self.record.get("clock"))
+        self._describe_load(about.pop("conversations_at_once", None))
         assets = self._assets(about)
         recorded = {name: known or {} for name, known in self.record.get("components", {}).items()}
         for name, known in recorded.items():
@@ -246,6 +247,16 @@ class Run:
         self.record |= {"components": about, "assets": assets}
         self._note(*_notes(about))
         self.folder.write_run(self.record)
+
+    def _describe_load(self, at_once: int | None) -> None:
+        """Records how many conversations one system holds at once; None where each worker has a system of its own."""
+        if at_once is None:
+            return
+        self.record["conversations_at_once"] = max(at_once, self.record.get("conversations_at_once", 1))
+        if at_once > 1:
+            self._note(f"{at_once} conversations were held at once: times are those of a system under that load.")
+            if self.parts.judge:
+                self.record["judging"] = BESIDE_OTHERS
 
     def record_times(self) -> None:
         """Writes the times of scoring and reports into run.json."""

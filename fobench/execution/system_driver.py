@@ -1,6 +1,6 @@
 """Drives one system: opens sessions, does their work a step at a time, and measures what each step takes.
 
-It lives in the process of the system under test (see `fobench.execution.process_host`) and is handed audio, what was heard, and, for the text
+It lives in the process of the system under test (see `fobench.process_host`) and is handed audio, what was heard, and, for the text
 routes, text. Scenarios and their annotations never reach it.
 """
 
@@ -66,6 +66,10 @@ class LocalDriver:
         self._session: Session | None = None
         self._work: Iterator[Event] = iter(())
         self._allowance, self._samples = Allowance(CONVERSATION_BYTES), 0
+
+    def twin(self) -> LocalDriver:
+        """A driver of the same system for another conversation, at the same time."""
+        return LocalDriver(self._system)
 
     def rates(self) -> tuple[int, int, int]:
         """(input_rate_hz, output_rate_hz, chunk)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 import traceback
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from fobench.execution.judge import Judge
 from fobench.execution.judging import BESIDE, BETWEEN, Judging, ScenarioOutcome, described
 from fobench.execution.remote_driver import RemoteDriver
 from fobench.execution.system_driver import LocalDriver
-from fobench.process_host import LOAD_LIMIT_S, ProcessHost
+from fobench.process_host import LOAD_LIMIT_S, Lane, ProcessHost
 from fobench.simulation import recording as recording_module
 from fobench.simulation import replay, text_routes
 from fobench.simulation.clock import Clock, VirtualClock, WallClock
@@ -82,6 +83,20 @@ class Worker:
             raise FobenchError(
                 f"Cannot load system {self._config.system!r} or judge {self._config.judge!r}: {error}"
             ) from error
+
+    @property
+    def real_time(self) -> bool:
+        """Whether the loaded system lives in real time: then it can hold several conversations at once."""
+        return self._driver.real_time()
+
+    def twin(self) -> Worker:
+        """A worker for conversations at the same time, with the same system and judge; the judge steps back for them."""
+        if self._judge:
+            self._judge.step_back()
+        twin = copy.copy(self)
+        twin._driver = RemoteDriver(Lane(self._system))
+        twin._judging = self._judging.twin() if self._judging else None
+        return twin
 
     def about(self) -> dict[str, Any]:
         """Returns the descriptions of system and judge, e.g. {"system": {"backbone": ...}, "judge": {...}}, and the clock."""

@@ -1,4 +1,8 @@
-"""The worker pool of a run: a thread per worker, which waits for the worker's processes."""
+"""The worker pool of a run: a thread per worker, which waits for the worker's processes.
+
+A system that lives in real time (`fobench.api.live`) is there once, and holds as many conversations at a time as there are
+workers: what it computes, it computes elsewhere, and a server is measured under the load of all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,16 @@ import inspect
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fobench import compute_threads
 from fobench.api import registry
+from fobench.api.live import declares_real_time
 from fobench.api.scenario import CONTROL, Scenario
 from fobench.errors import FobenchError
+from fobench.execution import conversations
 from fobench.execution.worker import Worker
 from fobench.storage.run_config import RunComponents, RunConfig
 
@@ -37,10 +43,14 @@ class WorkerPool:
         self._first = pending[0]
         self._loading = f"loading {config.system}" + (f" and {config.judge}" if parts.judge else "")
         count = max(1, min(config.workers, len(pairs)))
-        compute_threads.share_cores(count)
+        declared = declares_real_time(registry.find("systems", config.system)[0])
+        compute_threads.share_cores(1 if declared else count)
         _keep_memory()
         metrics = audio_metrics()
         self._workers = [Worker(parts, config, metrics, log, self._outcomes.put) for _ in range(count)]
+        self._first_tells = declared is not False  # whether the system lives in real time
+        self._first_loaded = threading.Event()
+        self._real_time: bool | None = None  # until the first one has loaded it
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
 
     def outcomes(self) -> Iterator[Any]:
@@ -65,25 +75,46 @@ class WorkerPool:
 
     def _serve(self, worker: Worker) -> None:
         try:
-            worker.load()
-            self._outcomes.put(worker.about())
+            if not self._loaded(worker):
+                return
+            workers = [worker]
+            if self._real_time and len(self._workers) > 1:
+                workers = [worker.twin() for _ in self._workers]
+            at_once: dict[str, int] = {"conversations_at_once": len(workers)} if self._real_time else {}
+            self._outcomes.put({**worker.about(), **at_once})
             self._outcomes.put("warming up")
             worker.warm_up(self._first)
-            while not self._stopping.is_set() and (scenarios := self._next()):
-                for scenario in scenarios:
-                    worker.run(scenario)
-            worker.finish()
-            self._outcomes.put(worker.about())
+            conversations.hold(self._pending, [self._holder(each) for each in workers], self._stopping)
+            for each in workers:
+                each.finish()
+            self._outcomes.put({**worker.about(), **at_once})
             worker.stop()
         except Exception as error:  # a worker's end is the run's: the main thread raises it
             if not self._stopping.is_set():
                 self._outcomes.put(error)
 
-    def _next(self) -> list[Scenario]:
-        try:
-            return self._pending.get_nowait()
-        except queue.Empty:
-            return []
+    def _loaded(self, worker: Worker) -> bool:
+        """Loads a worker, unless the first one's system lives in real time and serves all; the first one tells."""
+        if worker is self._workers[0]:
+            try:
+                worker.load()
+                self._real_time = self._first_tells and worker.real_time
+            finally:
+                self._first_loaded.set()
+            return True
+        if self._first_tells:
+            self._first_loaded.wait()
+            if self._real_time is not False:  # or it could not be loaded
+                return False
+        worker.load()
+        return True
+
+    def _holder(self, worker: Worker) -> Callable[[list[Scenario]], None]:
+        def hold(pair: list[Scenario]) -> None:
+            for scenario in pair:
+                worker.run(scenario)
+
+        return hold
 
 
 def paired(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:

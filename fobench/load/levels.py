@@ -1,9 +1,11 @@
-"""Conversations of a suite, several at a time on the wall clock, with one system in this process."""
+"""Conversations of a suite, several at a time on the wall clock, with one system."""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -12,18 +14,18 @@ from typing import Any
 import numpy as np
 
 from fobench.api import registry
-from fobench.api.components import Metric, System
+from fobench.api.components import Metric
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Trace
-from fobench.api.types import NS_PER_MS
-from fobench.execution.system_driver import LocalDriver
+from fobench.api.types import NS_PER_MS, Score
+from fobench.execution import conversations
 from fobench.simulation import replay
 from fobench.simulation.clock import WallClock
+from fobench.simulation.driver import SystemDriver
 
 RESPONSE, GAPS = "response_ms", "underruns"  # metrics
 MOST_LAG_MS = 200.0  # by which audio may be handed over late, at the 90th percentile, by a system that keeps real time
 MOST_GAPS = 0.1  # gaps per reply, by a system that keeps real time
-STAGGER_S = 0.53  # between the beginnings of the first conversations
 
 
 @dataclass(slots=True)
@@ -35,50 +37,59 @@ class LoadLevel:
     wall_s: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Plain data: counts, percentiles in ms (None without a value), gaps per reply, and whether real time was kept."""
-        response, gaps = _values(self.traces, RESPONSE, "values_ms"), _values(self.traces, GAPS)
+        """Plain data: counts, percentiles in ms (None without a value), gaps per reply, and whether real time was kept.
+
+        `failures`: {kind: {"count", "example": the first one's message}} of the conversations that failed.
+        """
+        responses = [value for score in _scores(self.traces, RESPONSE) for value in score.detail.get("values_ms", ())]
+        gaps = [score for score in _scores(self.traces, GAPS) if score.value is not None]
+        played = sum(score.detail["replies"] for score in gaps)
         lags = [trace.compute.get("lag_ns", 0) / NS_PER_MS for trace in self.traces if not trace.failure]
         found: dict[str, Any] = {
             "sessions": self.sessions,
             "conversations": len(self.traces),
             "failed": sum(trace.failure is not None for trace in self.traces),
+            "failures": self._failures(),
             "replies": sum(len(trace.replies) for trace in self.traces),
             "wall_s": round(self.wall_s, 1),
-            "gaps_per_reply": round(sum(gaps) / len(gaps), 3) if gaps else None,
+            "gaps_per_reply": round(sum(score.value or 0.0 for score in gaps) / played, 3) if played else None,
             "lag_p90_ms": _percentile(lags, 90),
         }
-        found |= {f"response_p{p}_ms": _percentile(response, p) for p in (50, 90, 99)}
+        found |= {f"response_p{p}_ms": _percentile(responses, p) for p in (50, 90, 99)}
         kept = bool(lags) and not found["failed"] and found["lag_p90_ms"] <= MOST_LAG_MS
         return {**found, "real_time": kept and (found["gaps_per_reply"] or 0.0) <= MOST_GAPS}
 
+    def _failures(self) -> dict[str, dict[str, Any]]:
+        failures = [trace.failure for trace in self.traces if trace.failure]
+        counts = Counter(failure.kind for failure in failures)
+        examples = {failure.kind: failure.message for failure in reversed(failures)}
+        return {kind: {"count": count, "example": examples[kind]} for kind, count in counts.most_common()}
+
 
 def measure(
-    system: System, scenarios: Sequence[Scenario], sessions: int, rounds: int, tell: Callable[[Trace], None]
+    drivers: Sequence[SystemDriver], scenarios: Sequence[Scenario], rounds: int, tell: Callable[[Trace], None]
 ) -> LoadLevel:
-    """Holds `rounds` conversations in each of `sessions` threads; each takes the next scenario when it is free.
+    """Holds a conversation with each driver at a time, `rounds` times as many in all: a free one takes the next scenario.
 
     `tell` gets each trace when it is complete. A failure of the system is part of its trace.
     """
-    level, lock = LoadLevel(sessions), threading.Lock()
-    waiting = iter(list(islice(cycle(scenarios), sessions * rounds)))
-    start = time.perf_counter()
+    level, lock, stopping = LoadLevel(len(drivers)), threading.Lock(), threading.Event()
+    waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
+    for scenario in islice(cycle(scenarios), len(drivers) * rounds):
+        waiting.put(scenario)
 
-    def hold(number: int) -> None:
-        time.sleep(number * STAGGER_S)
-        driver = LocalDriver(system)
-        for _ in range(rounds):
-            with lock:
-                scenario = next(waiting)
+    def holder(driver: SystemDriver) -> Callable[[Scenario], None]:
+        def hold(scenario: Scenario) -> None:
             trace = replay.replay(scenario, driver, WallClock(), clock_name="wall").trace
             with lock:
-                level.traces.append(trace)
-                tell(trace)
+                if not stopping.is_set():  # else it was cut off
+                    level.traces.append(trace)
+                    tell(trace)
 
-    threads = [threading.Thread(target=hold, args=(number,), daemon=True) for number in range(sessions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        return hold
+
+    start = time.perf_counter()
+    conversations.hold(waiting, [holder(driver) for driver in drivers], stopping)
     level.wall_s = time.perf_counter() - start
     return level
 
@@ -97,10 +108,6 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
     return round(float(np.percentile(values, share)), 1) if values else None
 
 
-def _values(traces: Sequence[Trace], name: str, key: str = "") -> list[float]:
-    """The values of a metric over the traces that have one; those of `key` in its detail, where it is given."""
+def _scores(traces: Sequence[Trace], name: str) -> list[Score]:
     metric: Metric = registry.create("metrics", name)
-    scores = [metric.score(trace, trace.scenario) for trace in traces]
-    if key:
-        return [value for score in scores for value in score.detail.get(key, ())]
-    return [score.value for score in scores if score.value is not None]
+    return [metric.score(trace, trace.scenario) for trace in traces]

@@ -49,6 +49,9 @@ class RunRecord:
     clock: Literal["virtual", "wall"] | None = None
     costs: str | None = None
     judging: str | None = None  # when the judge worked: beside or between the dialogues; None without one
+    conversations_at_once: int | None = (
+        None  # with one system in real time; None where each worker has a system of its own
+    )
     machine: Machine = field(default_factory=Machine)
     machine_load: list[MachineLoad] = field(default_factory=list)  # of each stretch of the run, the resumed ones too
     packages: dict[str, str | None] = field(default_factory=dict)

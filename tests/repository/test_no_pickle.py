@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[2]
 FILES = [path for folder in ("fobench", "plugins", "reference_model") for path in sorted((ROOT / folder).rglob("*.py"))]
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 METHODS = {"read_pickle", "to_pickle"}
-OWN_PIPES = {"fobench/process_host.py"}  # between fobench and the processes that it starts, which may fail to pickle
+# between fobench and the processes that it starts, which may fail to pickle
+OWN_PIPES = {f"fobench/process_host/{name}.py" for name in ("child", "host")}
 
 
 def offences(tree: ast.AST) -> list[str]:

@@ -68,6 +68,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Latency profile", run.get("costs") or config.get("costs")),
         ("Seed", run.get("seed", config.get("seed"))),
         ("Workers", config.get("workers")),
+        ("Conversations at once", run.get("conversations_at_once")),
         ("Started", run.get("started")),
         ("Duration", _duration(run.get("duration_s"))),
         ("Status", run.get("status")),

@@ -75,13 +75,13 @@ class RealtimeSystem(LiveSystem):
 
     async def _converse(self, call: LiveCall) -> None:
         async with connection.connect(self._url, self._secret, self._header) as socket:
-            self._round_trip_ms = await connection.round_trip_ms(socket)
+            self._round_trip_ms = round_trip_ms = await connection.round_trip_ms(socket)
             events = connection.receive(socket)
             conversation = Conversation(self._request, call, lambda event: connection.send(socket, event))
             await conversation.begin(events, FIRST_S, self._duplex)
             self._dialect = conversation.dialect
             listening = asyncio.create_task(_listen(events, conversation))
-            speaking = asyncio.create_task(self._speak(call, conversation))
+            speaking = asyncio.create_task(self._speak(call, conversation, round_trip_ms))
             try:
                 done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -94,11 +94,11 @@ class RealtimeSystem(LiveSystem):
                 with contextlib.suppress(SystemFailure):
                     await conversation.leave()
 
-    async def _speak(self, call: LiveCall, conversation: Conversation) -> None:
+    async def _speak(self, call: LiveCall, conversation: Conversation, round_trip_ms: float | None) -> None:
         """Sends the microphone's audio until it ends."""
         await confirmed(conversation)
-        if self._round_trip_ms is not None:
-            call.emit(Event(EventKind.BUSY, {"work": "round_trip", "ms": self._round_trip_ms}))
+        if round_trip_ms is not None:
+            call.emit(Event(EventKind.BUSY, {"work": "round_trip", "ms": round_trip_ms}))
         form = self._request.input
         turns = self._detector and ClientTurns(conversation, call, self._detector(), form, self._silence_ms)
         async for chunk in call.microphone():

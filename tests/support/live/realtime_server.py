@@ -39,6 +39,7 @@ class Script:
     status: str = "completed"
     key: str | None = None
     closes_after: int | None = None  # messages of the client, after which it ends the connection
+    closes_only: int | None = None  # the number of the connection, from 0, that is ended; None: all
 
 
 class RealtimeServer:
@@ -46,6 +47,7 @@ class RealtimeServer:
 
     def __init__(self, script: Script) -> None:
         self.script, self.received = script, []
+        self.opened = self.open = self.most_open = 0  # connections: in all, now, and at once at most
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
@@ -70,15 +72,21 @@ class RealtimeServer:
         return None
 
     async def _talk(self, socket: Any) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            await ServedCall(self, socket).run()
+        number, self.opened, self.open = self.opened, self.opened + 1, self.open + 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            with contextlib.suppress(ConnectionClosed):
+                await ServedCall(self, socket, number).run()
+        finally:
+            self.open -= 1
 
 
 class ServedCall:
     """One connection."""
 
-    def __init__(self, server: RealtimeServer, socket: Any) -> None:
+    def __init__(self, server: RealtimeServer, socket: Any, number: int) -> None:
         self.server, self.script, self.socket = server, server.script, socket
+        self.closes = self.script.closes_only in (None, number)
         self.quiet_ms, self.speaking, self.numbers = 0.0, False, itertools.count()
         self.reply: asyncio.Task[None] | None = None
         self.first = True
@@ -106,7 +114,7 @@ class ServedCall:
                 await self.hear(np.frombuffer(base64.b64decode(event["audio"]), "<i2"))
             elif event["type"] == "response.create":
                 await self.write()
-            if count == self.script.closes_after:
+            if self.closes and count == self.script.closes_after:
                 await self.socket.close(1011, "out of service")
                 return
 

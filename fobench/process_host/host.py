@@ -1,9 +1,4 @@
-"""A component in a process of its own: it can hang, crash or be killed without taking the run along, and it sees only what
-it is sent. Calls are synchronous, each with a time limit.
-
-The process leads a session of its own, apart from the terminal. It is ended together with all processes that it has started:
-those of its group, and on Linux all that bear its tag in their environment, also if they have left the group.
-"""
+"""The parent's side: starts the component's process, calls it, and ends it."""
 
 from __future__ import annotations
 
@@ -15,11 +10,9 @@ import pickle
 import secrets
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
@@ -27,14 +20,13 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from fobench.errors import FobenchError, PrerequisiteError, SystemFailure, describe_error
+from fobench.errors import FobenchError, PrerequisiteError, SystemFailure
+from fobench.process_host.channel import ANSWER_BYTES, HEADER, LANE, read, send
+from fobench.process_host.child import NOTE_CHARACTERS, serve
 
 LOAD_LIMIT_S = 900.0
-ANSWER_BYTES = 1 << 28  # of one answer, at most
-TRACEBACK_CHARACTERS = 20_000  # of one exception in the log
-NOTE_CHARACTERS = 200  # of one note about what the component does
+LOW_PRIORITY = 10  # as of nice, of a process that leaves the cores to others
 TAG = "FOBENCH_PROCESS"  # environment variable that a component's process hands on to all that it starts
-HEADER = struct.Struct("!Q")  # length of a message
 END_ROUNDS = 50  # searches for processes that are left, 20 ms apart
 SENT_NAMES = {  # of what an answer may hold beside plain data and the dataclasses and enums of fobench: arrays and paths
     *((module, name) for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")),
@@ -47,15 +39,6 @@ SENT_NAMES = {  # of what an answer may hold beside plain data and the dataclass
 }
 
 _environment = threading.Lock()  # held while the tag is in the environment
-_parent: socket.socket | None = None  # in a component's process: the channel to the process that waits for it
-_sending = threading.Lock()  # held while a message is sent there
-
-
-def note(text: str) -> None:
-    """Tells the user what takes time here, e.g. "converting a model (once)": through the host of this process, if it has one."""
-    if _parent is not None:
-        with contextlib.suppress(OSError):  # the parent is gone
-            _send(_parent, pickle.dumps(("note", text[:NOTE_CHARACTERS])))
 
 
 class ProcessHost:
@@ -85,6 +68,10 @@ class ProcessHost:
         self._channel: socket.socket | None = None
         self._tag = secrets.token_hex(12)
         self._loaded = self._closed = False
+        self._lock = (
+            threading.RLock()
+        )  # held by a thread that starts or buries the process, where lanes have threads of their own
+        self._priority = 0
         self.losses = 0  # how often the process hung or died, in succession
 
     def start(self) -> None:
@@ -95,10 +82,11 @@ class ProcessHost:
             raise SystemFailure("died", "it was ended for good")
         self._channel, child = socket.socketpair()
         target = (child, self._factory, self._args, self._log)
-        self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=target, daemon=True)
+        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=target, daemon=True)
         resource_tracker.ensure_running()  # before, because it serves all processes and must not bear a tag
         with _tagged(self._tag):
             self._process.start()
+        self._set_priority()
         child.close()
         try:
             self._receive("load", self._load_limit_s)
@@ -109,6 +97,41 @@ class ProcessHost:
             raise
         self._loaded = True
 
+    def open_lane(self) -> tuple[multiprocessing.process.BaseProcess, socket.socket]:
+        """(the process, a further channel to it): its calls are answered beside all others, by the component's `twin()`."""
+        with self._lock:
+            if self._process is not None and not self._process.is_alive():
+                self.stop()
+            self.start()
+            assert self._process is not None and self._channel is not None
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    self._send(LANE)
+                    socket.send_fds(self._channel, [b"\0"], [theirs.fileno()])
+                self._receive(LANE, self.time_limit_s)
+            except BaseException as error:
+                ours.close()
+                if isinstance(error, OSError):
+                    raise self._died(LANE) from error
+                raise
+            return self._process, ours
+
+    def step_back(self) -> None:
+        """Lets the process compute only where no other needs the cores, from here on and when it is started again."""
+        self._priority = LOW_PRIORITY
+        self._set_priority()
+
+    def _set_priority(self) -> None:
+        """Threads have priorities of their own on Linux: those that come take that of their maker."""
+        process = self._process.pid if self._process else None
+        if process is None or not self._priority:
+            return
+        tasks = [int(task.name) for task in Path(f"/proc/{process}/task").glob("*")]
+        for task in tasks or [process]:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, task, self._priority)
+
     @property
     def is_running(self) -> bool:
         """Whether there is a process: it was started, and not ended since."""
@@ -117,15 +140,18 @@ class ProcessHost:
     def call(self, method: str, *args: Any) -> Any:
         if self._process is None:
             self.start()
+        self._send(method, *args)
+        return self._receive(method, self.time_limit_s)
+
+    def _send(self, method: str, *args: Any) -> None:
         assert self._channel is not None
         try:
             self._channel.settimeout(self.time_limit_s)
-            _send(self._channel, pickle.dumps((method, args)))
+            send(self._channel, pickle.dumps((method, args)))
         except TimeoutError as error:
             raise self._hung(method, self.time_limit_s) from error
         except OSError as error:
             raise self._died(method) from error
-        return self._receive(method, self.time_limit_s)
 
     def stop(self) -> None:
         """Ends the process and all that it has started, by force if it does not go by itself."""
@@ -148,10 +174,10 @@ class ProcessHost:
         deadline = time.monotonic() + limit_s
         try:
             while True:
-                (length,) = HEADER.unpack(_read(self._channel, HEADER.size, deadline))
+                (length,) = HEADER.unpack(read(self._channel, HEADER.size, deadline))
                 if length > ANSWER_BYTES:
                     raise self._garbled(method)
-                kind, value = _Answer(io.BytesIO(_read(self._channel, length, deadline))).load()
+                kind, value = _Answer(io.BytesIO(read(self._channel, length, deadline))).load()
                 if kind != "note":
                     break
                 if time.monotonic() > deadline:  # notes are no answer, however many there are
@@ -182,9 +208,10 @@ class ProcessHost:
         return SystemFailure("hung", f"no answer from {method} within {limit_s:g} s{option}; it was ended")
 
     def _died(self, method: str) -> SystemFailure:
-        if self._process is not None:
-            self._process.join(timeout=1.0)
-        code = self._process.exitcode if self._process else None
+        with self._lock:
+            if self._process is not None:
+                self._process.join(timeout=1.0)
+            code = self._process.exitcode if self._process else None
         self._lose()
         return SystemFailure("died", f"its process ended during {method} with exit code {code}{_signal_name(code)}")
 
@@ -268,127 +295,3 @@ def _signal_name(code: int | None) -> str:
     with contextlib.suppress(ValueError):
         return f" ({signal.Signals(-code).name})"
     return ""
-
-
-def _send(channel: socket.socket, message: bytes) -> None:
-    with _sending if channel is _parent else contextlib.nullcontext():
-        channel.sendall(HEADER.pack(len(message)) + message)
-
-
-def _read(channel: socket.socket, count: int, deadline: float | None = None) -> bytearray:
-    """Exactly `count` bytes. Raises TimeoutError after the deadline (of time.monotonic), EOFError at the other side's end."""
-    message, done = bytearray(count), 0
-    view = memoryview(message)
-    while done < count:
-        channel.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
-        if not (read := channel.recv_into(view[done:])):
-            raise EOFError
-        done += read
-    return message
-
-
-# ---- in the child ----------------------------------------------------------------------------------------------------
-
-
-def _serve(channel: socket.socket, factory: Callable[..., Any], args: tuple[Any, ...], log: Path | None) -> None:
-    """The child's loop: one answer for each call, until the parent is gone."""
-    global _parent
-    _parent = channel
-    _leave_signals()
-    _leave_terminal()
-    if log is not None:
-        _redirect_output(log)
-    os.register_at_fork(after_in_child=_leave_parent)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    component: Any = None
-    method, arguments = "load", ()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            try:
-                if method == "load":
-                    component = factory(*args)
-                    answer: tuple[str, Any] = ("ok", None)
-                else:
-                    answer = ("ok", getattr(component, method)(*arguments))
-            except BaseException as error:  # whatever a plugin raises is its scenario's failure, reported by the parent
-                answer = _failure(error)
-            _send(channel, _pickled(answer, method))
-            method, arguments = pickle.loads(_read(channel, HEADER.unpack(_read(channel, HEADER.size))[0]))
-
-
-def _leave_parent() -> None:
-    """In a copy of this process by fork: it does not answer in its place."""
-    global _parent
-    if _parent is not None:
-        _parent.close()
-        _parent = None
-
-
-def _failure(error: BaseException) -> tuple[str, tuple[str, str]]:
-    """The answer for an exception; one that is not meant for the user goes to the log with its traceback."""
-    if type(error) is SystemFailure and isinstance(error.kind, str):
-        return "failed", (error.kind, describe_error(error, name=False))
-    if isinstance(error, FobenchError):
-        kind = "prerequisite" if isinstance(error, PrerequisiteError) else ""
-        return "refused", (kind, describe_error(error, name=False))
-    described = describe_error(error)
-    with contextlib.suppress(BaseException):
-        text = "".join(traceback.format_tb(error.__traceback__))[-TRACEBACK_CHARACTERS:]
-        print(f"Traceback (most recent call last):\n{text}{described}", file=sys.stderr, flush=True)
-    return "raised", ("raised", described)
-
-
-def _pickled(answer: tuple[str, Any], method: str) -> bytes:
-    """The answer as bytes; a failure in its place if it cannot be sent."""
-    try:
-        message = pickle.dumps(answer)
-        if len(message) > ANSWER_BYTES:
-            raise ValueError(f"it has {len(message):,} bytes; the limit is {ANSWER_BYTES:,}")
-    except BaseException as error:  # a plugin's object can fail in any way
-        problem = f"its answer to {method} cannot be sent: {describe_error(error)}"
-        message = pickle.dumps(("raised", ("raised", problem)))
-    return message
-
-
-def _leave_signals() -> None:
-    """Leaves the signals that ask a run to end to the parent, also where a scheduler sends them to all processes.
-
-    By a handler and not by ignoring, which programs that are started here would inherit; copies by fork have the default.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def handle_by(handler: Any) -> None:
-        for number in signals:
-            signal.signal(number, handler)
-
-    handle_by(lambda number, frame: None)
-    os.register_at_fork(after_in_child=lambda: handle_by(signal.SIG_DFL))
-
-
-def _leave_terminal() -> None:
-    """Makes this process the leader of a session of its own, and the first that the system ends if memory runs out."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setsid()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _end_with_parent() -> None:
-    """Ends this process and its group when the parent has ended, however busy it is."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        with contextlib.suppress(Exception):
-            parent.join()
-            os.killpg(0, signal.SIGKILL)
-
-
-def _redirect_output(log: Path) -> None:
-    """What the component and its libraries print goes to the run's log; there is nothing to read on standard input."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-    sys.stdout.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
