@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -115,6 +116,17 @@ def test_counters_of_sessions_that_are_open_and_that_have_ended():
     assert found["fobench_work_seconds_total"] > 0
     assert {f'fobench_connections_refused_total{{reason="{reason}"}}' for reason in REFUSED} <= found.keys()
     assert {f'fobench_sessions_dropped_total{{reason="{reason}"}}' for reason in DROPPED} <= found.keys()
+
+
+def test_the_documentation_names_every_metric_reason_and_option():
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    names = re.findall(r"# TYPE (\S+)", Counters().text())
+    options = {"--sessions", "--minutes", "--idle", "--api-key-env", "--origin", "--host", "--port", "--no-warm-up"}
+    missing = [
+        name for name in (*names, *REFUSED, *DROPPED, *options) if f"`{name}" not in text and name not in options
+    ]
+    assert missing == []
+    assert all(option in text for option in options)
 
 
 def test_a_histogram_counts_up_to_each_bound():
