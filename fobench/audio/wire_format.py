@@ -38,10 +38,7 @@ class AudioFormat:
     def encode(self, samples: Samples) -> str:
         """float32 [T] in [-1, 1] -> base64."""
         law = LAWS.get(self.name)
-        if law is None:
-            data = (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
-        else:
-            data = g711.encode(samples, law)
+        data = pcm16(samples) if law is None else g711.encode(samples, law)
         return base64.b64encode(data).decode("ascii")
 
     def decode(self, text: Any, rest: bytes = b"") -> tuple[Samples, bytes]:
@@ -57,4 +54,14 @@ class AudioFormat:
         if law is not None:
             return g711.decode(data, law), b""
         whole = len(data) // 2 * 2
-        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768.0, data[whole:]
+        return from_pcm16(data[:whole]), data[whole:]
+
+
+def pcm16(samples: Samples) -> bytes:
+    """float32 [T] in [-1, 1] -> 16-bit little-endian PCM."""
+    return (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
+
+
+def from_pcm16(data: bytes) -> Samples:
+    """16-bit little-endian PCM, an even number of bytes -> float32 [T] in [-1, 1]."""
+    return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0

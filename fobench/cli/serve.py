@@ -30,13 +30,20 @@ IDLE_S = Between(1.0, 86_400.0)
 @option("--idle", "idle_s", type=NumberIn(IDLE_S), default=120.0, help="Seconds without a message, then it is ended.")
 @option("--api-key-env", metavar="NAME", help="Environment variable with the key that clients must bring.")
 @option("--origin", "origins", multiple=True, help="Origin of a web page that may connect, beside ours; repeatable.")
-def serve(host: str, port: int, api_key_env: str | None, origins: tuple[str, ...], **options: Any) -> None:
+@option(
+    "--warm-up/--no-warm-up", default=True, help="Hold a conversation before the first client's, which is slow else."
+)
+def serve(
+    host: str, port: int, api_key_env: str | None, origins: tuple[str, ...], warm_up: bool, **options: Any
+) -> None:
     """Serve a system to live clients by the OpenAI Realtime protocol (ws://HOST:PORT/v1/realtime).
 
-    The page at http://HOST:PORT lets you talk to it with a microphone. /health and /metrics (Prometheus) tell how it does.
+    ws://HOST:PORT/pcm takes and gives raw audio. The page at http://HOST:PORT lets you talk with a microphone. /health and
+    /metrics (Prometheus) tell how it does. SIGTERM or Ctrl-C lets replies end for 5 s.
     """
     from fobench.api import registry
     from fobench.api.secret import secret
+    from fobench.execution.system_driver import checked
     from fobench.server import questions
     from fobench.server.app import Limits, Server
     from fobench.storage.run_config import default_system
@@ -47,7 +54,11 @@ def serve(host: str, port: int, api_key_env: str | None, origins: tuple[str, ...
     name = name or default_system(options["backbone"], options["checkpoint"])
     click.echo(f"Loading {name} ...", err=True)
     spec = registry.spec("systems", name, _options(given, options))
-    server = Server(registry.create(spec), name, host, port, key, origins, limits, questions.shipped())
+    system, shipped = checked(name, registry.create(spec)), questions.shipped()
+    rehearsal = shipped[0] if warm_up and shipped else None
+    if rehearsal:
+        click.echo("Warming up ...", err=True)
+    server = Server(system, name, host, port, key, origins, limits, questions.playable(shipped), rehearsal)
     asyncio.run(server.run(_tell))
 
 
@@ -56,6 +67,5 @@ def _options(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, 
 
 
 def _tell(url: str) -> None:
-    click.echo(
-        f"Talk to it at {url}\nClients connect to {url.replace('http', 'ws', 1)}/v1/realtime (Ctrl-C ends)", err=True
-    )
+    socket = url.replace("http", "ws", 1)
+    click.echo(f"Talk to it at {url}\nClients connect to {socket}/v1/realtime, or {socket}/pcm (Ctrl-C ends)", err=True)

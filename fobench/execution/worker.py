@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from fobench.api.scenario import Scenario
 from fobench.api.trace import Failure, Trace
-from fobench.api.types import NS_PER_MS, NS_PER_S
+from fobench.api.types import NS_PER_MS
 from fobench.atomic_files import open_append
 from fobench.errors import FobenchError, SystemFailure, describe_error
+from fobench.execution import warm_up
 from fobench.execution.judge import Judge
 from fobench.execution.judging import BESIDE, BETWEEN, Judging, ScenarioOutcome, described
 from fobench.execution.remote_driver import RemoteDriver
@@ -27,7 +28,6 @@ from fobench.simulation.clock import Clock, VirtualClock, WallClock
 from fobench.simulation.costs import costs_name
 from fobench.storage.run_config import RunComponents, RunConfig
 
-WARM_UP_PATIENCE_NS = 5 * NS_PER_S
 LOAD_STEPS = 24  # time for loading the system, in time limits of a step
 JUDGE_LIMIT_S = 600.0
 
@@ -106,9 +106,7 @@ class Worker:
     def warm_up(self, scenario: Scenario) -> None:
         """Replays a scenario up to the first audio and discards it: first calls are slower than all others."""
         if self._costs is None:
-            impatient = replace(scenario, patience_ns=WARM_UP_PATIENCE_NS)
-            with contextlib.suppress(Exception):  # the scenario's own run tells
-                replay.replay(impatient, self._driver, self._clock(), until_audio=True)
+            warm_up.warm_up(scenario, self._driver, self._clock())  # the scenario's own run tells what goes wrong
 
     def run(self, scenario: Scenario) -> None:
         """Replays the scenario, asks the text routes, and has it judged. Whatever fails is recorded in the trace, not raised."""

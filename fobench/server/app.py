@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import itertools
 import json
+import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -16,20 +16,35 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from fobench.api.components import System
+from fobench.api.scenario import Scenario
+from fobench.audio.stream_resampler import StreamResampler
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.server.call import Call, Hangup
+from fobench.execution import warm_up
+from fobench.execution.system_driver import LocalDriver
+from fobench.server import admission
+from fobench.server.admission import Refusal
+from fobench.server.call import MOST_BLOCKED_S, Call, Hangup
+from fobench.server.connections import BESIDE_SESSIONS, bounded
 from fobench.server.counters import Counters
+from fobench.server.pcm_call import PcmCall
 from fobench.server.questions import Question
+from fobench.server.realtime_call import RealtimeCall
+from fobench.simulation.clock import VirtualClock, WallClock
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
+    from websockets.exceptions import ConnectionClosed
     from websockets.http11 import Request, Response
 
-PATHS = ("/v1/realtime", "/realtime")
 PROTOCOL = "realtime"
-KEY_PROTOCOL = "openai-insecure-api-key."  # sub-protocol by which a browser hands over its key
-MESSAGE_BYTES = 1 << 24
+MESSAGE_BYTES = 1 << 22  # a minute of 24 kHz audio as base64
+MOST_READ_AHEAD = 4  # messages of a client that wait to be handled
+HANDSHAKE_S = 5.0  # time for a client to ask for its connection
+CLOSING_S = 2.0  # time for a client to answer the end of its connection
+GRACE_S = 5.0  # time for replies to end when the server stops
 RETRY_S = 5
 PAGE = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css")}
 SCRIPTS = ("page.js", "microphone.js", "scenario.js")
@@ -37,6 +52,8 @@ PAGE |= {f"/{name}": (name, "text/javascript") for name in SCRIPTS}
 POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self'; img-src 'self' data:; media-src 'self' blob:"
 )
+ENDED_BY_LIBRARY = {1002: "protocol", 1003: "protocol", 1007: "protocol", 1009: "message_size", 1011: "keepalive"}
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +67,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Server:
-    """Serves one system to several clients at a time."""
+    """Serves one system to several clients at a time. `rehearsal`: the scenario that warms the system up; None: nothing does."""
 
     system: System
     model: str
@@ -60,24 +77,31 @@ class Server:
     origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     questions: Mapping[str, Question] = field(default_factory=dict)  # that the page can play, by a name for its address
+    rehearsal: Scenario | None = None
     counters: Counters = field(default_factory=Counters)
     _numbers: Any = field(default_factory=itertools.count)
+    _calls: set[Call] = field(default_factory=set)
+    _starting: bool = True
+    _deadline_ns: int | None = None  # for replies to end, once the server stops
 
     async def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
-        """Serves until SIGINT or SIGTERM. `ready` gets the address. Raises FobenchError where the port is taken."""
+        """Serves until SIGINT or SIGTERM; then lets replies end for a moment, which a second signal cuts short.
+
+        `ready` gets the address when conversations can begin. Raises FobenchError where the port is taken.
+        """
         try:
             from websockets.asyncio.server import serve
         except ImportError as error:
             raise PrerequisiteError("websockets is not installed. Get it: pip install 'fobench[realtime]'") from error
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(
-                NotImplementedError, RuntimeError, ValueError
-            ):  # not in the main thread, or Windows
-                loop.add_signal_handler(number, stop.set)
-        options: dict[str, Any] = {"process_request": self._admit, "select_subprotocol": _subprotocol}
-        options |= {"max_size": MESSAGE_BYTES, "compression": None, "server_header": "fobench"}
+        stopping = asyncio.Event()
+        self._listen_to_signals(stopping)
+        self.counters.running = lambda: [call.times for call in self._calls]
+        quiet = logging.getLogger(f"{__name__}.websockets")
+        quiet.setLevel(logging.CRITICAL + 1)  # what clients do wrong is no news of the server's
+        options: dict[str, Any] = {"process_request": self._answer, "select_subprotocol": _subprotocol, "logger": quiet}
+        options |= {"max_size": MESSAGE_BYTES, "max_queue": MOST_READ_AHEAD, "compression": None}
+        options["create_connection"] = bounded(self.limits.sessions + BESIDE_SESSIONS)
+        options |= {"open_timeout": HANDSHAKE_S, "close_timeout": CLOSING_S, "server_header": "fobench"}
         try:
             server = await serve(self._talk, self.host, self.port, **options)
         except OSError as error:
@@ -85,59 +109,87 @@ class Server:
                 f"{self.host}:{self.port} cannot be served: {error.strerror}. Choose another --port."
             ) from error
         async with server:
+            _prepare_resampling()
             port = next(iter(server.sockets)).getsockname()[1]
-            ready(f"http://{self.host}:{port}")
-            await stop.wait()
+            if self.rehearsal is not None:
+                await _first_of(asyncio.to_thread(self._rehearse, self.rehearsal), stopping.wait())
+            self._starting = False
+            if not stopping.is_set():
+                ready(f"http://{self.host}:{port}")
+            await stopping.wait()
+            await self._let_end()
 
-    # ---- admission -----------------------------------------------------------------------------------------------------
+    def _listen_to_signals(self, stopping: asyncio.Event) -> None:
+        def stop() -> None:
+            again = stopping.is_set()
+            self._deadline_ns = time.perf_counter_ns() + (0 if again else int(GRACE_S * 1e9))
+            stopping.set()
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # another thread, or Windows
+                loop.add_signal_handler(number, stop)
+
+    def _rehearse(self, scenario: Scenario) -> None:
+        driver = LocalDriver(self.system)
+        clock = WallClock() if driver.real_time() else VirtualClock()
+        if failure := warm_up.warm_up(scenario, driver, clock):
+            LOG.warning("The warm-up failed, as conversations may: %s", failure)
+
+    async def _let_end(self) -> None:
+        """Waits until the sessions have ended: each does when it replies no more, or at the deadline (`_watch`)."""
+        while self._calls:
+            await asyncio.sleep(0.02)
+
+    # ---- HTTP ----------------------------------------------------------------------------------------------------------
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request over HTTP, and to a connection that is refused; None: it is admitted."""
         path = urlsplit(request.path).path
         if path == "/health":
-            return connection.respond(HTTPStatus.OK, "ok\n")
+            state = "starting" if self._starting else "stopping" if self._deadline_ns else "ok"
+            status = HTTPStatus.OK if state == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
+            return _response(f"{state}\n".encode(), "text/plain; charset=utf-8", status)
         if path == "/metrics":
-            return connection.respond(HTTPStatus.OK, self.counters.text())
+            return _response(self.counters.text().encode(), "text/plain; version=0.0.4; charset=utf-8")
         if path in PAGE:
-            return _page(*PAGE[path])
+            name, kind = PAGE[path]
+            file = resources.files("fobench.server").joinpath("page", name)
+            return _response(file.read_bytes(), f"{kind}; charset=utf-8")
         if path == "/questions.json":
             listed = [{"id": name, "text": question.text} for name, question in self.questions.items()]
             return _response(json.dumps(listed).encode(), "application/json")
         if (name := path.removeprefix("/questions/").removesuffix(".wav")) in self.questions:
             return _response(self.questions[name].wav(), "audio/wav")
-        refusal = self._refusal(path, request)
+        refusal = admission.refusal(request, self.key, self.origins) or self._no_room()
         if refusal is None:
             return None
-        self.counters.refused += 1
-        response = connection.respond(refusal[0], refusal[1] + "\n")
-        if refusal[0] == HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(RETRY_S)
-        return response
+        self.counters.refused[refusal.reason] += 1
+        return _response(f"{refusal.text}\n".encode(), "text/plain; charset=utf-8", refusal.status)
 
-    def _refusal(self, path: str, request: Request) -> tuple[HTTPStatus, str] | None:
-        if path.rstrip("/") not in PATHS:
-            return HTTPStatus.NOT_FOUND, f"There is nothing at this path. Connect to {PATHS[0]}."
-        if not self._from_allowed_page(request):
-            return HTTPStatus.FORBIDDEN, "Pages of this origin are not allowed: start the server with --origin."
-        if self.key is not None and not any(hmac.compare_digest(k.encode(), self.key.encode()) for k in _keys(request)):
-            return HTTPStatus.UNAUTHORIZED, "A key is needed: Authorization: Bearer KEY."
+    def _no_room(self) -> Refusal | None:
+        """Why no further session can begin now."""
+        busy = HTTPStatus.SERVICE_UNAVAILABLE
+        if self._starting:
+            return Refusal(busy, "starting", "The server is warming up. Try again in a moment.")
+        if self._deadline_ns is not None:
+            return Refusal(busy, "stopping", "The server is being stopped.")
         if self.counters.sessions >= self.limits.sessions:
             text = f"All {self.limits.sessions} sessions are in use (--sessions). Try again later."
-            return HTTPStatus.SERVICE_UNAVAILABLE, text
+            return Refusal(busy, "sessions", text)
         return None
-
-    def _from_allowed_page(self, request: Request) -> bool:
-        """Whether the request is from no page of a browser, from ours, or from one that is allowed."""
-        origin = request.headers.get("Origin")
-        return origin is None or origin in self.origins or urlsplit(origin).netloc == request.headers.get("Host")
 
     # ---- a connection --------------------------------------------------------------------------------------------------
 
     async def _talk(self, socket: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        number = next(self._numbers)
-        call = Call(self.system, self.model, f"sess_{number:06d}", number, asyncio.get_running_loop(), self.counters)
+        if (refusal := self._no_room()) is not None:  # others were admitted at the same time
+            self.counters.refused[refusal.reason] += 1
+            await socket.close(1013, refusal.text)
+            return
+        call = self._call(socket)
+        self._calls.add(call)
         self.counters.sessions += 1
         self.counters.opened += 1
         tasks = [asyncio.create_task(part) for part in (_read(socket, call), _write(socket, call), self._watch(call))]
@@ -147,19 +199,33 @@ class Server:
             for task in done:
                 task.result()
         except Hangup as error:
-            self.counters.hung_up += error.code != 1011
-            await _drain(socket, call)
-            await socket.close(error.code, str(error)[:100])
-        except ConnectionClosed:
-            pass
+            self.counters.dropped[error.reason] += error.code != 1011
+            tasks[1].cancel()
+            await _close(socket, call, error)
+        except ConnectionClosed as error:
+            if (reason := _ended_by_us(error)) is not None:
+                self.counters.dropped[reason] += 1
+        except Exception:  # an error of the server itself ends this session, not the others
+            LOG.exception("A session failed")
+            self.counters.failed += 1
+            await socket.close(1011, "internal error")
         finally:
             for task in tasks:
                 task.cancel()
             call.end()
+            self._calls.discard(call)
             self.counters.sessions -= 1
 
+    def _call(self, socket: ServerConnection) -> Call:
+        """The call of a connection, by its path."""
+        number, loop, request = next(self._numbers), asyncio.get_running_loop(), socket.request
+        assert request is not None
+        if admission.is_pcm(request):
+            return PcmCall(self.system, number, loop, self.counters, admission.pcm_rates(request))
+        return RealtimeCall(self.system, number, loop, self.counters, self.model, f"sess_{number:06d}")
+
     async def _watch(self, call: Call) -> None:
-        """Raises Hangup at a limit of time, and where the call says so."""
+        """Raises Hangup at a limit of time, where the call says so, and when the server stops."""
         start = time.perf_counter_ns()
         while True:
             await asyncio.sleep(0.1)
@@ -167,28 +233,57 @@ class Server:
             if call.ended is not None:
                 raise call.ended
             if now - start > self.limits.minutes * 60e9:
-                raise Hangup(1008, f"a session may last {self.limits.minutes:g} minutes")
+                raise Hangup(1008, "too_long", f"a session may last {self.limits.minutes:g} minutes")
             if now - call.active_ns > self.limits.idle_s * 1e9:
-                raise Hangup(1008, f"nothing was received for {self.limits.idle_s:g} s")
+                raise Hangup(1008, "idle", f"nothing was received for {self.limits.idle_s:g} s")
+            if call.outgoing.blocked_s(now) > MOST_BLOCKED_S:
+                raise Hangup(1008, "unread", f"nothing was read for {MOST_BLOCKED_S:g} s")
+            if self._deadline_ns is not None and (now > self._deadline_ns or not call.is_replying()):
+                raise Hangup(1001, "stopping", "the server is being stopped")
 
 
 async def _read(socket: ServerConnection, call: Call) -> None:
     async for message in socket:
         await call.take(message)
+        await asyncio.sleep(0)  # a client that sends without a pause is not the only one
 
 
 async def _write(socket: ServerConnection, call: Call) -> None:
-    while (message := await call.outgoing.get()) is not None:
-        await socket.send(message)
-    await asyncio.sleep(1)  # the watch ends the connection
+    while True:
+        await socket.send(await call.outgoing.get())
 
 
-async def _drain(socket: ServerConnection, call: Call) -> None:
-    """Sends what is left for a client, for a moment: the error that ends the session."""
+async def _close(socket: ServerConnection, call: Call, why: Hangup) -> None:
+    """Ends a connection: what is left for the client, e.g. an error, then the reason. One that reads neither is cut off."""
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(1):
-            while not call.outgoing.empty() and (message := call.outgoing.get_nowait()) is not None:
-                await socket.send(message)
+        async with asyncio.timeout(CLOSING_S / 2):
+            while not call.outgoing.is_empty():
+                await socket.send(await call.outgoing.get())
+    try:
+        async with asyncio.timeout(CLOSING_S):
+            await socket.close(why.code, str(why)[:100])
+    except TimeoutError:
+        socket.transport.abort()
+
+
+async def _first_of(*parts: Any) -> None:
+    """Waits for the first of some awaitables; the others are cancelled."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _ended_by_us(error: ConnectionClosed) -> str | None:
+    """The reason for which the library has ended a connection; None: the client has."""
+    if error.sent is None or (error.rcvd is not None and error.rcvd_then_sent):
+        return None
+    return ENDED_BY_LIBRARY.get(error.sent.code)
+
+
+def _prepare_resampling() -> None:
+    """Resamples once: the first time loads a library, which no conversation should wait for."""
+    StreamResampler(24_000, 16_000).push(np.zeros(480, np.float32))
 
 
 def _subprotocol(connection: ServerConnection, offered: Any) -> Any:
@@ -196,22 +291,12 @@ def _subprotocol(connection: ServerConnection, offered: Any) -> Any:
     return PROTOCOL if PROTOCOL in offered else None
 
 
-def _keys(request: Request) -> list[str]:
-    """The keys that a request brings: in its header, or among its sub-protocols."""
-    header = request.headers.get("Authorization", "")
-    keys = [header.removeprefix("Bearer ").strip(), request.headers.get("api-key", "")]
-    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-    return keys + [name.strip().removeprefix(KEY_PROTOCOL) for name in offered if KEY_PROTOCOL in name]
-
-
-def _page(name: str, kind: str) -> Response:
-    return _response(resources.files("fobench.server").joinpath("page", name).read_bytes(), f"{kind}; charset=utf-8")
-
-
-def _response(body: bytes, kind: str) -> Response:
+def _response(body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     from websockets.datastructures import Headers
     from websockets.http11 import Response
 
     headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
     headers |= {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers(headers), body)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_S)
+    return Response(status.value, status.phrase, Headers(headers), body)

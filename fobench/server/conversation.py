@@ -22,7 +22,6 @@ class Response:
     reply: int | None
     text_only: bool
     text: list[str] = field(default_factory=list)
-    samples: int = 0  # sent, at the system's rate
     started: bool = False
 
 
@@ -34,6 +33,7 @@ class Conversation:
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     response: Response | None = None
     user_item: str = ""  # the last item of the user's audio
+    spoken: dict[str, tuple[int, int]] = field(default_factory=dict)  # item -> the system's reply, samples sent of it
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def new_id(self, kind: str) -> str:
@@ -108,7 +108,10 @@ class Conversation:
         if (response := self.response) is None:
             return
         self._start(response)
-        response.samples += samples
+        if response.reply is not None:
+            self.spoken[response.item] = (response.reply, samples + self.spoken.get(response.item, (0, 0))[1])
+            while len(self.spoken) > MOST_ITEMS:
+                del self.spoken[next(iter(self.spoken))]
         if audio:
             self.send("response.output_audio.delta", **self._place(response), delta=audio)
 

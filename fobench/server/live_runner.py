@@ -15,7 +15,7 @@ import numpy as np
 
 from fobench.api.components import System
 from fobench.api.plain_data import Allowance
-from fobench.api.types import AudioChunk, Event, Samples
+from fobench.api.types import AudioChunk, Event, EventKind, Samples
 from fobench.errors import SystemFailure, describe_error
 from fobench.simulation.event_check import checked_event
 
@@ -26,10 +26,14 @@ BYTES = 40_000_000  # of a conversation's events as plain data
 
 @dataclass(slots=True)
 class WorkTimes:
-    """What the system's work on a session has taken, in ns, and the audio it was for."""
+    """What the system's work on a session has taken, in ns, the user's audio that it was for, and the audio of its replies."""
 
     busy_ns: int = 0
     audio_ns: int = 0
+    spoken_ns: int = 0
+
+    def all(self) -> tuple[int, int, int]:
+        return self.busy_ns, self.audio_ns, self.spoken_ns
 
 
 @dataclass(slots=True)
@@ -50,9 +54,9 @@ class LiveRunner:
     def start(self) -> None:
         threading.Thread(target=self._run, name="fobench-session", daemon=True).start()
 
-    def push(self, samples: Samples) -> bool:
-        """Hands in audio [N] at the system's input rate. False where too much of it waits: it is not taken then."""
-        if (self._queued + len(samples) - self._taken) / self.system.input_rate_hz > MOST_QUEUED_S:
+    def push(self, samples: Samples, most_s: float = MOST_QUEUED_S) -> bool:
+        """Hands in audio [N] at the system's input rate. False where more than `most_s` of it would wait: it is not taken then."""
+        if (self._queued + len(samples) - self._taken) / self.system.input_rate_hz > most_s:
             return False
         self._queued += len(samples)
         self._audio.put(samples)
@@ -82,7 +86,10 @@ class LiveRunner:
                     event = next(work, None)
                     self.times.busy_ns += time.perf_counter_ns() - start
                     if event is not None:
-                        self.deliver(checked_event(event, self.system.output_rate_hz, allowance))
+                        event = checked_event(event, self.system.output_rate_hz, allowance)
+                        if event.kind == EventKind.AUDIO:
+                            self.times.spoken_ns += event.data["audio"].duration_ns
+                        self.deliver(event)
         except SystemFailure as error:
             end = error
         except Exception as error:  # a plugin may raise anything; this session ends, the others go on

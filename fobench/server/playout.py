@@ -33,9 +33,9 @@ class Playout:
         current.gap_ns += max(0, now_ns - self._end_ns(current))
         current.samples += samples
 
-    def stop(self, now_ns: int, samples: int | None = None) -> None:
-        """Registers that the last reply is not played on; `samples`: what the client says was heard."""
-        if self._replies:
+    def stop(self, now_ns: int, samples: int | None = None, reply: int | None = None) -> None:
+        """Registers that the last reply is not played on; `samples`: what the client says was heard, of `reply` if it is the last."""
+        if self._replies and reply in (None, self._replies[-1].number):
             last = self._replies[-1]
             last.stopped = self._played(last, now_ns) if samples is None else min(samples, last.samples)
 

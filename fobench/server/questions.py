@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from fobench import audio
 from fobench.api import registry
+from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError
 
 SUITE = "spoken-qa"
@@ -32,11 +33,15 @@ class Question:
         return data.getvalue()
 
 
-def shipped() -> Mapping[str, Question]:
-    """The first questions of the built-in suite, by their ids; none where it cannot be read."""
+def shipped() -> Sequence[Scenario]:
+    """The first scenarios of the built-in suite; none where it cannot be read."""
     try:
-        scenarios = islice(registry.create("suites", SUITE).scenarios(0), COUNT)
-        asked = {s.id: s.question for s in scenarios}
-        return {name: Question(turn.text, turn.audio) for name, turn in asked.items() if turn and turn.text}
+        return list(islice(registry.create("suites", SUITE).scenarios(0), COUNT))
     except (FobenchError, OSError):
-        return {}
+        return []
+
+
+def playable(scenarios: Sequence[Scenario]) -> Mapping[str, Question]:
+    """The questions of scenarios, by the scenarios' ids."""
+    asked = {s.id: s.question for s in scenarios}
+    return {name: Question(turn.text, turn.audio) for name, turn in asked.items() if turn and turn.text}

@@ -88,7 +88,7 @@ def _format(form: Any, side: str) -> AudioFormat:
     if name in LAWS:
         return AudioFormat(name, TELEPHONE_HZ)
     rate = form.get("rate") or DEFAULT_HZ
-    if rate not in RATES_HZ:
+    if not isinstance(rate, int) or rate not in RATES_HZ:
         raise ValueError(f"audio.{side}.format.rate must be one of {', '.join(map(str, RATES_HZ))}")
     return AudioFormat(name, rate)
 

@@ -1,7 +1,6 @@
 """Our client against a server that is not ours: Hugging Face's `speech-to-speech`, its router and service without models (slow)."""
 
 import contextlib
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from fobench.api import registry
 from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS, Action, EventKind
-from tests.server.test_peers import environment
+from tests.support.live.peer import clean, environment
 from tests.support.live.played import driver, play, question, short_tail
 
 pytestmark = pytest.mark.slow
@@ -21,11 +20,10 @@ QUIET_MS, REPLY_MS = 224, 1500  # of the peer's detector and reply
 
 @pytest.fixture(scope="module")
 def url():
-    python = environment("speech-to-speech", NEEDED, alone="speech-to-speech==1.1.0")
+    python = environment("speech-to-speech", *NEEDED, alone="speech-to-speech==1.1.0")
     program = Path(__file__).parent / "peers" / "speech_to_speech_server.py"
-    clean = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     command = [str(python), str(program), str(REPLY_MS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as server:
         assert server.stdout
         try:
             yield f"ws://127.0.0.1:{int(server.stdout.readline())}"

@@ -112,6 +112,37 @@ def test_a_shipped_question_is_played_in_place_of_the_microphone(talk):
     assert noise == []
 
 
+def test_a_key_that_is_wanted_and_a_server_that_is_gone(talk):
+    page = talk[0]
+    other = page.context.browser.new_context(permissions=["microphone"]).new_page()
+    with served(registry.create("systems", "scripted:late", {}), key="k1") as (url, _):
+        other.goto(url.replace("ws", "http"))
+        other.click("#talk")
+        assert waited(lambda: "wants a key" in other.inner_text("#error"))
+        assert other.evaluate("document.activeElement.id") == "key"
+        other.keyboard.type("k1")
+        other.keyboard.press("Enter")
+        assert waited(lambda: other.inner_text("#state") == "Listening")
+        other.click("#mute")
+    assert waited(lambda: "was stopped" in other.inner_text("#error"))
+    assert other.inner_text("#mute") == "Mute"
+    other.click("#talk")
+    assert waited(lambda: "not there any more" in other.inner_text("#error"))
+    other.context.close()
+
+
+def test_a_microphone_that_is_refused(talk):
+    page, server, _, _ = talk
+    before = server.counters.refused.total()
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError')); }"
+    )
+    page.click("#talk")
+    assert waited(lambda: "may not use the microphone" in page.inner_text("#error"))
+    assert server.counters.refused.total() == before  # the server was not asked
+    page.reload()
+
+
 def test_a_full_server_says_so(talk):
     page, server, _, _ = talk
     object.__setattr__(server.limits, "sessions", 0)

@@ -2,24 +2,16 @@
 
 import asyncio
 import base64
-import json
 import time
 
-import numpy as np
 import pytest
-import soundfile
 import websockets
 
 from fobench.api import registry
-from fobench.api.scenario import Anchor, Scenario, Turn
-from fobench.api.types import NS_PER_MS
-from fobench.execution.system_driver import LocalDriver
+from fobench.api.scenario import Anchor
 from fobench.simulation import replay as runner
-from fobench.simulation.clock import WallClock
+from tests.support.live.by_hand import MS, exchange, played, questions, response_ms, scripted, silence, tone
 from tests.support.live.served import served
-
-MS = NS_PER_MS
-RATE = 16_000
 
 
 @pytest.fixture(autouse=True)
@@ -30,20 +22,7 @@ def short_tail(monkeypatch):
 
 @pytest.fixture
 def question(tmp_path):
-    """Makes turns of 400 ms of tone."""
-    path = tmp_path / "tone.wav"
-    soundfile.write(path, 0.3 * np.cos(np.arange(RATE * 4 // 10) * 0.1), RATE, subtype="FLOAT")
-    return lambda **settings: Turn(str(path), "", start_ns=0, end_ns=400 * MS, **settings)
-
-
-def scripted(name="late", **options):
-    return registry.create("systems", f"scripted:{name}", {"writes": "It is Paris.", "hears": "Which city?", **options})
-
-
-def played(url, *turns, patience_ms=1500, **options):
-    driver = LocalDriver(registry.spec("systems", f"realtime:{url}", options))
-    scenario = Scenario("s", "t", 0, turns, patience_ns=patience_ms * MS)
-    return runner.replay(scenario, driver, WallClock(), clock_name="wall").trace
+    return questions(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +32,21 @@ def played(url, *turns, patience_ms=1500, **options):
 )
 def test_a_planted_delay_is_recovered(question, options):
     with served(scripted(delay_ms=600, reply_ms=900)) as (url, server):
-        trace = played(url, question(), **options)
+        trace = played(f"realtime:{url}", question(), **options)
     assert trace.failure is None
     assert trace.transcripts() == ("Which city?",)
     (reply,) = trace.replies
     assert reply.text.strip() == "It is Paris."
     assert reply.heard_ns == pytest.approx(900 * MS, abs=2 * MS)
-    assert (reply.audible_start_ns - trace.user[0].end_ns) / MS == pytest.approx(600, abs=50)
+    assert response_ms(trace) == pytest.approx(600, abs=50)
     assert server.counters.replies == 1
 
 
 def test_an_interruption_is_answered_by_a_stop(question):
     with served(scripted("yields", delay_ms=300, answer_ms=500, reply_ms=3000)) as (url, server):
-        trace = played(url, question(), question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS)))
+        trace = played(
+            f"realtime:{url}", question(), question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
+        )
     assert trace.failure is None
     first, second = trace.replies
     stopped_after = (first.stopped_ns - trace.user[1].start_ns) / MS
@@ -76,7 +57,9 @@ def test_an_interruption_is_answered_by_a_stop(question):
 
 def test_a_sound_that_does_not_stop_the_reply_is_not_reported(question):
     with served(scripted("never-yields", delay_ms=300, reply_ms=1500)) as (url, _):
-        trace = played(url, question(), question(role="backchannel", anchor=Anchor("reply_audible", 500 * MS)))
+        trace = played(
+            f"realtime:{url}", question(), question(role="backchannel", anchor=Anchor("reply_audible", 500 * MS))
+        )
     assert trace.replies[0].stopped_ns is None
     assert trace.replies[0].heard_ns == pytest.approx(1500 * MS, abs=2 * MS)
 
@@ -86,7 +69,7 @@ def test_two_sessions_at_once_and_no_third(question):
 
     with served(scripted(delay_ms=400, reply_ms=600), sessions=2) as (url, server):
         with ThreadPoolExecutor(2) as pool:
-            traces = list(pool.map(lambda _: played(url, question()), range(2)))
+            traces = list(pool.map(lambda _: played(f"realtime:{url}", question()), range(2)))
         assert [trace.failure for trace in traces] == [None, None]
         assert server.counters.opened == 2
 
@@ -109,33 +92,6 @@ def test_the_system_answers_by_text():
 
 
 # ---- by hand -----------------------------------------------------------------------------------------------------------
-
-
-def exchange(url, *sent, until, path="/v1/realtime", headers=None):
-    """Sends events (objects, or raw messages), and returns the server's up to the first of type `until`."""
-
-    async def talk():
-        received = []
-        async with websockets.connect(url + path, additional_headers=headers) as socket:
-            for event in sent:
-                await socket.send(event if isinstance(event, str | bytes) else json.dumps(event))
-            async with asyncio.timeout(8):
-                async for message in socket:
-                    received.append(json.loads(message))
-                    if received[-1]["type"] == until:
-                        return received
-        return received
-
-    return asyncio.run(talk())
-
-
-def tone(ms, rate=24_000):
-    wave = (9000 * np.cos(np.arange(rate * ms // 1000) * 0.1)).astype("<i2")
-    return {"type": "input_audio_buffer.append", "audio": base64.b64encode(wave.tobytes()).decode()}
-
-
-def silence(ms, rate=24_000):
-    return {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(2 * rate * ms // 1000)).decode()}
 
 
 def test_the_order_of_a_spoken_reply():
@@ -228,7 +184,7 @@ def test_keys_and_origins():
         with pytest.raises(websockets.InvalidStatus, match="403"):
             exchange(url, until="session.created", headers={"Authorization": "Bearer k1", "Origin": "http://elsewhere"})
         assert exchange(url, until="session.created", headers={"Authorization": "Bearer k1"})
-        assert server.counters.refused == 2
+        assert server.counters.refused == {"key": 1, "origin": 1}
     with served(scripted()) as (url, _), pytest.raises(websockets.InvalidStatus, match="404"):
         exchange(url, until="session.created", path="/else")
 
@@ -246,7 +202,7 @@ def test_limits_end_a_session_with_a_reason():
         frame = asyncio.run(wait())
         assert frame.code == 1008
         assert "nothing was received" in frame.reason
-        assert server.counters.hung_up == 1
+        assert server.counters.dropped == {"idle": 1}
         deadline = time.monotonic() + 5
         while server.counters.sessions and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -255,8 +211,8 @@ def test_limits_end_a_session_with_a_reason():
 
 def test_a_system_that_fails_ends_its_session_alone(question):
     with served(scripted("raises", at_seed=0, at_chunk=10)) as (url, server):
-        first = played(url, question())
-        second = played(url, question())
+        first = played(f"realtime:{url}", question())
+        second = played(f"realtime:{url}", question())
     assert "raised at chunk 10" in first.failure.message
     assert second.failure is None
     assert server.counters.failed == 1

@@ -4,11 +4,13 @@ import { scenarioArchive } from "./scenario.js";
 const RATE = 24000; // of the audio on the wire
 const LOUD = 0.02; // level above which the microphone counts as a voice
 const QUIET_MS = 120; // silence after which a voice has ended
+const PAUSE_MS = 300; // and after which a reply is waited for
 
 const $ = (id) => document.getElementById(id);
-const state = { socket: null, context: null, stream: null, node: null, muted: false, replies: new Map(), turns: [], playing: [], end: 0, lastVoice: -QUIET_MS, voiceBegan: 0, latencies: [], sent: [], position: 0, response: null, asking: null };
+const state = { socket: null, context: null, stream: null, node: null, muted: false, replies: new Map(), turns: [], playing: [], end: 0, lastVoice: -QUIET_MS, voiceBegan: 0, latencies: [], sent: [], position: 0, response: null, asking: null, hearing: false };
 
 function show(name, text) {
+  if ($("state").textContent === text) return; // nothing to announce
   $("state").dataset.state = name;
   $("state").textContent = text;
 }
@@ -44,14 +46,20 @@ function send(samples) {
   if (!state.socket || state.socket.readyState !== WebSocket.OPEN) return;
   const loud = level(samples);
   $("level").style.width = `${Math.min(100, 300 * loud)}%`;
-  state.sent.push(samples);
+  state.sent.push(Int16Array.from(samples, (value) => Math.max(-1, Math.min(1, value)) * 32767));
   state.position += samples.length;
   if (loud > LOUD) {
     const now = performance.now();
     if (now - state.lastVoice > QUIET_MS) state.voiceBegan = now;
     state.lastVoice = now;
   }
+  if (state.hearing) waiting() ? show("thinking", "Thinking") : show("listening", "Listening: I hear you");
   state.socket.send(JSON.stringify({ type: "input_audio_buffer.append", audio: toBase64(samples) }));
+}
+
+function waiting() {
+  // Whether the user has said something and is silent now: the server tells the end of a turn when it has decided to reply.
+  return performance.now() - state.lastVoice > PAUSE_MS;
 }
 
 function play(response, samples) {
@@ -140,8 +148,10 @@ const handlers = {
     const over = stop();
     state.turns.push({ startMs: event.audio_start_ms, endMs: null, over, item: event.item_id, at: performance.now() });
     show("listening", "Listening: I hear you");
+    state.hearing = true;
   },
   "input_audio_buffer.speech_stopped": (event) => {
+    state.hearing = false;
     const turn = state.turns.at(-1);
     if (turn) turn.endMs = event.audio_end_ms;
     show("thinking", "Thinking");
@@ -197,9 +207,15 @@ function connect() {
       handlers[event.type]?.(event);
     };
     socket.onclose = ({ code, reason }) => {
-      if (state.socket === socket) hangUp(reason || (code === 1000 ? "" : `The server ended the connection (code ${code}).`));
+      if (state.socket === socket) hangUp(code === 1000 ? "" : ending(code, reason));
     };
   });
+}
+
+function ending(code, reason) {
+  if (code === 1001) return "The server was stopped. Start again when it runs.";
+  if (code === 1006) return "The connection to the server was lost: it may have been stopped. Start again when it runs.";
+  return `The server ended the conversation: ${reason || `code ${code}`}.`;
 }
 
 async function microphone() {
@@ -219,7 +235,7 @@ const REASONS = {
 
 async function begin(withMicrophone) {
   fail("");
-  Object.assign(state, { sent: [], turns: [], position: 0, lastVoice: -QUIET_MS });
+  Object.assign(state, { sent: [], turns: [], position: 0, lastVoice: -QUIET_MS, hearing: false });
   state.replies.clear();
   show("connecting", "Connecting");
   try {
@@ -227,19 +243,19 @@ async function begin(withMicrophone) {
     await state.context.resume();
     if (withMicrophone) {
       state.stream = await microphone();
-      await state.context.audioWorklet.addModule("microphone.js");
+      await state.context.audioWorklet.addModule("microphone.js").catch(() => { throw new Error("unreachable"); });
       await devices();
     }
     state.socket = await connect();
   } catch (error) {
-    const full = await refusal();
-    hangUp(error.message === "unreachable" ? full : REASONS[error.name] || `The microphone cannot be used: ${error.message}`);
+    const why = error.message === "unreachable" ? await refusal() : REASONS[error.name];
+    hangUp(why || `The microphone cannot be used: ${error.message}`);
     return false;
   }
   if (withMicrophone) {
     state.node = new AudioWorkletNode(state.context, "microphone");
     state.node.port.onmessage = ({ data }) => state.asking || send(state.muted ? new Float32Array(data.length) : data);
-    state.context.createMediaStreamSource(state.stream).connect(state.node);
+    listen();
   }
   $("talk").textContent = "End the conversation";
   $("talk").setAttribute("aria-pressed", "true");
@@ -247,13 +263,34 @@ async function begin(withMicrophone) {
   return true;
 }
 
+function listen() {
+  // Connects the microphone, and tells where it is unplugged.
+  state.context.createMediaStreamSource(state.stream).connect(state.node);
+  for (const track of state.stream.getTracks()) track.onended = () => state.socket && fail("The microphone is gone: choose another, or play a question.");
+}
+
+async function changeMicrophone() {
+  // In a conversation the choice holds at once.
+  if (!state.node) return;
+  try {
+    const stream = await microphone();
+    state.stream.getTracks().forEach((track) => track.stop());
+    state.stream = stream;
+    listen();
+    fail("");
+  } catch (error) {
+    fail(REASONS[error.name] || `The microphone cannot be used: ${error.message}`);
+  }
+}
+
 async function refusal() {
   // Why a connection was refused: a browser does not tell the page.
   try {
     const answer = await fetch("/v1/realtime", { headers: { "X-Ask": "why" } });
-    if (answer.status === 503) return await answer.text();
+    if (answer.status === 503 || answer.status === 403) return await answer.text();
     if (answer.status === 401) {
       $("key-box").hidden = false;
+      $("key").focus();
       return "This server wants a key: enter it and start again.";
     }
   } catch {
@@ -269,6 +306,7 @@ function hangUp(why = "") {
   stream?.getTracks().forEach((track) => track.stop());
   context?.close();
   silenceQuestion();
+  mute(false);
   $("talk").textContent = "Start talking";
   $("talk").setAttribute("aria-pressed", "false");
   $("mute").disabled = true;
@@ -278,6 +316,7 @@ function hangUp(why = "") {
 }
 
 async function devices() {
+  if (!navigator.mediaDevices?.enumerateDevices) return;
   const all = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "audioinput");
   const chosen = $("device").value;
   $("device").replaceChildren(new Option("Default", ""), ...all.map((one, i) => new Option(one.label || `Microphone ${i + 1}`, one.deviceId)));
@@ -319,13 +358,17 @@ async function ask() {
   }, 10);
 }
 
+function mute(muted) {
+  state.muted = muted;
+  $("mute").textContent = muted ? "Unmute" : "Mute";
+  $("mute").setAttribute("aria-pressed", String(muted));
+}
+
 $("talk").onclick = () => (state.socket ? hangUp() : begin(true));
 $("ask").onclick = ask;
-$("mute").onclick = () => {
-  state.muted = !state.muted;
-  $("mute").textContent = state.muted ? "Unmute" : "Mute";
-  $("mute").setAttribute("aria-pressed", String(state.muted));
-};
+$("mute").onclick = () => mute(!state.muted);
+$("device").onchange = changeMicrophone;
+navigator.mediaDevices?.addEventListener("devicechange", devices);
 $("save").onclick = () => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(scenarioArchive(state.sent, state.turns, RATE));
@@ -337,4 +380,5 @@ $("key-box").onsubmit = (event) => {
   begin(true);
 };
 questions();
+devices();
 window.voiceBegan = () => state.voiceBegan; // when the user's last sound began, of performance.now()

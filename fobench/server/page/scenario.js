@@ -3,7 +3,7 @@
 const MARGIN_MS = 300; // kept before and after each turn
 
 export function scenarioArchive(pieces, turns, rate) {
-  const audio = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  const audio = new Int16Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   pieces.reduce((at, piece) => (audio.set(piece, at), at + piece.length), 0);
   const files = [];
   let text = "version = 1\n\n[[scenario]]\nid = \"conversation\"\n";
@@ -29,7 +29,7 @@ function wav(samples, rate) {
     size === 4 ? view.setUint32(at, value, true) : view.setUint16(at, value, true));
   word(36, "data");
   view.setUint32(40, 2 * samples.length, true);
-  samples.forEach((value, i) => view.setInt16(44 + 2 * i, Math.max(-1, Math.min(1, value)) * 32767, true));
+  samples.forEach((value, i) => view.setInt16(44 + 2 * i, value, true));
   return new Uint8Array(view.buffer);
 }
 

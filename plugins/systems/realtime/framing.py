@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-
 from fobench.api.types import Samples
+from fobench.audio.wire_format import pcm16
 from fobench.errors import SystemFailure
 
 FramingName = Literal["raw", "pipecat"]
@@ -97,11 +96,6 @@ class PipecatFraming:
             text = _bytes(content.get(3)).decode(errors="replace")
             return RawMessage("assistant" if kind == TEXT else "user", text=text)
         return None
-
-
-def pcm16(samples: Samples) -> bytes:
-    """float32 [T] in [-1, 1] -> 16-bit little-endian PCM."""
-    return (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
 
 
 def _varint(value: int) -> bytes:

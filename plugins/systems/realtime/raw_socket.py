@@ -76,10 +76,12 @@ class RawReplies:
         elif message.kind == "assistant":
             self._begin()
             self._call.emit(Event(EventKind.TOKEN, {"text": message.text, "reply": self._number}))
-        elif self._open:
+        elif message.kind == "clear" and (self._open or asyncio.get_running_loop().time() < self._end_s):
+            self._open, self._end_s = False, 0.0
+            self._call.emit(Event(EventKind.DECISION, {"action": Action.YIELD}))
+        elif self._open:  # all of the reply has come; it may still be playing
             self._open = False
-            stopped = Event(EventKind.DECISION, {"action": Action.YIELD})
-            self._call.emit(stopped if message.kind == "clear" else Event(EventKind.REPLY_END, {"reply": self._number}))
+            self._call.emit(Event(EventKind.REPLY_END, {"reply": self._number}))
 
     def _audio(self, data: bytes) -> None:
         data = self._rest + data
