@@ -59,7 +59,10 @@ def lfs_pointer(content: bytes) -> bool:
 
 def parquet_rows(path: Path) -> int:
     """The number of rows of a parquet file. Raises ValueError, saying what it is instead, for any other file."""
-    import pyarrow.parquet
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ValueError("it needs pyarrow to be read: pip install 'fobench[tables]'") from None
 
     with path.open("rb") as file:
         head, size = file.read(200), file.seek(0, os.SEEK_END)

@@ -47,27 +47,34 @@ class StreamResampler:
 
     def _filtered(self, end: int) -> Samples:
         """The outputs from the first that was not sent to `end`."""
-        from scipy.signal import upfirdn
-
         taps = self._taps
         if taps is None or end <= self._sent:
             return np.zeros(0, np.float32)
         offset = self._first * self._up // self._down - self._lead
-        output = upfirdn(taps, self._waiting, self._up, self._down)[self._sent - offset : end - offset]
+        resampled = self._outputs(taps, self._sent - offset, end - offset)
         self._sent = end
         needed = ((end + self._lead) * self._down - len(taps)) // self._up // self._down * self._down - self._down
         if (drop := needed - self._first) > 0:
             self._waiting, self._first = self._waiting[drop:], needed
-        resampled: Samples = output.astype(np.float32)
+        return resampled
+
+    def _outputs(self, taps: Samples, first: int, last: int) -> Samples:
+        """The filtered samples [last - first], counted from the first that `_waiting` gives."""
+        phases = np.pad(taps, (0, -len(taps) % self._up)).reshape(-1, self._up).T[:, ::-1]  # [up, inputs]: oldest first
+        length = phases.shape[1]
+        ticks = np.arange(first, last) * self._down  # at `up` times the rate of the input
+        newest = ticks // self._up
+        padded = np.pad(self._waiting, (length - 1, max(0, int(newest[-1]) + 1 - len(self._waiting))))
+        inputs = np.lib.stride_tricks.sliding_window_view(padded, length)[newest]
+        resampled: Samples = np.einsum("ni,ni->n", inputs, phases[ticks % self._up], dtype=np.float32)
         return resampled
 
 
 @functools.cache
 def _taps(up: int, down: int) -> Samples:
     """The filter, of odd length; its middle is a multiple of `down`."""
-    from scipy.signal import firwin
-
     widest = max(up, down)
     half = -(-LOBES * widest // down) * down
-    taps: Samples = (up * firwin(2 * half + 1, 1.0 / widest, window=("kaiser", KAISER_BETA))).astype(np.float32)
+    shape = np.sinc(np.arange(-half, half + 1) / widest) * np.kaiser(2 * half + 1, KAISER_BETA)
+    taps: Samples = (up * shape / shape.sum()).astype(np.float32)
     return taps

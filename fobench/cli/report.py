@@ -160,6 +160,7 @@ def score_and_report(
 
     Returns whether every metric and reporter did its work; tells of those that did not.
     """
+    from fobench.scoring.score_table import TABLE
     from fobench.scoring.scorer import failed_metrics, score_run
 
     options: dict[str, Mapping[str, Any]] = {"parity": {"margin": margin}}
@@ -170,6 +171,10 @@ def score_and_report(
         bars.update("scoring", 0, 0)
         results = score_run(folder, options, metric)
     scored = time.perf_counter_ns()
+    if not (folder / TABLE).exists():
+        click.echo(
+            f"fobench: {TABLE} is left out, since pyarrow is not installed: pip install 'fobench[tables]'", err=True
+        )
     written = _write(results, folder, REPORTERS)
     if times is not None:
         times.scoring_ns, times.reports_ns = scored - start, time.perf_counter_ns() - scored

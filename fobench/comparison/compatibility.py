@@ -52,7 +52,8 @@ def _suites(run: RunFacts) -> Any:
 def _judge(run: RunFacts) -> Any:
     """The reference ASR's description of itself, with version or hash where it has one."""
     about = dict((run.get("components") or {}).get("judge") or {})
-    about.pop("device", None)
+    for key in ("device", "engine"):  # who computes, not what
+        about.pop(key, None)
     return about or _config(run).get("judge")
 
 

@@ -17,7 +17,7 @@ from fobench.api.registry import ComponentSpec
 from fobench.api.types import AudioChunk
 from fobench.assets import store
 from fobench.audio import audible_bounds, sha256
-from fobench.errors import SystemFailure, describe_error
+from fobench.errors import PrerequisiteError, SystemFailure, describe_error
 from fobench.execution.system_driver import described
 
 LONGEST_TRANSCRIPT = 100_000  # characters
@@ -71,6 +71,8 @@ class Judge:
             copied = AudioChunk(np.array(audio.samples), audio.rate_hz, audio.start)  # one of them may change it
             try:
                 measured[name] = _numbers(metric.measure(copied), f"measure() of {name}")
+            except PrerequisiteError as error:
+                measured[name], failed[name] = {}, str(error)
             except Exception as error:  # a plugin's error affects only its own values
                 measured[name], failed[name] = {}, describe_error(error)
         return measured, failed, time.perf_counter_ns() - start

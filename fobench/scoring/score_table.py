@@ -18,9 +18,15 @@ COMPACT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", 
 
 
 def write_table(results: Results) -> None:
-    """Writes scores.parquet, a row per scenario and metric; `detail` and `tags` are JSON."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Writes scores.parquet, a row per scenario and metric; `detail` and `tags` are JSON. Without pyarrow there is none, and that
+    of earlier scores is removed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        (results.folder / TABLE).unlink(missing_ok=True)
+        return
 
     scores = [score for row in results.scores for score in row]
     sizes = [len(row) for row in results.scores]

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fobench.errors import FobenchError
+from fobench.statistics.distributions import normal_cdf, student_quantile
 
 RESAMPLES = 10_000
 SEED = 0
@@ -137,8 +138,6 @@ def _sums(top: Floats, bottom: Floats, codes: Ints, count: int) -> Floats:
 
 def _jackknife(top: Floats, bottom: Floats, codes: Ints, count: int, confidence: float) -> Interval | None:
     """Student's interval of sum(top) / sum(bottom) from the ratios without one block; not below 0 if no value is negative."""
-    from scipy.special import stdtrit
-
     if count < MIN_JACKKNIFE:
         return None
     without = np.stack([top.sum(), bottom.sum()]) - _sums(top, bottom, codes, count)  # [blocks, 2]
@@ -146,7 +145,7 @@ def _jackknife(top: Floats, bottom: Floats, codes: Ints, count: int, confidence:
         return None
     estimate = float(top.sum() / bottom.sum())
     error = math.sqrt((count - 1) / count * float(np.sum((without[:, 0] / without[:, 1] - estimate) ** 2)))
-    half_width = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
+    half_width = student_quantile(count - 1, (1 + confidence) / 2) * error
     low = max(0.0, estimate - half_width) if estimate >= 0 and (top >= 0).all() else estimate - half_width
     return with_width((low, estimate + half_width))
 
@@ -176,9 +175,7 @@ def with_estimate(interval: Interval | None, estimate: float) -> Interval | None
 
 def widen_tail(tail: float, blocks: int) -> float:
     """The tail probability of the normal distribution at the quantile of Student's t with `blocks` - 1 degrees of freedom."""
-    from scipy.special import ndtr, stdtrit
-
-    return float(ndtr(stdtrit(blocks - 1, tail) * math.sqrt(blocks / (blocks - 1))))
+    return normal_cdf(student_quantile(blocks - 1, tail) * math.sqrt(blocks / (blocks - 1)))
 
 
 def draws(count: int, seed: int, resamples: int) -> Iterator[Counts]:

@@ -21,6 +21,7 @@ from fobench.statistics.bootstrap import (
     draws,
     percentile_interval,
 )
+from fobench.statistics.distributions import beta_cdf, narrowed_tail
 
 WEIGHT_STEPS = 65_536  # resolution of the weight table if resamples differ in size; else the table is exact
 
@@ -82,10 +83,8 @@ def _weighted_quantiles(counts: Counts, steps: Floats, shares: Sequence[float]) 
 @lru_cache(maxsize=8)
 def _cumulative_weights(n: int, share: float, cells: int) -> Floats:
     """The cumulative Harrell-Davis weight [cells + 1] at equal steps through `n` ordered values."""
-    from scipy.special import betainc
-
     below = np.arange(cells + 1) / max(cells, 1)
-    return np.asarray(betainc((n + 1) * share, (n + 1) * (1 - share), below))
+    return np.asarray(beta_cdf((n + 1) * share, (n + 1) * (1 - share), below))
 
 
 def interval(effects: Floats, blocks: int, confidence: float = 0.95) -> Interval | None:
@@ -104,6 +103,4 @@ def p_above(effects: Floats, blocks: int) -> float:
 
 def narrow_tail(tail: float, blocks: int) -> float:
     """The inverse of `bootstrap.widen_tail`."""
-    from scipy.special import ndtri, stdtr
-
-    return float(stdtr(blocks - 1, ndtri(tail) * math.sqrt((blocks - 1) / blocks)))
+    return narrowed_tail(tail, blocks - 1, math.sqrt((blocks - 1) / blocks))

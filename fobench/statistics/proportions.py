@@ -9,6 +9,7 @@ from typing import Literal
 
 from fobench.errors import FobenchError
 from fobench.statistics.bootstrap import Interval
+from fobench.statistics.distributions import coin_cdf
 
 Verdict = Literal["non-inferior", "inferior", "inconclusive"]
 
@@ -36,16 +37,12 @@ def _score_interval(successes: int, n: int, z: float) -> Interval:
 
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided p of McNemar's test: `b` pairs are correct only in the first, `c` only in the second (1 for none)."""
-    from scipy.special import bdtr  # scipy.stats takes a second to import
-
-    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
+    return min(1.0, 2 * coin_cdf(min(b, c), b + c)) if b + c else 1.0
 
 
 def sign_test(ups: int, downs: int) -> float:
     """Exact one-sided p of McNemar's test: the probability of at least `ups` among the discordant pairs (1 for none)."""
-    from scipy.special import bdtr
-
-    return float(bdtr(downs, ups + downs, 0.5)) if ups + downs else 1.0
+    return coin_cdf(downs, ups + downs) if ups + downs else 1.0
 
 
 def paired_shares(lost: int, gained: int, n: int, confidence: float = 0.95) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,12 +25,19 @@ def openai(
     beam_size: Few | None = None,
     word_timestamps: bool = False,
     offline: bool = False,
+    engine: Literal["auto", "torch", "numpy"] = "auto",
 ) -> Any:
     """Whisper (Radford et al. 2022, arXiv 2212.04356) by OpenAI's package: the reference ASR.
 
     `model`: a model size, or the path of a checkpoint. `beam_size`: None for greedy decoding. `word_timestamps`: report
     the times of words. `threads`: torch's threads (None: OMP_NUM_THREADS, else up to 4). `offline`: no network access.
+    `engine`: "torch" is OpenAI's package; "numpy" computes the same weights (tiny.en, greedy, on the CPU) without it; "auto" takes
+    torch where it is installed.
     """
+    if engine == "numpy" or (engine == "auto" and not all(map(importlib.util.find_spec, ("torch", "whisper")))):
+        further = {"model": model != TINY, "device": device not in ("auto", "cpu"), "language": language != "en"}
+        further |= {"beam_size": beam_size not in (None, 1), "word_timestamps": word_timestamps}
+        return _arrays([name for name, given in further.items() if given], offline)
     try:
         import torch
 
@@ -40,6 +48,18 @@ def openai(
         raise _not_installed(error) from error
     compute_threads.settle_torch(torch, threads, sum(p.numel() for p in loaded.parameters()), whole_clips=True)
     return OpenAIWhisper(loaded, name=model, language=language, beam_size=beam_size, word_timestamps=word_timestamps)
+
+
+def _arrays(further: list[str], offline: bool) -> Any:
+    """Whisper in numpy. `further`: the options that only OpenAI's package has and that were given."""
+    if further:
+        raise PrerequisiteError(
+            f"Whisper in numpy knows only {TINY}, greedy and without word times: leave out {', '.join(further)}, or get "
+            "OpenAI's package: pip install 'fobench[models,whisper]'"
+        )
+    from fobench_plugins.recognizers.whisper_arrays import ArrayWhisper
+
+    return ArrayWhisper(store.get(TINY_ASSET, offline=offline or None), name=TINY)
 
 
 def ctranslate2(
