@@ -17,7 +17,7 @@ EARLY_LIMIT = 0.05  # with a larger share of early replies, a median over the ot
 @dataclass(frozen=True, slots=True)
 class LimitOutcome:
     """Whether a run keeps an absolute limit. `text`: the limit as written; `value`: its figure in `unit`, None without one;
-    `why`: why it is not kept, in words.
+    `why`: why it is not kept, in words. `scenario`, `turn`: what it is of; "" and None: the whole run, the whole scenario.
     """
 
     text: str
@@ -26,6 +26,14 @@ class LimitOutcome:
     value: float | None
     kept: bool
     why: str = ""
+    scenario: str = ""
+    turn: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The limit with its scenario and turn, e.g. "stop-1, turn 1: expect = stop"."""
+        place = self.scenario if self.turn is None else f"{self.scenario}, turn {self.turn}"
+        return f"{place}: {self.text}" if place else self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REPORTERS = ("markdown", "html", "junit")
 REPORTER_LIMIT_S = 600.0  # for one report by a reporter of another package
+MOST_LIMITS = 5  # that are named when they are not kept
 SEVERAL = ("markdown", "html")  # reporters that take several runs
 
 
@@ -188,9 +189,9 @@ def score_and_report(
     failed = failed_metrics(results)
     for name, why in failed.items():
         click.echo(f"fobench: the metric {name!r} failed: {visible(why)}", err=True)
-    broken = [outcome.text for outcome in results.limits if not outcome.kept]
+    broken = [outcome.name for outcome in results.limits if not outcome.kept]
     if broken:
-        listed = ", ".join(map(visible, broken))
+        listed = ", ".join(map(visible, broken[:MOST_LIMITS])) + (", ..." if len(broken) > MOST_LIMITS else "")
         click.echo(f"{len(broken)} of {counted(len(results.limits), 'limit')} not kept: {listed}", err=True)
     return written and not failed and not broken
 

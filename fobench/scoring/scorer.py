@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fobench.scoring import limits
 from fobench.scoring.hosted_metric import HostedMetric
 from fobench.scoring.model_answers import ModelAnswers
 from fobench.scoring.score_table import write_table
+from fobench.scoring.turn_limits import NOT_REACHED, about_turn, turn_limits
 from fobench.storage.run_folder import RunFolder
 
 VERSION = 1  # of the format of scores.json
@@ -123,7 +124,10 @@ def _score_run(folder: Path, instances: Sequence[Metric], asserts: Sequence[str]
     scores = [[_score_trace(metric, trace) for metric in instances] for trace in traces]
     by_metric = {metric.name: [row[i] for row in scores] for i, metric in enumerate(instances)}
     totals = [total for metric in instances for total in _aggregate(metric, by_metric[metric.name])]
-    kept = [_to_json(asdict(outcome)) for outcome in limits.outcomes(wanted, totals)]
+    outcomes = limits.outcomes(wanted, totals)
+    for trace, row in zip(traces, scores, strict=True):
+        outcomes += _scenario_outcomes(trace, instances, row)
+    kept = [_to_json(asdict(outcome)) for outcome in outcomes]
     data = {
         "version": VERSION,
         "metrics": {metric.name: metric.version for metric in instances},
@@ -141,6 +145,29 @@ def _score_run(folder: Path, instances: Sequence[Metric], asserts: Sequence[str]
     results = _results(folder, run, traces, data)
     write_table(results)
     return results
+
+
+def _scenario_outcomes(trace: Trace, instances: Sequence[Metric], scores: Sequence[Score]) -> list[LimitOutcome]:
+    """The outcomes of a scenario's own limits, and of those of its turns."""
+    expect = trace.scenario.expect
+    found: list[LimitOutcome] = []
+    if expect.asserts:
+        pairs = zip(instances, scores, strict=True)
+        totals = [total for metric, score in pairs for total in _aggregate(metric, [score])]
+        found += [replace(each, scenario=trace.id) for each in limits.outcomes(expect.asserts, totals)]
+    for expected in expect.turns:
+        for text, kind, limit, words in turn_limits(expected):
+            part = trace if trace.failure else about_turn(trace, expected.turn, kind)
+            name = limits.Limit.parse(limit).metric
+            concerned = [metric for metric in instances if metric.name == name]
+            if part is None:
+                outcome = LimitOutcome(text, name, "", None, False, NOT_REACHED)
+            else:
+                totals = [t for metric in concerned for t in _aggregate(metric, [_score_trace(metric, part)])]
+                (outcome,) = limits.outcomes([limit], totals)
+            why = words if words and outcome.value is not None and not outcome.kept else outcome.why
+            found.append(replace(outcome, text=text, why=why, scenario=trace.id, turn=expected.turn))
+    return found
 
 
 def failed_metrics(results: Results) -> dict[str, str]:

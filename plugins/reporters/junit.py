@@ -60,7 +60,7 @@ def _limits(outcomes: Sequence[LimitOutcome]) -> ET.Element:
     suite = _element("testsuite", {"name": "limits", "tests": str(len(outcomes)), "failures": failures, "errors": "0"})
     for outcome in outcomes:
         value = "" if outcome.value is None else f"value: {outcome.value:.6g} {outcome.unit}".strip()
-        suite.append(_verdict("limits", outcome.text, "" if outcome.kept else "failure", "limit", outcome.why, value))
+        suite.append(_verdict("limits", outcome.name, "" if outcome.kept else "failure", "limit", outcome.why, value))
     return suite
 
 

@@ -84,7 +84,7 @@ def test_the_limits_of_the_readme_are_limits():
     text = (Path(__file__).parents[2] / "README.md").read_text()
     lines = [line for line in text.splitlines() if "--assert " in line or "assert = [" in line]
     found = [limit for line in lines for limit in re.findall(r'"(\w[^"]*[<>]=[^"]*)"', line)]
-    assert len(lines) == 3 and len(found) == 5
+    assert len(lines) == 4 and len(found) == 6
     check_limits(found)
 
 

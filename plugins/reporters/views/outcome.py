@@ -95,4 +95,4 @@ def limit_table(results: Results) -> Table:
 def _row(outcome: LimitOutcome) -> TableRow:
     value = metric_value(outcome.value, kind_of(outcome.metric, outcome.unit), outcome.unit)
     cells = (value, "kept" if outcome.kept else "not kept")
-    return TableRow(outcome.metric, one_line(outcome.text), cells, one_line(outcome.why))
+    return TableRow(outcome.metric, one_line(outcome.name), cells, one_line(outcome.why))
