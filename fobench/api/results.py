@@ -15,11 +15,34 @@ EARLY_LIMIT = 0.05  # with a larger share of early replies, a median over the ot
 
 
 @dataclass(frozen=True, slots=True)
+class LimitOutcome:
+    """Whether a run keeps an absolute limit. `text`: the limit as written; `value`: its figure in `unit`, None without one;
+    `why`: why it is not kept, in words. `scenario`, `turn`: what it is of; "" and None: the whole run, the whole scenario.
+    """
+
+    text: str
+    metric: str
+    unit: str
+    value: float | None
+    kept: bool
+    why: str = ""
+    scenario: str = ""
+    turn: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The limit with its scenario and turn, e.g. "stop-1, turn 1: expect = stop"."""
+        place = self.scenario if self.turn is None else f"{self.scenario}, turn {self.turn}"
+        return f"{place}: {self.text}" if place else self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """A scored run. `run`: run.json; `traces`: in suite order; `scores[i]`: of `traces[i]`; `totals`: the aggregates.
 
     `by_tag`: the accuracies by tag, {tag: {value: {metric: {"value", "n"}}}}. `by_family`: rates and latencies of each
-    duplex family, {family: {metric: {"value", "n", "ci"}}}; empty for a single family.
+    duplex family, {family: {metric: {"value", "n", "ci"}}}; empty for a single family. `limits`: the outcomes of its absolute
+    limits.
     """
 
     folder: Path
@@ -29,6 +52,7 @@ class Results:
     totals: Sequence[Score]
     by_tag: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = field(default_factory=dict)
     by_family: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    limits: Sequence[LimitOutcome] = ()
 
     @property
     def planned(self) -> int:

@@ -15,6 +15,13 @@ ROLES = ("question", "interrupt", "stop", "fragment", "backchannel", "side_talk"
 LISTENING = "listening"  # family of scenarios in which the system has to listen to the end
 CONTROL = "-control"  # suffix of the id and family of a paired control scenario
 ASKING_ROLES = ("question", "interrupt")  # turns that require a reply; an interrupt is a question during the reply
+INTERRUPTING_ROLES = ("interrupt", "stop")  # turns that claim the floor while the system speaks
+NON_CLAIMING_ROLES = ("backchannel", "side_talk", "background", "noise")  # sounds that do not claim the floor
+EXPECTATIONS = {  # what a turn may require of the system, and the roles of such turns
+    "stop": INTERRUPTING_ROLES,
+    "keep": NON_CLAIMING_ROLES,
+    "reply": ASKING_ROLES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +71,31 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnExpect:
+    """What the user turn of index `turn` requires: that the system stops or keeps its reply, or that it replies (a key of
+    `EXPECTATIONS`; empty: nothing), and limits on its barge-in stop and response latency, ms.
+    """
+
+    turn: int
+    expect: str = ""
+    max_stop_ms: float | None = None
+    max_response_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Expect:
     """The expectations for scoring, hidden from the system.
 
     `answers`: accepted answers, the canonical one first; empty without a question. `choices`: of a multiple-choice question.
-    `family`: category of a duplex scenario; that of a paired control ends in `CONTROL`.
+    `family`: category of a duplex scenario; that of a paired control ends in `CONTROL`. `asserts`: absolute
+    limits on the metrics of this scenario alone; `turns`: what single turns require.
     """
 
     answers: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     family: str = "question"
+    asserts: tuple[str, ...] = ()
+    turns: tuple[TurnExpect, ...] = ()
 
     @property
     def is_listening(self) -> bool:
@@ -103,7 +125,11 @@ class Scenario:
         return self.turns[0].speaker or self.id if self.turns else self.id
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        for key in ("asserts", "turns"):  # left out where there are none, as by versions without limits: equal digests
+            if not data["expect"][key]:
+                del data["expect"][key]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:

@@ -1,7 +1,7 @@
 """The command line: `fobench run | score | report | compare | baseline | codec | ls | validate | train | assets`.
 
 Options of `run` can also be set as FOBENCH_<OPTION> or in a --config file (keys: their long names); the command line wins
-over the environment, the environment over the file. Exit codes: 0 success, 1 a scenario, metric, report, check or gate failed, 2 wrong usage or a
+over the environment, the environment over the file. Exit codes: 0 success, 1 a scenario, metric, report, check, gate or limit failed, 2 wrong usage or a
 missing prerequisite, 3 a gate is inconclusive, 141 broken pipe; stopped by a signal: 129 hang-up, 130 Ctrl-C, 143 SIGTERM.
 """
 

@@ -76,6 +76,11 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar=variable, show_default=settings.pop("show_default", True), **settings)
 
 
+def asserted(help_text: str) -> Callable[[Any], Any]:
+    """The option --assert: absolute limits on a run's figures."""
+    return option("--assert", "asserts", multiple=True, metavar="LIMIT", show_default=False, help=help_text)
+
+
 def named_args(flag: str, what: str) -> Callable[[Any], Any]:
     """An option that takes NAME=VALUE, repeatedly."""
     help_text = f"An option of the {what}."

@@ -15,8 +15,8 @@ import click
 
 from fobench.api.option_ranges import MARGIN
 from fobench.atomic_files import plain_name
-from fobench.cli.options import ExistingPath, NewFolder, NumberIn, named_args
-from fobench.console import visible
+from fobench.cli.options import ExistingPath, NewFolder, NumberIn, asserted, named_args
+from fobench.console import counted, visible
 from fobench.errors import FobenchError, describe_error
 from fobench.progress_bars import ProgressBars
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REPORTERS = ("markdown", "html", "junit")
 REPORTER_LIMIT_S = 600.0  # for one report by a reporter of another package
+MOST_LIMITS = 5  # that are named when they are not kept
 SEVERAL = ("markdown", "html")  # reporters that take several runs
 
 
@@ -47,21 +48,31 @@ SEVERAL = ("markdown", "html")  # reporters that take several runs
     " its verdicts stay in the run folder. Or one that takes options, e.g. cost_per_minute with prices=FILE.",
 )
 @named_args("--metric-args", "metric, e.g. endpoint=URL or prices=FILE")
+@asserted("An absolute limit, e.g. response_ms.p90<=1200, instead of the run's own; repeatable.")
 def score(
-    folder: Path, margin: float | None, compress_traces: bool, metric: str | None, metric_args: dict[str, str]
+    folder: Path,
+    margin: float | None,
+    compress_traces: bool,
+    metric: str | None,
+    metric_args: dict[str, str],
+    asserts: tuple[str, ...],
 ) -> None:
     """Score a run again from its traces alone (no model is needed) and write its reports again."""
+    from fobench.scoring.scorer import check_limits
     from fobench.storage.run_folder import RunFolder
     from fobench.storage.run_lock import locked
 
     if metric_args and not metric:
         raise FobenchError("--metric-args needs the metric that they are for: --metric llm_judge:MODEL.")
+    check_limits(asserts, metric or "")
     run = RunFolder(folder)
     configured = run.read_run().get("config", {}).get("margin", 3.0)
     with locked(folder):
         if compress_traces:
             run.compress()
-        complete = score_and_report(folder, configured if margin is None else margin, metric or "", metric_args)
+        complete = score_and_report(
+            folder, configured if margin is None else margin, metric or "", metric_args, asserts
+        )
     if not complete:
         click.get_current_context().exit(1)
 
@@ -154,11 +165,13 @@ def score_and_report(
     margin: float,
     metric: str = "",
     metric_args: Mapping[str, str] | None = None,
+    asserts: Sequence[str] = (),
     times: RunTimes | None = None,
 ) -> bool:
     """Scores a run, also by the further `metric`, and writes its reports. What that takes is added to `times`.
 
-    Returns whether every metric and reporter did its work; tells of those that did not.
+    `asserts`: absolute limits instead of the run's own. Returns whether every metric and reporter did its work and every
+    limit is kept; tells of those that did not.
     """
     from fobench.scoring.score_table import TABLE
     from fobench.scoring.scorer import failed_metrics, score_run
@@ -169,7 +182,7 @@ def score_and_report(
     start = time.perf_counter_ns()
     with ProgressBars(transient=True) as bars:
         bars.update("scoring", 0, 0)
-        results = score_run(folder, options, metric)
+        results = score_run(folder, options, metric, asserts or None)
     scored = time.perf_counter_ns()
     if not (folder / TABLE).exists():
         click.echo(
@@ -181,7 +194,11 @@ def score_and_report(
     failed = failed_metrics(results)
     for name, why in failed.items():
         click.echo(f"fobench: the metric {name!r} failed: {visible(why)}", err=True)
-    return written and not failed
+    broken = [outcome.name for outcome in results.limits if not outcome.kept]
+    if broken:
+        listed = ", ".join(map(visible, broken[:MOST_LIMITS])) + (", ..." if len(broken) > MOST_LIMITS else "")
+        click.echo(f"{len(broken)} of {counted(len(results.limits), 'limit')} not kept: {listed}", err=True)
+    return written and not failed and not broken
 
 
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:

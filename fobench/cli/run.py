@@ -15,6 +15,7 @@ from fobench.cli.options import (
     ExistingPath,
     NewFolder,
     NumberIn,
+    asserted,
     explicit_options,
     from_file,
     named_args,
@@ -87,6 +88,7 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 )
 @option("--echo-delay", "echo_delay_ms", type=whole_number(MILLISECONDS), default=80, help="Delay of the echo, ms.")
 @option("--text-routes/--no-text-routes", default=True, help="Also ask each question by text (for parity).")
+@asserted("An absolute limit: exit 1 unless it is kept, e.g. response_ms.p90<=1200 or yield_rate>=95%; repeatable.")
 @option("--baseline", metavar="RUN|STORE[#NAME]", help="Compare with this run or baseline when done (fobench compare).")
 @compare.fail_on
 @compare.allow_mismatch
@@ -194,17 +196,18 @@ def _execute_matrix(planned: MatrixPlan, output: Path, allow_mismatch: bool) -> 
 
     runs = {cell.name: plan.begin_or_resume(cell, output / cell.folder) for cell in planned.cells}
     missing: dict[str, str] = {}
+    failed = False
     try:
         for name, started in runs.items():
             try:
                 _execute(started, resumed=True)
-                score_and_report(started.folder.path, started.config.margin, times=started.times)
+                failed |= not score_and_report(started.folder.path, started.config.margin, times=started.times)
                 started.record_times()
             except FobenchError as error:  # the other runs continue
                 missing[name] = str(error)
                 click.echo(f"fobench: {name}: {error}", err=True)
         done = {name: started.folder.path for name, started in runs.items() if name not in missing}
-        return _report_matrix(planned, done, missing, output, allow_mismatch)
+        return max(int(failed), _report_matrix(planned, done, missing, output, allow_mismatch))
     except KeyboardInterrupt as stop:
         told = f"{stop_signals.told(stop)}. Nothing is lost: repeat the command with --output {output}"
         click.echo(f"\n{told}", err=True)

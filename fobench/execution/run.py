@@ -19,6 +19,7 @@ from fobench.execution.progress import Progress, Watcher
 from fobench.execution.scenario_selection import digest, select, select_with_notes
 from fobench.execution.worker import judges_beside
 from fobench.execution.worker_pool import WorkerPool
+from fobench.scoring.scorer import check_limits
 from fobench.simulation.costs import CostTable, costs_name
 from fobench.storage import environment, machine_load, run_lock
 from fobench.storage.run_config import RunComponents, RunConfig
@@ -106,6 +107,7 @@ class Run:
     def begin(cls, config: RunConfig, path: Path) -> Run:
         """Returns a new run: the configuration is resolved and run.json written. Raises `FobenchError` before any computation."""
         times, parts = RunTimes(), RunComponents.of(config)
+        check_limits(config.asserts)
         scenarios, notes = select_with_notes(config)
         record = {
             "version": VERSION,
@@ -161,6 +163,7 @@ class Run:
         if (output := changes.pop("output", path)).resolve() != changes.pop("resume", path).resolve():
             raise FobenchError(f"--resume {path} continues in that folder: leave out --output {output}.")
         config = RunConfig.from_json(record["config"]).with_changes(changes)
+        check_limits(config.asserts)
         record["config"] = config.to_json()
         parts, scenarios = RunComponents.of(config), select(config)
         if digest(scenarios) != record["scenarios_sha256"]:

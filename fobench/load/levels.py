@@ -24,7 +24,9 @@ from fobench.simulation.clock import WallClock
 from fobench.simulation.driver import SystemDriver
 
 RESPONSE, GAPS = "response_ms", "underruns"  # metrics
-MOST_LAG_MS = 200.0  # by which audio may be handed over late, at the 90th percentile, by a system that keeps real time
+# By which audio may be handed over late, at the 90th percentile, by a system that keeps real time. It waits while a step of work runs: a cascade's
+# recognition of a turn takes 0.2 s with nobody else there.
+MOST_LAG_MS = 500.0
 MOST_GAPS = 0.1  # gaps per reply, by a system that keeps real time
 
 

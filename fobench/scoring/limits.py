@@ -1,23 +1,26 @@
 """Absolute limits on a run's figures, beside gates on changes: `response_ms.p90<=1200`, `yield_rate>=95%`.
 
 A limit is a metric, optionally with a key of its detail (p50, p90, p99, mean, ...), a relation and a number; `%` and `pp`
-are hundredths, and a metric's own unit may follow the number. A figure without a value does not keep its limit.
+are hundredths (of a metric in percentage points: its own unit), and a metric's own unit may follow the number. A figure without
+a value does not keep its limit.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fobench.api import typed
-from fobench.api.results import Results
+from fobench.api.results import LimitOutcome
 from fobench.api.types import Score
 from fobench.errors import FobenchError, unknown
 
 PATTERN = re.compile(
-    r"(?P<figure>[\w:]+(?:\.\w+)?)\s*(?P<relation><=|>=|<|>)\s*(?P<number>[+-]?\d[\d_,]*(?:\.\d+)?)\s*(?P<unit>[^\d\s]*)"
+    r"(?P<figure>[\w:]+(?:\.\w+)?)\s*(?P<relation><=|>=|<|>)\s*"
+    r"(?P<number>[+-]?(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d[\d_]*)(?:\.\d*)?|\.\d+))\s*(?P<unit>[^\d\s.,]*)"  # 0,95 is none
 )
 RELATIONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -26,6 +29,7 @@ RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 HUNDREDTHS = ("%", "pp")
+DIMENSIONLESS = ("share", "ratio", "points")  # units of metrics whose limits may be written in hundredths
 ALIASES = {"parity": ("parity_s2s", "parity_s2t"), "accuracy": ("accuracy_s2s", "accuracy_s2t")}
 EXAMPLE = 'e.g. "response_ms.p90<=1200" or "yield_rate>=95%"'
 
@@ -38,7 +42,7 @@ class Limit:
     metric: str
     part: str
     relation: str
-    bound: float
+    number: float
     unit: str = ""
 
     @classmethod
@@ -50,52 +54,66 @@ class Limit:
                 f"--assert {typed.shown(text)}: write it as METRIC<=NUMBER or METRIC>=NUMBER, {EXAMPLE}."
             )
         metric, _, part = found["figure"].partition(".")
-        bound = float(found["number"].replace(",", "").replace("_", ""))
-        unit = found["unit"]
-        return cls(text.strip(), metric, part, found["relation"], bound / 100 if unit in HUNDREDTHS else bound, unit)
+        number = float(found["number"].replace(",", "").replace("_", ""))
+        return cls(text.strip(), metric, part, found["relation"], number, found["unit"])
+
+    def total(self, names: Mapping[str, object]) -> str:
+        """The metric among `names` that is limited, with aliases resolved. Raises `FobenchError` for an unknown one."""
+        name = next((name for name in ALIASES.get(self.metric, (self.metric,)) if name in names), None)
+        if name is None:
+            raise unknown("metric in --assert", self.metric, [*names, *ALIASES])
+        return name
+
+    def bound(self, metric: str, unit: str) -> float:
+        """The bound in the metric's own `unit`. Raises `FobenchError` for a limit in another unit."""
+        choices = [unit, *(HUNDREDTHS if unit in DIMENSIONLESS else ())]
+        if self.unit and self.unit not in choices:
+            raise FobenchError(
+                f"--assert {self.text!r}: {metric} is in {unit!r}, not {self.unit!r}. Choices: {', '.join(choices)}, or no unit."
+            )
+        return self.number / 100 if self.unit in HUNDREDTHS and unit != "points" else self.number
 
 
-@dataclass(frozen=True, slots=True)
-class LimitOutcome:
-    """Whether a run keeps a limit: the figure's value (None: it has none), and why not, in words."""
-
-    limit: Limit
-    value: float | None
-    kept: bool
-    why: str
+def check(limits: Sequence[str], units: Mapping[str, str]) -> None:
+    """Raises `FobenchError` for a text that is no limit, and for a metric or unit that is not in `units` {metric: unit}."""
+    for limit in map(Limit.parse, limits):
+        name = limit.total(units)
+        limit.bound(name, units[name])
 
 
-def outcomes(limits: Sequence[str], results: Results) -> list[LimitOutcome]:
-    """The outcome of each limit, in order. Raises `FobenchError` for a metric or a part that the run does not have."""
-    totals = {score.metric: score for score in results.totals}
-    return [_outcome(Limit.parse(text), totals) for text in limits]
+def outcomes(limits: Sequence[str], totals: Sequence[Score]) -> list[LimitOutcome]:
+    """The outcome of each limit on a run's totals, in order.
+
+    A limit on what the run does not have is not kept, with the choices as the reason: `check` refuses metrics before a run.
+    """
+    by_name = {score.metric: score for score in totals}
+    return [_outcome(Limit.parse(text), by_name) for text in limits]
 
 
 def _outcome(limit: Limit, totals: Mapping[str, Score]) -> LimitOutcome:
-    names = ALIASES.get(limit.metric, (limit.metric,))
-    score = next((totals[name] for name in names if name in totals), None)
-    if score is None:
-        raise unknown("metric in --assert", limit.metric, [*totals, *ALIASES])
-    if limit.unit and limit.unit not in (*HUNDREDTHS, score.unit):
-        raise FobenchError(f"--assert {limit.text!r}: {score.metric} is in {score.unit!r}, not {limit.unit!r}.")
-    value = score.value if not limit.part else _detail(limit, score)
-    if value is None:
+    metric, unit = limit.metric, ""
+    try:
+        metric = limit.total(totals)
+        score, unit = totals[metric], totals[metric].unit
+        bound = limit.bound(metric, unit)
+        value = _detail(limit, score) if limit.part else score.value
+    except FobenchError as error:
+        return LimitOutcome(limit.text, metric, unit, None, False, str(error))
+    if value is None or not math.isfinite(value):
         why = score.reason or f"{limit.part or 'it'} needs more values than {score.n}"
-        return LimitOutcome(limit, None, False, f"{score.metric} has no value: {why}")
-    if RELATIONS[limit.relation](value, limit.bound):
-        return LimitOutcome(limit, value, True, "")
-    name = ".".join(filter(None, (score.metric, limit.part)))
-    return LimitOutcome(limit, value, False, f"{name} is {value:.6g}, not {limit.relation} {limit.bound:.6g}")
+        return LimitOutcome(limit.text, metric, unit, None, False, f"{metric} has no value: {why}")
+    if RELATIONS[limit.relation](value, bound):
+        return LimitOutcome(limit.text, metric, unit, value, True)
+    name = ".".join(filter(None, (metric, limit.part)))
+    return LimitOutcome(
+        limit.text, metric, unit, value, False, f"{name} is {value:.6g}, not {limit.relation} {bound:.6g}"
+    )
 
 
 def _detail(limit: Limit, score: Score) -> float | None:
     """A number in the metric's detail. Raises `FobenchError` for one that it never has."""
-    numbers = [
-        key for key, found in score.detail.items() if isinstance(found, int | float) and not isinstance(found, bool)
-    ]
-    if limit.part not in score.detail:
-        if score.value is None:
-            return None
-        raise unknown(f"part of {score.metric} in --assert", limit.part, numbers)
-    found = score.detail[limit.part]
+    found = score.detail.get(limit.part)
+    if limit.part not in score.detail and score.value is not None:
+        parts = [key for key, value in score.detail.items() if type(value) in (int, float)]
+        raise unknown(f"part of {score.metric} in --assert", limit.part, parts)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None

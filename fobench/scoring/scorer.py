@@ -10,20 +10,22 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from fobench import outside_files
 from fobench.api import registry
 from fobench.api.components import Metric, ModelMetric
-from fobench.api.results import Results
+from fobench.api.results import LimitOutcome, Results
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench.errors import FobenchError, PrerequisiteError, describe_error, unknown
+from fobench.scoring import limits
 from fobench.scoring.hosted_metric import HostedMetric
 from fobench.scoring.model_answers import ModelAnswers
 from fobench.scoring.score_table import write_table
+from fobench.scoring.turn_limits import NOT_REACHED, about_turn, turn_limits
 from fobench.storage.run_folder import RunFolder
 
 VERSION = 1  # of the format of scores.json
@@ -40,7 +42,9 @@ ByTag = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 @dataclass(frozen=True, slots=True)
 class ScoresFile:
-    """The format of scores.json. `by_tag`, `by_family`: as in `Results`; `incomplete`: the numbers done and planned."""
+    """The format of scores.json. `by_tag`, `by_family`: as in `Results`; `incomplete`: the numbers done and planned; `limits`: of
+    absolute limits.
+    """
 
     version: int
     metrics: dict[str, int]
@@ -49,6 +53,7 @@ class ScoresFile:
     by_tag: dict[str, dict[str, dict[str, TagTotal]]]
     by_family: dict[str, dict[str, TagTotal]] = field(default_factory=dict)
     incomplete: dict[str, int] = field(default_factory=dict)
+    limits: tuple[LimitOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class TagTotal:
     ci: tuple[float, float] | None = None
 
 
-def score_run(folder: Path, metrics: Options | None = None, named: str = "") -> Results:
+def score_run(
+    folder: Path, metrics: Options | None = None, named: str = "", asserts: Sequence[str] | None = None
+) -> Results:
     """The results of all registered metrics on the traces of a run; writes scores.json and scores.parquet atomically.
 
     `metrics`: options by metric name; others keep their defaults. `named`: a further metric, of a family; one that asks a
-    model does so, and later scorings recall its answers. Or one that is always scored, for its options. Raises `FobenchError` for a folder without a run, a broken
+    model does so, and later scorings recall its answers. Or one that is always scored, for its options. `asserts`: absolute limits;
+    None: the run's own. Raises `FobenchError` for a folder without a run, a broken
     trace (with its line), a duplicate trace or one that is not in the run.
     """
     answers = ModelAnswers(folder)
@@ -81,7 +89,7 @@ def score_run(folder: Path, metrics: Options | None = None, named: str = "") -> 
         if further and isinstance(judge := instances[-1], ModelMetric):
             answers.provide(judge, read_traces(folder, RunFolder(folder).read_run()), named)
         with _no_garbage_collection():
-            return _score_run(folder, instances)
+            return _score_run(folder, instances, asserts)
     finally:
         for hosted in instances:
             if isinstance(hosted, HostedMetric):
@@ -100,28 +108,74 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _score_run(folder: Path, instances: Sequence[Metric]) -> Results:
+def check_limits(asserts: Sequence[str], named: str = "") -> None:
+    """Raises `FobenchError` for absolute limits that are none, or on a metric that no scoring gives, before any scoring.
+
+    `named`: a further metric, as in `score_run`.
+    """
+    if not asserts:
+        return
+    instances = make_metrics({}, named)
+    try:
+        totals = [total for metric in instances for total in _aggregate(metric, [])]
+        limits.check(asserts, {total.metric: total.unit for total in totals})
+    finally:
+        for hosted in instances:
+            if isinstance(hosted, HostedMetric):
+                hosted.stop()
+
+
+def _score_run(folder: Path, instances: Sequence[Metric], asserts: Sequence[str] | None) -> Results:
     run = RunFolder(folder).read_run()
+    wanted = run.get("config", {}).get("asserts", ()) if asserts is None else asserts
     traces = read_traces(folder, run)
     scores = [[_score_trace(metric, trace) for metric in instances] for trace in traces]
     by_metric = {metric.name: [row[i] for row in scores] for i, metric in enumerate(instances)}
-    totals = [_score_to_json(total) for metric in instances for total in _aggregate(metric, by_metric[metric.name])]
+    totals = [total for metric in instances for total in _aggregate(metric, by_metric[metric.name])]
+    outcomes = limits.outcomes(wanted, totals)
+    for trace, row in zip(traces, scores, strict=True):
+        outcomes += _scenario_outcomes(trace, instances, row)
+    kept = [_to_json(asdict(outcome)) for outcome in outcomes]
     data = {
         "version": VERSION,
         "metrics": {metric.name: metric.version for metric in instances},
-        "totals": totals,
+        "totals": [_score_to_json(total) for total in totals],
         "scenarios": {
             trace.id: [_score_to_json(score) for score in row] for trace, row in zip(traces, scores, strict=True)
         },
         "by_tag": _to_json(by_tag(instances, traces, by_metric)),
         **_by_family(instances, traces, by_metric),
         **_incomplete(run, traces),
+        **({"limits": kept} if kept else {}),
     }
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     RunFolder(folder).write_text(SCORES, text + "\n")
     results = _results(folder, run, traces, data)
     write_table(results)
     return results
+
+
+def _scenario_outcomes(trace: Trace, instances: Sequence[Metric], scores: Sequence[Score]) -> list[LimitOutcome]:
+    """The outcomes of a scenario's own limits, and of those of its turns."""
+    expect = trace.scenario.expect
+    found: list[LimitOutcome] = []
+    if expect.asserts:
+        pairs = zip(instances, scores, strict=True)
+        totals = [total for metric, score in pairs for total in _aggregate(metric, [score])]
+        found += [replace(each, scenario=trace.id) for each in limits.outcomes(expect.asserts, totals)]
+    for expected in expect.turns:
+        for text, kind, limit, words in turn_limits(expected):
+            part = trace if trace.failure else about_turn(trace, expected.turn, kind)
+            name = limits.Limit.parse(limit).metric
+            concerned = [metric for metric in instances if metric.name == name]
+            if part is None:
+                outcome = LimitOutcome(text, name, "", None, False, NOT_REACHED)
+            else:
+                totals = [t for metric in concerned for t in _aggregate(metric, [_score_trace(metric, part)])]
+                (outcome,) = limits.outcomes([limit], totals)
+            why = words if words and outcome.value is not None and not outcome.kept else outcome.why
+            found.append(replace(outcome, text=text, why=why, scenario=trace.id, turn=expected.turn))
+    return found
 
 
 def failed_metrics(results: Results) -> dict[str, str]:
@@ -278,7 +332,8 @@ def _aggregate(metric: Metric, scores: Sequence[Score]) -> list[Score]:
 def _results(folder: Path, run: Mapping[str, Any], traces: Sequence[Trace], data: Mapping[str, Any]) -> Results:
     scores = [[_score_from_json(item) for item in data["scenarios"][trace.id]] for trace in traces]
     totals = [_score_from_json(item) for item in data["totals"]]
-    return Results(folder, run, traces, scores, totals, data["by_tag"], data.get("by_family", {}))
+    outcomes = [LimitOutcome(**outcome) for outcome in data.get("limits", ())]
+    return Results(folder, run, traces, scores, totals, data["by_tag"], data.get("by_family", {}), outcomes)
 
 
 def _score_to_json(score: Score) -> dict[str, Any]:

@@ -23,10 +23,11 @@ FLAGS = {  # flags that differ from the option's name
     "playback_delay_ms": "--playback-delay",
     "echo_db": "--echo",
     "echo_delay_ms": "--echo-delay",
+    "asserts": "--assert",
 }
 NO_JUDGE = "none"  # no reference ASR: scores that need it are None with a reason
 DEFAULT_BACKBONE = "smollm2-135m"
-CHANGEABLE = ("workers",)  # options that may change on resume: they do not affect results
+CHANGEABLE = ("workers", "asserts")  # options that may change on resume: they do not affect results
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class RunConfig:
     echo_db: Decibels | None = None  # level of the playback's echo in the user's channel, dB; None: no echo
     echo_delay_ms: Milliseconds = DEFAULT_DELAY_MS
     text_routes: bool = True
+    asserts: tuple[str, ...] = ()  # absolute limits, e.g. "response_ms.p90<=1200"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,7 +75,7 @@ class RunConfig:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
         if wrong := type_error(plain):
             raise FobenchError(f"The run's configuration is invalid: {wrong}.")
-        tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids") if key in data}
+        tuples = {key: tuple(data[key]) for key in ("suites", "sample_ids", "asserts") if key in data}
         return cls(**{**data, **tuples})
 
     def with_changes(self, options: Mapping[str, Any]) -> RunConfig:

@@ -1,12 +1,15 @@
-"""junit.xml: a test case per scenario, for CI. A failed trace is an error, a wrong answer is a failure."""
+"""junit.xml: a test case per scenario and per absolute limit, for CI.
+
+A failed trace is an error, a wrong answer and a limit that is not kept are failures.
+"""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fobench.api.results import Results
+from fobench.api.results import LimitOutcome, Results
 from fobench.api.trace import Trace
 from fobench.api.types import NS_PER_S
 from fobench.atomic_files import write_text
@@ -46,7 +49,29 @@ def document(results: Results) -> ET.Element:
     root = _element("testsuites", {"name": f"fobench: {headline.title(results)}"})
     for suite, found in cases.items():
         root.append(_suite(suite, found, results))
+    if results.limits:
+        root.append(_limits(results.limits))
     return root
+
+
+def _limits(outcomes: Sequence[LimitOutcome]) -> ET.Element:
+    """The suite of the absolute limits, a test case each."""
+    failures = str(sum(not outcome.kept for outcome in outcomes))
+    suite = _element("testsuite", {"name": "limits", "tests": str(len(outcomes)), "failures": failures, "errors": "0"})
+    for outcome in outcomes:
+        value = "" if outcome.value is None else f"value: {outcome.value:.6g} {outcome.unit}".strip()
+        suite.append(_verdict("limits", outcome.name, "" if outcome.kept else "failure", "limit", outcome.why, value))
+    return suite
+
+
+def _verdict(classname: str, name: str, kind: str, type_: str, message: str, text: str) -> ET.Element:
+    """The test case of a gate or a limit. `kind`: failure, error, or empty for one that passed."""
+    case = _element("testcase", {"classname": classname, "name": one_line(name)})
+    if kind:
+        result = _element(kind, {"type": type_, "message": one_line(message)})
+        result.text = printable(text)
+        case.append(result)
+    return case
 
 
 def _suite(name: str, cases: list[tuple[Trace, OutcomeLine]], results: Results) -> ET.Element:
@@ -124,12 +149,9 @@ def gates(comparison: Comparison) -> ET.Element:
 
 
 def _gate(row: GateRow) -> ET.Element:
-    case = _element("testcase", {"classname": "gates", "name": row.gate})
-    if kind := GATED.get(row.verdict):
-        result = _element(kind, {"type": row.verdict, "message": f"{row.label}: {row.change}; {row.why}"})
-        result.text = printable(f"change: {row.change} ({row.interval})\np: {row.p}\npairs: {row.n}")
-        case.append(result)
-    return case
+    message = f"{row.label}: {row.change}; {row.why}"
+    text = f"change: {row.change} ({row.interval})\np: {row.p}\npairs: {row.n}"
+    return _verdict("gates", row.gate, GATED.get(row.verdict, ""), row.verdict, message, text)
 
 
 def _element(tag: str, attributes: Mapping[str, str]) -> ET.Element:

@@ -12,7 +12,7 @@ from fobench.formatting import DASH, one_line
 from fobench_plugins.reporters.comparison import markdown
 from fobench_plugins.reporters.markdown_escape import bullets, cells, escape
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
-from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.views.outcome import Outcome, counts, limit_table, verdicts
 from fobench_plugins.reporters.views.tables import Table, tables
 
 MOST_FAILURES = 20  # failed and wrong scenarios listed
@@ -44,7 +44,7 @@ def document(results: Results) -> Iterator[str]:
     yield ""
     for label, _, sentence in headline.parity_verdicts(results):
         yield f"- {escape(label)}: {escape(sentence)}"
-    for table in tables(results).values():
+    for table in (limit_table(results), *tables(results).values()):
         if table.present:
             yield from _table(table)
     yield from _scenarios(results)

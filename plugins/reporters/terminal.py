@@ -21,7 +21,7 @@ from fobench.storage.run_folder import TRACES
 from fobench_plugins.reporters.comparison import terminal, trend_view
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
 from fobench_plugins.reporters.views.formatting import label_width, wrap_ids
-from fobench_plugins.reporters.views.outcome import Outcome, counts, verdicts
+from fobench_plugins.reporters.views.outcome import Outcome, counts, limit_table, verdicts
 from fobench_plugins.reporters.views.run_table import RunCell, RunTableGroup
 from fobench_plugins.reporters.views.tables import Table, tables
 
@@ -56,6 +56,8 @@ class TerminalReporter:
                 _show(console, table)
         _scenarios(console, results)
         _bullets(console, "Caveats", provenance.caveats(results))
+        if results.limits:
+            _show(console, limit_table(results))
         _paths(console, folder)
 
     def write_several(self, runs: Sequence[Results], folder: Path) -> None:

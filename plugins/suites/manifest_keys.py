@@ -13,13 +13,15 @@ AUDIO_KEYS = ("audio", "path", "audio_filepath")  # the second as in many lists 
 KEY_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys((*AUDIO_KEYS, "say", "noise", "text", "question", "role", "family", "voice"), (str,)),
     **dict.fromkeys(("id", "speaker"), (str, int)),
-    **dict.fromkeys(("answers", "answer", "choices"), (str, list)),
+    **dict.fromkeys(("answers", "answer", "choices", "assert"), (str, list)),
+    "expect": (str,),
+    **dict.fromkeys(("max_stop_ms", "max_response_ms"), (int, float)),
     **dict.fromkeys(("start_s", "end_s", "length_s", "level_db", "snr_db", "patience_s"), (int, float)),
     "tags": (dict,),
     "turns": (list,),
     "anchor": (dict,),
 }
-ENTRY_KEYS = ("id", "answers", "answer", "choices", "family", "tags", "patience_s", "turns")
+ENTRY_KEYS = ("id", "answers", "answer", "choices", "family", "tags", "patience_s", "turns", "assert")
 TURN_KEYS = tuple(key for key in KEY_TYPES if key not in ENTRY_KEYS)
 ANCHOR_KEYS = ("event", "delay_s", "or_after_s")
 SAME = (AUDIO_KEYS, ("text", "question"), ("answers", "answer"))  # keys of the same meaning

@@ -7,7 +7,8 @@ then the label or the text of one), `family`, `tags`, `patience_s` (how long the
 turn, or `turns`, a list of turns. A turn has exactly one of `audio` (a file, relative to the manifest; also `path` or
 `audio_filepath`), `say` (text to synthesize by `speaker` of `voice`), `noise` (of `length_s`); its other keys are `text`
 or `question`, `role`, `level_db` (gain), `snr_db` (added noise), `start_s`, `end_s` (bounds of the speech), `anchor`:
-{event, delay_s, or_after_s}. All but the sound are optional. An unknown key is a problem if it resembles or means one that
+{event, delay_s, or_after_s}. Absolute limits: `assert` of an entry (a list, e.g. "response_ms<=1200"), and of a turn
+`expect` (stop or keep the reply, or reply), `max_stop_ms`, `max_response_ms`. All but the sound are optional. An unknown key is a problem if it resembles or means one that
 is missing, and noted otherwise. In a scenario file an entry is a table `[[scenario]]`, its turns are
 `[[scenario.turns]]`, and `version = 1` stands above them.
 """
@@ -44,6 +45,7 @@ from fobench_plugins.suites.manifest_keys import (
     similar_key,
     unknown_choice,
 )
+from fobench_plugins.suites.manifest_limits import scenario_limits, turn_expectations
 from fobench_plugins.suites.scenario_spec import PATIENCE_NS, VOICE, ScenarioSpec, TurnSpec
 
 MANIFEST = "manifest.jsonl"
@@ -148,6 +150,8 @@ class _ItemParser:
             tags=_tags(data.get("tags", {})),
             patience_ns=_patience_ns(data),
             unused=tuple(sorted(self.unused)),
+            asserts=scenario_limits(data),
+            expected=turn_expectations(data["turns"] if several else [data], turns),
         )
 
     def _decode(self) -> dict[str, Any]:

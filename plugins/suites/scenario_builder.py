@@ -46,7 +46,7 @@ def build_scenario(spec: ScenarioSpec, suite: str, seed: int) -> Scenario:
     """The scenario of a specification, with its audio files. Raises `FobenchError` for audio that cannot be used."""
     scenario_seed = item_seed(seed, spec.id)
     turns = tuple(build_turn(turn, scenario_seed + index) for index, turn in enumerate(spec.turns))
-    expect = Expect(spec.answers, spec.choices, spec.family)
+    expect = Expect(spec.answers, spec.choices, spec.family, spec.asserts, spec.expected)
     return Scenario(spec.id, suite, scenario_seed, turns, expect, spec.tags, spec.patience_ns)
 
 

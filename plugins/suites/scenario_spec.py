@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fobench.api.scenario import Anchor
+from fobench.api.scenario import Anchor, TurnExpect
 from fobench.api.types import NS_PER_S
 
 PATIENCE_NS = 20 * NS_PER_S
@@ -51,3 +51,5 @@ class ScenarioSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     patience_ns: int = PATIENCE_NS
     unused: tuple[str, ...] = ()
+    asserts: tuple[str, ...] = ()
+    expected: tuple[TurnExpect, ...] = ()

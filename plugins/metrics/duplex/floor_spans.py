@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from fobench.api.scenario import INTERRUPTING_ROLES, NON_CLAIMING_ROLES
 from fobench.api.trace import Reply, Trace, Utterance
 from fobench.api.types import NS_PER_S, Action, Event, EventKind
-
-INTERRUPTING_ROLES = ("interrupt", "stop")  # roles of user turns that claim the floor while the system speaks
-NON_CLAIMING_ROLES = ("backchannel", "side_talk", "background", "noise")  # roles of sounds that do not claim the floor
 
 TAKEOVER_NS = NS_PER_S  # audible speech of this length is a takeover ...
 TAKEOVER_WORDS = 3  # ... and so is a reply of more words than this (Full-Duplex-Bench, arXiv 2503.04721)

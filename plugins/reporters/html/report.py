@@ -25,7 +25,7 @@ from fobench_plugins.reporters.html.page_data import page_data
 from fobench_plugins.reporters.html.tiles import tiles
 from fobench_plugins.reporters.html.trend_charts import curves
 from fobench_plugins.reporters.views import comparability, headline, metric_labels, provenance, run_table
-from fobench_plugins.reporters.views.outcome import Outcome
+from fobench_plugins.reporters.views.outcome import Outcome, limit_table
 from fobench_plugins.reporters.views.scenario_details import ScenarioDetail, details, tag_values
 from fobench_plugins.reporters.views.tables import state_tables, tables
 from fobench_plugins.reporters.views.timeline import SYMBOLS
@@ -178,6 +178,7 @@ def _summary(results: Results) -> dict[str, Any]:
         "caveats": [*provenance.caveats(results), *provenance.missing_recordings(results)],
         "tiles": tiles(results),
         "tables": tables(results),
+        "limits": limit_table(results),
         "state_tables": state_tables(results),
         "bars": route_bars(results),
         "chain": accuracy_chain(results),

@@ -1,4 +1,4 @@
-"""The outcome of a scenario: failed, wrong, right or not scored."""
+"""The outcome of a scenario (failed, wrong, right or not scored), and of absolute limits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fobench.api.results import Results
+from fobench.api.results import LimitOutcome, Results
 from fobench.api.trace import Trace
 from fobench.api.types import Score
 from fobench.formatting import one_line
-from fobench_plugins.reporters.views.formatting import finite_value
+from fobench_plugins.reporters.views.formatting import finite_value, metric_value
+from fobench_plugins.reporters.views.metric_labels import kind_of
+from fobench_plugins.reporters.views.tables import Table, TableRow
 
 ANSWERS = ("accuracy_s2s", "accuracy_s2t")  # the first that has a value decides
 BEHAVIORS = {  # in duplex scenarios all of these count; what is said of one that failed
@@ -81,3 +83,16 @@ def verdicts(results: Results) -> list[OutcomeLine]:
 
 def counts(found: Sequence[OutcomeLine]) -> dict[Outcome, int]:
     return {outcome: sum(v.outcome == outcome for v in found) for outcome in Outcome}
+
+
+def limit_table(results: Results) -> Table:
+    """A row per limit, in the order they were given; without rows where none was set."""
+    broken = sum(not outcome.kept for outcome in results.limits)
+    caption = f"{broken} of {len(results.limits)} not kept." if broken else "All are kept."
+    return Table("Limits", caption, ("Limit", "Value", "Outcome"), tuple(map(_row, results.limits)))
+
+
+def _row(outcome: LimitOutcome) -> TableRow:
+    value = metric_value(outcome.value, kind_of(outcome.metric, outcome.unit), outcome.unit)
+    cells = (value, "kept" if outcome.kept else "not kept")
+    return TableRow(outcome.metric, one_line(outcome.name), cells, one_line(outcome.why))
