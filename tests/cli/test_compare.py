@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -170,7 +171,7 @@ def test_baselines_are_numbered_listed_compared_with_and_pruned(runs, store):
     for name in ("base", "later", "base"):
         fobench("baseline", "save", runs / name, "--store", store, "--name", name)
     listed = [line.split()[:2] for line in fobench("baseline", "ls", "--store", store).splitlines()]
-    assert [row for row in listed if row and row[0].isdecimal()] == [
+    assert [row for row in listed if row and re.fullmatch(r"\d{4}", row[0])] == [
         ["0001", "base"],
         ["0002", "later"],
         ["0003", "base"],

