@@ -122,7 +122,7 @@ class LoadReport:
         title = html.escape(f"{self.name}: conversations at a time")
         failures = self.failures()
         listed = f"<h2>Failures</h2>{_table(FAILURE_COLUMNS, failures, 'texts')}" if failures else ""
-        warned = "" if self.largest and self.status != "interrupted" else " warn"
+        warned = "" if self.largest and self.status not in ("interrupted", "failed") else " warn"
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'

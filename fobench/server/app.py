@@ -16,11 +16,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from fobench.api.components import System
 from fobench.api.scenario import Scenario
-from fobench.audio.stream_resampler import StreamResampler
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.execution import warm_up
 from fobench.execution.system_driver import LocalDriver
@@ -109,7 +106,6 @@ class Server:
                 f"{self.host}:{self.port} cannot be served: {error.strerror}. Choose another --port."
             ) from error
         async with server:
-            _prepare_resampling()
             port = next(iter(server.sockets)).getsockname()[1]
             if self.rehearsal is not None:
                 await _first_of(asyncio.to_thread(self._rehearse, self.rehearsal), stopping.wait())
@@ -279,11 +275,6 @@ def _ended_by_us(error: ConnectionClosed) -> str | None:
     if error.sent is None or (error.rcvd is not None and error.rcvd_then_sent):
         return None
     return ENDED_BY_LIBRARY.get(error.sent.code)
-
-
-def _prepare_resampling() -> None:
-    """Resamples once: the first time loads a library, which no conversation should wait for."""
-    StreamResampler(24_000, 16_000).push(np.zeros(480, np.float32))
 
 
 def _subprotocol(connection: ServerConnection, offered: Any) -> Any:

@@ -56,6 +56,8 @@ class LiveRunner:
 
     def push(self, samples: Samples, most_s: float = MOST_QUEUED_S) -> bool:
         """Hands in audio [N] at the system's input rate. False where more than `most_s` of it would wait: it is not taken then."""
+        if not len(samples):
+            return True
         if (self._queued + len(samples) - self._taken) / self.system.input_rate_hz > most_s:
             return False
         self._queued += len(samples)

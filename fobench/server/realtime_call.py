@@ -24,6 +24,7 @@ MANUAL_AUDIO_S = 600.0  # of one turn that the client ends
 LONGEST_TEXT = 20_000  # characters of an item
 LONGEST_ID = 200
 TRUNCATION_MS = 100  # by which a client may count more than was sent
+MOST_PIECES = 1000  # of a turn that the client ends; more are joined
 TEXT_KINDS = ("input_text", "output_text", "text")
 
 
@@ -45,6 +46,7 @@ class RealtimeCall(Call):
     conversation: Conversation = field(init=False)
     _incoming: StreamResampler = field(init=False)
     _manual: list[Samples] = field(default_factory=list)
+    _manual_samples: int = 0  # that these hold
     _position: int = 0  # samples received, at the client's rate
     _onset_ms: int | None = None  # an onset that was not reported, as it may be a backchannel
     _reported: bool = False  # whether speech_started was sent without a speech_stopped
@@ -104,12 +106,12 @@ class RealtimeCall(Call):
         elif kind == "input_audio_buffer.commit":
             self._commit()
         elif kind == "input_audio_buffer.clear":
-            self._manual.clear()
+            self._drop_manual()
             self.send("input_audio_buffer.cleared")
         elif kind == "session.update":
             self._update(event)
         elif kind == "response.create":
-            self._create(event.get("response") or {})
+            self._create()
         elif kind == "response.cancel":
             self._cancel()
         elif kind.startswith("conversation.item."):
@@ -126,16 +128,24 @@ class RealtimeCall(Call):
             raise ClientError("invalid_audio", f"{2 * len(samples) + 1} bytes are no whole number of 16-bit samples")
         self._position += len(samples)
         resampled = self._incoming.push(samples)
+        if not len(resampled):  # nothing to keep: no limit would count it
+            return
         if not self.config.manual:
             _ = self._hear(resampled) and self._push(resampled)
             return
         self._manual.append(resampled)
+        self._manual_samples += len(resampled)
+        if len(self._manual) > MOST_PIECES:
+            self._manual = [np.concatenate(self._manual)]
         if self._hear(resampled, MANUAL_AUDIO_S + MOST_AHEAD_S) and self._manual_s() > MANUAL_AUDIO_S:
-            self._manual.clear()
+            self._drop_manual()
             raise ClientError("input_audio_buffer_too_long", f"a turn may last {MANUAL_AUDIO_S:.0f} s; it is dropped")
 
     def _manual_s(self) -> float:
-        return sum(map(len, self._manual)) / self.system.input_rate_hz
+        return self._manual_samples / self.system.input_rate_hz
+
+    def _drop_manual(self) -> None:
+        self._manual, self._manual_samples = [], 0
 
     def _commit(self) -> None:
         if not self.config.manual:
@@ -143,7 +153,8 @@ class RealtimeCall(Call):
         if not self._manual_s():
             raise ClientError("input_audio_buffer_commit_empty", "the buffer holds no audio")
         silence = np.zeros(int(MANUAL_SILENCE_S * self.system.input_rate_hz), np.float32)
-        turn, self._manual = np.concatenate([*self._manual, silence]), []
+        turn = np.concatenate([*self._manual, silence])
+        self._drop_manual()
         if self._push(turn, MANUAL_AUDIO_S + MOST_AHEAD_S):
             self._turn_end_ns, self._unasked = time.perf_counter_ns(), True
             self._last_user = self.conversation.commit()
@@ -159,8 +170,8 @@ class RealtimeCall(Call):
         self.config = config
         self.send("session.updated", session=config.to_json(self.name, self.model))
 
-    def _create(self, options: Any) -> None:
-        """An explicit response: to committed audio the system's own, to typed messages its answer by text."""
+    def _create(self) -> None:
+        """An explicit response: to committed audio the system's own, to typed messages its answer by text. It takes no options."""
         last = next(reversed(self.conversation.items.values()), None)
         typed = last is not None and last["role"] == "user" and last["content"][0]["type"] != "input_audio"
         if self._unasked and not typed:  # the system's reply to the turn, which it may have begun already
@@ -223,7 +234,7 @@ class RealtimeCall(Call):
             raise ClientError("invalid_value", "audio_end_ms must be whole milliseconds")
         if heard_ms > length_ms + TRUNCATION_MS:
             raise ClientError(
-                "invalid_value", f"audio_end_ms={heard_ms:.10g} is beyond the item's {length_ms} ms of audio"
+                "invalid_value", f"audio_end_ms={heard_ms!s:.20} is beyond the item's {length_ms} ms of audio"
             )
         self._playout.stop(time.perf_counter_ns(), heard_ms * self.system.output_rate_hz // 1000, reply)
         self.conversation.truncate(name)

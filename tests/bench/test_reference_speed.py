@@ -63,7 +63,7 @@ class Listening:
 
 
 def test_listen_step(benchmark, live):
-    """160 ms of speech; the issue's bound is 60 ms."""
+    """160 ms of speech; the limit is 60 ms."""
     listening = Listening(live)
     benchmark.pedantic(listening.step, rounds=40, warmup_rounds=5)
     benchmark.extra_info["real_time_factor"] = benchmark.stats.stats.median / 0.16
@@ -101,7 +101,7 @@ def first_packet(live, tokens):
 
 @pytest.mark.parametrize("tokens", [5, 10])
 def test_decision_to_first_packet(benchmark, live, tokens):
-    """The issue's bound is 600 ms."""
+    """From the decision to the first packet; the limit is 600 ms."""
     audio = benchmark.pedantic(torch.no_grad()(first_packet(live, tokens)), rounds=10, warmup_rounds=2)
     benchmark.extra_info["samples"] = len(audio)
 

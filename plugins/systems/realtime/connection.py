@@ -62,17 +62,24 @@ async def connect(url: str, secret: str | None = None, header: KeyHeader = "bear
     Raises SystemFailure (`raised`) where there is none to be had.
     """
     try:
-        from websockets.asyncio.client import connect as open_socket
+        from websockets.asyncio.client import connect as library_connect
         from websockets.exceptions import InvalidHandshake, InvalidStatus
     except ImportError as error:
         raise PrerequisiteError("websockets is not installed. Get it: pip install 'fobench[realtime]'") from error
+
+    class DirectConnect(library_connect):
+        """Follows no redirect: the key is for the address that the user gave."""
+
+        def process_redirect(self, exc: Exception) -> Exception:
+            return exc
+
     headers = (
         {} if secret is None else {"api-key": secret} if header == "api-key" else {"Authorization": f"Bearer {secret}"}
     )
     waited_s: float | None = None
     while True:
         try:
-            socket = await open_socket(
+            socket = await DirectConnect(
                 url,
                 additional_headers=headers,
                 max_size=MESSAGE_BYTES,

@@ -109,7 +109,7 @@ class GeminiReplies:
         if content.get("generationComplete") or content.get("turnComplete"):
             self._generated()
         if content.get("turnComplete"):
-            self._turn, self._dropped = "none", False
+            self._turn, self._dropped, self._rest = "none", False, b""
             self._tell_heard()
 
     def _model_turn(self, content: Content) -> None:
@@ -146,7 +146,7 @@ class GeminiReplies:
         """A turn of the model begins, where none has; what the user has said until then is the user's turn."""
         if self._turn == "none":
             self._tell_heard()
-            self._turn, self._number, self._rest = "open", self._number + 1, b""
+            self._turn, self._number = "open", self._number + 1
             self._call.emit(Event(EventKind.DECISION, {"action": Action.SPEAK}))
 
     def _tell_heard(self) -> None:
@@ -157,7 +157,7 @@ class GeminiReplies:
     def _interrupted(self) -> None:
         """The user has spoken over the reply: what is not played is dropped, also of a reply that is complete."""
         if self._number >= 0 and not self._dropped:
-            self._dropped = self._turn != "none"
+            self._dropped, self._rest = self._turn != "none", b""
             self._call.emit(Event(EventKind.DECISION, {"action": Action.YIELD}))
 
     def _generated(self) -> None:
