@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -214,3 +215,17 @@ def _refusal(url: str, response: Any, secret: str | None, waited_s: float | None
         asks = f" and asks to wait {wait_s:g} s{longer}" if "Retry-After" in response.headers else ""
         reason = f"{busy}{also}{asks}. Run fewer conversations at a time (--workers), or later"
     return f"{public(url)} refuses the connection: HTTP {status}, {reason}"
+
+
+async def until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Runs the parts of a conversation until one of them ends, and cancels the others. Raises what that one raised."""
+    tasks = {asyncio.create_task(part) for part in parts}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, SystemFailure):
+                await task

@@ -7,7 +7,6 @@ signs that the model has finished, or that the user has interrupted it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -46,17 +45,9 @@ class GeminiSystem(LiveSystem):
             await connection.send(socket, {"setup": self._setup})
             messages = connection.objects(socket)
             await _set_up(messages)
-            listening = asyncio.create_task(_listen(messages, GeminiReplies(call, self._setup["model"])))
-            speaking = asyncio.create_task(self._speak(socket, call))
-            try:
-                done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in (listening, speaking):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, SystemFailure):
-                        await task
+            await connection.until_one_ends(
+                _listen(messages, GeminiReplies(call, self._setup["model"])), self._speak(socket, call)
+            )
 
     async def _speak(self, socket: Any, call: LiveCall) -> None:
         kind = f"audio/pcm;rate={HEARD.rate_hz}"

@@ -7,7 +7,6 @@ stream has no ends of replies: one begins where the last has been played for a w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from fobench.api.live import LiveCall, LiveSystem
 from fobench.api.secret import secret
 from fobench.api.types import Action, AudioChunk, Event, EventKind
-from fobench.errors import FobenchError, SystemFailure
+from fobench.errors import FobenchError
 from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.connection import KeyHeader
 from fobench_plugins.systems.realtime.framing import Framing, FramingName, PipecatFraming, RawFraming, RawMessage
@@ -39,17 +38,9 @@ class RawSocketSystem(LiveSystem):
 
     async def converse(self, call: LiveCall) -> None:
         async with connection.connect(self._url, self._key, self._header) as socket:
-            listening = asyncio.create_task(self._listen(socket, RawReplies(call, self.output_rate_hz)))
-            speaking = asyncio.create_task(self._speak(socket, call))
-            try:
-                done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in (listening, speaking):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, SystemFailure):
-                        await task
+            await connection.until_one_ends(
+                self._listen(socket, RawReplies(call, self.output_rate_hz)), self._speak(socket, call)
+            )
 
     async def _speak(self, socket: Any, call: LiveCall) -> None:
         async for chunk in call.microphone():

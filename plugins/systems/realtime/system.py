@@ -80,17 +80,11 @@ class RealtimeSystem(LiveSystem):
             conversation = Conversation(self._request, call, lambda event: connection.send(socket, event))
             await conversation.begin(events, FIRST_S, self._duplex)
             self._dialect = conversation.dialect
-            listening = asyncio.create_task(_listen(events, conversation))
-            speaking = asyncio.create_task(self._speak(call, conversation, round_trip_ms))
             try:
-                done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                await connection.until_one_ends(
+                    _listen(events, conversation), self._speak(call, conversation, round_trip_ms)
+                )
             finally:
-                for task in (listening, speaking):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, SystemFailure):
-                        await task
                 with contextlib.suppress(SystemFailure):
                     await conversation.leave()
 
