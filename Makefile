@@ -31,6 +31,7 @@ help:
 	@echo "make bench       speed and size: pytest-benchmark over tests/bench"
 	@echo "make bench-report  every figure of speed and size into reports/performance, in about ten minutes (BENCH_ARGS)"
 	@echo "make gpu-report  latency, memory and sessions on a GPU into reports/gpu-NAME, in ten minutes (GPU_ARGS)"
+	@echo "make clean       remove .venv, build and runs"
 	@echo "make install     .venv with everything (CONSTRAINTS=constraints/gpu.txt on a CUDA machine)"
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)

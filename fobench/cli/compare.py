@@ -73,9 +73,9 @@ allow_mismatch = option(
 def compare(
     base: str, new: tuple[str, ...], gates: tuple[str, ...], allow_mismatch: bool, alpha: float, output: Path | None
 ) -> None:
-    """Compare runs with a base, scenario by scenario, and fail on regressions.
+    """Compare runs by scenario, and fail on regressions.
 
-    BASE and NEW are runs' folders or baselines: a file, FOLDER[#NUMBER | #NAME] or git:BRANCH[#NUMBER | #NAME].
+    BASE is what NEW is compared with. Each is a run's folder or a baseline: a file, FOLDER[#NUMBER | #NAME] or git:BRANCH[#NUMBER | #NAME].
     """
     from fobench.comparison import baseline_store
     from fobench.comparison.snapshot import with_unique_names

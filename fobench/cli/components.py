@@ -37,7 +37,10 @@ PROBE_LIMIT_S = 600.0
     "--limit", "-L", type=whole_number(SCENARIOS), help="For `ls scenarios`: at most this many of each suite."
 )
 def ls(kind: str | None, suites: tuple[str, ...], suite_args: Mapping[str, str], limit: int | None) -> None:
-    """List components: systems, backbones, codecs, checkpoints, trainers, voices, suites, metrics, ...
+    """List components: systems, backbones, suites, metrics, ...
+
+    KIND is one of systems, backbones, codecs, checkpoints, trainers, recognizers, voices, suites, metrics and reporters;
+    without it, all are listed.
 
     `fobench ls scenarios --suite NAME` lists the scenarios of a suite with their turns.
     """
@@ -86,7 +89,10 @@ def _summary(factory: Callable[..., Any]) -> str:
     help="Seconds that creating the component, or one check of it, may take.",
 )
 def validate(name: str, kind: str | None, options: Mapping[str, str], time_limit: float) -> None:
-    """Run the conformance suite on a component, or on a scenario file, manifest or folder of recordings by its path."""
+    """Check a component's contract, or a scenario file.
+
+    NAME is a component (fobench ls), or the path of a scenario file, a manifest or a folder of recordings.
+    """
     from fobench.conformance import suite
 
     try:

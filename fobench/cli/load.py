@@ -44,11 +44,11 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
-@option("--suite", "-s", default="spoken-qa", help="Suite whose scenarios are held, in order, again and again.")
+@option("--suite", "-s", default="spoken-qa", help="Suite of scenarios, which are taken in order and repeated.")
 @named_args("--suite-args", "suite")
-@option("--sessions", default="1,2,4,8", callback=_counts, help="Conversations at a time: a list of levels.")
-@option("--rounds", type=whole_number(SCENARIOS), default=4, help="Conversations of each session, at each level.")
-@option("--seed", type=whole_number(SEED), default=0)
+@option("--sessions", default="1,2,4,8", callback=_counts, help="Levels: numbers of conversations at a time.")
+@option("--rounds", type=whole_number(SCENARIOS), default=4, help="Conversations per session, at each level.")
+@option("--seed", type=whole_number(SEED), default=0, help="Seed of the suite.")
 @option(
     "--output", "-o", type=NewFolder(), help="Folder of load.json, load.md and load.html; default: runs/<time>-load."
 )
@@ -63,10 +63,10 @@ def load(
     system_args: Mapping[str, Any] | None,
     **options: Any,
 ) -> None:
-    """Hold several live conversations at a time, and tell up to how many a system keeps real time.
+    """Measure how many live conversations a system holds at once.
 
-    Conversations last as long as they would: the wall clock is used. Each level ends with its line of the table, and is kept:
-    Ctrl-C loses the level that is being measured, and no other.
+    Conversations take place in real time. At each level of --sessions so many are held at a time; the result is the largest
+    level up to which the system kept real time. Complete levels are kept on Ctrl-C.
     """
     from itertools import islice
 

@@ -106,7 +106,10 @@ def _advice(error: OSError) -> str:
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fobench")
 def main() -> None:
-    """Measure live spoken dialogue: intelligence parity, WER and latency of a speech-to-speech system."""
+    """Measure live spoken dialogue: intelligence parity, WER and latency of a speech-to-speech system.
+
+    A first run: `fobench assets pull`, then `fobench run --limit 12`. Of a live server: `fobench run --system realtime:URL`.
+    """
 
 
 for command in (run, score, report, compare, baseline, codec, ls, validate, serve, load, train, assets):

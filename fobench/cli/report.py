@@ -57,7 +57,10 @@ def score(
     metric_args: dict[str, str],
     asserts: tuple[str, ...],
 ) -> None:
-    """Score a run again from its traces alone (no model is needed) and write its reports again."""
+    """Score a run again from its traces, and rewrite its reports.
+
+    No model is needed, except for a --metric that asks one.
+    """
     from fobench.scoring.scorer import check_limits
     from fobench.storage.run_folder import RunFolder
     from fobench.storage.run_lock import locked
@@ -80,7 +83,11 @@ def score(
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=ExistingPath(file_okay=False))
 @click.option(
-    "--reporter", "-r", "reporters", multiple=True, help="fobench ls reporters; default: all that write files."
+    "--reporter",
+    "-r",
+    "reporters",
+    multiple=True,
+    help="A reporter (fobench ls reporters); default: markdown, html and, for one run, junit; repeatable.",
 )
 @click.option(
     "--output", "-o", type=NewFolder(), help="Folder for the table of several runs; default: runs/<time>-table."
@@ -90,7 +97,10 @@ def score(
 def report(
     folders: tuple[Path, ...], reporters: tuple[str, ...], output: Path | None, self_contained: bool, opens: bool
 ) -> None:
-    """Write a scored run's reports again and show its tables. For several runs: one table with a column per run."""
+    """Rewrite a run's reports; of several runs: one table.
+
+    The tables are also shown on the terminal. The table of several runs has a column per run.
+    """
     from fobench.scoring.scorer import load_results
     from fobench.storage.run_lock import locked
 

@@ -39,32 +39,37 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own. Several, a,b: a matrix.")
 @named_args("--backbone-args", "backbone")
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
-@option("--codec", help="Codec inside the system; several, a,b: a matrix, each also on its own as the control.")
+@option("--codec", help="Codec inside the system. Several, a,b: a matrix, in which each codec is also measured alone.")
 @named_args("--codec-args", "codec")
 @option("--suite", "-s", "suites", multiple=True, default=["spoken-qa"], help="Suite of scenarios; repeatable.")
 @named_args("--suite-args", "suites; SUITE:NAME=VALUE for one of several")
 @option("--limit", "-L", type=whole_number(SCENARIOS), help="At most this many scenarios of each suite.")
-@option("--sample-id", "sample_ids", multiple=True, help="Only this scenario; repeatable.")
+@option(
+    "--sample-id",
+    "sample_ids",
+    multiple=True,
+    help="Only the scenario with this id (fobench ls scenarios); repeatable.",
+)
 @option("--judge", default="whisper", help="Reference ASR that transcribes the spoken replies, or none.")
-@named_args("--judge-args", "judge")
+@named_args("--judge-args", "reference ASR")
 @option("--margin", type=NumberIn(MARGIN), default=3.0, help="Non-inferiority margin, percentage points of accuracy.")
 @option(
     "--clock",
     type=click.Choice(["auto", "virtual", "wall"]),
     default="auto",
-    help="Simulated (virtual) or real time (wall); auto: what the system needs.",
+    help="Simulated time (virtual) or real time (wall); auto: as the system needs it.",
 )
 @option(
     "--costs", default="measured", help="Latency profile: measured | declared (all free) | declared:FILE (replayed)."
 )
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
 @option("--dtype", help="float32, bfloat16, ...; default: the backbone's own.")
-@option("--seed", type=whole_number(SEED), default=0)
+@option("--seed", type=whole_number(SEED), default=0, help="Seed of the suites and of the system.")
 @option(
     "--workers",
     type=whole_number(WORKERS),
     default=1,
-    help="Parallel systems, one process each; conversations at once with a system that lives in real time.",
+    help="Systems in parallel, one process each; of a live server: conversations at a time.",
 )
 @option(
     "--time-limit",
@@ -94,7 +99,7 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 @compare.allow_mismatch
 @option("--output", "-o", type=NewFolder(), help="Run folder; default: runs/<time>-<system>.")
 @option("--open/--no-open", "opens", default=False, help="Open the report in a browser, where there is a display.")
-@option("--resume", type=ExistingPath(file_okay=False), help="Complete the run in a folder.")
+@option("--resume", type=ExistingPath(file_okay=False), help="Complete the interrupted run in this folder.")
 @option(
     "--config",
     type=click.Path(path_type=Path),
@@ -115,7 +120,7 @@ def run(
     opens: bool,
     **options: Any,
 ) -> None:
-    """Run a system on suites and write the reports.
+    """Run a system on suites, score it and write the reports.
 
     The default is Freeze-Omni, trained with a small frozen LLM, on the built-in spoken questions. `--system cascade` selects
     the baseline with the same LLM, `--backbone qwen2-7b` Freeze-Omni with that backbone.

@@ -24,22 +24,31 @@ IDLE_S = Between(1.0, 86_400.0)
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")
 @option("--device", help="cpu, cuda, cuda:1, ...; default: the best available.")
 @option("--host", default="127.0.0.1", help="Address to bind to; 0.0.0.0: reachable from other machines.")
-@option("--port", type=whole_number(PORT), default=8765, help="0: any free one.")
+@option("--port", type=whole_number(PORT), default=8765, help="Port; 0: any free one.")
 @option("--sessions", type=whole_number(SESSIONS), default=4, help="Conversations at a time; more are refused.")
-@option("--minutes", type=NumberIn(MINUTES), default=30.0, help="Length of a conversation, at most.")
-@option("--idle", "idle_s", type=NumberIn(IDLE_S), default=120.0, help="Seconds without a message, then it is ended.")
-@option("--api-key-env", metavar="NAME", help="Environment variable with the key that clients must bring.")
-@option("--origin", "origins", multiple=True, help="Origin of a web page that may connect, beside ours; repeatable.")
+@option("--minutes", type=NumberIn(MINUTES), default=30.0, help="Longest conversation, minutes.")
 @option(
-    "--warm-up/--no-warm-up", default=True, help="Hold a conversation before the first client's, which is slow else."
+    "--idle",
+    "idle_s",
+    type=NumberIn(IDLE_S),
+    default=120.0,
+    help="End a conversation after so many seconds without a message.",
+)
+@option("--api-key-env", metavar="NAME", help="Environment variable with the key that clients must bring.")
+@option("--origin", "origins", multiple=True, help="Origin of another web page that may connect; repeatable.")
+@option(
+    "--warm-up/--no-warm-up",
+    default=True,
+    help="Hold one conversation before clients are let in; without it, the first reply is slow.",
 )
 def serve(
     host: str, port: int, api_key_env: str | None, origins: tuple[str, ...], warm_up: bool, **options: Any
 ) -> None:
-    """Serve a system to live clients by the OpenAI Realtime protocol (ws://HOST:PORT/v1/realtime).
+    """Serve a system to live clients, and a page to talk to it.
 
-    ws://HOST:PORT/pcm takes and gives raw audio. The page at http://HOST:PORT lets you talk with a microphone. /health and
-    /metrics (Prometheus) tell how it does. SIGTERM or Ctrl-C lets replies end for 5 s.
+    ws://HOST:PORT/v1/realtime is the OpenAI Realtime protocol, ws://HOST:PORT/pcm raw audio, http://HOST:PORT the page, with
+    your microphone. /health is for load balancers, /metrics for Prometheus. On SIGTERM or Ctrl-C replies have 5 s to end.
+    Limits, security and metrics: docs/serve.md.
     """
     from fobench.api import registry
     from fobench.api.secret import secret

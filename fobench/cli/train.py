@@ -44,7 +44,7 @@ class TrainerGroup(click.Group):
             formatter.write_dl(rows)
 
 
-HELP = """Train the reference system stage by stage, from texts to one checkpoint.
+HELP = """Train the reference system, stage by stage, from texts.
 
 A stage resumes from the newest checkpoint in its --out folder, so it may be stopped at any time. On several GPUs: accelerate
 launch --module fobench train STAGE ..."""

@@ -75,7 +75,7 @@ def freeze_omni(
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
     `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, whose default is SmolLM2-135M.
-    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), by ear and by text; a checkpoint whose own
+    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), for speech-in and for text-in; a checkpoint whose own
     settings sample or penalize has no such rule. `vad`: the voice activity detector that opens turns; "none": all audio is a turn. `turn_end`: whether the state head, the
     detector's silence or either ends the user's turn. `barge_in_at`: whether a barge-in stops the reply during the user's
     speech or at its end. `manners`: whether the turn-taking policy (rules on loudness, echo and partial transcripts) applies

@@ -78,8 +78,8 @@ class InferenceEngine:
     def hears_text(self) -> bool:
         """Whether the LLM gets a user's speech as the embeddings of its transcript's tokens, and nothing else.
 
-        Then a transcript has one reply, by ear and by text. Other adapters give embeddings of sounds, for which there are no
-        tokens, and trained prompt vectors stand before speech only: their replies by ear and by text are different ones.
+        Then a transcript has one reply, speech-in and text-in. Other adapters give embeddings of sounds, for which there are no
+        tokens, and trained prompt vectors stand before speech only: their replies to speech and to text are different ones.
         """
         return isinstance(self.model.adapter, CTCAdapter) and not len(self.model.prompt)
 

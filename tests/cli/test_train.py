@@ -42,6 +42,11 @@ def test_every_stage_is_listed_with_one_line():
     assert max(map(len, lines)) <= 80
 
 
+def test_an_example_in_a_help_keeps_its_lines():
+    lines = run("latents", "--help").output.splitlines()
+    assert "      fobench train latents --plan runs/data/output --out runs/data/latents \\" in lines
+
+
 @pytest.mark.subprocess
 def test_the_list_leaves_torch_alone():
     code = "import sys; from fobench.cli.main import main; main(['train', '--help'], standalone_mode=False); print('torch' in sys.modules)"

@@ -17,9 +17,11 @@ import websockets
 
 from fobench.api.scenario import Scenario
 from fobench.api.types import NS_PER_S
+from fobench.server.admission import PATHS, PCM_PATH
 from fobench.server.app import Limits, Server
 from fobench.server.counters import DROPPED, REFUSED, Counters, Histogram
 from fobench.server.live_runner import WorkTimes
+from fobench.server.session_config import RATES_HZ
 from tests.support.live.by_hand import exchange, questions, scripted, silence, tone
 from tests.support.live.served import served
 
@@ -127,6 +129,8 @@ def test_the_documentation_names_every_metric_reason_and_option():
     ]
     assert missing == []
     assert all(option in text for option in options)
+    assert all(str(rate) in text for rate in RATES_HZ)
+    assert all(path in text for path in (*PATHS, PCM_PATH))
 
 
 def test_a_histogram_counts_up_to_each_bound():

@@ -6,7 +6,7 @@ from fobench.api.components import Metric
 
 
 def takeover_rate() -> Metric:
-    """Takeover rate (TOR): share of scenarios in which the system takes the floor.
+    """Takeover rate (TOR): share of scenarios in which the system takes the turn.
 
     A takeover is a reply with at least 1 s of audible speech, or of more than 3 words (after Full-Duplex-Bench, arXiv
     2503.04721).
@@ -17,7 +17,7 @@ def takeover_rate() -> Metric:
 
 
 def pause_takeover_rate() -> Metric:
-    """Premature end of turn: share of scenarios with a pause inside the user's turn in which the system takes the floor
+    """Premature end of turn: share of scenarios with a pause inside the user's turn in which the system takes the turn
     there.
 
     A takeover as in `takeover_rate`, of speech that is audible in the pause or in the rest of the turn.

@@ -81,7 +81,7 @@ def cascade(
 ) -> Cascade:
     """Speech recognizer -> frozen LLM -> TTS voice.
 
-    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), by ear and by text.
+    `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), for speech-in and for text-in.
     `onset_ms`: speech that opens a turn. `eager_ms`: silence after which transcription starts. `end_ms`: end-of-turn timeout,
     the silence that ends the turn; `unfinished_ms`: the same after an incomplete sentence. `look_ms`: speech over a reply after
     which its partial hypothesis is first checked; `barge_in_ms`: forced barge-in, the speech that stops a reply whatever the

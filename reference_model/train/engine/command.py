@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,12 +13,18 @@ import click
 
 from fobench.errors import FobenchError
 
+EXAMPLE = re.compile(r"\n\n(    \S)")  # the beginning of an indented paragraph
+
 
 class StageCommand(click.Command):
     """A click command that prints FobenchError like `fobench` does and exits with 2.
 
-    With --dry-run no option is required.
+    With --dry-run no option is required. Indented examples in the help keep their lines.
     """
+
+    def __init__(self, name: str | None, *, help: str | None = None, **settings: Any) -> None:
+        shown = EXAMPLE.sub(r"\n\n\b\n\1", inspect.cleandoc(help)) if help else help
+        super().__init__(name, help=shown, **settings)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--dry-run" not in args:

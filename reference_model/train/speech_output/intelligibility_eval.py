@@ -1,7 +1,8 @@
 """Intelligibility of the speech decoder: TTS WER and CER of synthesized texts, by a reference ASR.
 
-    fobench train say --codec runs/train/output-1 --speech runs/train/output-2 \\
-        --texts runs/data/output/plan.jsonl --split valid --limit 100 --top-k 1 --top-k 2
+    fobench train say --codec runs/train/output-1 \\
+        --speech runs/train/output-2 --texts runs/data/output/plan.jsonl \\
+        --split valid --limit 100 --top-k 1 --top-k 2
 
 Codes are sampled as in inference. Two controls give lower bounds: the same segments by the voice of the training data,
 and its speech after encode-decode by the codec. Texts are plain lines, or JSON lines with "text", or with "question"

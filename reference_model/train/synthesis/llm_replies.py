@@ -1,6 +1,7 @@
 """Replies of the frozen LLM to questions in text (paper, input stage 3 and output stage 3).
 
-    fobench train replies --plan runs/data/input --out runs/data/replies.jsonl --count 4000
+    fobench train replies --plan runs/data/input --count 4000 \\
+        --out runs/data/replies.jsonl
 
 The output has one line per question: {"id", "question", "reply"}. A second run resumes. Questions of equal length form
 a batch without padding; decoding is greedy, without a rule on repetitions.
@@ -24,6 +25,7 @@ from fobench.api.thoughts import without_thoughts
 from fobench.api.types import Message
 from reference_model.config import Settings
 from reference_model.speech_output.segmenter import token_texts
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.synthesis import render_plan
 from reference_model.train.texts.llm_sentences import read_lines
 
@@ -84,7 +86,7 @@ def planned_questions(folder: Path, count: int) -> list[tuple[str, str]]:
     return [(name, text) for text, name in list(texts.items())[:count]]
 
 
-@click.command(help=__doc__)
+@click.command(cls=StageCommand, help=__doc__)
 @click.option(
     "--plan", "folder", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of a set with a plan."
 )

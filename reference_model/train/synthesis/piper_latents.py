@@ -1,7 +1,9 @@
 """Training pairs for the codec: Piper's speech and the latents from which its generator synthesizes it.
 
-    fobench train latents --plan runs/data/output --out runs/data/latents --hours 2
-    fobench train latents --plan runs/data/output --replies runs/data/replies.jsonl --out runs/data/spoken --silent
+    fobench train latents --plan runs/data/output --out runs/data/latents \\
+        --hours 2
+    fobench train latents --plan runs/data/output \\
+        --replies runs/data/replies.jsonl --out runs/data/spoken --silent
 
 Piper's ONNX graph is split at the input of its HiFi-GAN generator, whose weights initialize the codec's
 (`piper_generator`). A safetensors file holds up to 200 pairs: `<n>.audio` int16 [T], `<n>.latents` float16 [192, T /
@@ -32,6 +34,7 @@ from fobench.errors import FobenchError
 from fobench.outside_files import read_json_lines
 from reference_model.checkpoint import safetensors_io
 from reference_model.codec.hifigan import PIPER_GENERATOR, Generator
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.texts.sentence_casing import is_speakable, verbalize
 
 ASSET, LATENT_NODE, AUDIO_NODE = "piper-joe-medium", "/Mul_7_output_0", "output"
@@ -217,7 +220,7 @@ def _model_file() -> Path:
     return next(store.get(ASSET).rglob("*.onnx"))
 
 
-@click.command(help=__doc__)
+@click.command(cls=StageCommand, help=__doc__)
 @click.option("--plan", type=Path, required=True, help="Folder of the set whose texts are synthesized.")
 @click.option("--replies", type=Path, help="File of `fobench train replies`; its sentences are synthesized, too.")
 @click.option("--split", default="train", show_default=True, help="Split of the plan.")

@@ -1,6 +1,7 @@
 """Renders the plan of a set into shards. A stopped run resumes with the same command.
 
-    fobench train render --set input --out runs/data/input --texts DATA/qa_text --threads 1
+    fobench train render --set input --out runs/data/input \\
+        --texts DATA/qa_text --threads 1
 
 Rendered clips are stored in the folder `work` of `<out>` until their shard is complete; then they are packed into
 `<out>/<shard>.tar`. Several processes may share a folder: each locks the shards that it renders. Clips that fail are
@@ -31,6 +32,7 @@ from fobench.errors import FobenchError
 from fobench.progress_bars import ProgressBars
 from reference_model.train.data import shards
 from reference_model.train.data.shards import AUDIO, INFO, PackedClip
+from reference_model.train.engine.command import StageCommand
 from reference_model.train.engine.signals import on_stop_signal
 from reference_model.train.synthesis import render_plan, speakers
 from reference_model.train.synthesis.render_plan import RenderItem
@@ -230,7 +232,7 @@ def first_shards(items: Sequence[RenderItem], count: int | None) -> list[RenderI
     return chosen
 
 
-@click.command(help=__doc__)
+@click.command(cls=StageCommand, help=__doc__)
 @click.option(
     "--set",
     "sets",

@@ -94,6 +94,9 @@ class TestTheTrainedOne:
         assert sum(path.stat().st_size for path in self.folder.glob("*.safetensors")) <= 60_000_000
         assert (self.folder / "MODEL_CARD.md").is_file()
 
+    def test_its_card_names_its_index(self):
+        assert f"SHA-256 of the index: `{sharded.digest(self.folder)}`" in (self.folder / "MODEL_CARD.md").read_text()
+
     def test_every_file_of_weights_is_pinned(self):
         assert {pin["name"] for pin in sharded.read(self.folder)["parts"]} == {
             path.name for path in self.folder.glob("*.safetensors")
