@@ -6,7 +6,7 @@ import pytest
 
 from fobench.api.results import Results
 from fobench_plugins.reporters.html.report import render
-from tests.support.reported import BUDGET
+from tests.plugins.reporters.reported import BUDGET
 from tests.support.results_sample import sample
 
 

@@ -13,7 +13,7 @@ from fobench_plugins.reporters.html import charts
 from fobench_plugins.reporters.html.report import render
 from fobench_plugins.reporters.views.audio_clips import players
 from fobench_plugins.reporters.views.scenario_details import details
-from tests.support.reported import BUDGET, data_of
+from tests.plugins.reporters.reported import BUDGET, data_of
 from tests.support.results_sample import CASES, HOSTILE, sample
 
 

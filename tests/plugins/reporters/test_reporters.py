@@ -16,7 +16,7 @@ from fobench.api.types import Score
 from fobench_plugins.reporters.html.report import render
 from fobench_plugins.reporters.markdown_escape import escape
 from fobench_plugins.reporters.views import headline, provenance
-from tests.support.reported import printed
+from tests.plugins.reporters.reported import printed
 
 NAMES = ("html", "junit", "markdown", "terminal")
 

@@ -15,7 +15,7 @@ from fobench_plugins.reporters.views.outcome import Outcome, verdict, verdicts
 from fobench_plugins.reporters.views.scenario_details import details
 from fobench_plugins.reporters.views.tables import state_tables, tables
 from fobench_plugins.reporters.views.tag_breakdown import by_tag
-from tests.support.reported import printed, with_total
+from tests.plugins.reporters.reported import printed, with_total
 
 
 def test_a_missing_value_is_a_dash_with_its_reason(results, folder, page):

@@ -48,7 +48,7 @@ def exchange(url, *sent, until, path="/v1/realtime", headers=None):
 
     async def talk():
         received = []
-        async with websockets.connect(url + path, additional_headers=headers) as socket:
+        async with websockets.connect(url + path, additional_headers=headers, max_queue=None) as socket:
             for event in sent:
                 await socket.send(event if isinstance(event, str | bytes) else json.dumps(event))
             async with asyncio.timeout(8):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fobench.api.types import AudioChunk, EventKind
-from tests.support.cascade_listener import MS, RATE, TIMING, WORDS, Counter, Drone, Listener, quiet, say
+from tests.plugins.systems.cascade.listener import MS, RATE, TIMING, WORDS, Counter, Drone, Listener, quiet, say
 
 
 class Reasoner(Counter):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fobench.api.types import Action, EventKind
-from tests.support.cascade_listener import TIMING, WORDS, Listener, in_a_reply, quiet, say
+from tests.plugins.systems.cascade.listener import TIMING, WORDS, Listener, in_a_reply, quiet, say
 
 
 def works(listener):

@@ -3,7 +3,7 @@
 import pytest
 
 from fobench.api.types import Action, EventKind
-from tests.support.cascade_listener import MS, RATE, WORDS, Listener, in_a_reply, quiet, say
+from tests.plugins.systems.cascade.listener import MS, RATE, WORDS, Listener, in_a_reply, quiet, say
 
 
 @pytest.fixture
