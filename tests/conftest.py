@@ -1,4 +1,4 @@
-"""Fixtures of several files: a home for what is fetched and made, and the conformance suite over a broken component."""
+"""Fixtures of several files: a home for what is fetched and made, short conversations, the conformance suite over a broken component."""
 
 import inspect
 import os
@@ -20,7 +20,9 @@ hypothesis.settings.load_profile("quick")
 
 from fobench.api import registry
 from fobench.api.hookspecs import hookimpl
+from fobench.api.types import NS_PER_MS
 from fobench.conformance import suite
+from fobench.simulation import replay
 
 
 @pytest.fixture
@@ -36,6 +38,12 @@ def fresh_home(tmp_path, monkeypatch):
     """A home of the test's own."""
     monkeypatch.setenv("FOBENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def short_tail(monkeypatch):
+    """Conversations end soon after their last sound: for those in real time."""
+    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from fobench.api.live import LiveSystem, declares_real_time
 from fobench.api.types import NS_PER_MS
 from fobench.execution import conversations, worker_pool
 from fobench.execution.run import Run
-from fobench.simulation import replay
 from fobench.storage.run_config import RunConfig
 from tests.support.live.realtime_server import serving
 
@@ -27,10 +26,9 @@ IDS = [f"q{number}" for number in range(4)]
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch):
+def brief(monkeypatch, short_tail):
     """Conversations begin soon after each other, and end soon after their last sound."""
     monkeypatch.setattr(conversations, "STAGGER_S", 0.05)
-    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture

@@ -11,12 +11,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from fobench.api.types import NS_PER_MS
 from fobench.cli.main import main
 from fobench.execution import conversations
 from fobench.load import levels
 from fobench.load.load_report import LoadReport
-from fobench.simulation import replay
 from tests.support.live.realtime_server import serving
 from tests.support.traces import qa_trace
 
@@ -24,10 +22,9 @@ RATE_HZ = 16_000
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch):
+def brief(monkeypatch, short_tail):
     """Conversations begin soon after each other, and end soon after their last sound."""
     monkeypatch.setattr(conversations, "STAGGER_S", 0.05)
-    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture

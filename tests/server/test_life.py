@@ -20,7 +20,8 @@ from fobench.api.types import NS_PER_S
 from fobench.server.app import Limits, Server
 from fobench.server.counters import DROPPED, REFUSED, Counters, Histogram
 from fobench.server.live_runner import WorkTimes
-from tests.support.live.by_hand import exchange, questions, scripted, silence, tone
+from tests.support.live.by_hand import exchange, scripted, silence, tone
+from tests.support.live.played import question
 from tests.support.live.served import served
 
 SLOW_S = 0.6
@@ -59,7 +60,7 @@ def health(url):
 
 def test_the_server_is_ready_when_it_is_warm(tmp_path):
     system = SlowAtFirst(scripted(delay_ms=200, reply_ms=300))
-    rehearsal = Scenario("s", "t", 0, (questions(tmp_path)(),), patience_ns=NS_PER_S)
+    rehearsal = Scenario("s", "t", 0, (question(tmp_path),), patience_ns=NS_PER_S)
     server, url = Server(system, "test", port=free_port(), rehearsal=rehearsal, limits=Limits()), ""
 
     async def live():
@@ -86,7 +87,7 @@ def test_the_server_is_ready_when_it_is_warm(tmp_path):
 
 
 def test_a_warm_up_that_fails_is_told_and_the_server_goes_on(tmp_path, caplog):
-    rehearsal = Scenario("s", "t", 0, (questions(tmp_path)(),), patience_ns=NS_PER_S)
+    rehearsal = Scenario("s", "t", 0, (question(tmp_path),), patience_ns=NS_PER_S)
     with served(scripted("raises", at_scenario=0, at_chunk=3), rehearsal=rehearsal) as (url, _):
         assert exchange(url, {"type": "session.update", "session": {}}, until="session.updated")
     assert "raised at chunk 3" in caplog.text
@@ -203,10 +204,10 @@ async def ended(url, process, signals):
 
 @pytest.mark.subprocess
 def test_a_reply_may_end_when_the_server_is_stopped(command):
-    process, url = command(1500)
+    process, url = command(800)
     sound_ms, code, idle_code, refused = asyncio.run(ended(url, process, ()))
     assert process.wait(10) == 0
-    assert sound_ms >= 1500
+    assert sound_ms >= 800
     assert (code, idle_code) == (1001, 1001)
     assert (refused.status_code, refused.body) == (503, b"The server is being stopped.\n")
 

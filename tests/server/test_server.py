@@ -2,27 +2,20 @@
 
 import asyncio
 import base64
-import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import pytest
 import websockets
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
-from fobench.simulation import replay as runner
-from tests.support.live.by_hand import MS, exchange, played, questions, response_ms, scripted, silence, tone
+from tests.support.live.bare_socket import waited
+from tests.support.live.by_hand import exchange, scripted, silence, tone
+from tests.support.live.played import MS, driver, play, question, response_ms
 from tests.support.live.served import served
 
-
-@pytest.fixture(autouse=True)
-def short_tail(monkeypatch):
-    """Conversations in real time end soon after their last sound."""
-    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
-
-
-@pytest.fixture
-def question(tmp_path):
-    return questions(tmp_path)
+pytestmark = pytest.mark.usefixtures("short_tail")
 
 
 @pytest.mark.parametrize(
@@ -30,23 +23,22 @@ def question(tmp_path):
     [{}, pytest.param({"rate_hz": 16_000, "output_rate_hz": 16_000}, marks=pytest.mark.slow), {"audio": "g711_ulaw"}],
     ids=str,
 )
-def test_a_planted_delay_is_recovered(question, options):
-    with served(scripted(delay_ms=600, reply_ms=900)) as (url, server):
-        trace = played(f"realtime:{url}", question(), **options)
+def test_a_planted_delay_is_recovered(tmp_path, options):
+    with served(scripted(delay_ms=300, reply_ms=400)) as (url, server):
+        trace = play(driver(f"realtime:{url}", **options), question(tmp_path))
     assert trace.failure is None
     assert trace.transcripts() == ("Which city?",)
     (reply,) = trace.replies
     assert reply.text.strip() == "It is Paris."
-    assert reply.heard_ns == pytest.approx(900 * MS, abs=2 * MS)
-    assert response_ms(trace) == pytest.approx(600, abs=50)
+    assert reply.heard_ns == pytest.approx(400 * MS, abs=2 * MS)
+    assert response_ms(trace) == pytest.approx(300, abs=50)
     assert server.counters.replies == 1
 
 
-def test_an_interruption_is_answered_by_a_stop(question):
-    with served(scripted("yields", delay_ms=300, answer_ms=500, reply_ms=3000)) as (url, server):
-        trace = played(
-            f"realtime:{url}", question(), question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
-        )
+def test_an_interruption_is_answered_by_a_stop(tmp_path):
+    with served(scripted("yields", delay_ms=300, answer_ms=300, reply_ms=900)) as (url, server):
+        interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 300 * MS))
+        trace = play(driver(f"realtime:{url}"), question(tmp_path), interruption)
     assert trace.failure is None
     first, second = trace.replies
     stopped_after = (first.stopped_ns - trace.user[1].start_ns) / MS
@@ -55,21 +47,18 @@ def test_an_interruption_is_answered_by_a_stop(question):
     assert server.counters.interruptions == 1
 
 
-def test_a_sound_that_does_not_stop_the_reply_is_not_reported(question):
-    with served(scripted("never-yields", delay_ms=300, reply_ms=1500)) as (url, _):
-        trace = played(
-            f"realtime:{url}", question(), question(role="backchannel", anchor=Anchor("reply_audible", 500 * MS))
-        )
+def test_a_sound_that_does_not_stop_the_reply_is_not_reported(tmp_path):
+    with served(scripted("never-yields", delay_ms=300, reply_ms=800)) as (url, _):
+        sound = question(tmp_path, role="backchannel", anchor=Anchor("reply_audible", 200 * MS))
+        trace = play(driver(f"realtime:{url}"), question(tmp_path), sound)
     assert trace.replies[0].stopped_ns is None
-    assert trace.replies[0].heard_ns == pytest.approx(1500 * MS, abs=2 * MS)
+    assert trace.replies[0].heard_ns == pytest.approx(800 * MS, abs=2 * MS)
 
 
-def test_two_sessions_at_once_and_no_third(question):
-    from concurrent.futures import ThreadPoolExecutor
-
-    with served(scripted(delay_ms=400, reply_ms=600), sessions=2) as (url, server):
+def test_two_sessions_at_once_and_no_third(tmp_path):
+    with served(scripted(delay_ms=300, reply_ms=300), sessions=2) as (url, server):
         with ThreadPoolExecutor(2) as pool:
-            traces = list(pool.map(lambda _: played(f"realtime:{url}", question()), range(2)))
+            traces = list(pool.map(lambda _: play(driver(f"realtime:{url}"), question(tmp_path)), range(2)))
         assert [trace.failure for trace in traces] == [None, None]
         assert server.counters.opened == 2
 
@@ -203,24 +192,19 @@ def test_limits_end_a_session_with_a_reason():
         assert frame.code == 1008
         assert "nothing was received" in frame.reason
         assert server.counters.dropped == {"idle": 1}
-        deadline = time.monotonic() + 5
-        while server.counters.sessions and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.counters.sessions == 0
+        assert waited(lambda: server.counters.sessions == 0)
 
 
-def test_a_system_that_fails_ends_its_session_alone(question):
-    with served(scripted("raises", at_seed=0, at_chunk=10)) as (url, server):
-        first = played(f"realtime:{url}", question())
-        second = played(f"realtime:{url}", question())
+def test_a_system_that_fails_ends_its_session_alone(tmp_path):
+    with served(scripted("raises", at_seed=0, at_chunk=10, delay_ms=200, reply_ms=200)) as (url, server):
+        first = play(driver(f"realtime:{url}"), question(tmp_path))
+        second = play(driver(f"realtime:{url}"), question(tmp_path))
     assert "raised at chunk 10" in first.failure.message
     assert second.failure is None
     assert server.counters.failed == 1
 
 
 def test_pages_over_http():
-    from urllib.request import urlopen
-
     with served(scripted()) as (url, _):
         http = url.replace("ws", "http")
         assert urlopen(f"{http}/health").read() == b"ok\n"

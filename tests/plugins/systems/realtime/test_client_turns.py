@@ -6,20 +6,14 @@ import pytest
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.types import Action, EventKind
 from fobench.assets import store
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, driver, play, question
 from tests.support.live.served import served
 from tests.support.live.socket_server import following
 
-MS = NS_PER_MS
+pytestmark = pytest.mark.usefixtures("short_tail")
 BY_CLIENT = {"turn_detection": "none", "vad": "loudness"}
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
 
 
 def times(trace, kind):
