@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.error import HTTPError
@@ -91,6 +92,18 @@ def test_a_warm_up_that_fails_is_told_and_the_server_goes_on(tmp_path, caplog):
     with served(scripted("raises", at_scenario=0, at_chunk=3), rehearsal=rehearsal) as (url, _):
         assert exchange(url, {"type": "session.update", "session": {}}, until="session.updated")
     assert "raised at chunk 3" in caplog.text
+
+
+def test_a_session_at_work_when_the_server_ends_does_no_harm(monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with served(SlowAtFirst(scripted())) as (url, _):
+        exchange(url, silence(100), {"type": "session.update", "session": {}}, until="session.updated")
+        (session,) = (thread for thread in threading.enumerate() if thread.name == "fobench-session")
+    assert session.is_alive()
+    session.join(5)
+    assert not session.is_alive()
+    assert failures == []
 
 
 # ---- counters ------------------------------------------------------------------------------------------------------------
