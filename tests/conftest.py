@@ -41,6 +41,15 @@ def fresh_home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    """The package of that name, with a cache of the test's own."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    return datasets
+
+
+@pytest.fixture
 def short_tail(monkeypatch):
     """Conversations end soon after their last sound: for those in real time."""
     monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)

@@ -10,7 +10,7 @@ from fobench.api import registry
 from fobench.api.scenario import Anchor
 from fobench.api.types import Action, EventKind
 from tests.support.live.peer import clean, environment
-from tests.support.live.played import MS, driver, play, question
+from tests.support.live.played import MS, decided, driver, play, question
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_tail")]
 NEEDED = ("fastapi", "uvicorn", "websockets", "numpy", "scipy", "httpx", "openai==2.28.0")
@@ -48,11 +48,7 @@ def test_an_interruption(url, tmp_path):
     interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
     trace = play(driver(f"realtime:{url}"), question(tmp_path), interruption)
     assert trace.failure is None
-    assert [event.data["action"] for event in trace.of(EventKind.DECISION)] == [
-        Action.SPEAK,
-        Action.YIELD,
-        Action.SPEAK,
-    ]
+    assert decided(trace) == [Action.SPEAK, Action.YIELD, Action.SPEAK]
     first, second = trace.replies
     assert first.heard_ns == pytest.approx(550 * MS, abs=150 * MS)
     assert second.heard_ns == pytest.approx(REPLY_MS * MS, abs=2 * MS)

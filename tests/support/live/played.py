@@ -5,7 +5,7 @@ import soundfile
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor, Scenario, Turn
-from fobench.api.types import NS_PER_MS
+from fobench.api.types import NS_PER_MS, EventKind
 from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import WallClock
@@ -33,6 +33,11 @@ def play(driven, *turns, patience_ms=1500):
     """The trace of one conversation."""
     scenario = Scenario("s", "t", 0, turns, patience_ns=patience_ms * MS)
     return replay.replay(scenario, driven, WallClock(), clock_name="wall").trace
+
+
+def decided(trace):
+    """What the system decided to do, in order."""
+    return [event.data["action"] for event in trace.of(EventKind.DECISION)]
 
 
 def response_ms(trace, turn=0, reply=0):

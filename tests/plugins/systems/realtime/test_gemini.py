@@ -10,7 +10,7 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import Action, EventKind
 from fobench.errors import PrerequisiteError
 from fobench_plugins.systems.realtime import gemini
-from tests.support.live.played import MS, driver, play, question
+from tests.support.live.played import MS, decided, driver, play, question
 from tests.support.live.socket_server import following, tone
 
 pytestmark = pytest.mark.usefixtures("short_tail")
@@ -100,8 +100,7 @@ def test_an_interruption(tmp_path):
     with following(script) as (url, _):
         trace = play(driver("gemini:m", url=url), question(tmp_path), interruption)
     assert trace.failure is None
-    actions = [event.data["action"] for event in trace.of(EventKind.DECISION)]
-    assert actions == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+    assert decided(trace) == [Action.SPEAK, Action.YIELD, Action.SPEAK]
     first, second = trace.replies
     assert first.generated_ns == 3000 * MS
     assert first.heard_ns == pytest.approx(700 * MS, abs=80 * MS)

@@ -6,7 +6,7 @@ from fobench.api import registry
 from fobench.api.scenario import Anchor
 from fobench.api.types import Action, EventKind
 from fobench.errors import FobenchError, PrerequisiteError
-from tests.support.live.played import MS, driver, play, question
+from tests.support.live.played import MS, decided, driver, play, question
 from tests.support.live.realtime_server import serving
 
 pytestmark = pytest.mark.usefixtures("short_tail")
@@ -28,7 +28,7 @@ def test_a_spoken_question(tmp_path):
     (reply,) = trace.replies
     assert reply.text == "The capital of France is Paris."
     assert reply.generated_ns == reply.heard_ns == 400 * MS  # every sample, also those cut in two
-    assert [d for e in trace.events if e.kind == EventKind.DECISION for d in [e.data["action"]]] == [Action.SPEAK]
+    assert decided(trace) == [Action.SPEAK]
     user_end_ms = trace.user[0].end_ns / MS
     latency_ms = reply.audible_start_ns / MS - user_end_ms
     assert latency_ms == pytest.approx(200 + 300, abs=60)  # the silence that ends a turn, and the planted delay
