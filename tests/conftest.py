@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,9 @@ import pytest
 # One thread a process, also in processes that tests start: set before torch is imported, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# This process and those that tests start compile a module once, also where the environment says otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Programs that tests start from any folder find this tree's packages and `tests`.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
 
@@ -10,6 +11,8 @@ import websockets
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
+from fobench.api.types import Action, Event, EventKind
+from fobench_plugins.systems.scripted.systems import Silent
 from tests.support.live.bare_socket import waited
 from tests.support.live.by_hand import exchange, scripted, silence, tone
 from tests.support.live.played import MS, driver, play, question, response_ms
@@ -117,6 +120,16 @@ def test_the_order_of_a_spoken_reply():
     assert len(sound) / 2 == pytest.approx(400 * 24, abs=2)
 
 
+def test_a_session_of_text_alone_gets_no_audio():
+    text = {"type": "session.update", "session": {"type": "realtime", "output_modalities": ["text"]}}
+    with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
+        received = exchange(url, text, silence(100), tone(400), silence(600), until="response.done")
+    kinds = {event["type"] for event in received}
+    assert "response.output_text.done" in kinds
+    assert not any("audio" in kind for kind in kinds if kind.startswith("response."))
+    assert received[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": "It is Paris. "}]
+
+
 def test_turns_that_the_client_ends():
     manual = {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
     with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
@@ -129,6 +142,55 @@ def test_turns_that_the_client_ends():
     assert kinds.index("input_audio_buffer.committed") < kinds.index("response.created")
     assert received[-1]["response"]["status"] == "completed"
     assert empty[-1]["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
+class Telling:
+    """A system whose session tells these events at its first chunk of audio."""
+
+    input_rate_hz, output_rate_hz, chunk = 16_000, 24_000, 320
+
+    def __init__(self, *events):
+        self.events = events
+
+    def open(self, seed):
+        session = Silent().open(seed)
+        rest = iter(self.events)
+        session.push = lambda chunk: rest
+        return session
+
+
+def test_a_sound_that_gets_no_reply_begins_and_ends():
+    ignored = Event(EventKind.SPEECH_START), Event(EventKind.DECISION, {"action": Action.IGNORE})
+    with served(Telling(*ignored)) as (url, _):
+        received = exchange(url, silence(100), until="input_audio_buffer.speech_stopped")
+    started, stopped = received[-2:]
+    assert started["type"] == "input_audio_buffer.speech_started"
+    assert started["item_id"] == stopped["item_id"]
+
+
+def test_a_spoken_reply_that_the_client_cancels_ends_there():
+    async def talk(url):
+        received = []
+        async with websockets.connect(f"{url}/v1/realtime", max_queue=None) as socket, asyncio.timeout(8):
+            for event in (silence(100), tone(400), silence(600)):
+                await socket.send(json.dumps(event))
+            async for message in socket:
+                received.append(json.loads(message))
+                done = [event["response"] for event in received if event["type"] == "response.done"]
+                if received[-1]["type"] == "response.output_audio.delta" and not done:
+                    for event in ({"type": "response.cancel"}, silence(1500), tone(400), silence(1500)):
+                        await socket.send(json.dumps(event))
+                if len(done) == 2:
+                    break
+        return received, done
+
+    with served(scripted(delay_ms=300, reply_ms=800)) as (url, _):
+        received, (first, second) = asyncio.run(talk(url))
+    assert (first["status"], second["status"]) == ("cancelled", "completed")
+    assert first["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert first["output"][0]["status"] == "incomplete"
+    ids = [event["response_id"] for event in received if event["type"] == "response.output_audio.delta"]
+    assert ids == sorted(ids) and set(ids) == {first["id"], second["id"]}
 
 
 WRONG = {
@@ -178,8 +240,15 @@ def test_keys_and_origins():
         exchange(url, until="session.created", path="/else")
 
 
-def test_limits_end_a_session_with_a_reason():
-    with served(scripted(), idle_s=0.3) as (url, server):
+@pytest.mark.parametrize(
+    ("limits", "reason", "text"),
+    [
+        ({"idle_s": 0.3}, "idle", "nothing was received for 0.3 s"),
+        ({"minutes": 0.005}, "too_long", "a session may last 0.005 minutes"),
+    ],
+)
+def test_limits_end_a_session_with_a_reason(limits, reason, text):
+    with served(scripted(), **limits) as (url, server):
 
         async def wait():
             async with websockets.connect(f"{url}/v1/realtime") as socket:
@@ -190,8 +259,8 @@ def test_limits_end_a_session_with_a_reason():
 
         frame = asyncio.run(wait())
         assert frame.code == 1008
-        assert "nothing was received" in frame.reason
-        assert server.counters.dropped == {"idle": 1}
+        assert text in frame.reason
+        assert server.counters.dropped == {reason: 1}
         assert waited(lambda: server.counters.sessions == 0)
 
 
