@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def datasets(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
     return datasets
+
+
+@pytest.fixture
+def hang_up():
+    """SIGHUP has its default effect, here and in processes that are started, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -19,13 +19,15 @@ CODES = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SLOW_CLICK = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"  # stands for modules that take time to load
 
 
+pytestmark = pytest.mark.usefixtures("hang_up")
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_a_signal_while_the_program_is_loaded_ends_it_with_a_word(tmp_path, number, code):
     (tmp_path / "click.py").write_text(SLOW_CLICK)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    pipes["preexec_fn"] = lambda: signal.signal(number, signal.SIG_DFL)  # also where the tests run under nohup
     process = subprocess.Popen([sys.executable, "-m", "fobench", "train", "input-1"], **pipes)
     assert process.stdout.readline() == "loading\n"
     process.send_signal(number)

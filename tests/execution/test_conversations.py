@@ -62,7 +62,7 @@ def contents(folder):
 
 @pytest.mark.subprocess
 def test_all_are_held_at_once_by_one_system(configured, tmp_path):
-    with serving() as server:
+    with serving(answer_ms=100, reply_ms=200) as server:
         run = executed(configured(server, 4), tmp_path / "run")
         assert server.most_open == 4
         assert server.opened == 1 + 4 * 3  # to warm up; each conversation, and its two questions by text
@@ -72,11 +72,11 @@ def test_all_are_held_at_once_by_one_system(configured, tmp_path):
     for transcripts, replies, routes, failure in found.values():
         assert failure is None
         assert transcripts == (hears,)
-        assert replies == [(says, 400 * NS_PER_MS)]
+        assert replies == [(says, 200 * NS_PER_MS)]
         assert routes == {"t2t": says + " ", "a2t2t": says + " "}
     for trace in run.folder.traces():
         delay_ms = (trace.replies[0].audible_start_ns - trace.user[0].end_ns) / NS_PER_MS
-        assert delay_ms == pytest.approx(200 + 300, abs=100)
+        assert delay_ms == pytest.approx(200 + 100, abs=100)
     record = run.folder.read_run()
     assert (record["clock"], record["conversations_at_once"], record["judging"]) == ("wall", 4, None)
     assert any(note.startswith("4 conversations were held at once") for note in record["notes"])
