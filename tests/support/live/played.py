@@ -35,6 +35,15 @@ def play(driven, *turns, patience_ms=1500):
     return replay.replay(scenario, driven, WallClock(), clock_name="wall").trace
 
 
+def play_undelayed(driven, turns, expected_ms, apart_ms=50):
+    """The trace of a conversation whose first reply came when it was due; one that other work delays is held again, twice at most."""
+    for _ in range(3):
+        trace = play(driven, *turns)
+        if trace.failure is None and abs(response_ms(trace) - expected_ms) <= apart_ms:
+            break
+    return trace
+
+
 def decided(trace):
     """What the system decided to do, in order."""
     return [event.data["action"] for event in trace.of(EventKind.DECISION)]
