@@ -1,7 +1,9 @@
-"""Fixtures of several files: a home for what is fetched and made, and the conformance suite over a broken component."""
+"""Fixtures of several files: a home for what is fetched and made, short conversations, the conformance suite over a broken component."""
 
 import inspect
 import os
+import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +12,9 @@ import pytest
 # One thread a process, also in processes that tests start: set before torch is imported, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# This process and those that tests start compile a module once, also where the environment says otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Programs that tests start from any folder find this tree's packages and `tests`.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 
@@ -20,7 +25,9 @@ hypothesis.settings.load_profile("quick")
 
 from fobench.api import registry
 from fobench.api.hookspecs import hookimpl
+from fobench.api.types import NS_PER_MS
 from fobench.conformance import suite
+from fobench.simulation import replay
 
 
 @pytest.fixture
@@ -36,6 +43,29 @@ def fresh_home(tmp_path, monkeypatch):
     """A home of the test's own."""
     monkeypatch.setenv("FOBENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    """The package of that name, with a cache of the test's own."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    return datasets
+
+
+@pytest.fixture
+def hang_up():
+    """SIGHUP has its default effect, here and in processes that are started, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def short_tail(monkeypatch):
+    """Conversations end soon after their last sound: for those in real time."""
+    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -152,7 +153,10 @@ class Call(ABC):
 
     def _deliver(self, event: Event | SystemFailure | None) -> None:
         """Called in the runner's thread."""
-        self.loop.call_soon_threadsafe(self._happened, event)
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the server has ended during a step of work, and its event loop is closed
+            self.loop.call_soon_threadsafe(self._happened, event)
 
     def _heard(self) -> tuple[int, int] | None:
         """Called in the runner's thread."""

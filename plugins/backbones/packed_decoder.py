@@ -148,8 +148,9 @@ class PackedDecoder:
         steps = [self._reserve_span(x, cache) for x, cache in zip(xs, caches, strict=True)]
         cos = torch.cat([self._cos[s.start : s.end, None] for s in steps])  # [sum T, 1, head]
         sin = torch.cat([self._sin[s.start : s.end, None] for s in steps])
-        x = torch.cat([x.to(self.device, torch.float32) for x in xs], 1)  # [B, sum T, D]; added to in place below
-        x = x.clone() if len(xs) == 1 else x
+        x = torch.cat(
+            [x.to(self.device, torch.float32) for x in xs], 1
+        )  # [B, sum T, D]: a copy, added to in place below
         for i, layer in enumerate(self.layers):
             normed = F.rms_norm(x, x.shape[-1:], layer.attention_norm, self.eps)
             qkv = layer.qkv(normed).view(*x.shape[:2], -1, self.head)  # [B, sum T, H + 2 Hkv, head]

@@ -40,19 +40,32 @@ def piped(folder: Path, *arguments: str, errors: bool = False) -> subprocess.Com
         os.close(writing)
 
 
-@pytest.mark.parametrize("errors", [False, True], ids=["stdout", "both"])
+COMMANDS = (
+    "--help",
+    "--version",
+    "run --help",
+    "ls",
+    "ls systems",
+    "report run",
+    "score run",
+    "compare run run",
+    "assets ls",
+)
+# One of each kind: a command's help, a list, a report of rich; without standard error.
+QUICK = [("run --help", False), ("ls systems", False), ("report run", False), ("report run", True)]
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "errors"),
     [
-        "--help",
-        "--version",
-        "run --help",
-        "ls",
-        "ls systems",
-        "report run",
-        "score run",
-        "compare run run",
-        "assets ls",
+        pytest.param(
+            command,
+            errors,
+            marks=() if (command, errors) in QUICK else pytest.mark.slow,
+            id=f"{command}-{'both' if errors else 'stdout'}",
+        )
+        for command in COMMANDS
+        for errors in (False, True)
     ],
 )
 def test_a_command_whose_output_nobody_reads_ends_with_141(runs, command, errors):

@@ -84,7 +84,7 @@ def test_the_planted_delay_is_measured(late):
 def test_the_wall_clock_measures_it_too(tmp_path):
     """Real time passes: a run during which other work delays the process is done again, up to three times."""
     for attempt in map(str, range(3)):
-        run(tmp_path / attempt, "--clock", "wall", *LATE, "--limit", 1)
+        run(tmp_path / attempt, "--clock", "wall", *LATE, "--system-args", "reply_ms=300", "--limit", 1)
         measured = total(tmp_path / attempt, "response_ms")["value"]
         assert measured > 660
         if measured < 740:
@@ -207,7 +207,15 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(tmp_path):
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("hang_up")
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),  # its code: test_stop_signals.py
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interruption_keeps_what_is_done_and_resume_completes_it(late, tmp_path, stop, code):
     folder = tmp_path / "run"
     assert start(folder, "--limit", 3, until=1, stop=stop) == code

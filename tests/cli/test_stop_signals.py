@@ -19,6 +19,9 @@ CODES = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SLOW_CLICK = "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"  # stands for modules that take time to load
 
 
+pytestmark = pytest.mark.usefixtures("hang_up")
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_a_signal_while_the_program_is_loaded_ends_it_with_a_word(tmp_path, number, code):

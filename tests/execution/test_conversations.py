@@ -18,7 +18,6 @@ from fobench.api.live import LiveSystem, declares_real_time
 from fobench.api.types import NS_PER_MS
 from fobench.execution import conversations, worker_pool
 from fobench.execution.run import Run
-from fobench.simulation import replay
 from fobench.storage.run_config import RunConfig
 from tests.support.live.realtime_server import serving
 
@@ -27,10 +26,9 @@ IDS = [f"q{number}" for number in range(4)]
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch):
+def brief(monkeypatch, short_tail):
     """Conversations begin soon after each other, and end soon after their last sound."""
     monkeypatch.setattr(conversations, "STAGGER_S", 0.05)
-    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def contents(folder):
 
 @pytest.mark.subprocess
 def test_all_are_held_at_once_by_one_system(configured, tmp_path):
-    with serving() as server:
+    with serving(answer_ms=100, reply_ms=200) as server:
         run = executed(configured(server, 4), tmp_path / "run")
         assert server.most_open == 4
         assert server.opened == 1 + 4 * 3  # to warm up; each conversation, and its two questions by text
@@ -74,11 +72,11 @@ def test_all_are_held_at_once_by_one_system(configured, tmp_path):
     for transcripts, replies, routes, failure in found.values():
         assert failure is None
         assert transcripts == (hears,)
-        assert replies == [(says, 400 * NS_PER_MS)]
+        assert replies == [(says, 200 * NS_PER_MS)]
         assert routes == {"t2t": says + " ", "a2t2t": says + " "}
     for trace in run.folder.traces():
         delay_ms = (trace.replies[0].audible_start_ns - trace.user[0].end_ns) / NS_PER_MS
-        assert delay_ms == pytest.approx(200 + 300, abs=100)
+        assert delay_ms == pytest.approx(200 + 100, abs=100)
     record = run.folder.read_run()
     assert (record["clock"], record["conversations_at_once"], record["judging"]) == ("wall", 4, None)
     assert any(note.startswith("4 conversations were held at once") for note in record["notes"])

@@ -11,12 +11,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from fobench.api.types import NS_PER_MS
 from fobench.cli.main import main
 from fobench.execution import conversations
 from fobench.load import levels
 from fobench.load.load_report import LoadReport
-from fobench.simulation import replay
 from tests.support.live.realtime_server import serving
 from tests.support.traces import qa_trace
 
@@ -24,10 +22,9 @@ RATE_HZ = 16_000
 
 
 @pytest.fixture(autouse=True)
-def brief(monkeypatch):
+def brief(monkeypatch, short_tail):
     """Conversations begin soon after each other, and end soon after their last sound."""
     monkeypatch.setattr(conversations, "STAGGER_S", 0.05)
-    monkeypatch.setattr(replay, "TAIL_NS", 100 * NS_PER_MS)
 
 
 @pytest.fixture
@@ -125,14 +122,6 @@ def test_bad_input_is_told_and_leaves_nothing(loading, tmp_path, name):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (folder / "load.json").exists()
-
-
-def test_gaps_are_counted_by_reply():
-    level = levels.LoadLevel(1, [qa_trace("a"), qa_trace("b")])
-    replies = sum(len(trace.replies) for trace in level.traces)
-    gaps = sum(len(reply.underruns) for trace in level.traces for reply in trace.replies)
-    assert level.summary()["gaps_per_reply"] == round(gaps / replies, 3)
-    assert level.summary()["failures"] == {}
 
 
 def summary(sessions, real_time):

@@ -68,7 +68,11 @@ def followed(page, folder):
 @pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("page", "kind", "name"),
-    [("codec.md", "codecs", "coarse"), ("backbone.md", "backbones", "my-llm"), ("system.md", "systems", "my-agent")],
+    [
+        pytest.param("codec.md", "codecs", "coarse", marks=pytest.mark.slow),  # its contract: the test above
+        ("backbone.md", "backbones", "my-llm"),
+        ("system.md", "systems", "my-agent"),
+    ],
 )
 def test_whoever_follows_a_page_in_an_empty_folder_has_a_plugin(tmp_path, page, kind, name):
     environment = {**os.environ, "PYTHONPATH": str(followed(page, tmp_path))}

@@ -185,7 +185,7 @@ def test_a_response_to_nothing_committed():
 def test_a_long_turn_that_the_client_ends_is_heard_whole():
     """Longer than what may wait in a live conversation, where more is a flood."""
     with served(scripted(delay_ms=300, reply_ms=300, pace="at_once")) as (url, server):
-        long = [silence(30_000)] * 3
+        long = [silence(31_000)] * 2
         received = exchange(url, MANUAL, *long, tone(400), COMMIT, CREATE, until="response.done")
     assert received[-1]["response"]["status"] == "completed"
     assert server.counters.dropped == {}
@@ -206,10 +206,20 @@ def test_a_truncation_beyond_the_end():
                         place = {"item_id": name, "content_index": 0, "audio_end_ms": heard_ms}
                         await socket.send(json.dumps({"type": "conversation.item.truncate", **place}))
                 elif events[-1]["type"] == "conversation.item.truncated":
+                    assert await asyncio.to_thread(waited, lambda: heard[-1:] == [(0, 250 * 24)])  # the system is told
                     break
             return [event["error"] for event in events if event["type"] == "error"], events[-1]
 
-    with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
+    system, heard = scripted(delay_ms=300, reply_ms=400, pace="at_once"), []
+    begin = system.open
+
+    def listening(seed):
+        session = begin(seed)
+        session.heard = lambda *position: heard.append(position)
+        return session
+
+    system.open = listening
+    with served(system) as (url, _):
         errors, truncated = asyncio.run(talk(url))
     assert [error["code"] for error in errors] == ["invalid_value", "invalid_value", "item_not_found", "invalid_value"]
     assert errors[0]["message"] == "audio_end_ms=2000 is beyond the item's 400 ms of audio"

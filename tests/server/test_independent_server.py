@@ -8,12 +8,11 @@ import pytest
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.types import Action, EventKind
 from tests.support.live.peer import clean, environment
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, decided, driver, play, question
 
-pytestmark = pytest.mark.slow
-MS = NS_PER_MS
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_tail")]
 NEEDED = ("fastapi", "uvicorn", "websockets", "numpy", "scipy", "httpx", "openai==2.28.0")
 QUIET_MS, REPLY_MS = 224, 1500  # of the peer's detector and reply
 
@@ -30,12 +29,6 @@ def url():
         finally:
             with contextlib.suppress(ProcessLookupError):
                 server.kill()
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
 
 
 def test_a_spoken_question(url, tmp_path):
@@ -55,11 +48,7 @@ def test_an_interruption(url, tmp_path):
     interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
     trace = play(driver(f"realtime:{url}"), question(tmp_path), interruption)
     assert trace.failure is None
-    assert [event.data["action"] for event in trace.of(EventKind.DECISION)] == [
-        Action.SPEAK,
-        Action.YIELD,
-        Action.SPEAK,
-    ]
+    assert decided(trace) == [Action.SPEAK, Action.YIELD, Action.SPEAK]
     first, second = trace.replies
     assert first.heard_ns == pytest.approx(550 * MS, abs=150 * MS)
     assert second.heard_ns == pytest.approx(REPLY_MS * MS, abs=2 * MS)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.error import HTTPError
@@ -22,7 +23,8 @@ from fobench.server.app import Limits, Server
 from fobench.server.counters import DROPPED, REFUSED, Counters, Histogram
 from fobench.server.live_runner import WorkTimes
 from fobench.server.session_config import RATES_HZ
-from tests.support.live.by_hand import exchange, questions, scripted, silence, tone
+from tests.support.live.by_hand import exchange, scripted, silence, tone
+from tests.support.live.played import question
 from tests.support.live.served import served
 
 SLOW_S = 0.6
@@ -61,7 +63,7 @@ def health(url):
 
 def test_the_server_is_ready_when_it_is_warm(tmp_path):
     system = SlowAtFirst(scripted(delay_ms=200, reply_ms=300))
-    rehearsal = Scenario("s", "t", 0, (questions(tmp_path)(),), patience_ns=NS_PER_S)
+    rehearsal = Scenario("s", "t", 0, (question(tmp_path),), patience_ns=NS_PER_S)
     server, url = Server(system, "test", port=free_port(), rehearsal=rehearsal, limits=Limits()), ""
 
     async def live():
@@ -88,10 +90,22 @@ def test_the_server_is_ready_when_it_is_warm(tmp_path):
 
 
 def test_a_warm_up_that_fails_is_told_and_the_server_goes_on(tmp_path, caplog):
-    rehearsal = Scenario("s", "t", 0, (questions(tmp_path)(),), patience_ns=NS_PER_S)
+    rehearsal = Scenario("s", "t", 0, (question(tmp_path),), patience_ns=NS_PER_S)
     with served(scripted("raises", at_scenario=0, at_chunk=3), rehearsal=rehearsal) as (url, _):
         assert exchange(url, {"type": "session.update", "session": {}}, until="session.updated")
     assert "raised at chunk 3" in caplog.text
+
+
+def test_a_session_at_work_when_the_server_ends_does_no_harm(monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with served(SlowAtFirst(scripted())) as (url, _):
+        exchange(url, silence(100), {"type": "session.update", "session": {}}, until="session.updated")
+        (session,) = (thread for thread in threading.enumerate() if thread.name == "fobench-session")
+    assert session.is_alive()
+    session.join(5)
+    assert not session.is_alive()
+    assert failures == []
 
 
 # ---- counters ------------------------------------------------------------------------------------------------------------
@@ -207,10 +221,10 @@ async def ended(url, process, signals):
 
 @pytest.mark.subprocess
 def test_a_reply_may_end_when_the_server_is_stopped(command):
-    process, url = command(1500)
+    process, url = command(800)
     sound_ms, code, idle_code, refused = asyncio.run(ended(url, process, ()))
     assert process.wait(10) == 0
-    assert sound_ms >= 1500
+    assert sound_ms >= 800
     assert (code, idle_code) == (1001, 1001)
     assert (refused.status_code, refused.body) == (503, b"The server is being stopped.\n")
 

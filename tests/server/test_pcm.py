@@ -8,44 +8,38 @@ import pytest
 import websockets
 
 from fobench.api.scenario import Anchor
-from fobench.simulation import replay as runner
-from tests.support.live.by_hand import MS, exchange, played, questions, response_ms, scripted, wave
+from tests.support.live.by_hand import exchange, scripted, wave
+from tests.support.live.played import MS, driver, play, play_undelayed, question, response_ms
 from tests.support.live.served import served
 
-
-@pytest.fixture(autouse=True)
-def short_tail(monkeypatch):
-    """Conversations in real time end soon after their last sound."""
-    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
-
-
-@pytest.fixture
-def question(tmp_path):
-    return questions(tmp_path)
+pytestmark = pytest.mark.usefixtures("short_tail")
 
 
 @pytest.mark.parametrize(
     ("rate", "output_rate"), [(16_000, 24_000), pytest.param(8_000, 8_000, marks=pytest.mark.slow)]
 )
-def test_a_planted_delay_is_recovered(question, rate, output_rate):
-    with served(scripted(delay_ms=400, reply_ms=500)) as (url, server):
+def test_a_planted_delay_is_recovered(tmp_path, rate, output_rate):
+    with served(scripted(delay_ms=300, reply_ms=300)) as (url, server):
         address = f"websocket:{url}/pcm?rate={rate}&output_rate={output_rate}"
-        trace = played(address, question(), rate_hz=rate, output_rate_hz=output_rate)
+        driven = driver(address, rate_hz=rate, output_rate_hz=output_rate)
+        trace = play_undelayed(driven, [question(tmp_path)], 300)
     assert trace.failure is None
     assert trace.transcripts() == ("Which city?",)
     (reply,) = trace.replies
     assert reply.text.strip() == "It is Paris."
-    assert reply.heard_ns == pytest.approx(500 * MS, abs=2 * MS)
-    assert response_ms(trace) == pytest.approx(400, abs=50)
-    assert server.counters.response.total == pytest.approx(0.4 - 0.06, abs=0.05)  # after the system's hangover
+    assert reply.heard_ns == pytest.approx(300 * MS, abs=2 * MS)
+    assert response_ms(trace) == pytest.approx(300, abs=50)
+    served_s = server.counters.response.total / server.counters.opened
+    assert served_s == pytest.approx(0.3 - 0.06, abs=0.05 * server.counters.opened)  # after the system's hangover
 
 
 @pytest.mark.parametrize("pace", [pytest.param("realtime", marks=pytest.mark.slow), "at_once"])
-def test_an_interruption_clears_what_is_not_played(question, pace):
-    options = {"delay_ms": 300, "answer_ms": 300, "reply_ms": 1000, "pace": pace}
+def test_an_interruption_clears_what_is_not_played(tmp_path, pace):
+    options = {"delay_ms": 300, "answer_ms": 300, "reply_ms": 800, "pace": pace}
     with served(scripted("yields", **options)) as (url, server):
-        interruption = question(role="interrupt", anchor=Anchor("reply_audible", 300 * MS))
-        trace = played(f"websocket:{url}/pcm?output_rate=24000", question(), interruption, output_rate_hz=24_000)
+        interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 300 * MS))
+        driven = driver(f"websocket:{url}/pcm?output_rate=24000", output_rate_hz=24_000)
+        trace = play(driven, question(tmp_path), interruption)
     first, second = trace.replies
     assert (first.stopped_ns - trace.user[1].start_ns) / MS == pytest.approx(300, abs=60)
     assert second.text.strip() == "It is Paris."
@@ -77,7 +71,7 @@ def test_the_order_of_messages():
     assert (loud[-1] - loud[0]) / 16 == pytest.approx(400, abs=2)  # ms at 16 kHz
 
 
-def test_what_cannot_be_followed_is_an_error_message(question):
+def test_what_cannot_be_followed_is_an_error_message(tmp_path):
     with served(scripted(delay_ms=300, reply_ms=300), key="k1") as (url, server):
         key = {"Authorization": "Bearer k1"}
         for sent, code in ((bytes(3), "invalid_audio"), ("{", "invalid_json")):

@@ -2,27 +2,23 @@
 
 import asyncio
 import base64
-import time
+import json
+from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import pytest
 import websockets
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
-from fobench.simulation import replay as runner
-from tests.support.live.by_hand import MS, exchange, played, questions, response_ms, scripted, silence, tone
+from fobench.api.types import Action, Event, EventKind
+from fobench_plugins.systems.scripted.systems import Silent
+from tests.support.live.bare_socket import waited
+from tests.support.live.by_hand import exchange, scripted, silence, tone
+from tests.support.live.played import MS, driver, play, play_undelayed, question, response_ms
 from tests.support.live.served import served
 
-
-@pytest.fixture(autouse=True)
-def short_tail(monkeypatch):
-    """Conversations in real time end soon after their last sound."""
-    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
-
-
-@pytest.fixture
-def question(tmp_path):
-    return questions(tmp_path)
+pytestmark = pytest.mark.usefixtures("short_tail")
 
 
 @pytest.mark.parametrize(
@@ -30,23 +26,22 @@ def question(tmp_path):
     [{}, pytest.param({"rate_hz": 16_000, "output_rate_hz": 16_000}, marks=pytest.mark.slow), {"audio": "g711_ulaw"}],
     ids=str,
 )
-def test_a_planted_delay_is_recovered(question, options):
-    with served(scripted(delay_ms=600, reply_ms=900)) as (url, server):
-        trace = played(f"realtime:{url}", question(), **options)
+def test_a_planted_delay_is_recovered(tmp_path, options):
+    with served(scripted(delay_ms=300, reply_ms=400)) as (url, server):
+        trace = play_undelayed(driver(f"realtime:{url}", **options), [question(tmp_path)], 300)
     assert trace.failure is None
     assert trace.transcripts() == ("Which city?",)
     (reply,) = trace.replies
     assert reply.text.strip() == "It is Paris."
-    assert reply.heard_ns == pytest.approx(900 * MS, abs=2 * MS)
-    assert response_ms(trace) == pytest.approx(600, abs=50)
-    assert server.counters.replies == 1
+    assert reply.heard_ns == pytest.approx(400 * MS, abs=2 * MS)
+    assert response_ms(trace) == pytest.approx(300, abs=50)
+    assert server.counters.replies == server.counters.opened
 
 
-def test_an_interruption_is_answered_by_a_stop(question):
-    with served(scripted("yields", delay_ms=300, answer_ms=500, reply_ms=3000)) as (url, server):
-        trace = played(
-            f"realtime:{url}", question(), question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
-        )
+def test_an_interruption_is_answered_by_a_stop(tmp_path):
+    with served(scripted("yields", delay_ms=300, answer_ms=300, reply_ms=900)) as (url, server):
+        interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 300 * MS))
+        trace = play(driver(f"realtime:{url}"), question(tmp_path), interruption)
     assert trace.failure is None
     first, second = trace.replies
     stopped_after = (first.stopped_ns - trace.user[1].start_ns) / MS
@@ -55,21 +50,18 @@ def test_an_interruption_is_answered_by_a_stop(question):
     assert server.counters.interruptions == 1
 
 
-def test_a_sound_that_does_not_stop_the_reply_is_not_reported(question):
-    with served(scripted("never-yields", delay_ms=300, reply_ms=1500)) as (url, _):
-        trace = played(
-            f"realtime:{url}", question(), question(role="backchannel", anchor=Anchor("reply_audible", 500 * MS))
-        )
+def test_a_sound_that_does_not_stop_the_reply_is_not_reported(tmp_path):
+    with served(scripted("never-yields", delay_ms=300, reply_ms=800)) as (url, _):
+        sound = question(tmp_path, role="backchannel", anchor=Anchor("reply_audible", 200 * MS))
+        trace = play(driver(f"realtime:{url}"), question(tmp_path), sound)
     assert trace.replies[0].stopped_ns is None
-    assert trace.replies[0].heard_ns == pytest.approx(1500 * MS, abs=2 * MS)
+    assert trace.replies[0].heard_ns == pytest.approx(800 * MS, abs=2 * MS)
 
 
-def test_two_sessions_at_once_and_no_third(question):
-    from concurrent.futures import ThreadPoolExecutor
-
-    with served(scripted(delay_ms=400, reply_ms=600), sessions=2) as (url, server):
+def test_two_sessions_at_once_and_no_third(tmp_path):
+    with served(scripted(delay_ms=300, reply_ms=300), sessions=2) as (url, server):
         with ThreadPoolExecutor(2) as pool:
-            traces = list(pool.map(lambda _: played(f"realtime:{url}", question()), range(2)))
+            traces = list(pool.map(lambda _: play(driver(f"realtime:{url}"), question(tmp_path)), range(2)))
         assert [trace.failure for trace in traces] == [None, None]
         assert server.counters.opened == 2
 
@@ -128,6 +120,16 @@ def test_the_order_of_a_spoken_reply():
     assert len(sound) / 2 == pytest.approx(400 * 24, abs=2)
 
 
+def test_a_session_of_text_alone_gets_no_audio():
+    text = {"type": "session.update", "session": {"type": "realtime", "output_modalities": ["text"]}}
+    with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
+        received = exchange(url, text, silence(100), tone(400), silence(600), until="response.done")
+    kinds = {event["type"] for event in received}
+    assert "response.output_text.done" in kinds
+    assert not any("audio" in kind for kind in kinds if kind.startswith("response."))
+    assert received[-1]["response"]["output"][0]["content"] == [{"type": "output_text", "text": "It is Paris. "}]
+
+
 def test_turns_that_the_client_ends():
     manual = {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
     with served(scripted(delay_ms=300, reply_ms=400, pace="at_once")) as (url, _):
@@ -140,6 +142,55 @@ def test_turns_that_the_client_ends():
     assert kinds.index("input_audio_buffer.committed") < kinds.index("response.created")
     assert received[-1]["response"]["status"] == "completed"
     assert empty[-1]["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
+class Telling:
+    """A system whose session tells these events at its first chunk of audio."""
+
+    input_rate_hz, output_rate_hz, chunk = 16_000, 24_000, 320
+
+    def __init__(self, *events):
+        self.events = events
+
+    def open(self, seed):
+        session = Silent().open(seed)
+        rest = iter(self.events)
+        session.push = lambda chunk: rest
+        return session
+
+
+def test_a_sound_that_gets_no_reply_begins_and_ends():
+    ignored = Event(EventKind.SPEECH_START), Event(EventKind.DECISION, {"action": Action.IGNORE})
+    with served(Telling(*ignored)) as (url, _):
+        received = exchange(url, silence(100), until="input_audio_buffer.speech_stopped")
+    started, stopped = received[-2:]
+    assert started["type"] == "input_audio_buffer.speech_started"
+    assert started["item_id"] == stopped["item_id"]
+
+
+def test_a_spoken_reply_that_the_client_cancels_ends_there():
+    async def talk(url):
+        received = []
+        async with websockets.connect(f"{url}/v1/realtime", max_queue=None) as socket, asyncio.timeout(8):
+            for event in (silence(100), tone(400), silence(600)):
+                await socket.send(json.dumps(event))
+            async for message in socket:
+                received.append(json.loads(message))
+                done = [event["response"] for event in received if event["type"] == "response.done"]
+                if received[-1]["type"] == "response.output_audio.delta" and not done:
+                    for event in ({"type": "response.cancel"}, silence(1500), tone(400), silence(1500)):
+                        await socket.send(json.dumps(event))
+                if len(done) == 2:
+                    break
+        return received, done
+
+    with served(scripted(delay_ms=300, reply_ms=800)) as (url, _):
+        received, (first, second) = asyncio.run(talk(url))
+    assert (first["status"], second["status"]) == ("cancelled", "completed")
+    assert first["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert first["output"][0]["status"] == "incomplete"
+    ids = [event["response_id"] for event in received if event["type"] == "response.output_audio.delta"]
+    assert ids == sorted(ids) and set(ids) == {first["id"], second["id"]}
 
 
 WRONG = {
@@ -189,8 +240,15 @@ def test_keys_and_origins():
         exchange(url, until="session.created", path="/else")
 
 
-def test_limits_end_a_session_with_a_reason():
-    with served(scripted(), idle_s=0.3) as (url, server):
+@pytest.mark.parametrize(
+    ("limits", "reason", "text"),
+    [
+        ({"idle_s": 0.3}, "idle", "nothing was received for 0.3 s"),
+        ({"minutes": 0.005}, "too_long", "a session may last 0.005 minutes"),
+    ],
+)
+def test_limits_end_a_session_with_a_reason(limits, reason, text):
+    with served(scripted(), **limits) as (url, server):
 
         async def wait():
             async with websockets.connect(f"{url}/v1/realtime") as socket:
@@ -201,26 +259,21 @@ def test_limits_end_a_session_with_a_reason():
 
         frame = asyncio.run(wait())
         assert frame.code == 1008
-        assert "nothing was received" in frame.reason
-        assert server.counters.dropped == {"idle": 1}
-        deadline = time.monotonic() + 5
-        while server.counters.sessions and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.counters.sessions == 0
+        assert text in frame.reason
+        assert server.counters.dropped == {reason: 1}
+        assert waited(lambda: server.counters.sessions == 0)
 
 
-def test_a_system_that_fails_ends_its_session_alone(question):
-    with served(scripted("raises", at_seed=0, at_chunk=10)) as (url, server):
-        first = played(f"realtime:{url}", question())
-        second = played(f"realtime:{url}", question())
+def test_a_system_that_fails_ends_its_session_alone(tmp_path):
+    with served(scripted("raises", at_seed=0, at_chunk=10, delay_ms=200, reply_ms=200)) as (url, server):
+        first = play(driver(f"realtime:{url}"), question(tmp_path))
+        second = play(driver(f"realtime:{url}"), question(tmp_path))
     assert "raised at chunk 10" in first.failure.message
     assert second.failure is None
     assert server.counters.failed == 1
 
 
 def test_pages_over_http():
-    from urllib.request import urlopen
-
     with served(scripted()) as (url, _):
         http = url.replace("ws", "http")
         assert urlopen(f"{http}/health").read() == b"ok\n"

@@ -15,12 +15,12 @@ import pytest
 import soundfile
 
 from fobench.api.scenario import Anchor, Turn
-from fobench.simulation import replay as runner
-from tests.support.live.by_hand import MS, RATE, played, response_ms, scripted
+from tests.support.live.by_hand import RATE, scripted
 from tests.support.live.peer import clean, environment
+from tests.support.live.played import MS, driver, play, response_ms
 from tests.support.live.served import served
 
-pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
+pytestmark = [pytest.mark.slow, pytest.mark.subprocess, pytest.mark.usefixtures("short_tail")]
 PACKAGE = "voicebench==0.2.0"
 TURN_MS, OVERLAP_MS, FRAME_MS = 1200, 700, 20
 ROUNDS = 3
@@ -40,11 +40,6 @@ turns:
     start: {{after: agent_speech_start, delay_ms: {overlap_ms}}}
     expect: stop
 """
-
-
-@pytest.fixture(autouse=True)
-def short_tail(monkeypatch):
-    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def by_fobench(url, audio):
     question = Turn(str(audio), "", start_ns=0, end_ns=TURN_MS * MS)
     anchor = Anchor("reply_audible", OVERLAP_MS * MS)
     interruption = Turn(str(audio), "", start_ns=0, end_ns=TURN_MS * MS, role="interrupt", anchor=anchor)
-    trace = played(f"websocket:{url}", question, interruption, patience_ms=3000)
+    trace = play(driver(f"websocket:{url}"), question, interruption, patience_ms=3000)
     assert trace.failure is None
     return response_ms(trace), (trace.replies[0].audible_end_ns - trace.user[1].start_ns) / MS
 

@@ -10,8 +10,13 @@ import torch
 
 from fobench.api.types import AudioChunk, EventKind
 from reference_model.checkpoint.loading import untrained
+from reference_model.config import ModelConfig
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.session import FreezeOmniSession
+from reference_model.model import FreezeOmni
+from reference_model.speech_input.bpe_units import BPEUnits
+from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
+from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.speech_decoder import EOS
@@ -28,6 +33,19 @@ def model():
     made.decoder.config = replace(made.decoder.config, max_frames=40)
     with torch.no_grad():
         made.decoder.out.bias[made.decoder.special(EOS)] -= 99
+    return made
+
+
+def hears_letters():
+    """A tiny model that hears letters, so that its LLM gets tokens."""
+    torch.manual_seed(0)
+    units = BPEUnits.letters_only()
+    adapter = CTCAdapterConfig(32, units.merges, hidden=32)
+    config = replace(ModelConfig.load("tiny"), encoder=WhisperConfig(32, 1, 2), adapter=adapter, prompts=0)
+    made = FreezeOmni(config).eval()
+    with torch.no_grad():
+        made.adapter.spell.weight.mul_(20.0)  # so that some letters are read, and not the same all the time
+    made.decoder, made.codec = model().decoder, model().codec
     return made
 
 

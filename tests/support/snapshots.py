@@ -1,4 +1,4 @@
-"""Hand-made snapshots for the tests of comparisons: items and their scores, as of a run with measured costs."""
+"""Hand-made snapshots for the tests of comparisons: items and their scores, as of a run with measured costs; and their comparison."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fobench.comparison import compare
+from fobench.comparison.comparison import Comparison
+from fobench.comparison.gates import Gate
+from fobench.comparison.metric_delta import MetricDelta
 from fobench.comparison.snapshot import ScoreColumn, Snapshot, SnapshotItem
 
 RUN: dict[str, Any] = {
@@ -19,6 +23,13 @@ RUN: dict[str, Any] = {
     "packages": {"jiwer": "4.0.0"},
     "git": {"commit": "0123456789abcdef", "dirty": False},
 }
+
+RNG = np.random.default_rng(0)
+LATE = 1_000 * RNG.lognormal(0, 0.3, 240)
+WORDS = RNG.integers(4, 14, 240).astype(float)
+ERRORS = RNG.binomial(WORDS.astype(int), 0.05).astype(float)
+RIGHT = (RNG.random(240) < 0.6).astype(float)
+RESAMPLES = 2_000
 
 
 def column(
@@ -60,3 +71,33 @@ def snapshot(
     changed = {**RUN, **(run or {})}
     changed["config"] = {**RUN["config"], **(run or {}).get("config", {})}
     return Snapshot(name, changed, items, columns)
+
+
+def noisy(values: Sequence[float]) -> Sequence[float]:
+    """The values, each times a factor of its own: lognormal, about 5 %."""
+    return values * np.random.default_rng(1).lognormal(0, 0.05, len(values))
+
+
+def full(
+    name: str = "base",
+    right: Sequence[float] = RIGHT,
+    errors: Sequence[float] = ERRORS,
+    late: Sequence[float] = LATE,
+    **settings: Any,
+) -> Snapshot:
+    """A snapshot of 240 items with an accuracy, an error rate and a latency."""
+    columns = {
+        "accuracy_s2t": accuracy(right),
+        "understanding_wer": wer(errors, WORDS[: len(errors)]),
+        "response_ms": latency(late),
+    }
+    return snapshot(name, **columns, **settings)
+
+
+def ruled(base: Snapshot, new: Snapshot, *gates: str, **settings: Any) -> Comparison:
+    """The comparison of two snapshots, with gates as they are written on the command line."""
+    return compare(base, new, [Gate.parse(gate) for gate in gates], **{"resamples": RESAMPLES, **settings})
+
+
+def change(comparison: Comparison, figure: str) -> MetricDelta:
+    return next(change for change in comparison.changes if change.figure == figure)

@@ -10,14 +10,9 @@ import torch
 
 from fobench.api.types import Action, EventKind
 from fobench.simulation.costs import ADOPTED
-from reference_model.config import ModelConfig
 from reference_model.inference.engine import InferenceEngine
-from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import BPEUnits
-from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
-from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.turn_taking.energy_vad import EnergyVAD
-from tests.support.live_talk import WINDOW, Talk, live, model, silence, sound
+from tests.support.live_talk import WINDOW, Talk, hears_letters, live, silence, sound
 from tests.support.tiny_models import backbone
 
 MADE_EARLY = 0.6  # s of audio: more than the first packet
@@ -29,19 +24,7 @@ QUIET = (
 @pytest.fixture(scope="module")
 def engine() -> InferenceEngine:
     """A tiny model that hears letters, so that its LLM gets tokens."""
-    torch.manual_seed(0)
-    units = BPEUnits.letters_only()
-    made = FreezeOmni(
-        replace(
-            ModelConfig.load("tiny"),
-            encoder=WhisperConfig(32, 1, 2),
-            adapter=CTCAdapterConfig(32, units.merges, hidden=32),
-            prompts=0,
-        )
-    ).eval()
-    with torch.no_grad():
-        made.adapter.spell.weight.mul_(20.0)  # so that some letters are read, and not the same all the time
-    made.decoder, made.codec = model().decoder, model().codec
+    made = hears_letters()
     settings = replace(live(manners=False, reread=4).settings, speculative_s=MADE_EARLY)
     return InferenceEngine(made, backbone("qwen2"), settings, EnergyVAD)
 

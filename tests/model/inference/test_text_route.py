@@ -12,17 +12,12 @@ from hypothesis import strategies as st
 from fobench.api import registry
 from fobench.api.types import EventKind
 from fobench.errors import FobenchError
-from reference_model.config import ModelConfig
 from reference_model.inference.engine import InferenceEngine
 from reference_model.inference.llm_context import Role
-from reference_model.model import FreezeOmni
-from reference_model.speech_input.bpe_units import BPEUnits
-from reference_model.speech_input.ctc_adapter import CTCAdapterConfig
-from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.speech_output.sampling import Sampling, generator, without_repeats
 from reference_model.turn_taking.energy_vad import EnergyVAD
 from tests.plugins.backbones import tiny_gguf
-from tests.support.live_talk import Talk, live, model, silence, sound
+from tests.support.live_talk import Talk, hears_letters, live, silence, sound
 from tests.support.tiny_models import backbone
 
 TEXTS = st.text(st.sampled_from("abcdefgh ,.?'é"), min_size=1, max_size=24).map(str.strip).filter(bool)
@@ -31,19 +26,7 @@ TEXTS = st.text(st.sampled_from("abcdefgh ,.?'é"), min_size=1, max_size=24).map
 @pytest.fixture(scope="module", params=["qwen2", "qwen3", "gguf"])  # the packed decoder, transformers, llama.cpp
 def engine(request, tmp_path_factory) -> InferenceEngine:
     """A tiny model that hears letters, with a greedy LLM."""
-    torch.manual_seed(0)
-    units = BPEUnits.letters_only()
-    made = FreezeOmni(
-        replace(
-            ModelConfig.load("tiny"),
-            encoder=WhisperConfig(32, 1, 2),
-            adapter=CTCAdapterConfig(32, units.merges, hidden=32),
-            prompts=0,
-        )
-    ).eval()
-    with torch.no_grad():
-        made.adapter.spell.weight.mul_(20.0)  # so that some letters are read, and not the same all the time
-    made.decoder, made.codec = model().decoder, model().codec
+    made = hears_letters()
     greedy = replace(live().settings, text=Sampling(temperature=0.0), max_tokens=12)
     if request.param != "gguf":
         return InferenceEngine(made, backbone(request.param), greedy, EnergyVAD)

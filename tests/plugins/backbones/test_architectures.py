@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from fobench_plugins.backbones import catalog
+from fobench_plugins.backbones.packed_decoder import PackedDecoder
 from tests.support.tiny_models import FURTHER, SHAPES, folder
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -58,6 +59,13 @@ def test_the_lean_forward_pass_is_used_where_it_is_the_models_own(shape, forward
     hidden, logits, _ = backbone.step(x)
     torch.testing.assert_close(hidden, expected.hidden_states[-1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits, expected.logits, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["default", "linear", "llama3", "dynamic", "yarn"])
+def test_positions_that_change_with_the_length_are_left_to_transformers(kind):
+    model = made("qwen2").model
+    model.config.rope_parameters = {**model.config.rope_parameters, "rope_type": kind}
+    assert PackedDecoder.supports(model) is (kind not in ("dynamic", "yarn"))
 
 
 def test_a_window_that_slides_is_left_to_transformers(tmp_path):

@@ -31,6 +31,14 @@ def test_a_strided_row_is_read_as_it_is():
     torch.testing.assert_close(matrix(x[:, -1:]), torch.nn.functional.linear(x, matrix.weight, matrix.bias)[:, -1:])
 
 
+def test_a_step_leaves_its_input_as_it_was(folders):
+    backbone = made(folders["llama"])
+    x = inputs(backbone)
+    before = x.clone()
+    backbone.step(x)
+    assert torch.equal(x, before)
+
+
 def test_fusing_leaves_the_parameters_as_they_were(folders):
     model = transformers.AutoModelForCausalLM.from_pretrained(folders["qwen2"])
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}

@@ -5,11 +5,8 @@ import pytest
 from fobench.api import registry
 from fobench.errors import FobenchError
 from fobench.statistics.proportions import mcnemar, wilson
+from tests.plugins.metrics.scoring import score
 from tests.support.traces import qa_trace, without
-
-
-def score(metric, trace, **options):
-    return registry.create("metrics", metric, options).score(trace, trace.scenario)
 
 
 def totals(metric, traces, **options):

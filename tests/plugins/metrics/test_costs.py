@@ -17,6 +17,7 @@ from fobench.storage.run_folder import RunFolder
 from fobench_plugins.metrics.costs import NO_PRICES, NO_USAGE, usages
 from fobench_plugins.reporters.views import metric_labels
 from fobench_plugins.reporters.views.tables import others
+from tests.plugins.metrics.scoring import scored
 from tests.support.traces import qa_trace
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "prices.toml"
@@ -42,12 +43,6 @@ def trace_of(*reports, seconds=60, id="q-1", **changes):
     return replace(qa_trace(id, speaker=None), events=events, duration_ns=seconds * NS_PER_S, **changes)
 
 
-def score(name, *traces, **options):
-    metric = registry.create("metrics", name, options)
-    scores = [metric.score(trace, trace.scenario) for trace in traces]
-    return scores, metric.aggregate(scores)[0]
-
-
 def priced(tmp_path, text):
     path = tmp_path / "prices.toml"
     path.write_text(text)
@@ -56,11 +51,11 @@ def priced(tmp_path, text):
 
 def test_tokens_by_kind():
     traces = trace_of((SPEECH, "m")), trace_of((SPEECH, "m"), ({"input_tokens": 10, "output_tokens": 4}, ""))
-    (one, two), sum_ = score("tokens_input", *traces)
+    (one, two), sum_ = scored("tokens_input", *traces)
     assert (one.value, two.value, sum_.value) == (132, 142, 137)
     assert one.detail["kinds"] == {"audio_input": 13, "cached_text_input": 64, "text_input": 55}
     assert sum_.detail["kinds"] == {"audio_input": 26, "cached_text_input": 128, "input": 10, "text_input": 110}
-    (one, two), _ = score("tokens_output", *traces)
+    (one, two), _ = scored("tokens_output", *traces)
     assert one.detail["kinds"] == {"audio_output": 91, "text_output": 30}
     assert two.detail["kinds"]["output"] == 4
 
@@ -69,7 +64,7 @@ def test_the_cost_of_a_conversation():
     heard = ({"type": "duration", "seconds": 30.0}, "example-ears-1")
     traces = trace_of((SPEECH, "example-voice-1"), heard), trace_of((SPEECH, "example-voice-1"), seconds=180)
     spoken = (55 * 1 + 64 * 0.1 + 13 * 10 + 30 * 4 + 91 * 20) / 1e6
-    (one, two), sum_ = score("cost_per_minute", *traces, prices=str(EXAMPLE))
+    (one, two), sum_ = scored("cost_per_minute", *traces, prices=str(EXAMPLE))
     assert one.value == pytest.approx(spoken + 0.5 * 0.002)
     assert two.value == pytest.approx(spoken / 3)
     assert sum_.value == pytest.approx((2 * spoken + 0.001) / 4)  # of the sums, not the mean of ratios
@@ -83,7 +78,7 @@ def test_a_server_that_charges_time(tmp_path):
     table = priced(tmp_path, 'currency = "X"\n[models.m]\nminute_in = 0.01\nminute_out = 0.02\nsession_minute = 0.1\n')
     trace = trace_of(seconds=120)  # reports nothing; its reply is 1.5 s of audio
     spoken_min = sum(reply.generated_ns for reply in trace.replies) / NS_PER_S / 60
-    (one,), _ = score("cost_per_minute", trace, prices=table)
+    (one,), _ = scored("cost_per_minute", trace, prices=table)
     assert spoken_min > 0
     assert one.value == pytest.approx((2 * 0.01 + spoken_min * 0.02 + 2 * 0.1) / 2)
 
@@ -98,13 +93,13 @@ def test_a_server_that_charges_time(tmp_path):
     ],
 )
 def test_what_has_no_price_has_no_cost(report, reason):
-    (one,), sum_ = score("cost_per_minute", trace_of(report), prices=str(EXAMPLE))
+    (one,), sum_ = scored("cost_per_minute", trace_of(report), prices=str(EXAMPLE))
     assert one.value is None and reason in one.reason
     assert sum_.value is None and reason in sum_.reason
 
 
 def test_without_prices_it_is_said_how_to_give_them():
-    (silent, using), _ = score("cost_per_minute", trace_of(), trace_of((SPEECH, "m")))
+    (silent, using), _ = scored("cost_per_minute", trace_of(), trace_of((SPEECH, "m")))
     assert (silent.reason, using.reason) == (NO_USAGE, NO_PRICES)
     assert NO_USAGE == metric_labels.NO_USAGE
 

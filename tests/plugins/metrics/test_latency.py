@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fobench.api import registry
 from fobench.api.scenario import Anchor
+from tests.plugins.metrics.scoring import score, total
 from tests.support.traces import duplex_trace, qa_trace
-
-
-def score(metric, trace):
-    return registry.create("metrics", metric).score(trace, trace.scenario)
-
-
-def total(metric, traces):
-    made = registry.create("metrics", metric)
-    return made.aggregate([made.score(trace, trace.scenario) for trace in traces])[0]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from fobench.api import registry
 from fobench.api.types import NS_PER_MS as MS
 from fobench.api.types import Event, EventKind, Score
+from tests.plugins.metrics.scoring import scored
 from tests.support.traces import duplex_trace
-
-
-def scored(metric, *traces):
-    made = registry.create("metrics", metric)
-    scores = [made.score(trace, trace.scenario) for trace in traces]
-    return scores, made.aggregate(scores)[0]
 
 
 def told(user, *states, kind=EventKind.STATE):

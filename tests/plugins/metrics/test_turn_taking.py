@@ -4,21 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from fobench.api import registry
 from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS as MS
+from tests.plugins.metrics.scoring import score, total
 from tests.support.traces import duplex_trace, qa_trace
 
 ASKED = ("question", 500, 2000)
-
-
-def score(metric, trace):
-    return registry.create("metrics", metric).score(trace, trace.scenario)
-
-
-def total(metric, traces):
-    made = registry.create("metrics", metric)
-    return made.aggregate([made.score(trace, trace.scenario) for trace in traces])[0]
 
 
 @pytest.mark.parametrize(

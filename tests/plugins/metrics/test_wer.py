@@ -4,19 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from fobench.api import registry
 from fobench.api.trace import Utterance
 from fobench.api.types import Event, EventKind
+from tests.plugins.metrics.scoring import score, total
 from tests.support.traces import MS, qa_trace, without
-
-
-def score(metric, trace):
-    return registry.create("metrics", metric).score(trace, trace.scenario)
-
-
-def total(metric, traces):
-    made = registry.create("metrics", metric)
-    return made.aggregate([made.score(trace, trace.scenario) for trace in traces])[0]
 
 
 def edits(found):

@@ -28,14 +28,6 @@ def encoded(tmp_path, ms, suffix=".wav"):
     return {"bytes": path.read_bytes(), "path": path.name}
 
 
-@pytest.fixture
-def datasets(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def test_a_local_copy_of_a_hub_set_loads(datasets, tmp_path):
     clips = [encoded(tmp_path, 500), encoded(tmp_path, 700, ".flac"), encoded(tmp_path, 600, ".mp3")]
     folder = parquet(

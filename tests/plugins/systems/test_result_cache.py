@@ -15,7 +15,7 @@ from fobench.api.types import AudioChunk, Transcript
 from fobench.execution import system_driver
 from fobench.execution.worker_pool import paired
 from fobench_plugins.systems.result_cache import ResultCache, SharedIterator
-from tests.plugins.systems.test_cascade import Counter, Drone, Ears, Listener, quiet, say
+from tests.plugins.systems.cascade.listener import Counter, Drone, Ears, Listener, quiet, say
 
 QUESTION = "Which city is the capital of France?"
 

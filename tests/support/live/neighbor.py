@@ -15,7 +15,7 @@ TURN_MS = 300
 async def answered_after_ms(url, patience_s=5.0):
     """Milliseconds from the end of a tone to the first sound of the reply to it, over raw audio."""
     sound, ended = bytes(RATE // 5) + wave(TURN_MS, RATE), [0.0]
-    async with websockets.connect(f"{url}/pcm") as socket:
+    async with websockets.connect(f"{url}/pcm", max_queue=None) as socket:
         speaking = asyncio.create_task(_speak(socket, sound, ended))
         try:
             async with asyncio.timeout(patience_s):

@@ -10,14 +10,15 @@ import base64
 import contextlib
 import itertools
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
+
+from tests.support.live.in_thread import running
 
 RATE_HZ = 24_000
 LOUD = 300  # of 16-bit samples, RMS
@@ -43,27 +44,18 @@ class Script:
 
 
 class RealtimeServer:
-    """Serves one script; `url` is the address."""
+    """Serves one script."""
+
+    url: str  # the address
 
     def __init__(self, script: Script) -> None:
         self.script, self.received = script, []
         self.opened = self.open = self.most_open = 0  # connections: in all, now, and at once at most
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
 
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
+    async def serve(self, ready: Callable[[str], None]) -> None:
         async with serve(self._talk, "127.0.0.1", 0, process_request=self._admit, max_size=1 << 24) as server:
-            self.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            self._ready.set()
-            await self._stop.wait()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(5)
+            ready(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await asyncio.Event().wait()
 
     def _admit(self, connection: Any, request: Any) -> Any:
         key = self.script.key
@@ -176,7 +168,5 @@ class ServedCall:
 @contextlib.contextmanager
 def serving(**script: Any) -> Iterator[RealtimeServer]:
     server = RealtimeServer(Script(**script))
-    try:
+    with running(server.serve) as server.url:
         yield server
-    finally:
-        server.close()

@@ -8,7 +8,6 @@ import contextlib
 import json
 import ssl
 import subprocess
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
+
+from tests.support.live.in_thread import running
 
 RATE_HZ = 24_000
 GA_SESSION = {
@@ -92,27 +93,19 @@ def following(
 
     `admit`: of the connection and the request, answers it where it returns something.
     """
-    loop, ready, received, where = asyncio.new_event_loop(), threading.Event(), [], []
-    stop = asyncio.Event()
+    received: list[Any] = []
 
     async def talk(raw: Any) -> None:
         with contextlib.suppress(ConnectionClosed, TimeoutError):
             await script(Socket(raw, received))
 
-    async def run() -> None:
+    async def run(ready: Callable[[str], None]) -> None:
         async with serve(talk, "127.0.0.1", 0, process_request=admit, ssl=context, max_size=None) as server:
-            where.append(f"ws{'s' if context else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            ready.set()
-            await stop.wait()
+            ready(f"ws{'s' if context else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await asyncio.Event().wait()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield where[0], received
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+    with running(run) as url:
+        yield url, received
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:

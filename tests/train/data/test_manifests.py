@@ -276,14 +276,6 @@ def test_clips_of_two_manifests_have_names_of_their_own(tmp_path):
 # ---- the hub ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def datasets(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def parquet(path, clips, said):
     """A file in the layout of the hub's sets: audio as {bytes, path}."""
     import pyarrow as pa

@@ -5,18 +5,12 @@ import json
 import pytest
 
 from fobench.api import registry
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.types import Action, EventKind
 from fobench.errors import FobenchError, SystemFailure
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, driver, play, question
 from tests.support.live.socket_server import following, tone
 
-MS = NS_PER_MS
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("short_tail")
 
 
 async def reply(socket):

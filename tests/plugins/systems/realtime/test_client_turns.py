@@ -6,20 +6,14 @@ import pytest
 
 from fobench.api import registry
 from fobench.api.scenario import Anchor
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.types import Action, EventKind
 from fobench.assets import store
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, decided, driver, play, question
 from tests.support.live.served import served
 from tests.support.live.socket_server import following
 
-MS = NS_PER_MS
+pytestmark = pytest.mark.usefixtures("short_tail")
 BY_CLIENT = {"turn_detection": "none", "vad": "loudness"}
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
 
 
 def times(trace, kind):
@@ -39,15 +33,16 @@ async def answers_when_asked(socket):
             await socket.end_reply("cancelled", name="r0")
 
 
-def test_a_turn_is_sent_committed_and_answered(tmp_path):
-    async def script(socket):
-        await socket.greet()
-        await socket.next("response.create")
-        await socket.begin_reply(2)
-        await socket.end_reply()
-        await socket.listen()
+async def answers_once_when_asked(socket):
+    await socket.greet()
+    await socket.next("response.create")
+    await socket.begin_reply(2)
+    await socket.end_reply()
+    await socket.listen()
 
-    with following(script) as (url, received):
+
+def test_a_turn_is_sent_committed_and_answered(tmp_path):
+    with following(answers_once_when_asked) as (url, received):
         trace = play(driver(f"realtime:{url}", **BY_CLIENT, silence_ms=320), question(tmp_path))
     assert trace.failure is None
     assert trace.replies[0].heard_ns == 200 * MS
@@ -68,11 +63,7 @@ def test_an_interruption_cancels_the_reply_and_tells_what_was_heard(tmp_path):
         interruption = question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 500 * MS))
         trace = play(driver(f"realtime:{url}", **BY_CLIENT, silence_ms=200), question(tmp_path), interruption)
     assert trace.failure is None
-    assert [event.data["action"] for event in trace.of(EventKind.DECISION)] == [
-        Action.SPEAK,
-        Action.YIELD,
-        Action.SPEAK,
-    ]
+    assert decided(trace) == [Action.SPEAK, Action.YIELD, Action.SPEAK]
     first, second = trace.replies
     assert first.heard_ns < 900 * MS < first.generated_ns
     assert second.heard_ns == 200 * MS
@@ -129,14 +120,7 @@ def test_silero_hears_a_spoken_question_as_one_turn(tmp_path):
         pytest.skip("the asset silero-vad is not here: fobench assets pull")
     scenario = next(iter(registry.create("suites", "spoken-qa").scenarios(0)))
 
-    async def script(socket):
-        await socket.greet()
-        await socket.next("response.create")
-        await socket.begin_reply(2)
-        await socket.end_reply()
-        await socket.listen()
-
-    with following(script) as (url, received):
+    with following(answers_once_when_asked) as (url, received):
         trace = play(driver(f"realtime:{url}", turn_detection="none", silence_ms=600), *scenario.turns)
     assert trace.failure is None
     assert len(trace.replies) == 1

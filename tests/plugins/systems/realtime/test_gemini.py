@@ -7,13 +7,13 @@ import pytest
 from fobench.api import registry
 from fobench.api.live import LiveCall
 from fobench.api.scenario import Anchor
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.types import Action, EventKind
 from fobench.errors import PrerequisiteError
 from fobench_plugins.systems.realtime import gemini
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, decided, driver, play, question
 from tests.support.live.socket_server import following, tone
 
-MS = NS_PER_MS
+pytestmark = pytest.mark.usefixtures("short_tail")
 USAGE = {
     "promptTokenCount": 40,
     "responseTokenCount": 25,
@@ -21,12 +21,6 @@ USAGE = {
     "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}, {"modality": "TEXT", "tokenCount": 8}],
     "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 25}],
 }
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
 
 
 def audio(ms, rate=24_000):
@@ -106,8 +100,7 @@ def test_an_interruption(tmp_path):
     with following(script) as (url, _):
         trace = play(driver("gemini:m", url=url), question(tmp_path), interruption)
     assert trace.failure is None
-    actions = [event.data["action"] for event in trace.of(EventKind.DECISION)]
-    assert actions == [Action.SPEAK, Action.YIELD, Action.SPEAK]
+    assert decided(trace) == [Action.SPEAK, Action.YIELD, Action.SPEAK]
     first, second = trace.replies
     assert first.generated_ns == 3000 * MS
     assert first.heard_ns == pytest.approx(700 * MS, abs=80 * MS)

@@ -1,57 +1,34 @@
 """The client of live servers: planted delays are recovered on the wall clock, and whatever a server does is told."""
 
-import numpy as np
 import pytest
-import soundfile
 
 from fobench.api import registry
-from fobench.api.scenario import Anchor, Scenario, Turn
-from fobench.api.types import NS_PER_MS, Action, EventKind
+from fobench.api.scenario import Anchor
+from fobench.api.types import Action, EventKind
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.execution.system_driver import LocalDriver
-from fobench.simulation import replay as runner
-from fobench.simulation.clock import WallClock
+from tests.support.live.played import MS, decided, driver, play, question
 from tests.support.live.realtime_server import serving
 
-MS = NS_PER_MS
-RATE = 16_000
+pytestmark = pytest.mark.usefixtures("short_tail")
 
 
-@pytest.fixture(autouse=True)
-def short_tail(monkeypatch):
-    """Conversations in real time end soon after their last sound."""
-    monkeypatch.setattr(runner, "TAIL_NS", 100 * MS)
-
-
-@pytest.fixture
-def question(tmp_path):
-    """Makes turns of 400 ms of tone."""
-    path = tmp_path / "tone.wav"
-    soundfile.write(path, 0.3 * np.cos(np.arange(RATE * 4 // 10) * 0.1), RATE, subtype="FLOAT")
-    soon = {"anchor": Anchor(delay_ns=150 * MS)}
-    return lambda **settings: Turn(str(path), "", start_ns=0, end_ns=400 * MS, **{**soon, **settings})
-
-
-def played(server, question, *more, patience_ms=1500, **options):
-    driver = LocalDriver(registry.spec("systems", f"realtime:{server.url}", options))
-    scenario = Scenario("s", "t", 0, (question(), *more), patience_ns=patience_ms * MS)
-    return runner.replay(scenario, driver, WallClock(), clock_name="wall")
+def played(server, folder, *more, **options):
+    return play(driver(f"realtime:{server.url}", **options), question(folder), *more)
 
 
 def times(trace, kind):
     return [event.compute_ns / MS for event in trace.events if event.kind == kind]
 
 
-def test_a_spoken_question(question):
+def test_a_spoken_question(tmp_path):
     with serving() as server:
-        recording = played(server, question)
-    trace = recording.trace
+        trace = played(server, tmp_path)
     assert trace.failure is None
     assert trace.transcripts() == ("What is the capital of France?",)
     (reply,) = trace.replies
     assert reply.text == "The capital of France is Paris."
     assert reply.generated_ns == reply.heard_ns == 400 * MS  # every sample, also those cut in two
-    assert [d for e in trace.events if e.kind == EventKind.DECISION for d in [e.data["action"]]] == [Action.SPEAK]
+    assert decided(trace) == [Action.SPEAK]
     user_end_ms = trace.user[0].end_ns / MS
     latency_ms = reply.audible_start_ns / MS - user_end_ms
     assert latency_ms == pytest.approx(200 + 300, abs=60)  # the silence that ends a turn, and the planted delay
@@ -61,9 +38,9 @@ def test_a_spoken_question(question):
 
 
 @pytest.mark.slow
-def test_an_interruption_stops_playback_and_is_reported(question):
+def test_an_interruption_stops_playback_and_is_reported(tmp_path):
     with serving(reply_ms=3000) as server:
-        trace = played(server, question, question(role="interrupt", anchor=Anchor("reply_audible", 500 * MS))).trace
+        trace = played(server, tmp_path, question(tmp_path, role="interrupt", anchor=Anchor("reply_audible", 500 * MS)))
         truncated = [event for event in server.received if event["type"] == "conversation.item.truncate"]
     assert trace.failure is None
     assert len(trace.replies) == 2
@@ -72,9 +49,9 @@ def test_an_interruption_stops_playback_and_is_reported(question):
 
 
 @pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_the_configuration_is_in_the_servers_dialect(question, flat):
-    with serving(flat=flat) as server:
-        trace = played(server, question, instructions="Be brief.", voice="ash", transcription="m").trace
+def test_the_configuration_is_in_the_servers_dialect(tmp_path, flat):
+    with serving(flat=flat, answer_ms=100, reply_ms=100) as server:
+        trace = played(server, tmp_path, instructions="Be brief.", voice="ash", transcription="m")
         session = server.received[0]["session"]
     assert trace.replies[0].text
     assert session["instructions"] == "Be brief."
@@ -104,13 +81,13 @@ def test_an_answer_by_text(flat):
     assert items[1]["content"] == [{"type": "text" if flat else "output_text", "text": "Hi."}]
 
 
-def test_the_key_comes_from_the_environment(question, monkeypatch):
-    with serving(key="secret-1") as server:
+def test_the_key_comes_from_the_environment(tmp_path, monkeypatch):
+    with serving(key="secret-1", answer_ms=100, reply_ms=100) as server:
         monkeypatch.setenv("MY_KEY", "secret-1")
         system = registry.create("systems", f"realtime:{server.url}", {"api_key_env": "MY_KEY"})
         assert "secret-1" not in str(system.about())
-        assert played(server, question, api_key_env="MY_KEY").trace.failure is None
-        assert "wants a key" in played(server, question).trace.failure.message
+        assert played(server, tmp_path, api_key_env="MY_KEY").failure is None
+        assert "wants a key" in played(server, tmp_path).failure.message
         monkeypatch.delenv("MY_KEY")
         with pytest.raises(PrerequisiteError, match="MY_KEY"):
             registry.create("systems", f"realtime:{server.url}", {"api_key_env": "MY_KEY"})
@@ -132,28 +109,32 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
-def test_what_a_server_does_wrong_fails_the_scenario(name, question):
+REPEATED = ("an error in the midst", "a failed response", "bad base64")  # by scripts in test_bad_servers.py
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in REPEATED else ()) for name in FAILURES]
+)
+def test_what_a_server_does_wrong_fails_the_scenario(name, tmp_path):
     script, message = FAILURES[name]
     with serving(**script) as server:
-        trace = played(server, question).trace
+        trace = played(server, tmp_path)
         assert message in trace.failure.message, trace.failure
         if "first" not in script:
             assert trace.events  # what came before is kept
 
 
-def test_no_server(question):
+def test_no_server(tmp_path):
     with serving() as server:
         url = server.url
-    driver = LocalDriver(registry.spec("systems", f"realtime:{url}"))
-    trace = runner.replay(Scenario("s", "t", 0, (question(),)), driver, WallClock(), clock_name="wall").trace
+    trace = play(driver(f"realtime:{url}"), question(tmp_path))
     assert "cannot be reached" in trace.failure.message
 
 
-def test_an_unknown_event_and_audio_after_the_end_do_no_harm(question):
+def test_an_unknown_event_and_audio_after_the_end_do_no_harm(tmp_path):
     late = {"type": "response.output_audio.delta", "response_id": "gone", "delta": "AAAA"}
-    with serving(during=late) as server:
-        trace = played(server, question).trace
+    with serving(during=late, answer_ms=100) as server:
+        trace = played(server, tmp_path)
     assert trace.failure is None
     assert trace.replies[0].generated_ns == 400 * MS
 

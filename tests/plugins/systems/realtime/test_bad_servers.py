@@ -12,20 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from fobench.api import registry
-from fobench.api.types import NS_PER_MS, EventKind
+from fobench.api.types import EventKind
 from fobench.cli.main import main
 from fobench.errors import SystemFailure
 from fobench_plugins.systems.realtime import connection, conversation, system
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import MS, driver, play, question
 from tests.support.live.socket_server import GA_SESSION, following, self_signed, tone
 
+pytestmark = pytest.mark.usefixtures("short_tail")
 TONE = base64.b64encode(tone(100)).decode()
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch):
-    with short_tail(monkeypatch):
-        yield
 
 
 @pytest.fixture
@@ -226,7 +221,7 @@ def test_a_busy_server_is_waited_for_once(tmp_path):
     with following(one_reply, admit) as (url, _):
         trace = play(driver(f"realtime:{url}"), question(tmp_path))
     assert trace.failure is None
-    assert trace.replies[0].generated_ns == 200 * NS_PER_MS
+    assert trace.replies[0].generated_ns == 200 * MS
     assert len(asked) == 2
 
 
@@ -290,7 +285,7 @@ def test_what_comes_out_of_order_is_no_part_of_a_reply_and_is_told(tmp_path):
     with following(script) as (url, _):
         trace = play(driver(f"realtime:{url}"), question(tmp_path))
     assert trace.failure is None
-    assert [reply.generated_ns for reply in trace.replies] == [200 * NS_PER_MS]
+    assert [reply.generated_ns for reply in trace.replies] == [200 * MS]
     before, after = (e.data["text"] for e in trace.of(EventKind.BUSY) if e.data.get("work") == "out_of_order")
     assert "before its response.created" in before
     assert "after its response.done" in after
@@ -311,7 +306,7 @@ def test_the_next_conversation_is_not_harmed(tmp_path):
     assert first.failure.kind == "died"
     assert first.replies[0].text == "Paris."  # what came before is kept
     assert second.failure is None
-    assert second.replies[0].generated_ns == 200 * NS_PER_MS
+    assert second.replies[0].generated_ns == 200 * MS
 
 
 @pytest.mark.slow
