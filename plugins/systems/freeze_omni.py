@@ -100,7 +100,7 @@ def freeze_omni(
     if not reread:
         model.rereader = None
     elif model.rereader is not None:
-        model.rereader.encoder()  # load it now, not in the first turn
+        model.rereader.load()
     if compile:
         model.decoder.layers.compile_steps("reduce-overhead" if str(run_on).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
