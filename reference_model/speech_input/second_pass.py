@@ -9,7 +9,7 @@ may rescore the result and complete it (`attention_pass`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from reference_model.speech_input.ctc_beam_search import BeamSearch
 from reference_model.speech_input.lora import LoRA
 from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, ranged
+
+JOINT = 0.7  # weight of attention in joint scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,16 @@ class SecondPassConfig:
     def weights(self) -> tuple[float, float]:
         """Weights of the second and the first pass in joint rescoring; a network that corrects includes the first pass."""
         return (1.0, 0.0) if self.features else (self.trust, 1.0 - self.trust)
+
+    @property
+    def kind(self) -> str:
+        """How the transcript is selected: "ctc", "attention" or "joint"."""
+        return {0.0: "ctc", 1.0: "attention"}.get(self.attention, "joint")
+
+    def of(self, kind: str) -> SecondPassConfig:
+        """The same networks, used as this kind; "joint" with the weight of `JOINT` unless it has one of its own."""
+        own = self.attention if self.kind == "joint" else JOINT
+        return replace(self, attention={"ctc": 0.0, "attention": 1.0}.get(kind, own))
 
     def build(self) -> SecondPass:
         return SecondPass(self)

@@ -64,7 +64,8 @@ class WhisperDecoder(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary, config.size)
         self.positional_embedding = nn.Parameter(torch.zeros(positions, config.size))
-        self.blocks = nn.ModuleList(WhisperTextBlock(config) for _ in range(config.layers))
+        layers = [WhisperTextBlock(config) for _ in range(config.layers)]
+        self.blocks, self._layers = nn.ModuleList(layers), tuple(layers)
         self.ln = nn.LayerNorm(config.size)
         spell = nn.Linear(config.size, vocabulary, bias=False)
         spell.weight = self.token_embedding.weight
@@ -76,7 +77,7 @@ class WhisperDecoder(nn.Module):
 
     def listen(self, frames: torch.Tensor) -> list[Cache]:
         """What every layer attends to of the encoder's frames [1, T, D]."""
-        return [block.cross_attn.listen(frames) for block in self.blocks]
+        return [block.cross_attn.listen(frames) for block in self._layers]
 
     def forward(
         self, ids: torch.Tensor, audio: Sequence[Cache], pasts: Sequence[Cache] | None = None
@@ -87,7 +88,7 @@ class WhisperDecoder(nn.Module):
         x = self.token_embedding(ids) + self.positional_embedding[before : before + count]
         seen = torch.ones(count, before + count, dtype=torch.bool, device=x.device).tril(before)[None, None]
         caches = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self._layers):
             x, cache = block.decode(x, seen, pasts[i] if pasts else None, audio[i])
             caches.append(cache)
         return self._spell(self.ln(x))[0], caches
