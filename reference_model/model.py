@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from reference_model.config import ModelConfig
+from reference_model.speech_input.bpe_units import with_mark
 from reference_model.speech_input.ctc_adapter import CTCAdapter
-from reference_model.speech_input.ctc_beam_search import CTCPrefixBeam
+from reference_model.speech_input.ctc_beam_search import CTCPrefixBeam, ctc_log_probabilities
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
+from reference_model.speech_output import text_normalizer
 from reference_model.speech_output.speech_decoder import SpeechDecoder
 from reference_model.turn_taking.state_head import StateHead
 
@@ -39,15 +41,27 @@ class FreezeOmni(nn.Module):
         output, adapter = self.adapter.step(frames, adapter)
         return output, encoder, adapter
 
-    def reread(self, features: torch.Tensor, heard: torch.Tensor, first_pass: CTCPrefixBeam | None = None) -> list[int]:
-        """Second pass: a user turn's features [1, N, mels] and adapter output [1, n, U + F] -> units recognized by both passes.
+    def reread(self, features: torch.Tensor, heard: torch.Tensor, first_pass: CTCPrefixBeam | None = None) -> str:
+        """Second pass: a user turn's features [1, N, mels] and adapter output [1, n, U + F] -> the transcript by both passes.
 
         `first_pass`: the first pass's beam over the turn, so that it is not searched again.
         """
         assert self.rereader is not None and isinstance(self.adapter, CTCAdapter)
-        config, log_p = self.rereader.config, self.rereader.read(features, heard)[0]
-        own = heard[0, :, : config.units].float().log_softmax(-1)
-        return self.adapter.decode((log_p, own), config.weights, config.beam, first_pass)
+        config, units = self.rereader.config, self.adapter.units
+        log_p = self.rereader.read(features, heard)[0]
+        log_ps = (log_p, heard[0, :, : config.units].float().log_softmax(-1))
+        draft = units.decode(self.adapter.decode(log_ps, config.weights, config.beam, first_pass))
+        if not config.attention or not draft:  # nothing was said: the decoder would make words up
+            return draft
+        hypotheses = self.rereader.hypotheses(features, draft)
+        if not hypotheses:
+            return draft
+        spelled = [units.encode(text_normalizer.normalize(each.text)) for each in hypotheses]
+        scores = config.attention * torch.tensor([each.log_p for each in hypotheses])
+        for each, weight in zip(log_ps, config.weights, strict=True):
+            if weight and config.attention < 1:
+                scores += (1 - config.attention) * weight * ctc_log_probabilities(each, spelled)
+        return with_mark(hypotheses[int(scores.argmax())].text, draft)
 
     @torch.no_grad()
     def counts(self) -> dict[str, int]:

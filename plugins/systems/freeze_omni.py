@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from reference_model.config import Settings
     from reference_model.inference.engine import InferenceEngine
     from reference_model.inference.session import FreezeOmniSession
+    from reference_model.model import FreezeOmni
     from reference_model.turn_taking.speech_activity import VoiceActivityDetector
 
+SecondPassKind = Literal["joint", "ctc", "attention", "none"]
 ENDS = {"head": "the state head", "vad": "voice activity", "either": "the state head and voice activity"}
 RULES = ", loudness and rules on the words"
 
@@ -68,7 +70,7 @@ def freeze_omni(
     barge_in_at: Literal["onset", "end"] | None = None,
     manners: bool | None = None,
     first_after: Tokens | None = None,
-    reread: bool = True,
+    second_pass: SecondPassKind | None = None,
     speculate: bool = True,
     compile: bool = False,
 ) -> FreezeOmniSystem:
@@ -80,7 +82,8 @@ def freeze_omni(
     detector's silence or either ends the user's turn. `barge_in_at`: whether a barge-in stops the reply during the user's
     speech or at its end. `manners`: whether the turn-taking policy (rules on loudness, echo and partial transcripts) applies
     beside the state head. `first_after`: tokens after which the first segment may be synthesized without waiting for a comma.
-    `reread`: whether the checkpoint's second pass, if it has one, recognizes a turn again at its end, with full context.
+    `second_pass`: how a turn is recognized again at its end, with full context: by CTC, by attention (Whisper tiny.en's own
+    decoder), jointly by both, or not at all.
     `speculate`: whether a reply is begun while the silence after a turn is still waited for; the reply is the same without.
     `compile`: compile the speech decoder's steps with torch.compile (CUDA graphs on a GPU; the first reply waits for the
     compiler). Defaults are the checkpoint's settings.
@@ -97,10 +100,7 @@ def freeze_omni(
     compute_threads.settle_torch(torch, parameters=sum(parameter.numel() for parameter in model.parameters()))
     trained = not str(path).startswith(loading.UNTRAINED)
     loading.check_backbone(model, llm.name, llm.hidden_size, trained=trained)
-    if not reread:
-        model.rereader = None
-    elif model.rereader is not None:
-        model.rereader.encoder()  # load it now, not in the first turn
+    _set_second_pass(model, second_pass)
     if compile:
         model.decoder.layers.compile_steps("reduce-overhead" if str(run_on).startswith("cuda") else "default")
     duplex = {"vad": vad, "turn_end": turn_end, "barge_in_at": barge_in_at, "manners": manners}
@@ -110,11 +110,23 @@ def freeze_omni(
     live = InferenceEngine(model, llm, settings, _detectors(settings.duplex.vad))
     about = {
         "checkpoint": checkpoint or f"freeze-omni/{path.name}",
-        "second_pass": model.rereader is not None,
+        "second_pass": model.rereader.config.kind if model.rereader else "none",
         "checkpoint_sha256": loading.digest(path),
         "duplex": f"{ENDS[settings.duplex.turn_end]}{RULES if settings.duplex.manners else ''}",
     }
     return FreezeOmniSystem(live, {**about, "trained": trained, "backbone": llm.name})
+
+
+def _set_second_pass(model: FreezeOmni, kind: SecondPassKind | None) -> None:
+    """Make the model's second pass that of `kind`, None for the checkpoint's, and load its frozen parts now, not in the first turn."""
+    if kind == "none":
+        model.rereader = None
+    elif model.rereader is not None:
+        if kind:
+            model.rereader.config = model.rereader.config.of(kind)
+        model.rereader.load()
+    elif kind:
+        raise FobenchError(f"second_pass={kind}: this checkpoint has no second pass. Omit the option, or give none.")
 
 
 def _detectors(vad: str) -> Callable[[], VoiceActivityDetector] | None:

@@ -100,3 +100,13 @@ class BPEUnits:
 def collapsed(best: Sequence[int]) -> list[int]:
     """The CTC collapse of the best unit of every frame: repetitions merged, blanks removed."""
     return [unit for i, unit in enumerate(best) if unit != BLANK and (i == 0 or unit != best[i - 1])]
+
+
+def with_mark(text: str, heard: str) -> str:
+    """A transcript that ends with a mark if, and only if, `heard` does; with its own mark, where it has one.
+
+    CTC hears at the end of a sentence whether it is complete; a decoder of text completes every sentence.
+    """
+    if heard.endswith(MARKS):
+        return text if text.endswith(MARKS) else text + heard[-1]
+    return text.rstrip("".join(MARKS))

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from reference_model.packed_linear import PackedConv1d, PackedLinear
 from reference_model.speech_input.adapter import AdapterState, Embedder
-from reference_model.speech_input.bpe_units import BLANK, MARKS, BPEUnits, collapsed
+from reference_model.speech_input.bpe_units import BLANK, MARKS, BPEUnits, collapsed, with_mark
 from reference_model.speech_input.ctc_beam_search import BeamSearch, CTCPrefixBeam, rescore_jointly
 from reference_model.speech_input.ngram_lm import ORDER, NGramLM
 
@@ -148,24 +148,15 @@ class CTCReader:
     given: list[int] = field(default_factory=list)  # token ids that the LLM has
     quiet: int = 0  # outputs since the last unit
     features: torch.Tensor | None = None  # [hidden] of the last output
-    second_pass: list[int] | None = None  # units of the second pass; None: no valid one
-
-    @property
-    def best(self) -> list[int]:
-        """The recognized units: of the second pass, with a final mark that the first pass has added since; else of the first pass."""
-        own = self.beam.best if self.beam else self.greedy
-        if self.second_pass is None:
-            return own
-        marked = bool(own) and self.units.pieces[own[-1]] in MARKS
-        return (
-            [*self.second_pass, own[-1]]
-            if marked and not self.units.decode(self.second_pass[-1:]).endswith(MARKS)
-            else self.second_pass
-        )
+    second_pass: str | None = None  # transcript of the second pass; None: no valid one
 
     @property
     def text(self) -> str | None:
-        return self.units.decode(self.best)
+        """The transcript: of the second pass, with a final mark that the first pass has added since; else of the first pass."""
+        own = self.units.decode(self.beam.best if self.beam else self.greedy)
+        if self.second_pass is None:
+            return own
+        return with_mark(self.second_pass, own) if own.endswith(MARKS) else self.second_pass
 
     def push(self, output: torch.Tensor) -> None:
         logits, self.features = output[0, :, : len(self.units)], output[0, -1, len(self.units) :]

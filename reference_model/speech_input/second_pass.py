@@ -3,22 +3,26 @@
 The first pass, the streaming encoder, has no lookahead: enough to detect the end of turn, at the cost of recognition errors. At the
 end of the turn, a frozen Whisper encoder processes all of it with full context, followed by a CTC network (two-pass recognition,
 arXiv 1908.10992); or, with the adapter's features as further inputs, the network corrects the first pass's logits (cascaded
-encoders, arXiv 2010.14606). In the former case the results of both passes are combined (`rescore_jointly`).
+encoders, arXiv 2010.14606). In the former case the results of both passes are combined (`rescore_jointly`). Whisper's own decoder
+may rescore the result and complete it (`attention_pass`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fobench.errors import FobenchError
+from reference_model.speech_input.attention_pass import LONGEST_S, SILENCE_S, AttentionPass, Hypothesis
 from reference_model.speech_input.ctc_beam_search import BeamSearch
 from reference_model.speech_input.lora import LoRA
 from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, ranged
+
+JOINT = 0.7  # weight of attention in joint scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,12 @@ class SecondPassConfig:
     trust: float = (
         0.5  # weight of this pass in joint rescoring, for independent recognition; the rest is the first pass's
     )
+    attention: float = 0.0  # weight of Whisper's decoder in the joint score; the rest is CTC's; 0: CTC alone
 
     def __post_init__(self) -> None:
-        if not 0 <= self.trust <= 1:
-            raise FobenchError(f"A second pass's trust is a share, from 0 to 1, not {self.trust}.")
+        for name, share in (("trust", self.trust), ("attention", self.attention)):
+            if not 0 <= share <= 1:
+                raise FobenchError(f"A second pass's {name} is a share, from 0 to 1, not {share}.")
         if self.rank < 0:
             raise FobenchError(f"A second pass's rank is 0, for no LoRA, or more, not {self.rank}.")
 
@@ -51,6 +57,16 @@ class SecondPassConfig:
     def weights(self) -> tuple[float, float]:
         """Weights of the second and the first pass in joint rescoring; a network that corrects includes the first pass."""
         return (1.0, 0.0) if self.features else (self.trust, 1.0 - self.trust)
+
+    @property
+    def kind(self) -> str:
+        """How the transcript is selected: "ctc", "attention" or "joint"."""
+        return {0.0: "ctc", 1.0: "attention"}.get(self.attention, "joint")
+
+    def of(self, kind: str) -> SecondPassConfig:
+        """The same networks, used as this kind; "joint" with the weight of `JOINT` unless it has one of its own."""
+        own = self.attention if self.kind == "joint" else JOINT
+        return replace(self, attention={"ctc": 0.0, "attention": 1.0}.get(kind, own))
 
     def build(self) -> SecondPass:
         return SecondPass(self)
@@ -75,6 +91,7 @@ class SecondPass(nn.Module):
         self.spell = nn.Linear(config.size, config.units)
         self.change = LoRA(config.encoder_size, config.encoder_layers, config.rank) if config.rank else None
         self._encoder: list[WhisperStreamingEncoder] = []  # in a list, so that it is not a submodule
+        self._frozen: list[tuple[WhisperStreamingEncoder, AttentionPass]] = []  # the same
 
     def forward(self, frames: Tensor, mask: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Frames [B, T, 384], mask [B, T], adapter's features [B, n, F] if it corrects -> (logits [B, n, U], mask [B, n])."""
@@ -103,6 +120,31 @@ class SecondPass(nn.Module):
             return self(frames, mask)[0].float().log_softmax(-1)
         logits, own = heard.to(device, dtype).split([self.config.units, self.config.features], -1)
         return (logits + self(frames, mask, own)[0]).float().log_softmax(-1)
+
+    @torch.no_grad()
+    def hypotheses(self, features: Tensor, draft: str) -> list[Hypothesis]:
+        """Transcripts of a complete turn by Whisper's encoder and decoder, which begin with the draft; none of a long turn."""
+        encoder, attention = self.frozen()
+        rate_hz = encoder.front.rate_hz / encoder.front.hop
+        if features.shape[1] > LONGEST_S * rate_hz:
+            return []
+        device = self.conv.weight.device
+        silence = features.new_full((1, int(SILENCE_S * rate_hz), features.shape[2]), encoder.front.silence)
+        frames, _ = encoder.to(device)(ranged(torch.cat([features, silence], 1).to(device)))
+        return attention.hypotheses(frames, draft)
+
+    def frozen(self) -> tuple[WhisperStreamingEncoder, AttentionPass]:
+        """Whisper tiny.en's encoder and decoder as they are, loaded when first used."""
+        if not self._frozen:
+            encoder = self.encoder() if self.change is None else full_context()
+            self._frozen.append((encoder, AttentionPass.load()))
+        return self._frozen[0]
+
+    def load(self) -> None:
+        """Load the frozen parts now, not in the first turn."""
+        self.encoder()
+        if self.config.attention:
+            self.frozen()
 
     def encoder(self) -> WhisperStreamingEncoder:
         """Whisper tiny.en's encoder with the trained LoRA, loaded when first used."""

@@ -154,7 +154,7 @@ def listening_figures(live: InferenceEngine, device: str, rounds: int, bytes_per
     yield from _llm_figures(live, median, bytes_per_s)
     if model.rereader is not None and isinstance(model.adapter, CTCAdapter):
         try:
-            model.rereader.encoder()
+            model.rereader.load()
         except PrerequisiteError:
             return  # Whisper's weights are not here
         features, output = frames.repeat(1, 19, 1), heard.repeat(1, 19, 1)

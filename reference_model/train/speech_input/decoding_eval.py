@@ -7,13 +7,14 @@
 The language model is the checkpoint's own, or that of --lm. Tuning saves the best weights in the file of --lm, for
 `reference_model.train.release.assemble --lm`. It uses every other clip of each set; the WER is that of the remaining clips. The
 benchmark's questions can be evaluated (--spoken-qa), but are never tuned on. With --second-pass, beam search decodes both passes
-jointly (greedy decoding: the second pass alone), and tuning saves the weights in the checkpoint.
+jointly (greedy decoding: the second pass alone), and tuning saves the weights in the checkpoint; where the checkpoint's second pass
+has a share of attention, its transcripts by CTC, by attention and by both jointly are compared, too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -86,13 +87,7 @@ class DecodingMethod:
 
     def wer(self, clips: Sequence[ScoredClip]) -> float:
         """Returns the WER of the clips, normalized by `fobench-en-2`."""
-        pairs = [
-            (reference, normalize_for_wer(self(clip), transcript=True))
-            for clip in clips
-            if (reference := normalize_for_wer(clip.text))
-        ]
-        references, hypotheses = zip(*pairs, strict=True)
-        return float(jiwer.wer(list(references), list(hypotheses)))
+        return word_error_rate((clip.text, self(clip)) for clip in clips)
 
     def chunk_ms(self, clips: Sequence[ScoredClip]) -> float:
         """Returns the CPU time to decode one step of the model, ms."""
@@ -138,6 +133,33 @@ def score_clips(
         pairs = zip(batch.texts, second, first, valid, strict=True)
         clips += [ScoredClip(text, one[inside], size, other[inside], weights) for text, one, other, inside in pairs]
     return clips
+
+
+@torch.inference_mode()
+def second_pass_wer(model: FreezeOmni, entries: Sequence[ClipEntry], max_clips: int) -> dict[str, float]:
+    """The WER of the second pass as live sessions run it, turn by turn: by CTC, by attention and by both jointly."""
+    assert model.rereader is not None
+    own, encoder = model.rereader.config, model.encoder
+    batcher = AsrBatcher(
+        Corpus(list(entries), RATE_HZ), Sounds.read([], [], RATE_HZ), PLAIN, encoder.front, encoder.chunk, clean=False
+    )
+    texts: dict[str, list[tuple[str, str]]] = {kind: [] for kind in ("ctc", "attention", "joint")}
+    for batch in validation_batches(entries, batcher, max_clips):
+        logits, features, valid = _adapter_outputs(model, batch)
+        for i, (text, length) in enumerate(zip(batch.texts, batch.lengths.tolist(), strict=True)):
+            heard = torch.cat([logits[i, valid[i]], features[i, valid[i]]], -1)[None]
+            for kind, found in texts.items():
+                model.rereader.config = own.of(kind)
+                found.append((text, model.reread(batch.features[i : i + 1, :length], heard)))
+    model.rereader.config = own
+    return {kind: word_error_rate(found) for kind, found in texts.items()}
+
+
+def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
+    """The WER of (reference, transcript) pairs, normalized by `fobench-en-2`; a reference without words is left out."""
+    normalized = [(normalize_for_wer(text), normalize_for_wer(found, transcript=True)) for text, found in pairs]
+    references, transcripts = zip(*[pair for pair in normalized if pair[0]], strict=True)
+    return float(jiwer.wer(list(references), list(transcripts)))
 
 
 def _adapter_outputs(model: FreezeOmni, batch: AsrBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -241,10 +263,8 @@ def main(
     if tune and lm is None and not second_pass:
         raise FobenchError("--tune saves the weights in the file of the language model: give --lm.")
     greedy, beam = DecodingMethod(model.adapter.units), beam_method(model.adapter, lm)
-    sets = {
-        name: score_clips(model, entries, max_clips, second_pass=second_pass)
-        for name, entries in validation_sets(valid).items()
-    }
+    entries = validation_sets(valid)
+    sets = {name: score_clips(model, found, max_clips, second_pass=second_pass) for name, found in entries.items()}
     if tune:
         beam = replace(beam, search=tune_search(beam, [clip for clips in sets.values() for clip in clips[::2]]))
         assert beam.search is not None
@@ -255,12 +275,16 @@ def main(
             ngram_lm_training.save(greedy.units, beam.search, (grams, scores), lm)
         sets = {f"{name}, every other clip": clips[1::2] for name, clips in sets.items()}
     if spoken_qa:
-        asked = benchmark_questions()
+        entries["spoken-qa"] = asked = benchmark_questions()
         sets["spoken-qa"] = score_clips(model, asked, max_clips=len(asked), second_pass=second_pass)
     print(beam.search)
     for name, clips in sets.items():
         rates = f"WER {100 * greedy.wer(clips):.1f} % greedy, {100 * beam.wer(clips):.1f} % by beam"
         print(f"{name}: {len(clips)} clips, {rates}, {beam.chunk_ms(clips):.2f} ms a chunk")
+    if second_pass and model.rereader is not None and model.rereader.config.attention:
+        for name, found in entries.items():
+            by_kind = second_pass_wer(model, found, len(found) if name == "spoken-qa" else max_clips)
+            print(f"{name}: WER of the second pass, " + ", ".join(f"{100 * w:.1f} % {k}" for k, w in by_kind.items()))
 
 
 if __name__ == "__main__":

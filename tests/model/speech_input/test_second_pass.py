@@ -79,7 +79,7 @@ def test_the_second_passes_transcript_holds_until_it_is_reset():
     reader: CTCReader = adapter.reader()
     reader.greedy = units.encode("cat")
     assert reader.text == "cat"
-    reader.second_pass = units.encode("cart")
+    reader.second_pass = "cart"
     assert reader.text == "cart"
     reader.second_pass = None
     assert reader.text == "cat"
@@ -88,12 +88,12 @@ def test_the_second_passes_transcript_holds_until_it_is_reset():
 def test_a_final_mark_of_the_first_pass_is_appended_to_the_second_passes_transcript():
     adapter = CTCAdapterConfig(12).build()
     reader: CTCReader = adapter.reader()
-    reader.greedy, reader.second_pass = adapter.units.encode("a cat?"), adapter.units.encode("a cart")
+    reader.greedy, reader.second_pass = adapter.units.encode("a cat?"), "a cart"
     assert reader.text == "a cart?"
-    reader.second_pass = adapter.units.encode("a cart.")
+    reader.second_pass = "a cart."
     assert reader.text == "a cart."
     reader.greedy = adapter.units.encode("a cat")
-    reader.second_pass = adapter.units.encode("a cart")
+    reader.second_pass = "a cart"
     assert reader.text == "a cart"
 
 
