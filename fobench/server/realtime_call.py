@@ -236,7 +236,7 @@ class RealtimeCall(Call):
             raise ClientError(
                 "invalid_value", f"audio_end_ms={heard_ms!s:.20} is beyond the item's {length_ms} ms of audio"
             )
-        self._playout.stop(time.perf_counter_ns(), heard_ms * self.system.output_rate_hz // 1000, reply)
+        self._playout.truncate(reply, heard_ms * self.system.output_rate_hz // 1000, time.perf_counter_ns())
         self.conversation.truncate(name)
         self.send("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=heard_ms)
 
