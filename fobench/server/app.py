@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from fobench.execution import warm_up
 from fobench.execution.system_driver import LocalDriver
 from fobench.server import admission
 from fobench.server.admission import Refusal
+from fobench.server.background import TextAnswers, in_thread
 from fobench.server.call import MOST_BLOCKED_S, Call, Hangup
 from fobench.server.connections import BESIDE_SESSIONS, bounded
 from fobench.server.counters import Counters
@@ -79,7 +81,11 @@ class Server:
     _numbers: Any = field(default_factory=itertools.count)
     _calls: set[Call] = field(default_factory=set)
     _starting: bool = True
+    _answers: TextAnswers = field(init=False)
     _deadline_ns: int | None = None  # for replies to end, once the server stops
+
+    def __post_init__(self) -> None:
+        self._answers = TextAnswers(self.limits.sessions)
 
     async def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
         """Serves until SIGINT or SIGTERM; then lets replies end for a moment, which a second signal cuts short.
@@ -108,7 +114,7 @@ class Server:
         async with server:
             port = next(iter(server.sockets)).getsockname()[1]
             if self.rehearsal is not None:
-                await _first_of(asyncio.to_thread(self._rehearse, self.rehearsal), stopping.wait())
+                await _first_of(in_thread(partial(self._rehearse, self.rehearsal)), stopping.wait())
             self._starting = False
             if not stopping.is_set():
                 ready(f"http://{self.host}:{port}")
@@ -218,7 +224,8 @@ class Server:
         assert request is not None
         if admission.is_pcm(request):
             return PcmCall(self.system, number, loop, self.counters, admission.pcm_rates(request))
-        return RealtimeCall(self.system, number, loop, self.counters, self.model, f"sess_{number:06d}")
+        name = f"sess_{number:06d}"
+        return RealtimeCall(self.system, number, loop, self.counters, self.model, name, self._answers)
 
     async def _watch(self, call: Call) -> None:
         """Raises Hangup at a limit of time, where the call says so, and when the server stops."""
