@@ -80,6 +80,7 @@ class Server:
     counters: Counters = field(default_factory=Counters)
     _numbers: Any = field(default_factory=itertools.count)
     _calls: set[Call] = field(default_factory=set)
+    _ending: set[Call] = field(default_factory=set)  # whose clients have left, and whose sessions may still work
     _starting: bool = True
     _answers: TextAnswers = field(init=False)
     _deadline_ns: int | None = None  # for replies to end, once the server stops
@@ -179,6 +180,10 @@ class Server:
         if self.counters.sessions >= self.limits.sessions:
             text = f"All {self.limits.sessions} sessions are in use (--sessions). Try again later."
             return Refusal(busy, "sessions", text)
+        self._ending = {call for call in self._ending if call.is_working()}
+        if len(self._ending) > self.limits.sessions:
+            text = f"The system still works for {len(self._ending)} clients that have left. Try again later."
+            return Refusal(busy, "sessions", text)
         return None
 
     # ---- a connection --------------------------------------------------------------------------------------------------
@@ -216,6 +221,7 @@ class Server:
                 task.cancel()
             call.end()
             self._calls.discard(call)
+            self._ending.add(call)
             self.counters.sessions -= 1
 
     def _call(self, socket: ServerConnection) -> Call:

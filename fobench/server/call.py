@@ -95,6 +95,10 @@ class Call(ABC):
         self._runner.close()
         self.counters.ended(self._runner.times)
 
+    def is_working(self) -> bool:
+        """Whether the session of the system is open, which may be for some time after `end`."""
+        return self._runner.is_working()
+
     @property
     def times(self) -> tuple[int, int, int]:
         """(ns of work, ns of the user's audio, ns of the replies' audio) so far."""
