@@ -16,6 +16,7 @@ from fobench.cli.main import main
 from fobench.execution import conversations
 from fobench.load import levels
 from fobench.load.load_report import LoadReport
+from fobench.process_host import ProcessHost
 from fobench.simulation import replay
 from tests.support.live.realtime_server import serving
 from tests.support.traces import qa_trace
@@ -85,6 +86,21 @@ def test_an_interrupt_keeps_the_levels_that_are_complete(loading, monkeypatch):
     record = json.loads((folder / "load.json").read_text())
     assert (record["status"], [level["sessions"] for level in record["levels"]]) == ("interrupted", [1])
     assert "2 levels of 3 not measured (interrupted)" in (folder / "load.html").read_text()
+
+
+def test_an_interrupt_while_the_system_loads_leaves_no_process(loading, monkeypatch):
+    begin, hosts = ProcessHost.start, []
+
+    def started(host):
+        begin(host)
+        hosts.append(host)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ProcessHost, "start", started)
+    result, folder = loading("--system", "scripted:late", "--sessions", "1", "--rounds", "1")
+    assert (result.exit_code, folder.exists()) == (130, False)
+    hosts[0]._process.join(5)
+    assert not hosts[0]._process.is_alive()
 
 
 WRONG = {
