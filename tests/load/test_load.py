@@ -143,11 +143,11 @@ def test_bad_input_is_told_and_leaves_nothing(loading, tmp_path, name):
     assert not (folder / "load.json").exists()
 
 
-def test_gaps_are_counted_by_reply():
+def test_underruns_are_counted_by_reply():
     level = levels.LoadLevel(1, [qa_trace("a"), qa_trace("b")])
     replies = sum(len(trace.replies) for trace in level.traces)
-    gaps = sum(len(reply.underruns) for trace in level.traces for reply in trace.replies)
-    assert level.summary()["gaps_per_reply"] == round(gaps / replies, 3)
+    underruns = sum(len(reply.underruns) for trace in level.traces for reply in trace.replies)
+    assert level.summary()["gaps_per_reply"] == round(underruns / replies, 3)
     assert level.summary()["failures"] == {}
 
 
