@@ -82,5 +82,5 @@ def _keys(request: Request) -> list[str]:
     """The keys that a request brings: in its header, or among its sub-protocols."""
     header = request.headers.get("Authorization", "")
     keys = [header.removeprefix("Bearer ").strip(), request.headers.get("api-key", "")]
-    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return keys + [name.strip().removeprefix(KEY_PROTOCOL) for name in offered if KEY_PROTOCOL in name]
