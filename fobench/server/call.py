@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -155,8 +156,9 @@ class Call(ABC):
     # ---- the system's side -------------------------------------------------------------------------------------------
 
     def _deliver(self, event: Event | SystemFailure | None) -> None:
-        """Called in the runner's thread."""
-        self.loop.call_soon_threadsafe(self._happened, event)
+        """Called in the runner's thread, whose current step of work may end after the server."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self.loop.call_soon_threadsafe(self._happened, event)
 
     def _heard(self) -> tuple[int, int] | None:
         """Called in the runner's thread."""

@@ -1,5 +1,6 @@
 """The thread of one session: what waits for the system is counted to the sample, whoever hands it in."""
 
+import asyncio
 import threading
 import time
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from fobench.server import live_runner
+from fobench.server.counters import Counters
 from fobench.server.live_runner import LiveRunner
+from fobench.server.pcm_call import PcmCall
 from tests.support.live.bare_socket import waited
 from tests.support.live.by_hand import scripted
 
@@ -60,6 +63,27 @@ def test_audio_that_the_system_works_on_waits_until_it_is_heard(runner):
     go_on.set()
     assert waited(lambda: session._taken == RATE)
     assert session.push(np.zeros(RATE, np.float32), most_s=1.5)
+
+
+def test_a_step_that_ends_after_the_server_is_no_error():
+    system, go_on, errors = scripted(), threading.Event(), []
+    system.open = blocked(system.open, go_on)
+
+    async def begin():
+        call = PcmCall(system, 0, asyncio.get_running_loop(), Counters())
+        call.begin()
+        await call.take(bytes(RATE))
+        call.end()
+        return call
+
+    before, threading.excepthook = threading.excepthook, errors.append
+    try:
+        call = asyncio.run(begin())
+        go_on.set()
+        assert waited(lambda: not call.is_working())
+    finally:
+        threading.excepthook = before
+    assert errors == []
 
 
 def blocked(open_session, go_on):
