@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from fobench.api.secret import secret
+from fobench.errors import PrerequisiteError
 from tests.support.live.bare_socket import connected, frame, handshake
 from tests.support.live.by_hand import exchange, scripted
 from tests.support.live.served import served
@@ -49,6 +51,32 @@ def test_sub_protocols_may_stand_in_several_headers(shared):
     protocols = "Sec-WebSocket-Protocol: realtime\r\nSec-WebSocket-Protocol: openai-insecure-api-key.k1\r\n"
     request = f"GET /v1/realtime HTTP/1.1\r\nHost: a\r\n{protocols}{UPGRADE}\r\n"
     assert status(url, request) == "HTTP/1.1 101 Switching Protocols"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Authorization: Bearer k1", "101"),
+        ("Authorization: bearer  k1", "101"),
+        ("Authorization: k1", "101"),
+        ("api-key: k1", "101"),
+        ("Authorization: Basic k1", "401"),
+        ("Authorization: Bearer", "401"),
+        ("Authorization: Bearer k\xe9", "401"),
+        ("Authorization: Bearer k1 k1", "401"),
+    ],
+)
+def test_keys_in_headers(shared, header, expected):
+    request = f"GET /v1/realtime HTTP/1.1\r\nHost: a\r\n{header}\r\n{UPGRADE}\r\n"
+    assert status(shared[0], request).split()[1] == expected
+
+
+@pytest.mark.parametrize("key", ["k\xe9", "k\x7f1", "a\nb"])
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start(key, monkeypatch):
+    monkeypatch.setenv("SERVED_KEY", key)
+    with pytest.raises(PrerequisiteError, match="SERVED_KEY holds a character that is no printable ASCII") as refused:
+        secret("SERVED_KEY")
+    assert key not in str(refused.value)
 
 
 PING, PONG = 0x89, 0x8A
