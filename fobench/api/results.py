@@ -16,7 +16,7 @@ EARLY_LIMIT = 0.05  # with a larger share of early replies, a median over the ot
 
 @dataclass(frozen=True, slots=True)
 class LimitOutcome:
-    """Whether a run keeps an absolute limit. `text`: the limit as written; `value`: its figure in `unit`, None without one;
+    """Whether a run keeps an absolute limit. `text`: the limit as written; `value`: the metric's, in `unit`, None without one;
     `why`: why it is not kept, in words. `scenario`, `turn`: what it is of; "" and None: the whole run, the whole scenario.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,18 +86,17 @@ def load(
             f"Suite {suite!r} has no scenario to hold: name another --suite, or change its --suite-args."
         )
     remove_if_empty(folder := output or new_folder("load"))
-    host = _loaded(spec)
-    report = load_report.LoadReport(name, suite, {}, host.call("real_time"), sessions)
-    try:
-        _measure(host, scenarios, rounds, report, folder)
-    except (KeyboardInterrupt, FobenchError) as error:
-        _keep(report, folder, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        if isinstance(error, FobenchError):
-            raise
-        click.echo(f"\n{stop_signals.told(error)}.", err=True)
-        sys.exit(stop_signals.exit_code(error))
-    finally:
-        host.close()
+    report = load_report.LoadReport(name, suite, {}, False, sessions)
+    with closing(_host(spec)) as host:
+        try:
+            _start(host, spec.name, report)
+            _measure(host, scenarios, rounds, report, folder)
+        except (KeyboardInterrupt, FobenchError) as error:
+            _keep(report, folder, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            if isinstance(error, FobenchError):
+                raise
+            click.echo(f"\n{stop_signals.told(error)}.", err=True)
+            sys.exit(stop_signals.exit_code(error))
     table(name, load_report.COLUMNS, map(load_report.row, report.levels))
     if failures := report.failures():
         table("Failures", load_report.FAILURE_COLUMNS, failures)
@@ -104,19 +104,22 @@ def load(
     click.echo("\n".join(str(folder / file) for file in ("load.json", "load.md", "load.html")))
 
 
-def _loaded(spec: ComponentSpec) -> ProcessHost:
-    """The system in a process of its own. Raises FobenchError where it cannot be loaded."""
+def _host(spec: ComponentSpec) -> ProcessHost:
+    """The process of its own that the system will be in, not started."""
     from fobench.execution.system_driver import LocalDriver
     from fobench.process_host import ProcessHost
 
-    click.echo(f"Loading {spec.name} ...", err=True)
-    notes = partial(click.echo, err=True)
-    host = ProcessHost(LocalDriver, (spec,), prints=True, notes=notes)
+    return ProcessHost(LocalDriver, (spec,), prints=True, notes=partial(click.echo, err=True))
+
+
+def _start(host: ProcessHost, name: str, report: LoadReport) -> None:
+    """Loads the system, and records what it is. Raises FobenchError where it cannot be loaded."""
+    click.echo(f"Loading {name} ...", err=True)
     try:
         host.start()
+        report.real_time = host.call("real_time")
     except SystemFailure as error:
-        raise FobenchError(f"Cannot load system {spec.name!r}: {error}") from error
-    return host
+        raise FobenchError(f"Cannot load system {name!r}: {error}") from error
 
 
 def _measure(host: ProcessHost, scenarios: Sequence[Scenario], rounds: int, report: LoadReport, folder: Path) -> None:

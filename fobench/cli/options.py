@@ -77,7 +77,7 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 def asserted(help_text: str) -> Callable[[Any], Any]:
-    """The option --assert: absolute limits on a run's figures."""
+    """The option --assert: absolute limits on a run's metrics."""
     return option("--assert", "asserts", multiple=True, metavar="LIMIT", show_default=False, help=help_text)
 
 

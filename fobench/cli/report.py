@@ -21,6 +21,7 @@ from fobench.errors import FobenchError, describe_error
 from fobench.progress_bars import ProgressBars
 
 if TYPE_CHECKING:
+    from fobench.api.results import Results
     from fobench.execution.run import RunTimes
 
 REPORTERS = ("markdown", "html", "junit")
@@ -204,11 +205,16 @@ def score_and_report(
     failed = failed_metrics(results)
     for name, why in failed.items():
         click.echo(f"fobench: the metric {name!r} failed: {visible(why)}", err=True)
-    broken = [outcome.name for outcome in results.limits if not outcome.kept]
-    if broken:
-        listed = ", ".join(map(visible, broken[:MOST_LIMITS])) + (", ..." if len(broken) > MOST_LIMITS else "")
-        click.echo(f"{len(broken)} of {counted(len(results.limits), 'limit')} not kept: {listed}", err=True)
+    if broken := broken_limits(results):
+        click.echo(broken, err=True)
     return written and not failed and not broken
+
+
+def broken_limits(results: Results) -> str:
+    """A sentence about the absolute limits that a run does not keep; "" where it keeps all."""
+    broken = [outcome.name for outcome in results.limits if not outcome.kept]
+    listed = ", ".join(map(visible, broken[:MOST_LIMITS])) + (", ..." if len(broken) > MOST_LIMITS else "")
+    return f"{len(broken)} of {counted(len(results.limits), 'limit')} not kept: {listed}" if broken else ""
 
 
 def write_several(folders: Sequence[Path], output: Path, reporters: Sequence[str] = SEVERAL) -> None:

@@ -22,7 +22,7 @@ from fobench.cli.options import (
     option,
     whole_number,
 )
-from fobench.cli.report import new_folder, open_report, remove_if_empty, score_and_report, write_several
+from fobench.cli.report import broken_limits, new_folder, open_report, remove_if_empty, score_and_report, write_several
 from fobench.console import counted
 from fobench.errors import FobenchError
 
@@ -241,6 +241,9 @@ def _report_matrix(
     click.echo(f"Tests and controls: {', '.join(map(str, written))}")
     if tests.no_plot:
         click.echo(f"fobench: {tests.no_plot}", err=True)
+    for name, results in tests.results.items():
+        if broken := broken_limits(results):
+            click.echo(f"fobench: {name}: {broken}", err=True)
     for what, why in tests.missing.items():
         click.echo(f"fobench: missing: {what}: {why}", err=True)
     return int(bool(tests.missing) or any(t.failure for run in tests.results.values() for t in run.traces))

@@ -12,7 +12,7 @@ from typing import Any
 
 from fobench import __version__
 from fobench.api.scenario import Scenario
-from fobench.console import visible
+from fobench.console import counted, visible
 from fobench.errors import FobenchError
 from fobench.execution.judging import BESIDE_OTHERS, JUDGE_PROBLEM, ScenarioOutcome
 from fobench.execution.progress import Progress, Watcher
@@ -27,6 +27,7 @@ from fobench.storage.run_folder import RunFolder
 
 VERSION = 1
 UNJUDGED = "Not every reply was judged (run.log has all), first"
+UNDER_LOAD = "conversations were held at once: times are those of a system under that load."
 
 
 @dataclass(slots=True)
@@ -89,6 +90,15 @@ class RunTimes:
         listed = ", ".join(f"{name} {ns / 1e9:.0f}" for name, ns in parts.items() if ns)
         first = f", the first result after {self.first_ns / 1e9:.0f}" if self.first_ns else ""
         return f"{self.since_start_ns() / 1e9:.0f} s{first}; {listed} s"
+
+
+def _check_pooled(folder: RunFolder, before: int, now: int, measured: bool) -> None:
+    """Raises `FobenchError` where a run has times that were measured beside another number of workers: they are not one distribution."""
+    if measured and (done := sum(1 for _ in folder.traces())):
+        raise FobenchError(
+            f"{folder.path} has {counted(done, 'scenario')} whose times were measured with --workers {before}: under another load, those "
+            f"of --workers {now} cannot be added to them. Resume it with --workers {before}, or begin another run."
+        )
 
 
 @dataclass(slots=True)
@@ -162,7 +172,8 @@ class Run:
         changes = dict(changes or {})
         if (output := changes.pop("output", path)).resolve() != changes.pop("resume", path).resolve():
             raise FobenchError(f"--resume {path} continues in that folder: leave out --output {output}.")
-        config = RunConfig.from_json(record["config"]).with_changes(changes)
+        begun = RunConfig.from_json(record["config"])
+        config = begun.with_changes(changes)
         check_limits(config.asserts)
         record["config"] = config.to_json()
         parts, scenarios = RunComponents.of(config), select(config)
@@ -173,6 +184,10 @@ class Run:
         healed = folder.repair()
         for sentence in healed:
             folder.log(f"{_now()} {sentence}")
+        if config.workers != begun.workers:
+            _check_pooled(folder, begun.workers, config.workers, measured=parts.costs is None)
+            record.pop("conversations_at_once", None)
+            record["notes"] = [note for note in record.get("notes", ()) if not note.endswith(UNDER_LOAD)]
         return cls(config, parts, folder, scenarios, record, times, healed)
 
     def execute(self, watch: Watcher) -> None:
@@ -257,7 +272,7 @@ class Run:
             return
         self.record["conversations_at_once"] = max(at_once, self.record.get("conversations_at_once", 1))
         if at_once > 1:
-            self._note(f"{at_once} conversations were held at once: times are those of a system under that load.")
+            self._note(f"{at_once} {UNDER_LOAD}")
             if self.parts.judge:
                 self.record["judging"] = BESIDE_OTHERS
 

@@ -1,1 +1,1 @@
-"""How many live conversations a system holds at once: latencies, gaps and lateness over the number of sessions."""
+"""How many live conversations a system holds at once: latencies, playback underruns and lateness over the number of sessions."""

@@ -23,11 +23,11 @@ from fobench.simulation import replay
 from fobench.simulation.clock import WallClock
 from fobench.simulation.driver import SystemDriver
 
-RESPONSE, GAPS = "response_ms", "underruns"  # metrics
+RESPONSE, UNDERRUNS = "response_ms", "underruns"  # metrics
 # By which audio may be handed over late, at the 90th percentile, by a system that keeps real time. It waits while a step of work runs: a cascade's
 # recognition of a turn takes 0.2 s with nobody else there.
 MOST_LAG_MS = 500.0
-MOST_GAPS = 0.1  # gaps per reply, by a system that keeps real time
+MOST_UNDERRUNS = 0.1  # per reply, by a system that keeps real time
 
 
 @dataclass(slots=True)
@@ -39,13 +39,13 @@ class LoadLevel:
     wall_s: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Plain data: counts, percentiles in ms (None without a value), gaps per reply, and whether real time was kept.
+        """Plain data: counts, percentiles in ms (None without a value), underruns per reply, and whether real time was kept.
 
         `failures`: {kind: {"count", "example": the first one's message}} of the conversations that failed.
         """
         responses = [value for score in _scores(self.traces, RESPONSE) for value in score.detail.get("values_ms", ())]
-        gaps = [score for score in _scores(self.traces, GAPS) if score.value is not None]
-        played = sum(score.detail["replies"] for score in gaps)
+        underruns = [score for score in _scores(self.traces, UNDERRUNS) if score.value is not None]
+        played = sum(score.detail["replies"] for score in underruns)
         lags = [trace.compute.get("lag_ns", 0) / NS_PER_MS for trace in self.traces if not trace.failure]
         found: dict[str, Any] = {
             "sessions": self.sessions,
@@ -54,12 +54,12 @@ class LoadLevel:
             "failures": self._failures(),
             "replies": sum(len(trace.replies) for trace in self.traces),
             "wall_s": round(self.wall_s, 1),
-            "gaps_per_reply": round(sum(score.value or 0.0 for score in gaps) / played, 3) if played else None,
+            "gaps_per_reply": round(sum(score.value or 0.0 for score in underruns) / played, 3) if played else None,
             "lag_p90_ms": _percentile(lags, 90),
         }
         found |= {f"response_p{p}_ms": _percentile(responses, p) for p in (50, 90, 99)}
         kept = bool(lags) and not found["failed"] and found["lag_p90_ms"] <= MOST_LAG_MS
-        return {**found, "real_time": kept and (found["gaps_per_reply"] or 0.0) <= MOST_GAPS}
+        return {**found, "real_time": kept and (found["gaps_per_reply"] or 0.0) <= MOST_UNDERRUNS}
 
     def _failures(self) -> dict[str, dict[str, Any]]:
         failures = [trace.failure for trace in self.traces if trace.failure]

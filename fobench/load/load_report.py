@@ -13,14 +13,14 @@ from fobench import plotting
 from fobench.atomic_files import write_text
 from fobench.console import counted, markdown_table
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.load.levels import MOST_GAPS, MOST_LAG_MS
+from fobench.load.levels import MOST_LAG_MS, MOST_UNDERRUNS
 from fobench.storage import environment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORD = "load.json"
-COLUMNS = ("sessions", "held", "failed", "response p50", "p90", "p99", "gaps", "late p90", "real time")
+COLUMNS = ("sessions", "held", "failed", "response p50", "p90", "p99", "underruns", "late p90", "real time")
 FAILURE_COLUMNS = ("sessions", "failure", "times", "the first one")
 LONGEST_EXAMPLE = 300  # characters of a failure's message
 STYLE = """:root{color-scheme:light dark;--line:#8886;--warn:#a33000}@media(prefers-color-scheme:dark){:root{--warn:#ffb38a}}
@@ -91,15 +91,15 @@ class LoadReport:
     def notes(self) -> list[str]:
         """How to read the table."""
         found = [
-            "Held: conversations. Response, and by how much audio was handed over late, in ms; gaps in each reply, on average.",
+            "Held: conversations. Response, and by how much audio was handed over late, in ms; playback underruns of a reply, on average.",
             f"Real time: no conversation failed, audio was handed over at most {MOST_LAG_MS:.0f} ms late (90th percentile over "
-            f"conversations), and there were at most {MOST_GAPS:g} gaps a reply. Wall clock; one system, in a process of its own; "
+            f"conversations), and there were at most {MOST_UNDERRUNS:g} underruns a reply. Wall clock; one system, in a process of its own; "
             f"suite {self.suite}.",
         ]
         if self.real_time:
             found.append(
                 "This system computes elsewhere: lateness is this machine's alone, and the load of the server shows in response "
-                "times, gaps and failures."
+                "times, underruns and failures."
             )
         return found
 
@@ -189,6 +189,6 @@ def _curves(levels: Sequence[dict[str, Any]]) -> str:
 
     try:
         response = plot("response, ms", {f"response_p{share}_ms": f"p{share}" for share in (50, 90, 99)}, 100)
-        return response + plot("gaps a reply", {"gaps_per_reply": "gaps"}, 2 * MOST_GAPS)
+        return response + plot("underruns a reply", {"gaps_per_reply": "underruns"}, 2 * MOST_UNDERRUNS)
     except PrerequisiteError:
         return ""

@@ -93,13 +93,16 @@ class PairwiseTests:
             "failed": {name: _failed(run) for name, run in self.results.items()},
             "tests": [asdict(test) for test in self.tests],
             "pareto": [{**asdict(point), "efficient": point in best} for point in chosen],
+            "limits": {
+                name: [asdict(limit) for limit in run.limits] for name, run in self.results.items() if run.limits
+            },
             "controls": [control.to_json() for control in self.controls],
             "missing": self.missing,
         }
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
     def markdown(self) -> str:
-        """matrix.md: the runs' metrics, the tests between them, the codecs' encode-decode control, and what is missing."""
+        """matrix.md: the runs' metrics and absolute limits, the tests between them, the codecs' encode-decode control, and what is missing."""
         from fobench.matrix.codec_report import COLUMNS, table_row
 
         metrics = [name.partition(".")[0] for name in TESTED]
@@ -110,6 +113,13 @@ class PairwiseTests:
         lines = ["# Matrix", "", *markdown_table(["run", *TESTED, "failed"], runs), ""]
         if points(self.results):
             lines += [self.no_plot or "![Accuracy against response latency](pareto.svg)", ""]
+        limits = [
+            [name, limit.name, "kept" if limit.kept else f"not kept: {limit.why}"]
+            for name, run in self.results.items()
+            for limit in run.limits
+        ]
+        if limits:
+            lines += ["## Limits", "", *markdown_table(["run", "limit", "outcome"], limits), ""]
         if self.tests:
             title = f"## Tests, paired by scenario, with Holm's correction over all {len(self.tests)}"
             columns = ["first", "second", "metric", "n", "second - first", "95 % interval", "test", "p", "p (Holm)"]

@@ -1,7 +1,7 @@
-"""Absolute limits on a run's figures, beside gates on changes: `response_ms.p90<=1200`, `yield_rate>=95%`.
+"""Absolute limits on a run's metrics, beside gates on changes: `response_ms.p90<=1200`, `yield_rate>=95%`.
 
 A limit is a metric, optionally with a key of its detail (p50, p90, p99, mean, ...), a relation and a number; `%` and `pp`
-are hundredths (of a metric in percentage points: its own unit), and a metric's own unit may follow the number. A figure without
+are hundredths (of a metric in percentage points: its own unit), and a metric's own unit may follow the number. A metric without
 a value does not keep its limit.
 """
 
@@ -19,7 +19,7 @@ from fobench.api.types import Score
 from fobench.errors import FobenchError, unknown
 
 PATTERN = re.compile(
-    r"(?P<figure>[\w:]+(?:\.\w+)?)\s*(?P<relation><=|>=|<|>)\s*"
+    r"(?P<metric>[\w:]+(?:\.\w+)?)\s*(?P<relation><=|>=|<|>)\s*"
     r"(?P<number>[+-]?(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d[\d_]*)(?:\.\d*)?|\.\d+))\s*(?P<unit>[^\d\s.,]*)"  # 0,95 is none
 )
 RELATIONS: dict[str, Callable[[float, float], bool]] = {
@@ -53,7 +53,7 @@ class Limit:
             raise FobenchError(
                 f"--assert {typed.shown(text)}: write it as METRIC<=NUMBER or METRIC>=NUMBER, {EXAMPLE}."
             )
-        metric, _, part = found["figure"].partition(".")
+        metric, _, part = found["metric"].partition(".")
         number = float(found["number"].replace(",", "").replace("_", ""))
         return cls(text.strip(), metric, part, found["relation"], number, found["unit"])
 

@@ -81,6 +81,7 @@ def _is_literal(name: str) -> bool:
 def _keys(request: Request) -> list[str]:
     """The keys that a request brings: in its header, or among its sub-protocols."""
     header = request.headers.get("Authorization", "")
-    keys = [header.removeprefix("Bearer ").strip(), request.headers.get("api-key", "")]
-    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    scheme, _, token = header.partition(" ")
+    keys = [token.strip() if scheme.lower() == "bearer" else header.strip(), request.headers.get("api-key", "")]
+    offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
     return keys + [name.strip().removeprefix(KEY_PROTOCOL) for name in offered if KEY_PROTOCOL in name]

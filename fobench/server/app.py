@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,10 @@ from fobench.api.scenario import Scenario
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.execution import warm_up
 from fobench.execution.system_driver import LocalDriver
-from fobench.server import admission
+from fobench.server import admission, connections
 from fobench.server.admission import Refusal
+from fobench.server.background import TextAnswers, in_thread
 from fobench.server.call import MOST_BLOCKED_S, Call, Hangup
-from fobench.server.connections import BESIDE_SESSIONS, bounded
 from fobench.server.counters import Counters
 from fobench.server.pcm_call import PcmCall
 from fobench.server.questions import Question
@@ -46,6 +47,7 @@ RETRY_S = 5
 PAGE = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css")}
 SCRIPTS = ("page.js", "microphone.js", "scenario.js")
 PAGE |= {f"/{name}": (name, "text/javascript") for name in SCRIPTS}
+TEXT = "text/plain; charset=utf-8"
 POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self'; img-src 'self' data:; media-src 'self' blob:"
 )
@@ -78,8 +80,13 @@ class Server:
     counters: Counters = field(default_factory=Counters)
     _numbers: Any = field(default_factory=itertools.count)
     _calls: set[Call] = field(default_factory=set)
+    _ending: set[Call] = field(default_factory=set)  # whose clients have left, and whose sessions may still work
     _starting: bool = True
+    _answers: TextAnswers = field(init=False)
     _deadline_ns: int | None = None  # for replies to end, once the server stops
+
+    def __post_init__(self) -> None:
+        self._answers = TextAnswers(self.limits.sessions)
 
     async def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
         """Serves until SIGINT or SIGTERM; then lets replies end for a moment, which a second signal cuts short.
@@ -95,9 +102,10 @@ class Server:
         self.counters.running = lambda: [call.times for call in self._calls]
         quiet = logging.getLogger(f"{__name__}.websockets")
         quiet.setLevel(logging.CRITICAL + 1)  # what clients do wrong is no news of the server's
+        logging.getLogger("asyncio").addFilter(connections.is_news)
         options: dict[str, Any] = {"process_request": self._answer, "select_subprotocol": _subprotocol, "logger": quiet}
         options |= {"max_size": MESSAGE_BYTES, "max_queue": MOST_READ_AHEAD, "compression": None}
-        options["create_connection"] = bounded(self.limits.sessions + BESIDE_SESSIONS)
+        options["create_connection"] = connections.bounded(self.limits.sessions + connections.BESIDE_SESSIONS)
         options |= {"open_timeout": HANDSHAKE_S, "close_timeout": CLOSING_S, "server_header": "fobench"}
         try:
             server = await serve(self._talk, self.host, self.port, **options)
@@ -108,7 +116,7 @@ class Server:
         async with server:
             port = next(iter(server.sockets)).getsockname()[1]
             if self.rehearsal is not None:
-                await _first_of(asyncio.to_thread(self._rehearse, self.rehearsal), stopping.wait())
+                await _first_of(in_thread(partial(self._rehearse, self.rehearsal)), stopping.wait())
             self._starting = False
             if not stopping.is_set():
                 ready(f"http://{self.host}:{port}")
@@ -141,11 +149,22 @@ class Server:
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request over HTTP, and to a connection that is refused; None: it is admitted."""
+        try:
+            return self._page(request) or self._refuse(request)
+        except (ValueError, LookupError) as error:  # no address, or a header that may stand once and stands twice
+            LOG.debug("A request cannot be read: %s", error)
+            self.counters.refused["request"] += 1
+            return _response(
+                b"The request cannot be read: look at its path and its headers.\n", TEXT, HTTPStatus.BAD_REQUEST
+            )
+
+    def _page(self, request: Request) -> Response | None:
+        """The page at a request's path; None: there is none."""
         path = urlsplit(request.path).path
         if path == "/health":
             state = "starting" if self._starting else "stopping" if self._deadline_ns else "ok"
             status = HTTPStatus.OK if state == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
-            return _response(f"{state}\n".encode(), "text/plain; charset=utf-8", status)
+            return _response(f"{state}\n".encode(), TEXT, status)
         if path == "/metrics":
             return _response(self.counters.text().encode(), "text/plain; version=0.0.4; charset=utf-8")
         if path in PAGE:
@@ -157,11 +176,14 @@ class Server:
             return _response(json.dumps(listed).encode(), "application/json")
         if (name := path.removeprefix("/questions/").removesuffix(".wav")) in self.questions:
             return _response(self.questions[name].wav(), "audio/wav")
+        return None
+
+    def _refuse(self, request: Request) -> Response | None:
         refusal = admission.refusal(request, self.key, self.origins) or self._no_room()
         if refusal is None:
             return None
         self.counters.refused[refusal.reason] += 1
-        return _response(f"{refusal.text}\n".encode(), "text/plain; charset=utf-8", refusal.status)
+        return _response(f"{refusal.text}\n".encode(errors="replace"), TEXT, refusal.status)
 
     def _no_room(self) -> Refusal | None:
         """Why no further session can begin now."""
@@ -172,6 +194,10 @@ class Server:
             return Refusal(busy, "stopping", "The server is being stopped.")
         if self.counters.sessions >= self.limits.sessions:
             text = f"All {self.limits.sessions} sessions are in use (--sessions). Try again later."
+            return Refusal(busy, "sessions", text)
+        self._ending = {call for call in self._ending if call.is_working()}
+        if len(self._ending) > self.limits.sessions:
+            text = f"The system still works for {len(self._ending)} clients that have left. Try again later."
             return Refusal(busy, "sessions", text)
         return None
 
@@ -210,6 +236,7 @@ class Server:
                 task.cancel()
             call.end()
             self._calls.discard(call)
+            self._ending.add(call)
             self.counters.sessions -= 1
 
     def _call(self, socket: ServerConnection) -> Call:
@@ -218,7 +245,8 @@ class Server:
         assert request is not None
         if admission.is_pcm(request):
             return PcmCall(self.system, number, loop, self.counters, admission.pcm_rates(request))
-        return RealtimeCall(self.system, number, loop, self.counters, self.model, f"sess_{number:06d}")
+        name = f"sess_{number:06d}"
+        return RealtimeCall(self.system, number, loop, self.counters, self.model, name, self._answers)
 
     async def _watch(self, call: Call) -> None:
         """Raises Hangup at a limit of time, where the call says so, and when the server stops."""

@@ -96,6 +96,10 @@ class Call(ABC):
         self._runner.close()
         self.counters.ended(self._runner.times)
 
+    def is_working(self) -> bool:
+        """Whether the session of the system is open, which may be for some time after `end`."""
+        return self._runner.is_working()
+
     @property
     def times(self) -> tuple[int, int, int]:
         """(ns of work, ns of the user's audio, ns of the replies' audio) so far."""
@@ -152,10 +156,8 @@ class Call(ABC):
     # ---- the system's side -------------------------------------------------------------------------------------------
 
     def _deliver(self, event: Event | SystemFailure | None) -> None:
-        """Called in the runner's thread."""
-        with contextlib.suppress(
-            RuntimeError
-        ):  # the server has ended during a step of work, and its event loop is closed
+        """Called in the runner's thread, whose current step of work may end after the server."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
             self.loop.call_soon_threadsafe(self._happened, event)
 
     def _heard(self) -> tuple[int, int] | None:

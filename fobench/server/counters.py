@@ -11,7 +11,7 @@ from fobench.server.live_runner import WorkTimes
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0)  # s
 RTF_BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
-REFUSED = ("sessions", "key", "origin", "path", "rate", "starting", "stopping")  # reasons
+REFUSED = ("sessions", "key", "origin", "path", "request", "rate", "starting", "stopping")  # reasons
 DROPPED = ("idle", "too_long", "flood", "behind", "unread", "message_size", "protocol", "keepalive", "stopping")
 
 

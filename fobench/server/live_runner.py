@@ -47,18 +47,28 @@ class LiveRunner:
     times: WorkTimes = field(default_factory=WorkTimes)
     _audio: queue.Queue[Samples | None] = field(default_factory=queue.Queue)
     _rest: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
-    _queued: int = 0  # samples handed in
-    _taken: int = 0
+    _queued: int = 0  # samples handed in; written by those who call `push`, the two below by the runner's thread
+    _silence: int = 0  # samples that the runner has put in where none were handed in
+    _taken: int = 0  # samples of both that the session has heard
     _closing: bool = False
+    _thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="fobench-session", daemon=True)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="fobench-session", daemon=True).start()
+        self._thread.start()
+
+    def is_working(self) -> bool:
+        """Whether the session of the system is open: after `close`, as long as its current step of work takes."""
+        return self._thread.is_alive()
 
     def push(self, samples: Samples, most_s: float = MOST_QUEUED_S) -> bool:
         """Hands in audio [N] at the system's input rate. False where more than `most_s` of it would wait: it is not taken then."""
         if not len(samples):
             return True
-        if (self._queued + len(samples) - self._taken) / self.system.input_rate_hz > most_s:
+        waiting = self._queued + self._silence - self._taken
+        if (waiting + len(samples)) / self.system.input_rate_hz > most_s:
             return False
         self._queued += len(samples)
         self._audio.put(samples)
@@ -84,6 +94,7 @@ class LiveRunner:
                         work = iter(session.push(chunk))
                         self.times.busy_ns += time.perf_counter_ns() - start
                         self.times.audio_ns += chunk.duration_ns
+                        self._taken += len(chunk.samples)
                     start = time.perf_counter_ns()
                     event = next(work, None)
                     self.times.busy_ns += time.perf_counter_ns() - start
@@ -112,10 +123,9 @@ class LiveRunner:
         except queue.Empty:
             if wait and len(arrived) == 1:
                 arrived.append(np.zeros(int(PATIENCE_S * self.system.input_rate_hz), np.float32))
-                self._queued += len(arrived[-1])
+                self._silence += len(arrived[-1])
         waiting, size = np.concatenate(arrived), self.system.chunk
         count = len(waiting) // size
         self._rest, first = waiting[count * size :], self._taken
-        self._taken += count * size
         rate_hz = self.system.input_rate_hz
         return [AudioChunk(waiting[i * size : (i + 1) * size], rate_hz, first + i * size) for i in range(count)]

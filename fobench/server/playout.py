@@ -14,6 +14,7 @@ class PlayedReply:
     samples: int = 0
     stopped: int | None = None  # samples after which it was stopped
     gap_ns: int = 0  # time in which the buffer was empty
+    dropped: bool = False  # whether it was stopped before it began
 
 
 @dataclass(slots=True)
@@ -21,28 +22,39 @@ class Playout:
     """The loudspeaker of a client at `rate_hz` (of the system's output)."""
 
     rate_hz: int
-    _replies: list[PlayedReply] = field(default_factory=list)  # the last two
+    _replies: list[PlayedReply] = field(default_factory=list)  # those that are not over, and the last one that is
 
     def add(self, reply: int, samples: int, now_ns: int) -> None:
         """Registers audio that is sent now."""
         current = self._replies[-1] if self._replies else None
         if current is None or current.number != reply:
             begun = now_ns if current is None else max(now_ns, self._end_ns(current))
+            waiting = [known for known in self._replies[:-1] if self._end_ns(known) > now_ns]
             current = PlayedReply(reply, begun)
-            self._replies = [*self._replies[-1:], current]
+            self._replies = [*waiting, *self._replies[-1:], current]
         current.gap_ns += max(0, now_ns - self._end_ns(current))
         current.samples += samples
 
-    def stop(self, now_ns: int, samples: int | None = None, reply: int | None = None) -> None:
-        """Registers that the last reply is not played on; `samples`: what the client says was heard, of `reply` if it is the last."""
-        if self._replies and reply in (None, self._replies[-1].number):
-            last = self._replies[-1]
-            last.stopped = self._played(last, now_ns) if samples is None else min(samples, last.samples)
+    def stop(self, now_ns: int) -> None:
+        """Registers that nothing is played on: neither the reply that is heard now nor those that wait behind it."""
+        for reply in self._replies:
+            reply.dropped = reply.dropped or reply.begun_ns >= now_ns
+            reply.stopped = self._played(reply, now_ns)
+            reply.begun_ns = min(reply.begun_ns, now_ns)
+
+    def truncate(self, number: int, samples: int, now_ns: int) -> None:
+        """Registers how much of a reply was heard, as the client says; it is not played on, and what waits behind it moves up."""
+        free_ns = now_ns
+        for reply in self._replies:
+            if reply.number == number:
+                reply.stopped = min(samples, reply.samples)
+            reply.begun_ns = min(reply.begun_ns, free_ns)
+            free_ns = max(free_ns, self._end_ns(reply))
 
     def position(self, now_ns: int) -> tuple[int, int] | None:
         """(reply number, samples of it that were played) of the latest reply that has begun; None without one."""
         for reply in reversed(self._replies):
-            if now_ns > reply.begun_ns:
+            if now_ns > reply.begun_ns and not reply.dropped:
                 return reply.number, self._played(reply, now_ns)
         return None
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fobench.api.components import TextRoute
 from fobench.api.types import Action, Event, EventKind, Samples
 from fobench.audio.stream_resampler import StreamResampler
 from fobench.errors import SystemFailure, describe_error
+from fobench.server.background import TextAnswers, TooManyAnswers
 from fobench.server.call import MOST_AHEAD_S, Call
 from fobench.server.conversation import Conversation, Response, message
 from fobench.server.session_config import SessionConfig
@@ -42,6 +44,7 @@ class RealtimeCall(Call):
 
     model: str = ""
     name: str = ""
+    answers: TextAnswers = field(default_factory=TextAnswers)  # of all sessions of the server
     config: SessionConfig = field(default_factory=SessionConfig)
     conversation: Conversation = field(init=False)
     _incoming: StreamResampler = field(init=False)
@@ -53,7 +56,7 @@ class RealtimeCall(Call):
     _last_user: str = ""
     _transcript: str | None = None  # of a turn that is not committed yet
     _unasked: bool = False  # whether a turn was committed to which no response was asked for
-    _answering: asyncio.Task[None] | None = None
+    _answer: asyncio.Future[str] | None = None
     _events: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +67,11 @@ class RealtimeCall(Call):
     def begin(self) -> None:
         Call.begin(self)
         self.send("session.created", session=self.config.to_json(self.name, self.model))
+
+    def end(self) -> None:
+        Call.end(self)
+        if self._answer is not None:
+            self._answer.cancel()
 
     def send(self, kind: str, **fields: Any) -> None:
         """Queues an event for the client."""
@@ -184,22 +192,24 @@ class RealtimeCall(Call):
             raise ClientError("nothing_to_answer", f"there is no message of the user that is not answered; {hint}")
         if not isinstance(self.system, TextRoute):
             raise ClientError("no_text", "this system does not answer by text")
-        if self._answering is not None and not self._answering.done():
+        if self._answer is not None and not self._answer.done():
             raise ClientError("answer_in_progress", "the system still works on the answer that was cancelled")
-        response = self.conversation.begin(None, text_only=True)
-        self._answering = asyncio.create_task(self._answer(self.system, response))
-
-    async def _answer(self, system: TextRoute, response: Response) -> None:
-        """Answers by text, unless the response is cancelled meanwhile."""
-        status, answer = "completed", ""
-        reason: str | None = None
         try:
-            answer = await asyncio.to_thread(system.answer, self.conversation.history(), self.seed)
-        except Exception as error:  # a plugin may raise anything; this response fails, the session goes on
-            status, reason = "failed", describe_error(error)[:200]
+            self._answer = self.answers.begin(self.system, self.conversation.history(), self.seed)
+        except TooManyAnswers as error:
+            limit = f"the system works on {self.answers.most} answers by text, as many as it may (--sessions)"
+            raise ClientError("too_many_answers", f"{limit}: ask again later") from error
+        response = self.conversation.begin(None, text_only=True)
+        self._answer.add_done_callback(partial(self._answered, response))
+
+    def _answered(self, response: Response, answer: asyncio.Future[str]) -> None:
+        """Gives the answer by text, unless the response was cancelled meanwhile, or the session has ended."""
+        if answer.cancelled():
+            return
+        error = answer.exception()  # a plugin may raise anything; this response fails, the session goes on
         if self.conversation.response is response:
-            self.conversation.say(answer)
-            self.conversation.end(status, reason)
+            self.conversation.say("" if error else answer.result())
+            self.conversation.end("failed" if error else "completed", describe_error(error)[:200] if error else None)
 
     def _cancel(self) -> None:
         if self.conversation.response is None:
@@ -236,7 +246,7 @@ class RealtimeCall(Call):
             raise ClientError(
                 "invalid_value", f"audio_end_ms={heard_ms!s:.20} is beyond the item's {length_ms} ms of audio"
             )
-        self._playout.stop(time.perf_counter_ns(), heard_ms * self.system.output_rate_hz // 1000, reply)
+        self._playout.truncate(reply, heard_ms * self.system.output_rate_hz // 1000, time.perf_counter_ns())
         self.conversation.truncate(name)
         self.send("conversation.item.truncated", item_id=name, content_index=0, audio_end_ms=heard_ms)
 

@@ -27,7 +27,10 @@ FLAGS = {  # flags that differ from the option's name
 }
 NO_JUDGE = "none"  # no reference ASR: scores that need it are None with a reason
 DEFAULT_BACKBONE = "smollm2-135m"
-CHANGEABLE = ("workers", "asserts")  # options that may change on resume: they do not affect results
+CHANGEABLE = (
+    "workers",
+    "asserts",
+)  # options that may change on resume: results do not depend on them, but measured times on workers
 
 
 @dataclass(frozen=True, slots=True)

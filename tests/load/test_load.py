@@ -15,6 +15,7 @@ from fobench.cli.main import main
 from fobench.execution import conversations
 from fobench.load import levels
 from fobench.load.load_report import LoadReport
+from fobench.process_host import ProcessHost
 from tests.support.live.realtime_server import serving
 from tests.support.traces import qa_trace
 
@@ -84,6 +85,21 @@ def test_an_interrupt_keeps_the_levels_that_are_complete(loading, monkeypatch):
     assert "2 levels of 3 not measured (interrupted)" in (folder / "load.html").read_text()
 
 
+def test_an_interrupt_while_the_system_loads_leaves_no_process(loading, monkeypatch):
+    begin, hosts = ProcessHost.start, []
+
+    def started(host):
+        begin(host)
+        hosts.append(host)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ProcessHost, "start", started)
+    result, folder = loading("--system", "scripted:late", "--sessions", "1", "--rounds", "1")
+    assert (result.exit_code, folder.exists()) == (130, False)
+    hosts[0]._process.join(5)
+    assert not hosts[0]._process.is_alive()
+
+
 WRONG = {
     "an unknown system": (("--system", "scripted:lat"), "Did you mean 'scripted:late'"),
     "an unknown suite": (("--suite", "spoken"), "Unknown suite 'spoken'"),
@@ -122,6 +138,14 @@ def test_bad_input_is_told_and_leaves_nothing(loading, tmp_path, name):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (folder / "load.json").exists()
+
+
+def test_underruns_are_counted_by_reply():
+    level = levels.LoadLevel(1, [qa_trace("a"), qa_trace("b")])
+    replies = sum(len(trace.replies) for trace in level.traces)
+    underruns = sum(len(reply.underruns) for trace in level.traces for reply in trace.replies)
+    assert level.summary()["gaps_per_reply"] == round(underruns / replies, 3)
+    assert level.summary()["failures"] == {}
 
 
 def summary(sessions, real_time):

@@ -133,6 +133,33 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.subprocess
+def test_limits_hold_for_each_run_and_are_told_by_its_name(tmp_path, capsys):
+    cells = [
+        replace(each, config=replace(each.config, asserts=("response_ms<=500",))) for each in map(cell, (300, 700))
+    ]
+    assert run_module._matrix(MatrixPlan(tuple(cells)), tmp_path, False) == 1
+    told_at_the_end = capsys.readouterr().err.splitlines()[-1]
+    assert told_at_the_end == "fobench: late 700: 1 of 1 limit not kept: response_ms<=500"
+    limits = json.loads((tmp_path / "matrix.json").read_text())["limits"]
+    assert {name: [limit["kept"] for limit in each] for name, each in limits.items()} == {
+        "late 300": [True],
+        "late 700": [False],
+    }
+    rows = (tmp_path / "matrix.md").read_text().partition("## Limits")[2]
+    assert "| late 300 | response\\_ms<=500 | kept |" in rows or "| late 300 | response_ms<=500 | kept |" in rows
+    assert "not kept: response_ms is" in rows.replace("\\", "")
+    kept = [replace(each, config=replace(each.config, asserts=("response_ms<=900",))) for each in cells]
+    assert run_module._matrix(MatrixPlan(tuple(kept)), tmp_path, False) == 0  # other limits, the same runs
+
+
+def test_a_wrong_limit_is_refused_before_the_first_run(tmp_path):
+    wrong = replace(cell(300), config=replace(cell(300).config, asserts=("respons_ms<=500",)))
+    with pytest.raises(FobenchError, match="Did you mean 'response_ms'"):
+        run_module._matrix(MatrixPlan((wrong, cell(700))), tmp_path / "matrix", False)
+    assert not (tmp_path / "matrix" / "late--300").exists()
+
+
+@pytest.mark.subprocess
 def test_each_run_lies_in_its_own_folder_and_all_in_one_report(made):
     assert {path.name for path in made.iterdir()} >= {
         "late--300",

@@ -143,6 +143,25 @@ def test_a_handshake_that_takes_for_ever(monkeypatch):
         assert exchange(url, until="session.created")
 
 
+def test_clients_that_leave_a_system_that_is_busy():
+    """Each leaves a session behind that ends with its current step of work: they must not pile up."""
+    system, go_on = scripted(), threading.Event()
+    begin = system.open
+    system.open = lambda seed: go_on.wait(20) and begin(seed)
+    with served(system, sessions=1) as (url, server):
+        for left in range(2):
+            assert exchange(url, until="session.created")
+            assert waited(lambda: server.counters.sessions == 0), left
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            exchange(url, until="session.created")
+        assert refused.value.response.body == (
+            b"The system still works for 2 clients that have left. Try again later.\n"
+        )
+        go_on.set()
+        assert waited(lambda: server._no_room() is None)
+        assert exchange(url, until="session.created")
+
+
 def test_a_sample_is_not_split(shared):
     url, _ = shared
     received = exchange(url, append(bytes(5)), until="error")

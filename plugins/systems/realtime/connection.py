@@ -24,6 +24,8 @@ CLOSE_S = 1.0  # time for the server to agree that a connection ends
 LONGEST_WAIT_S = 10.0  # that a busy server (429, 503) may ask for before the second attempt, which is the last
 BUSY = (429, 503)
 MESSAGE_BYTES = 1 << 24  # of one message of the server, at most
+CHUNKS_PER_S = 50  # 20 ms of the user's audio each
+MOST_AUDIO_S = 1_800  # of a conversation's replies: what is not played yet is in memory
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 KeyHeader = Literal["bearer", "api-key"]
 
@@ -159,6 +161,12 @@ async def receive(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
         if not isinstance(event.get("type"), str):
             raise SystemFailure("bad_event", f"the server sent JSON without a type: {str(event)[:60]!r}")
         yield event
+
+
+def check_length(samples: int, rate_hz: int) -> None:
+    """Raises SystemFailure (`endless`) where a conversation's replies are longer than they may be; `samples`: of all so far."""
+    if samples > MOST_AUDIO_S * rate_hz:
+        raise SystemFailure("endless", f"more than {MOST_AUDIO_S // 60} minutes of audio in one conversation")
 
 
 def closing(error: Any) -> str:

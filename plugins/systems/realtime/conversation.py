@@ -12,6 +12,7 @@ from typing import Any
 from fobench.api.live import LiveCall
 from fobench.api.types import Action, AudioChunk, Event, EventKind
 from fobench.errors import SystemFailure
+from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.dialects import (
     DUPLEX,
     Dialect,
@@ -27,7 +28,6 @@ ACTIVE = "conversation_already_has_active_response"
 RATE_LIMITS = ("rate_limit_exceeded", "rate_limit_error", "insufficient_quota", "resource_exhausted")
 NO_SESSION = ("session_limit_reached", "resource_exhausted")  # speech-to-speech, vLLM-Omni: all sessions are in use
 MESSAGE = 300  # characters of a server's message that are kept
-MOST_AUDIO_S = 1_800  # of a conversation's replies: what is not played yet is in memory
 ACKNOWLEDGED_MS = 100  # of playback, between two reports of it
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -222,8 +222,7 @@ class Conversation:
             audio = AudioChunk(samples, self.request.output.rate_hz, reply.samples)
             reply.samples += len(samples)
             self._samples += len(samples)
-            if self._samples > MOST_AUDIO_S * self.request.output.rate_hz:
-                raise SystemFailure("endless", f"more than {MOST_AUDIO_S // 60} minutes of audio in one conversation")
+            connection.check_length(self._samples, self.request.output.rate_hz)
             self.call.emit(Event(EventKind.AUDIO, {"audio": audio, "reply": reply.number}))
 
     async def _end(self, response: ServerEvent) -> None:

@@ -20,9 +20,7 @@ from fobench_plugins.systems.realtime import connection
 URL = "wss://generativelanguage.googleapis.com"
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 HEARD, SPOKEN = AudioFormat("pcm16", 16_000), AudioFormat("pcm16", 24_000)
-CHUNKS_PER_S = 50  # 20 ms of audio each
 SETUP_S = 15.0  # time for the server to accept the session
-MOST_AUDIO_S = 1_800  # of a conversation's replies
 
 Content = Mapping[str, Any]
 
@@ -30,7 +28,7 @@ Content = Mapping[str, Any]
 class GeminiSystem(LiveSystem):
     """A model of the service. Each conversation has a connection of its own. It has no route by text."""
 
-    input_rate_hz, output_rate_hz, chunk = HEARD.rate_hz, SPOKEN.rate_hz, HEARD.rate_hz // CHUNKS_PER_S
+    input_rate_hz, output_rate_hz, chunk = HEARD.rate_hz, SPOKEN.rate_hz, HEARD.rate_hz // connection.CHUNKS_PER_S
 
     def __init__(self, url: str, key: str | None, setup: dict[str, Any]) -> None:
         self._url, self._key, self._setup = url, key, setup
@@ -124,8 +122,7 @@ class GeminiReplies:
             raise SystemFailure("bad_audio", f"the server sends audio of {kind:.60}, not at {SPOKEN.rate_hz} Hz")
         samples, self._rest = SPOKEN.decode(data.get("data"), self._rest)
         self._samples += len(samples)
-        if self._samples > MOST_AUDIO_S * SPOKEN.rate_hz:
-            raise SystemFailure("endless", f"more than {MOST_AUDIO_S // 60} minutes of audio in one conversation")
+        connection.check_length(self._samples, SPOKEN.rate_hz)
         if len(samples):
             self._begin()
             if self._turn == "generated":

@@ -16,9 +16,9 @@ from fobench.api.secret import secret
 from fobench.api.types import Action, AudioChunk, Event, EventKind
 from fobench.errors import FobenchError
 from fobench_plugins.systems.realtime import connection
-from fobench_plugins.systems.realtime.connection import KeyHeader
+from fobench_plugins.systems.realtime.connection import CHUNKS_PER_S, KeyHeader
 from fobench_plugins.systems.realtime.framing import Framing, FramingName, PipecatFraming, RawFraming, RawMessage
-from fobench_plugins.systems.realtime.system import CHUNKS_PER_S, Rate
+from fobench_plugins.systems.realtime.system import Rate
 
 REPLY_GAP_S = 1.0  # silence after a reply's playback, after which further audio is another reply
 
@@ -57,9 +57,13 @@ class RawReplies:
 
     def __init__(self, call: LiveCall, rate_hz: int) -> None:
         self._call, self._rate_hz = call, rate_hz
-        self._number, self._end_s, self._open, self._rest = -1, 0.0, False, b""
+        self._number, self._end_s, self._open = -1, 0.0, False
+        self._rest, self._samples = b"", 0  # an odd byte that waits for its other half; samples of all replies
 
     def take(self, message: RawMessage) -> None:
+        """Handles one message. Raises SystemFailure where its audio is more than a conversation may have."""
+        if message.kind in ("clear", "end"):
+            self._rest = b""  # of a sample that nobody will hear
         if message.kind == "audio":
             self._audio(message.audio)
         elif message.kind == "user":
@@ -78,6 +82,8 @@ class RawReplies:
         data = self._rest + data
         whole = len(data) // 2 * 2
         samples, self._rest = np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768.0, data[whole:]
+        self._samples += len(samples)
+        connection.check_length(self._samples, self._rate_hz)
         if len(samples):
             self._begin()
             self._end_s = max(self._end_s, asyncio.get_running_loop().time()) + len(samples) / self._rate_hz

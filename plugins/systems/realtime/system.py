@@ -19,7 +19,7 @@ from fobench.audio.wire_format import TELEPHONE_HZ, AudioFormat, FormatName
 from fobench.errors import FobenchError, SystemFailure
 from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.client_turns import ClientTurns, VadName, detectors
-from fobench_plugins.systems.realtime.connection import KeyHeader
+from fobench_plugins.systems.realtime.connection import CHUNKS_PER_S, KeyHeader
 from fobench_plugins.systems.realtime.conversation import Conversation, SessionsInUse, confirmed, first_event
 from fobench_plugins.systems.realtime.dialects import Dialect, SessionRequest, TurnDetection, dialect_of, ga_name
 from reference_model.turn_taking.speech_activity import VoiceActivityDetector
@@ -28,7 +28,6 @@ PATH = "/v1/realtime"
 FIRST_S = 15.0  # time for a server's first event
 ANSWER_S = 120.0  # time for an answer by text
 BUSY_S = 0.5  # between two attempts where all sessions of the server are in use
-CHUNKS_PER_S = 50  # 20 ms of audio each
 T = TypeVar("T")
 
 Rate = Annotated[int, Between(8_000, 48_000)]

@@ -15,7 +15,7 @@ from fobench.api import registry
 from fobench.api.types import EventKind
 from fobench.cli.main import main
 from fobench.errors import SystemFailure
-from fobench_plugins.systems.realtime import connection, conversation, system
+from fobench_plugins.systems.realtime import connection, system
 from tests.support.live.played import MS, driver, play, question
 from tests.support.live.socket_server import GA_SESSION, following, self_signed, tone
 
@@ -120,7 +120,7 @@ async def never_stops(socket):
     ],
 )
 def test_in_the_midst_of_a_reply(act, kind, message, failure, monkeypatch):
-    monkeypatch.setattr(conversation, "MOST_AUDIO_S", 3)
+    monkeypatch.setattr(connection, "MOST_AUDIO_S", 3)
     found = failure(after_a_piece(act))
     assert found.kind == kind
     assert message in found.message

@@ -1,12 +1,20 @@
 """Raw audio over a WebSocket: planted delays of an independent mock agent, and Pipecat's frames."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fobench.api.live import LiveCall
+from fobench.api.types import EventKind
 from fobench.errors import SystemFailure
+from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.framing import PipecatFraming, RawFraming, RawMessage, pcm16
+from fobench_plugins.systems.realtime.raw_socket import RawReplies
+from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.socket_server import following, tone
 
 
 @given(st.integers(0, 5000), st.sampled_from([8_000, 16_000, 24_000]))
@@ -47,3 +55,35 @@ def test_signs_beside_raw_audio():
     assert framing.decode('{"type": "clear"}') == RawMessage("clear")
     assert framing.decode('{"type": "transcript", "role": "user", "text": "hi"}') == RawMessage("user", text="hi")
     assert framing.decode('{"type": "transcript", "role": "user", "text": "h", "final": false}') is None
+
+
+# ---- conversations -------------------------------------------------------------------------------------------------------
+
+
+def test_audio_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "MOST_AUDIO_S", 3)
+
+    async def never_stops(socket):
+        while True:
+            await socket.raw.recv()
+            await socket.raw.send(tone(200, 16_000))
+
+    with short_tail(monkeypatch), following(never_stops) as (url, _):
+        trace = play(driver(f"websocket:{url}"), question(tmp_path))
+    assert trace.failure.kind == "endless"
+    assert "minutes of audio in one conversation" in trace.failure.message
+
+
+@pytest.mark.parametrize("sign", ["clear", "end"])
+def test_half_a_sample_does_not_outlive_its_reply(sign):
+    """Else all audio after it is noise: its bytes are paired wrongly."""
+    quiet = np.full(8_000, 256, "<i2").tobytes()  # paired wrongly: 1
+
+    async def taken():
+        call = LiveCall(0)
+        replies = RawReplies(call, 16_000)
+        for message in (RawMessage("audio", quiet + b"\x7f"), RawMessage(sign), RawMessage("audio", quiet)):
+            replies.take(message)
+        return [event.data["audio"].samples for event in call._events if event.kind == EventKind.AUDIO]
+
+    assert np.unique(np.concatenate(asyncio.run(taken()))).tolist() == [256 / 32768]
