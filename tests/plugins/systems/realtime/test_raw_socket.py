@@ -13,7 +13,7 @@ from fobench.errors import SystemFailure
 from fobench_plugins.systems.realtime import connection
 from fobench_plugins.systems.realtime.framing import PipecatFraming, RawFraming, RawMessage, pcm16
 from fobench_plugins.systems.realtime.raw_socket import RawReplies
-from tests.support.live.played import driver, play, question, short_tail
+from tests.support.live.played import driver, play, question
 from tests.support.live.socket_server import following, tone
 
 
