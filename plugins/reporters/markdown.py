@@ -10,6 +10,7 @@ from fobench.atomic_files import write_text
 from fobench.comparison import Comparison
 from fobench.formatting import DASH, one_line
 from fobench_plugins.reporters.comparison import markdown
+from fobench_plugins.reporters.comparison.condition_table import condition_table
 from fobench_plugins.reporters.markdown_escape import bullets, cells, escape
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
 from fobench_plugins.reporters.views.outcome import Outcome, counts, limit_table, verdicts
@@ -44,7 +45,7 @@ def document(results: Results) -> Iterator[str]:
     yield ""
     for label, _, sentence in headline.parity_verdicts(results):
         yield f"- {escape(label)}: {escape(sentence)}"
-    for table in (limit_table(results), *tables(results).values()):
+    for table in (limit_table(results), *tables(results).values(), condition_table(results)):
         if table.present:
             yield from _table(table)
     yield from _scenarios(results)

@@ -19,6 +19,7 @@ from fobench.console import visible
 from fobench.formatting import DASH, one_line
 from fobench.storage.run_folder import TRACES
 from fobench_plugins.reporters.comparison import terminal, trend_view
+from fobench_plugins.reporters.comparison.condition_table import condition_table
 from fobench_plugins.reporters.views import comparability, headline, provenance, run_table
 from fobench_plugins.reporters.views.formatting import label_width, wrap_ids
 from fobench_plugins.reporters.views.outcome import Outcome, counts, limit_table, verdicts
@@ -51,7 +52,7 @@ class TerminalReporter:
         console = self._console or new_console(highlight=False)
         console.width = min(console.width, WIDTH)
         _heading(console, results)
-        for table in tables(results).values():
+        for table in (*tables(results).values(), condition_table(results)):
             if table.present:
                 _show(console, table)
         _scenarios(console, results)

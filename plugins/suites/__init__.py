@@ -32,18 +32,19 @@ def duplex(
     sound: Literal["speech", "tones"] = "speech",
     voice: str = "kokoro",
     speakers: str | None = None,
+    condition: str | None = None,
 ) -> Suite:
     """Full-duplex scenarios in 13 categories (interruptions, backchannels, pauses, noise, ...), each with a paired
-    control.
+    control. Version 2: the users are ten American and British speakers.
 
     `families`: the categories to use, separated by commas; all by default. `count`: scenarios per category. `controls`:
     include the paired controls. `sound`: "speech", or "tones" of known length for the scripted systems. `voice`,
     `speakers`: a TTS voice and its speakers, separated by commas; lines that are not shipped are synthesized at first
-    use and cached.
+    use and cached. `condition`: as of `spoken-qa`.
     """
     from fobench_plugins.suites.duplex.suite import DuplexSuite
 
-    return DuplexSuite(families, count, controls, sound, voice, speakers)
+    return DuplexSuite(families, count, controls, sound, voice, speakers, condition)
 
 
 def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
@@ -61,10 +62,16 @@ def manifest(path: str, skip_bad: bool = False, shuffle: bool = False) -> Suite:
     return ManifestSuite(path, skip_bad, shuffle)
 
 
-def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str | None = None) -> Suite:
-    """240 short spoken questions on twelve subjects, with accepted answers.
+def spoken_qa(
+    voice: str = "kokoro", speakers: str | None = None, questions: str | None = None, condition: str | None = None
+) -> Suite:
+    """240 short spoken questions on twelve subjects, with accepted answers. Version 2: ten American and British speakers ask,
+    chosen by accent and gender and heard by no training.
 
-    `voice`, `speakers`: a TTS voice and its speakers, separated by commas. `questions`: another file of questions, JSON
+    `condition`: how the questions are heard: clean, accent-ja (other speakers, with a Japanese accent), telephone (8 kHz
+    mu-law, 300 to 3400 Hz), noise-10db (pink noise), far (a reverberant room), fast (1.4 times), quiet (24 dB softer).
+    Several, separated by commas, ask each question under each of them; with clean among them, a report has their paired
+    differences. `voice`, `speakers`: a TTS voice and its speakers, separated by commas. `questions`: another file of questions, JSON
     Lines of {question, answers, id?, subject?, level?}. Questions that are not shipped are synthesized at first use and
     cached.
     """
@@ -72,7 +79,7 @@ def spoken_qa(voice: str = "kokoro", speakers: str | None = None, questions: str
 
     from fobench_plugins.suites.spoken_qa.suite import SpokenQASuite
 
-    return SpokenQASuite(voice, speakers, Path(questions).expanduser() if questions else None)
+    return SpokenQASuite(voice, speakers, Path(questions).expanduser() if questions else None, condition)
 
 
 def hub(

@@ -104,7 +104,7 @@ def render_text(voice: str, speaker: str | None, text: str) -> Path:
     if not path.exists():
         tts = _load_voice(voice)
         print(f"synthesizing {text!r}", file=sys.stderr, flush=True)
-        cached_file(path, lambda partial: _write(partial, speak(tts, text, speaker or tts.speakers[0])))
+        cached_file(path, lambda partial: _write(partial, speak(tts, text, speaker or tts.speakers[0])[0]))
     return path
 
 

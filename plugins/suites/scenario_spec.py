@@ -8,9 +8,11 @@ from pathlib import Path
 
 from fobench.api.scenario import Anchor, TurnExpect
 from fobench.api.types import NS_PER_S
+from fobench.assets import catalog
 
 PATIENCE_NS = 20 * NS_PER_S
 VOICE = "kokoro"  # default voice of turns to synthesize
+SPEAKERS = catalog.stems("kokoro-evaluation-voices")  # its speakers who ask, which no training hears
 
 
 @dataclass(frozen=True, slots=True)

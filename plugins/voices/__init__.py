@@ -44,17 +44,18 @@ def piper(
 
 
 def kokoro(
-    *, speed: Factor = 1.0, language: str = "en-us", threads: Threads | None = None, offline: bool = False
+    *, speed: Factor = 1.0, language: str | None = None, threads: Threads | None = None, offline: bool = False
 ) -> Any:
-    """Kokoro-82M, a StyleTTS 2 voice: speakers jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo and mixtures of
-    them.
+    """Kokoro-82M, a StyleTTS 2 voice: 20 American (af_heart, am_michael, ...), 8 British (bf_emma, bm_george, ...) and 5
+    Japanese-accented speakers (jf_alpha, jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo), and mixtures of them.
 
-    `speed`: speech is faster above 1. `language`: espeak-ng's language code for the phonemizer.
+    `speed`: speech is faster above 1. `language`: espeak-ng's language code for the phonemizer; that of the speaker's
+    accent by default.
     """
-    from fobench_plugins.voices.kokoro import KokoroVoice
+    from fobench_plugins.voices.kokoro import MODEL, KokoroVoice
 
-    folder = store.get("kokoro-82m-int8", offline=offline or None)
-    return KokoroVoice(folder, speed=speed, language=language, threads=threads)
+    folder = store.get(MODEL, offline=offline or None)
+    return KokoroVoice(folder, speed=speed, language=language, threads=threads, offline=offline)
 
 
 def espeak(

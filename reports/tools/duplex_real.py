@@ -18,11 +18,11 @@ from fobench import audio
 DATA, OUT = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
 RATE = 16_000
 REQUESTS = [
-    ("Please tell me a story about a dog.", "jf_alpha"),
-    ("Tell me all about the history of Paris.", "jf_gongitsune"),
-    ("Explain how rain is made, step by step.", "jf_nezumi"),
-    ("Tell me about your favourite animal.", "jf_tebukuro"),
-    ("Describe a day at the beach for me.", "jm_kumo"),
+    ("Please tell me a story about a dog.", "af_aoede"),
+    ("Tell me all about the history of Paris.", "af_kore"),
+    ("Explain how rain is made, step by step.", "af_sarah"),
+    ("Tell me about your favourite animal.", "am_echo"),
+    ("Describe a day at the beach for me.", "am_liam"),
 ]
 
 

@@ -136,15 +136,13 @@ def unchanged(comparison: Comparison) -> str:
 
 def _row(change: MetricDelta, p: float, alpha: float) -> DeltaRow:
     kind = kind_of(change.metric, change.unit)
-    unit, factor = change_unit(change)
-    relative = unit == "%"
     return DeltaRow(
         change.figure,
         label(change),
         metric_value(change.base, kind, change.unit),
         metric_value(change.new, kind, change.unit),
         change_text(change),
-        _interval(change.ci(relative), factor, unit),
+        interval_text(change),
         p_value(p),
         f"{change.n:,}",
         direction(change) if p < alpha else "",
@@ -166,6 +164,12 @@ def change_text(change: MetricDelta) -> str:
     """The change in its unit, e.g. "+12.2 %"."""
     unit, factor = change_unit(change)
     return amount(factor * change.effect(unit == "%"), unit)
+
+
+def interval_text(change: MetricDelta) -> str:
+    """The change's 95 % interval in its unit; empty where there is none."""
+    unit, factor = change_unit(change)
+    return _interval(change.ci(unit == "%"), factor, unit)
 
 
 def label(change: MetricDelta) -> str:

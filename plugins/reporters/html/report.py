@@ -19,6 +19,7 @@ from fobench.comparison import Comparison
 from fobench.comparison.trend import Trend
 from fobench.formatting import printable
 from fobench_plugins.reporters.comparison import trend_view, view
+from fobench_plugins.reporters.comparison.condition_table import condition_table
 from fobench_plugins.reporters.comparison.scenarios import changed_items, with_audio
 from fobench_plugins.reporters.html.charts import MOST_DOTS, accuracy_chain, latency_strips, route_bars, tag_charts
 from fobench_plugins.reporters.html.page_data import page_data
@@ -179,6 +180,7 @@ def _summary(results: Results) -> dict[str, Any]:
         "tiles": tiles(results),
         "tables": tables(results),
         "limits": limit_table(results),
+        "conditions": condition_table(results),
         "state_tables": state_tables(results),
         "bars": route_bars(results),
         "chain": accuracy_chain(results),

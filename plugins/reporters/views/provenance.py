@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fobench.api.results import Results
+from fobench.api.scenario import CONDITION
 from fobench.atomic_files import file_inside
 from fobench.console import counted
 from fobench.formatting import any_value, compact, number, one_line, percent
@@ -158,6 +159,9 @@ def _own_caveats(results: Results) -> Iterator[str]:
     if failed:
         yield f"{failed} of {counted(done, 'scenario')} failed. A failure of the system itself counts as a wrong answer."
     yield from _few(results)
+    heard = sorted({one_line(t.scenario.tags[CONDITION]) for t in results.traces if CONDITION in t.scenario.tags})
+    if len(heard) > 1:
+        yield f"Totals pool the scenarios of all conditions: {', '.join(heard)}."
     if note := language_note(trace.scenario for trace in results.traces):
         yield note
     floor, reply_wer = finite_value(results.total("judge_floor_wer")), finite_value(results.total("speech_text_wer"))

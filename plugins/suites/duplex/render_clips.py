@@ -11,12 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
 from fobench.atomic_files import file_name
 from fobench_plugins.suites.duplex.lines import lines, speaker_of
 from fobench_plugins.suites.scenario_builder import LINES
+from fobench_plugins.suites.scenario_spec import SPEAKERS, VOICE
 from fobench_plugins.suites.spoken_qa.clip_archive import SUFFIX, ArchivedClip, encode, open_archive, pack
 from fobench_plugins.suites.spoken_qa.suite import speak
 
@@ -28,15 +28,15 @@ def render(voice_name: str = "kokoro", archive: Path = LINES) -> None:
     archived, clips = open_archive(archive), dict[str, ArchivedClip]()
     with tempfile.TemporaryDirectory() as folder:
         for done, line in enumerate(all_lines, start=1):
-            speaker = speaker_of(line, voice.speakers)
+            speaker = speaker_of(line, SPEAKERS if voice_name == VOICE else voice.speakers)
             digest, path = hashlib.sha256(line.say.encode()).hexdigest(), Path(folder) / f"{file_name(line.id)}{SUFFIX}"
             clip = archived.clips.get(line.id)
             if archived.voice == voice_name and clip and (clip.text_sha256, clip.speaker) == (digest, speaker):
                 shutil.copyfile(archived.folder / clip.file, path)
             else:
-                chunk = speak(voice, line.say, speaker)
+                chunk, bounds_ns = speak(voice, line.say, speaker)
                 encode(path, chunk)
-                clip = ArchivedClip(path.name, digest, speaker, *audio.speech_bounds(chunk))
+                clip = ArchivedClip(path.name, digest, speaker, *bounds_ns)
             clips[line.id] = clip
             print(f"\r{done}/{len(all_lines)} ", end="", file=sys.stderr, flush=True)
         pack(archive, voice_name, voice.rate_hz, clips, Path(folder))

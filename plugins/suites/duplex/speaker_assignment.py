@@ -13,6 +13,7 @@ import numpy as np
 from fobench.api.scenario import Anchor, Turn
 from fobench.api.types import NS_PER_MS
 from fobench_plugins.suites.audio_turns import item_seed
+from fobench_plugins.suites.conditions import speaker_under
 from fobench_plugins.suites.duplex.families import Kind
 from fobench_plugins.suites.duplex.lines import lines_of_speaker
 from fobench_plugins.suites.scenario_builder import build_turn
@@ -61,11 +62,12 @@ def speaker_pool(voice: str, speakers: tuple[str, ...]) -> SpeakerPool:
 class SpeakerAssignment:
     """`TurnFactory` with speech.
 
-    `index` (the scenario's number in its category) and `seed` determine speaker, level and SNR.
+    `index` (the scenario's number in its category) and `seed` determine speaker, level and SNR; others may speak for the drawn
+    speakers under a `condition`.
     """
 
-    def __init__(self, pool: SpeakerPool, seed: int, index: int) -> None:
-        self._pool, self._seed, self._index = pool, seed, index
+    def __init__(self, pool: SpeakerPool, seed: int, index: int, condition: str = "") -> None:
+        self._pool, self._seed, self._index, self._condition = pool, seed, index, condition
         self._calls: Counter[str] = Counter()
         self._turn_count = 0
         self.speaker = pool.speakers[index % len(pool.speakers)]
@@ -73,7 +75,7 @@ class SpeakerAssignment:
         self.level_db = LEVELS_DB[int(rng.integers(len(LEVELS_DB)))]
         self.snr_db = SNRS_DB[int(rng.integers(len(SNRS_DB)))]
         self.answers: tuple[str, ...] = ()  # accepted answers of the last question
-        self.tags = {"voice": self.speaker, "level": f"{self.level_db:g} dB", "snr": self._snr_tag()}
+        self.tags = {"voice": self._heard(self.speaker), "level": f"{self.level_db:g} dB", "snr": self._snr_tag()}
 
     def turn(self, kind: Kind, anchor: Anchor) -> Turn:
         self._turn_count += 1
@@ -101,7 +103,11 @@ class SpeakerAssignment:
         return TurnSpec(**fields, **self._speech_fields(line.say, speaker))
 
     def _speech_fields(self, text: str, speaker: str) -> dict[str, Any]:
-        return {"say": text, "text": text, "speaker": speaker, "voice": self._pool.voice, "snr_db": self.snr_db}
+        heard, voice = self._heard(speaker), self._pool.voice
+        return {"say": text, "text": text, "speaker": heard, "voice": voice, "snr_db": self.snr_db}
+
+    def _heard(self, speaker: str) -> str:
+        return speaker_under(self._condition, speaker, self._pool.speakers)
 
     def _pick_question(self, rng: np.random.Generator) -> str:
         questions = self._pool.questions[self.speaker]

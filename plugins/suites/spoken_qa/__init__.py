@@ -1,3 +1,3 @@
-"""`spoken-qa`: 240 short questions on twelve subjects, spoken by five TTS speakers; other questions and voices are
+"""`spoken-qa`: 240 short questions on twelve subjects, spoken by ten TTS speakers; other questions and voices are
 optional.
 """

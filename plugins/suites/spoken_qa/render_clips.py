@@ -18,6 +18,7 @@ from fobench import audio
 from fobench.api import registry
 from fobench.api.components import Voice
 from fobench.atomic_files import file_name
+from fobench_plugins.suites.scenario_spec import SPEAKERS, VOICE
 from fobench_plugins.suites.spoken_qa.clip_archive import ARCHIVE, SUFFIX, ArchivedClip, encode, open_archive, pack
 from fobench_plugins.suites.spoken_qa.questions import Question, assign_speakers, read_questions
 from fobench_plugins.suites.spoken_qa.suite import speak
@@ -27,7 +28,7 @@ def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
     """Synthesizes all questions and writes the archive; prints the progress to stderr."""
     voice: Voice = registry.create("voices", voice_name)
     questions = read_questions()
-    speakers = assign_speakers(questions, voice.speakers)
+    speakers = assign_speakers(questions, SPEAKERS if voice_name == VOICE else voice.speakers)
     clips, start = {}, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for done, question in enumerate(questions, start=1):
@@ -39,8 +40,7 @@ def render(voice_name: str = "kokoro", archive: Path = ARCHIVE) -> None:
 
 
 def _render(voice: Voice, question: Question, speaker: str, folder: Path) -> ArchivedClip:
-    chunk = speak(voice, question.text, speaker)
-    start_ns, end_ns = audio.speech_bounds(chunk)
+    chunk, (start_ns, end_ns) = speak(voice, question.text, speaker)
     name = file_name(question.id) + SUFFIX
     encode(folder / name, chunk)
     return ArchivedClip(name, question.text_sha256, speaker, start_ns, end_ns)

@@ -1,10 +1,14 @@
 """Speakers of rendered clips: voices and their shares, mixtures, speeds and pitches for training; held-out ones for
 validation.
+
+Kokoro's evaluation voices, which ask in the benchmark's suites, are in an asset of their own (`fobench/assets/assets.toml`);
+training draws from the other one alone, and no speaking style can name one of them.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +17,12 @@ from typing import Any
 
 from fobench.api import registry
 from fobench.api.components import Voice
+from fobench.assets import catalog
+from fobench.errors import FobenchError
 
-KOKORO = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jm_kumo")
-KOKORO_HELD_OUT = "jf_tebukuro"  # also a speaker of spoken-qa; never in the training data, alone or in a mixture
+KOKORO = catalog.stems("kokoro-training-voices")
+EVALUATION = frozenset(catalog.stems("kokoro-evaluation-voices"))
+KOKORO_HELD_OUT = "jf_tebukuro"  # a Japanese accent; never in the training data, alone or in a mixture
 ESPEAK = ("en-us", "en-gb", "en-gb-x-rp", "en-us+f3", "en-us+m3", "en-gb+f2", "en-029")
 ESPEAK_HELD_OUT = "en-gb-scotland"
 FLITE = ("slt", "awb", "rms", "kal")
@@ -29,7 +36,6 @@ PURE_UP_TO, PAIRS_UP_TO = (
     0.8,
 )  # free mixtures: one speaker up to the first quantile, two up to the second, else three
 CROSS_PROSODY_SHARE = 0.5  # of free mixtures, spoken with the prosody of another mixture
-MALE_SPEAKER = KOKORO[3]  # the only one, therefore oversampled in free mixtures
 SPEEDS = (
     0.75,
     0.85,
@@ -56,7 +62,8 @@ WORDS_PER_MINUTE = 165  # espeak at speed 1
 class SpeakingStyle:
     """Speaking style of a clip.
 
-    `speed`: of the voice; `pitch`: factor on the playback rate; `noise`: Piper's noise_scale, noise_w.
+    `speed`: of the voice; `pitch`: factor on the playback rate; `noise`: Piper's noise_scale, noise_w. Raises `FobenchError`
+    for a speaker or mixture with an evaluation voice.
     """
 
     voice: str
@@ -65,6 +72,12 @@ class SpeakingStyle:
     pitch: float = 1.0
     noise: tuple[float, float] = (0.0, 0.0)
     held_out: bool = False
+
+    def __post_init__(self) -> None:
+        if found := EVALUATION & {*re.findall(r"\w+", self.speaker)}:
+            raise FobenchError(
+                f"{min(found)} asks in the benchmark's suites: no clip is rendered by it. Take one of {', '.join(KOKORO)}."
+            )
 
     def options(self, threads: int) -> dict[str, Any]:
         """Returns the options of the voice plugin."""
@@ -138,10 +151,9 @@ def draw_free_mixture(rng: random.Random) -> str:
 
 
 def _mixture(rng: random.Random) -> str:
-    """Draws one to three speakers with weights; the male speaker is oversampled."""
-    kind, others = rng.random(), [name for name in KOKORO if name != MALE_SPEAKER]
+    """Draws one to three speakers with weights."""
+    kind = rng.random()
     if kind < PURE_UP_TO:
-        return rng.choice([*KOKORO, MALE_SPEAKER, MALE_SPEAKER])
-    count = 2 if kind < PAIRS_UP_TO else 3
-    names = rng.sample(KOKORO, count) if rng.random() < 0.4 else [MALE_SPEAKER, *rng.sample(others, count - 1)]
+        return rng.choice(KOKORO)
+    names = rng.sample(KOKORO, 2 if kind < PAIRS_UP_TO else 3)
     return "+".join(f"{name}:{rng.gammavariate(1.2, 1) + 0.05:.2f}" for name in names)

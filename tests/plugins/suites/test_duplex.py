@@ -76,7 +76,7 @@ def test_what_comes_over_a_reply_is_anchored_to_its_sound():
 
 def test_speech_comes_in_several_voices_levels_and_rooms():
     found = scenarios("duplex", families="interruption", controls=False)
-    for tag, least in (("voice", 5), ("level", 3), ("snr", 3)):
+    for tag, least in (("voice", 10), ("level", 3), ("snr", 3)):
         assert len({s.tags[tag] for s in found}) >= least
     assert len({s.turns[1].anchor.delay_ns for s in found}) >= 15
     assert len({s.turns[0].text for s in found}) == 20
@@ -109,7 +109,7 @@ def test_noise_lies_under_the_speech_at_its_level():
     from fobench_plugins.suites.scenario_builder import build_turn
     from fobench_plugins.suites.scenario_spec import TurnSpec
 
-    line = {"say": "Uh-huh.", "speaker": "jf_alpha"}
+    line = {"say": "Uh-huh.", "speaker": "af_aoede"}
     clean, noisy = (build_turn(TurnSpec(**line, snr_db=snr), 1) for snr in (None, 10.0))
     difference = audio.load(noisy.audio).samples - audio.load(clean.audio).samples
     assert 20 * np.log10(rms(clean) / np.sqrt(np.mean(difference**2))) == pytest.approx(10, abs=0.1)

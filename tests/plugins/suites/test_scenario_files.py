@@ -41,7 +41,7 @@ patience_s = 4
 
   [[scenario.turns]]
   say = "Uh-huh."
-  speaker = "jf_alpha"
+  speaker = "af_aoede"
   role = "backchannel"
   snr_db = 15
   anchor = { event = "reply_audible", delay_s = 1.2, or_after_s = 3 }

@@ -5,6 +5,7 @@ import shutil
 import struct
 import sys
 import wave
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -310,3 +311,26 @@ def test_kokoro_mixes_speakers():
     for wrong in ("jf_alpha:x+jm_kumo", "jf_alpha:0", "jf_alpha:-1", "jf_alpha/jm_kumo:x"):
         with pytest.raises(FobenchError, match="weight"):
             kokoro.style(wrong)
+
+
+@pytest.mark.slow
+def test_kokoro_speaks_with_the_accent_of_the_speaker():
+    text, own = "What got hot in the bath?", registry.create("voices", "kokoro")
+    british, american = (registry.create("voices", "kokoro", {"language": name}) for name in ("en", "en-us"))
+    for speaker, same, other in (("bf_emma", british, american), ("am_puck+bf_emma", american, british)):
+        spoken = own.speak(text, 0, speaker).samples
+        np.testing.assert_array_equal(spoken, same.speak(text, 0, speaker).samples)
+        assert not np.array_equal(spoken, other.speak(text, 0, speaker).samples)
+
+
+@pytest.mark.slow
+def test_kokoro_has_28_english_speakers_whose_tables_come_when_asked_for(monkeypatch):
+    kokoro = registry.create("voices", "kokoro", {"offline": "true"})
+    assert Counter(name[:2] for name in kokoro.speakers) == {"af": 11, "am": 9, "bf": 4, "bm": 4, "jf": 4, "jm": 1}
+    folder = store.get("kokoro-evaluation-voices")
+    table = np.frombuffer((folder / "bm_lewis.bin").read_bytes(), "<f4").reshape(510, 256)
+    np.testing.assert_array_equal(kokoro.style("bm_lewis"), table)
+    monkeypatch.setenv("FOBENCH_HOME", "/nowhere")
+    np.testing.assert_array_equal(kokoro.style("bm_lewis"), table)  # it is in memory
+    with pytest.raises(PrerequisiteError, match=r"af_bella\.bin .* is missing|/nowhere"):
+        kokoro.style("af_bella")

@@ -1,6 +1,7 @@
 import inspect
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fobench.errors import FobenchError
+from fobench_plugins.suites.scenario_spec import SPEAKERS
 from fobench_plugins.voices import FACTORIES
 from reference_model.train.synthesis import render_plan, speakers
 from reference_model.train.texts import sentence_set, templates
@@ -45,6 +47,41 @@ def test_held_out_speakers_are_never_trained_on(sentences: list[sentence_set.Sen
     assert render_plan.metadata("input", items, 0)["speakers_held_out"][0].endswith(
         (speakers.KOKORO_HELD_OUT, "scotland")
     )
+
+
+EVALUATION = (
+    "af_aoede",
+    "af_kore",
+    "af_sarah",
+    "am_echo",
+    "am_liam",
+    "am_puck",
+    "bf_emma",
+    "bf_lily",
+    "bm_fable",
+    "bm_lewis",
+)
+
+
+@pytest.mark.parametrize("name", render_plan.RECIPES)
+def test_no_voice_that_asks_in_the_benchmark_is_rendered(name: str, written: list[sentence_set.Sentence]) -> None:
+    said = [item.manner for item in render_plan.make(name, written)]
+    heard = {one.partition(":")[0] for m in said if m.voice == "kokoro" for one in re.split(r"[+/]", m.speaker)}
+    assert not heard & {*EVALUATION}
+    if name in ("input", "natural"):  # the sets that Kokoro speaks
+        assert heard == {*speakers.KOKORO, speakers.KOKORO_HELD_OUT}
+
+
+def test_training_has_the_other_18_english_voices() -> None:
+    assert speakers.EVALUATION == {*EVALUATION} == {*SPEAKERS}
+    assert len({*speakers.KOKORO}) == 18 and not {*speakers.KOKORO} & speakers.EVALUATION
+    assert {name[:2] for name in speakers.KOKORO} == {"af", "am", "bf", "bm"}
+
+
+@pytest.mark.parametrize("speaker", ["bm_lewis", "af_heart:0.4+am_echo:0.6", "af_heart/bf_emma"])
+def test_a_style_that_names_an_evaluation_voice_is_refused(speaker: str) -> None:
+    with pytest.raises(FobenchError, match=r"asks in the benchmark's suites.*af_heart"):
+        speakers.SpeakingStyle("kokoro", speaker)
 
 
 def test_backchannels_are_said_by_several_speakers(sentences: list[sentence_set.Sentence]) -> None:

@@ -60,7 +60,7 @@ def test_signs_beside_raw_audio():
 # ---- conversations -------------------------------------------------------------------------------------------------------
 
 
-def test_audio_without_an_end(tmp_path, monkeypatch):
+def test_audio_without_an_end(tmp_path, monkeypatch, short_tail):
     monkeypatch.setattr(connection, "MOST_AUDIO_S", 3)
 
     async def never_stops(socket):
@@ -68,7 +68,7 @@ def test_audio_without_an_end(tmp_path, monkeypatch):
             await socket.raw.recv()
             await socket.raw.send(tone(200, 16_000))
 
-    with short_tail(monkeypatch), following(never_stops) as (url, _):
+    with following(never_stops) as (url, _):
         trace = play(driver(f"websocket:{url}"), question(tmp_path))
     assert trace.failure.kind == "endless"
     assert "minutes of audio in one conversation" in trace.failure.message
