@@ -58,9 +58,7 @@ class FreezeOmni(nn.Module):
             return draft
         spelled = [units.encode(text_normalizer.normalize(each.text)) for each in hypotheses]
         scores = config.attention * torch.tensor([each.log_p for each in hypotheses])
-        for each, weight in zip(log_ps, config.weights, strict=True):
-            if weight and config.attention < 1:
-                scores += (1 - config.attention) * weight * ctc_log_probabilities(each, spelled)
+        scores += (1 - config.attention) * ctc_log_probabilities(log_p, spelled)
         return with_mark(hypotheses[int(scores.argmax())].text, draft)
 
     @torch.no_grad()

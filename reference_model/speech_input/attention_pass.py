@@ -23,7 +23,7 @@ from reference_model.speech_input.whisper_encoder import WhisperConfig
 from reference_model.speech_input.whisper_weights import ASSET, FILE
 
 END, OPENING = 50_256, (50_257, 50_362)  # tokens of the English models: end; start, no timestamps
-SILENCE_S = 2.0  # of silence after a turn: with less, the decoder misses its last words
+SILENCE_S = 1.0  # of silence after a turn, so that the decoder hears that it is over
 LONGEST_S = 28.0  # of a turn: Whisper was trained on 30 s
 TOKENS_PER_S, TOKENS = 8.0, 16  # most tokens of a transcript: so many a second, and so many more
 AHEAD = 24  # tokens of the draft that are verified in one step
