@@ -22,7 +22,7 @@ from reference_model.speech_input.lora import LoRA
 from reference_model.speech_input.whisper_encoder import WhisperBlock, WhisperConfig, WhisperStreamingEncoder
 from reference_model.speech_input.whisper_weights import full_context, ranged
 
-JOINT = 0.7  # weight of attention in joint scoring
+JOINT = 0.75  # weight of attention in joint scoring
 
 
 @dataclass(frozen=True, slots=True)
