@@ -35,7 +35,7 @@ def pushed(session, count=1, wait_s=0.02):
 def test_audio_comes_back_with_the_time_at_which_it_came():
     with Echo().open(0) as session:
         before = time.perf_counter_ns()
-        (event,) = pushed(session)
+        (event,) = pushed(session, wait_s=0.3)
         assert np.array_equal(event.data["audio"].samples, CHUNK.samples)
         assert before < event.compute_ns < time.perf_counter_ns() - 10_000_000
         assert len(list(session.finish())) == 1

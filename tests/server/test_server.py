@@ -59,9 +59,10 @@ def test_a_sound_that_does_not_stop_the_reply_is_not_reported(tmp_path):
 
 
 def test_two_sessions_at_once_and_no_third(tmp_path):
+    asked = question(tmp_path)
     with served(scripted(delay_ms=300, reply_ms=300), sessions=2) as (url, server):
         with ThreadPoolExecutor(2) as pool:
-            traces = list(pool.map(lambda _: play(driver(f"realtime:{url}"), question(tmp_path)), range(2)))
+            traces = list(pool.map(lambda _: play(driver(f"realtime:{url}"), asked), range(2)))
         assert [trace.failure for trace in traces] == [None, None]
         assert server.counters.opened == 2
 
