@@ -17,24 +17,24 @@ class TurnState(IntEnum):
 
 
 class StateHead(nn.Module):
-    """A linear layer over the LLM's last hidden state (paper) and the adapter's acoustic features, if it has any.
+    """A linear layer over its inputs: in the paper the LLM's last hidden state; a checkpoint may choose others (`head_inputs`).
 
-    `evidence`: the number of acoustic features; `middle`: units of a hidden layer, 0 for none.
+    `size`: of the input, N; `middle`: units of a hidden layer, 0 for none.
     """
 
-    def __init__(self, llm_size: int, evidence: int = 0, middle: int = 0) -> None:
+    def __init__(self, size: int, middle: int = 0) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Linear(llm_size + evidence, middle), nn.GELU()) if middle else nn.Identity()
-        self.linear = nn.Linear(middle or llm_size + evidence, 4)
+        self.first = nn.Sequential(nn.Linear(size, middle), nn.GELU()) if middle else nn.Identity()
+        self.linear = nn.Linear(middle or size, 4)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states and acoustic features [..., D + E] -> logits [..., 4], for the training loss."""
-        logits: torch.Tensor = self.linear(self.first(hidden.to(self.linear.weight.dtype)))
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Inputs [..., N] -> logits [..., 4], for the training loss."""
+        logits: torch.Tensor = self.linear(self.first(inputs.to(self.linear.weight.dtype)))
         return logits
 
-    def probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Hidden states and acoustic features [..., D + E] -> probabilities [..., 3] of the states, float32."""
-        return self.forward(hidden)[..., :3].float().softmax(-1)
+    def probabilities(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Inputs [..., N] -> probabilities [..., 3] of the states, float32."""
+        return self.forward(inputs)[..., :3].float().softmax(-1)
 
     @staticmethod
     def decide(p: torch.Tensor, threshold: float = 0.5) -> TurnState:
