@@ -76,6 +76,7 @@ class ModelConfig:
     rereader: SecondPassConfig | None = None  # a second pass over a turn that has ended, of an adapter that spells
     prompts: int = 25  # learnt vectors before a user turn's audio
     state_middle: int = 0  # units of the state head's middle layer; 0: it has none, as published
+    state_memory: int = 0  # units of the state head's memory of the turn's earlier chunks; 0: it has none, as published
     state_inputs: tuple[HeadPart, ...] = ("hidden", "evidence")  # what the state head sees (`turn_taking.head_inputs`)
     compat: bool = False  # the published weights' habits (see `compatible`)
     settings: Settings = field(default_factory=Settings)

@@ -45,6 +45,7 @@ class UserTurnState:
         default_factory=list
     )  # for a second pass: (chunk, adapter's)
     encoded: int = 0  # chunks
+    memory: torch.Tensor | None = None  # the state head's, of the chunks since the onset
     reread: bool = False  # whether the second pass has recognized all of the turn
     over: bool = False  # whether the state head has predicted, since the last speech, that the turn needs an answer
 

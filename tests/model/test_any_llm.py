@@ -47,12 +47,12 @@ def test_the_head_hears_the_same_evidence_whatever_the_llm():
     for shape in ("qwen2", "gemma3"):
         system = InferenceEngine(any_llm.model(), backbone(shape), any_llm.model().config.settings, EnergyVAD)
         inputs = []
-        own = any_llm.model().state_head.probabilities
-        system.model.state_head.probabilities = lambda x, own=own, to=inputs: to.append(x) or own(x)
+        own = any_llm.model().state_head.step
+        system.model.state_head.step = lambda x, memory, own=own, to=inputs: to.append(x) or own(x, memory)
         try:
             Talk(system).hear(sound(1.0))
         finally:
-            del system.model.state_head.probabilities
+            del system.model.state_head.step
         seen.append(torch.stack(inputs))
     one, other = seen
     size = any_llm.config().adapter.evidence
@@ -87,9 +87,9 @@ def test_a_saved_one_is_for_any_llm_and_one_of_old_is_for_its_own(tmp_path):
 
 def test_a_configuration_of_before_has_the_published_head():
     data = any_llm.tied().config.to_json()
-    del data["state_inputs"], data["decoder"]["llm_rows"]
+    del data["state_inputs"], data["state_memory"], data["decoder"]["llm_rows"]
     old = ModelConfig.from_json(data | {"decoder": {**data["decoder"], "characters": 0}})
-    assert old.state_inputs == ("hidden", "evidence") and old.decoder.llm_rows
+    assert old.state_inputs == ("hidden", "evidence") and old.decoder.llm_rows and not old.state_memory
 
 
 # ---- the LLM's numbers -------------------------------------------------------------------------------------------------

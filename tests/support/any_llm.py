@@ -25,7 +25,7 @@ def config() -> ModelConfig:
     adapter = CTCAdapterConfig(encoder_size=32, units=UNITS.merges, hidden=24)
     decoder = replace(base.decoder, thoughts=False, llm_rows=False, characters=128, max_frames=20)
     free = replace(base, encoder=encoder, adapter=adapter, decoder=decoder, prompts=0)
-    free = replace(free, state_inputs=("evidence", "language"))
+    free = replace(free, state_inputs=("evidence", "language"), state_middle=6, state_memory=5)
     return replace(free, llm_size=0)
 
 
@@ -44,7 +44,7 @@ def model() -> FreezeOmni:
 def tied(size: int = 64) -> FreezeOmni:
     """The same with a head on the hidden states of LLMs of one size, and random ones of its own."""
     torch.manual_seed(4)
-    tied_config = replace(config(), llm_size=size, state_inputs=("hidden", "evidence"))
+    tied_config = replace(config(), llm_size=size, state_inputs=("hidden", "evidence"), state_memory=0)
     made = FreezeOmni(tied_config).eval()
     for name, part in model().named_children():
         if name != "state_head":

@@ -35,7 +35,7 @@ from reference_model.turn_taking.state_head import StateHead
 
 SPEECH_INPUT = ("encoder", "adapter")
 HEAD = ("state_middle", "prompts")  # sizes set by input stage 3
-HEAD_PARTS = {"state_inputs": ("hidden", "evidence")}  # set by it as well, with what earlier checkpoints have
+HEAD_PARTS = {"state_inputs": ("hidden", "evidence"), "state_memory": 0}  # as well, with what earlier checkpoints have
 
 
 def assemble(
@@ -149,7 +149,7 @@ def replace_parts(
     if states:
         _check_head(states, model.config)
         model.state_head, model.prompt = (
-            StateHead(model.config.head_size, model.config.state_middle),
+            StateHead(model.config.head_size, model.config.state_middle, model.config.state_memory),
             new_prompt(model.config),
         )
         states.fill(model.state_head, "state_head")

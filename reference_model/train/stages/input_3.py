@@ -69,6 +69,7 @@ class Task:
     replies: dict[str, str]  # by question
     counts: dict[str, int]  # examples of each split
     workers: int
+    listen_weight: float
 
     def head_features(self, split: str) -> list[HeadFeatures]:
         """Returns the head's inputs for all examples of a split, from the cache where possible.
@@ -104,7 +105,13 @@ class Task:
         valid, train = self.head_features("valid"), self.head_features("train")
         chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
         self.run.train(
-            StateHeadStage(StateHeadLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about())
+            StateHeadStage(
+                StateHeadLearner(model.state_head, model.prompt, self.listen_weight),
+                train,
+                valid,
+                chunk_s,
+                self.about(),
+            )
         )
 
     def train_prompts(self, distil: bool) -> None:
@@ -131,7 +138,8 @@ class Task:
         config = self.model.config
         tied = bool(config.prompts) or "hidden" in config.state_inputs
         sizes = {"llm_size": config.llm_size if tied else 0, "evidence": config.adapter.evidence}
-        head = {"state_middle": config.state_middle, "state_inputs": list(config.state_inputs)}
+        head: dict[str, Any] = {"state_middle": config.state_middle, "state_memory": config.state_memory}
+        head |= {"state_inputs": list(config.state_inputs)}
         return {**sizes, **head, "prompts": config.prompts}
 
     def evaluate_head(self) -> None:
@@ -162,8 +170,9 @@ def with_new_head(model: FreezeOmni, head: ModelConfig, prompts: int, seed: int)
     returns it."""
     config = model.config
     torch.manual_seed(seed)
-    model.config = replace(config, state_middle=head.state_middle, state_inputs=head.state_inputs, prompts=prompts)
-    model.state_head = StateHead(model.config.head_size, model.config.state_middle)
+    sizes: dict[str, Any] = {"state_middle": head.state_middle, "state_memory": head.state_memory, "prompts": prompts}
+    model.config = replace(config, state_inputs=head.state_inputs, **sizes)
+    model.state_head = StateHead(model.config.head_size, head.state_middle, head.state_memory)
     if prompts != config.prompts:
         model.prompt = new_prompt(model.config)
     return model
@@ -195,7 +204,7 @@ def _sample_state_head(case: DryRunCase) -> DryRunBatch:
     chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
     chunks = round(CLIP_S / chunk_s)
     with case.device:
-        learner = StateHeadLearner(StateHead(config.head_size, config.state_middle))
+        learner = StateHeadLearner(StateHead(config.head_size, config.state_middle, config.state_memory))
     vectors = torch.zeros(case.clip_count(), chunks, config.head_size, device=case.device)
     batch = HeadBatch(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
     return DryRunBatch(StateHeadStage(learner, (), (), chunk_s), batch, case.describe_batch(noun="turns"))
@@ -219,7 +228,17 @@ def _sample_state_head(case: DryRunCase) -> DryRunBatch:
     type=click.IntRange(1, 10_000_000),
     default=6000,
     show_default=True,
-    help="Examples per epoch; a tenth more for validation.",
+    help="Examples per epoch.",
+)
+@click.option(
+    "--listen-weight",
+    type=click.FloatRange(0.01, 100.0),
+    default=1.0,
+    show_default=True,
+    help="Weight of keeping to listen in the head's loss: above 1, fewer replies in pauses, and later ones.",
+)
+@click.option(
+    "--held-out", type=click.IntRange(1, 10_000_000), help="Examples for validation.  [default: a tenth of --count]"
 )
 @click.option(
     "--workers",
@@ -244,6 +263,8 @@ def main(
     replies: Path | None,
     distil: bool,
     count: int,
+    listen_weight: float,
+    held_out: int | None,
     workers: int,
     vad: str | None,
     backbones: Sequence[str],
@@ -268,8 +289,8 @@ def main(
     if not str(init).startswith(loading.UNTRAINED):
         PretrainedWeights.read(init).check_backbone(frozen.backbone.name)
     sources = ExampleSources(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
-    counts = {"train": count, "valid": max(1, count // 10)}
-    task = Task(run, model, frozen, further, sources, known, counts, workers)
+    counts = {"train": count, "valid": held_out or max(1, count // 10)}
+    task = Task(run, model, frozen, further, sources, known, counts, workers, listen_weight)
     if not evaluate:
         if known and model.config.prompts:
             task.train_prompts(distil)

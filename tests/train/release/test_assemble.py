@@ -140,7 +140,7 @@ def test_parts_of_stages_take_the_place_of_a_complete_models_own(folders, tmp_pa
     base = any_llm.tied()
     loading.save(base, tmp_path / "tied.safetensors", storage=None)
     new = any_llm.model()
-    sizes = {"llm_size": 0, "evidence": new.config.adapter.evidence, "state_middle": 0, "prompts": 0}
+    sizes = {"llm_size": 0, "evidence": new.config.adapter.evidence, "state_middle": 6, "state_memory": 5, "prompts": 0}
     head = stage(tmp_path / "input-3", new, {**sizes, "state_inputs": ["evidence", "language"]}, "state_head")
     speech = stage(tmp_path / "output-2", new, {"decoder": asdict(new.config.decoder)}, "decoder")
     (tmp_path / "free.toml").write_text((CONFIGS / "small.toml").read_text())

@@ -120,7 +120,8 @@ def test_a_head_for_any_llm_learns_from_several(data, tmp_path):
     """Half of its examples come from either; afterwards the model is for any LLM, whatever it was before."""
     loading.save(any_llm.model(), tmp_path / "any.safetensors", storage=None)
     (tmp_path / "any.toml").write_text(
-        'llm_size = 0\nprompts = 0\nstate_inputs = ["evidence", "language"]\nstate_middle = 8\n' + PARTS
+        'llm_size = 0\nprompts = 0\nstate_inputs = ["evidence", "language"]\nstate_middle = 8\nstate_memory = 8\n'
+        + PARTS
     )
     more = ["--config", str(tmp_path / "any.toml"), "--backbone", f"hf:{folder('llama3', 32)}"]
     run(tmp_path / "any.safetensors", data, tmp_path / "out", *more)
@@ -178,7 +179,7 @@ def test_it_begins_with_an_earlier_stages_encoder_and_adapter(data, tmp_path):
     safetensors_io.save_tensors(parts, config, tmp_path / "stage.safetensors")
     run(tmp_path / "stage.safetensors", data, tmp_path / "out", *FEW, steps=2)
     learnt, tensors = safetensors_io.load(saved.newest_checkpoint(tmp_path / "out") / saved.MODEL)
-    sizes = {"llm_size": 64, "evidence": 0, "state_middle": 0, "prompts": 4}
+    sizes = {"llm_size": 64, "evidence": 0, "state_middle": 0, "state_memory": 0, "prompts": 4}
     assert learnt == {**sizes, "state_inputs": ["hidden", "evidence"]}
     assert set(tensors) == {"prompt", "state_head.linear.weight", "state_head.linear.bias"}
 
