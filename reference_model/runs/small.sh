@@ -6,12 +6,14 @@
 #   DATA=/data/qa_text CLIPS=/data reference_model/runs/small.sh
 #   GPU=1 PRECISION=bf16 BOOKS=/data/novels reference_model/runs/small.sh
 #
-# An earlier checkpoint, with a head and a speech decoder for one LLM, becomes one for any by three commands (OLD: its folder or file):
+# An earlier checkpoint, with a head and a speech decoder for one LLM, becomes one for any (OLD: its folder or file):
 #
-#   fobench train output-2 --config small --teacher OLD --texts runs/small/data/output/plan.jsonl --limit 500 --out runs/any/output-2 \
-#     --set steps=160 --set lr=3e-4 --set batch_s=24
 #   fobench train input-3 --config small --init OLD ...                          # as in step 4
-#   fobench train assemble --config small --base OLD --speech runs/any/output-2 --states runs/any/input-3 --out runs/any/small.safetensors
+#   fobench train assemble --config small --base OLD --blank-rows 0.42 --states runs/any/input-3 --out runs/any/small.safetensors
+#
+# so its decoder keeps its weights, with zeros where the LLM's embeddings stood. To teach it to do without these as well:
+# fobench train output-2 --config small --teacher OLD --texts runs/small/data/output/plan.jsonl, then assemble with --speech.
+#
 #   python -m reference_model.train.release.package_weights runs/any/small.safetensors
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -82,7 +84,7 @@ train output-2 --config small --out "$OUT/output-2" --latents "$OUT/data/spoken"
 
 train input-3 --config small --out "$OUT/input-3" --init "$OUT/input-1" --workers "$WORKERS" \
   --data "$OUT/data/input" --real "$REAL" $(printf -- '--backbone %s ' $LLMS) \
-  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small"
+  --noises "$CLIPS/noise_misc" --rooms "$CLIPS/rir_small" --listen-weight 2 --set lr=2e-3 --set weight_decay=0.1
 
 # ---- 5. checkpoint and evaluation ---------------------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ class SpeechDecoderConfig:
     allow_special: bool = False  # whether ids that are no codes may be sampled, as published
     thoughts: bool = True  # whether the prefix network takes the LLM's hidden states
     llm_rows: bool = True  # whether the LLM's token embeddings are rows of the text, beside letters or phonemes
+    blank_rows: float = (
+        0.0  # without them: rows of zeros before the letters, per letter, for weights that were trained with them
+    )
     characters: int = 0  # size of the letter embedding, by Unicode number; 0: no letters beside the LLM's embeddings
     phonetic: bool = False  # whether phonemes take the place of letters, see `phonemizer`
     paced: bool = False  # whether every letter has a duration, see `duration_predictor`
@@ -122,7 +125,7 @@ class SpeechDecoder(nn.Module):
         """A text, or its phonemes -> [1, n, d]: a row for each letter. The input of a decoder without the LLM's embeddings."""
         letters = torch.tensor([letters_of(text, self.config.characters)], dtype=torch.long)
         rows: torch.Tensor = self.letters(letters.to(self.letters.weight.device))
-        return rows
+        return F.pad(rows, (0, 0, round(self.config.blank_rows * len(text)), 0))
 
     def text_rows(self, embeddings: torch.Tensor, pieces: Sequence[str] | None = None) -> torch.Tensor:
         """LLM vectors [n, D] -> [1, n * D / d, d]: each is split into D / d rows. FobenchError if d does not divide D.

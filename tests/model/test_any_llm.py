@@ -17,10 +17,16 @@ from reference_model.checkpoint import loading
 from reference_model.config import ModelConfig
 from reference_model.inference.engine import InferenceEngine
 from reference_model.speech_output.decoder_input import decoder_input
-from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
+from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
+from reference_model.train.speech_output.decoder_training import (
+    DecoderExample,
+    SpeechDecoderLearner,
+    TextReader,
+    collate,
+)
 from reference_model.turn_taking import head_inputs
 from reference_model.turn_taking.energy_vad import EnergyVAD
-from tests.support import any_llm
+from tests.model import any_llm
 from tests.support.live_talk import Talk, silence, sound
 from tests.support.tiny_models import FURTHER, SHAPES, backbone
 
@@ -129,3 +135,15 @@ def test_a_decoder_without_rows_of_the_llm_reads_letters_alone():
 def test_a_decoder_must_read_something():
     with pytest.raises(FobenchError, match="needs letters"):
         SpeechDecoderConfig(llm_rows=False)
+
+
+def test_rows_of_zeros_stand_where_the_llms_embeddings_stood():
+    """In synthesis as in training, and no LLM is asked."""
+    decoder = SpeechDecoder(replace(any_llm.config().decoder, blank_rows=0.5))
+    rows = decoder_input(decoder, None, "Hello.")
+    assert rows.shape[1] == 9 and not rows[0, :3].any()
+    assert torch.equal(rows[0, 3:], decoder.letters.weight[[ord(letter) for letter in "Hello."]])
+    reader = TextReader(None, replace(any_llm.config(), decoder=decoder.config))
+    examples = [DecoderExample(text, torch.zeros(2, 4, dtype=torch.long)) for text in ("Hello.", "Hm.")]
+    batched, lengths = SpeechDecoderLearner(decoder).rows(collate(reader, examples))
+    assert lengths.tolist() == [9, 5] and torch.equal(batched[:1], rows)

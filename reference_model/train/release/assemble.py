@@ -129,15 +129,20 @@ def replace_parts(
     speech_input: PretrainedWeights | None,
     states: PretrainedWeights | None,
     speech: Path | None,
+    blank_rows: float | None = None,
 ) -> FreezeOmni:
     """Gives the model `base` the parts of some stages in place of its own, for the LLM of `config`, and returns it.
 
+    `blank_rows`: the decoder gets so many rows of zeros per letter in place of the LLM's embeddings; its weights stay.
     Raises FobenchError for a checkpoint of another stage, and if the parts do not fit each other.
     """
     model, data = base, base.config.to_json() | {"backbone": config.backbone, "llm_size": config.llm_size}
     if speech:
         model.decoder = load_decoder(speech)
         data |= {"decoder": asdict(model.decoder.config), **llm_of(speech)}
+    if blank_rows is not None:
+        model.decoder.config = replace(model.decoder.config, llm_rows=False, blank_rows=blank_rows)
+        data |= {"decoder": asdict(model.decoder.config)}
     if speech_input:
         data |= {name: {**data[name], **(speech_input.part_config(name) or {})} for name in SPEECH_INPUT}
     model.config = ModelConfig.from_json(data | (_head_config(states) if states else {}))
@@ -178,6 +183,11 @@ def _folder_option(name: str, help_text: str, required: bool = True) -> Callable
 @_folder_option("--codec", "Folder of output stage 1.", required=False)
 @_folder_option("--speech", "Folder of output stage 2 or 3: speech decoder.", required=False)
 @_folder_option("--reread", "Folder of `fobench train reread`: second-pass recognizer.", required=False)
+@click.option(
+    "--blank-rows",
+    type=click.FloatRange(0, 10),
+    help="With --base: its decoder gets rows of zeros, so many per letter, in place of the LLM's embeddings.",
+)
 @click.option("--lm", type=PATH, help="File of `fobench train unit-lm`: n-gram language model.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The checkpoint to write.")
 def main(
@@ -188,13 +198,14 @@ def main(
     codec: Path | None,
     speech: Path | None,
     reread: Path | None,
+    blank_rows: float | None,
     lm: Path | None,
     out: Path,
 ) -> None:
     """Assembles the checkpoints of the stages into one checkpoint."""
     head, own = (PretrainedWeights.read(path) if path else None for path in (states, input))
     if base and not codec:
-        model = replace_parts(loading.load(base, device="cpu"), ModelConfig.load(config), own, head, speech)
+        model = replace_parts(loading.load(base, device="cpu"), ModelConfig.load(config), own, head, speech, blank_rows)
     elif own and codec and speech and not base:
         model = assemble(ModelConfig.load(config), own, head, codec, speech)
     else:

@@ -144,9 +144,11 @@ class SpeechDecoderLearner(nn.Module):
         for text in letters:
             order = interleaved(each, [len(piece) for piece in text])
             token_rows = each * len(text)
-            orders.append(torch.tensor([row + i if i < token_rows else letter + i - token_rows for i in order]) + 1)
+            own = [row + i if i < token_rows else letter + i - token_rows for i in order]
+            blank = 0 if decoder.config.llm_rows else round(decoder.config.blank_rows * len(order))
+            orders.append(torch.tensor([-1] * blank + own) + 1)  # row 0 of the table is zero
             row, letter = row + token_rows, letter + len(order) - token_rows
-        lengths = torch.tensor([len(order) for order in orders])
+        lengths = torch.tensor([len(own) for own in orders])
         indices = nn.utils.rnn.pad_sequence(orders, batch_first=True).to(device)
         rows = torch.cat([torch.zeros(1, decoder.config.size, device=device), *table])
         return rows[indices], lengths

@@ -24,7 +24,7 @@ from reference_model.train.engine import checkpoints as saved
 from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.release import assemble
 from reference_model.train.speech_input import ngram_lm_training
-from tests.support import any_llm
+from tests.model import any_llm
 
 
 def trained(seed: int, **changes) -> FreezeOmni:

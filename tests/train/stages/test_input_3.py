@@ -22,7 +22,7 @@ from reference_model.train.turn_taking.head_metrics import HeadDecision
 from reference_model.train.turn_taking.prompt_tuning import Exchange, PromptTuningLearner
 from reference_model.train.turn_taking.vad_turns import VadTurn
 from reference_model.turn_taking.state_head import TurnState
-from tests.support import any_llm
+from tests.model import any_llm
 from tests.support.tiny_models import backbone, folder
 from tests.train.turn_taking.test_examples import RATE, TEXTS, words
 from tests.train.turn_taking.test_head_features import rows, spelling
