@@ -12,7 +12,7 @@ GPU_ARGS ?=
 REGRESSION_OUTPUT ?= runs/regression
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
-TRAINED := $(if $(wildcard reference_model/shipped/smollm2-135m/index.json),freeze-omni)
+TRAINED := $(if $(wildcard reference_model/shipped/any/index.json),freeze-omni)
 PASSIVE := OMP_WAIT_POLICY=PASSIVE # idle threads do not spin: many processes share the cores
 # TEST_PROCESSES: one thread each (tests/conftest.py). A process takes tests in order, so most tests of a module share its fixtures.
 TEST_PROCESSES ?= 2

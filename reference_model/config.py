@@ -25,6 +25,8 @@ from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.silence_splitter import SilenceSplitConfig
 from reference_model.speech_output.speech_decoder import SpeechDecoderConfig
+from reference_model.turn_taking import head_inputs
+from reference_model.turn_taking.head_inputs import HeadPart
 from reference_model.turn_taking.settings import TurnTakingSettings
 
 FOLDER = Path(__file__).parent / "configs"
@@ -58,20 +60,46 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A model: the backbone it belongs to, and the sizes of its nets."""
+    """A model: the backbone it belongs to, and the sizes of its nets.
+
+    Without a backbone it fits every LLM of hidden size `llm_size`, and with an `llm_size` of 0 every LLM there is: then its nets
+    take nothing of the LLM but text and `language_numbers` (`__post_init__` says what that asks of them).
+    """
 
     name: str
-    backbone: str
-    llm_size: int  # D
     encoder: ConvTransformerConfig | WhisperConfig
     adapter: AdapterConfig | CTCAdapterConfig
     decoder: SpeechDecoderConfig
     codec: CodecConfig | TiCodecConfig
+    backbone: str = ""  # the LLM that it was trained with; "": none in particular
+    llm_size: int = 0  # D; 0: any
     rereader: SecondPassConfig | None = None  # a second pass over a turn that has ended, of an adapter that spells
     prompts: int = 25  # learnt vectors before a user turn's audio
     state_middle: int = 0  # units of the state head's middle layer; 0: it has none, as published
+    state_memory: int = 0  # units of the state head's memory of the turn's earlier chunks; 0: it has none, as published
+    state_inputs: tuple[HeadPart, ...] = ("hidden", "evidence")  # what the state head sees (`turn_taking.head_inputs`)
     compat: bool = False  # the published weights' habits (see `compatible`)
     settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        if self.llm_size:
+            return
+        ties = {
+            f"backbone = {self.backbone!r}": bool(self.backbone),
+            "an adapter of LLM embeddings": not isinstance(self.adapter, CTCAdapterConfig),
+            f"prompts = {self.prompts}": self.prompts > 0,
+            "a state head on hidden states (state_inputs)": "hidden" in self.state_inputs,
+            "a speech decoder with rows of the LLM (llm_rows, thoughts)": not self.decoder.any_llm,
+        }
+        if found := [tie for tie, there in ties.items() if there]:
+            raise FobenchError(
+                f"Configuration {self.name} has llm_size = 0, for any LLM, but {', '.join(found)}. Give the LLM's llm_size, or change these."
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Size of the state head's input."""
+        return sum(head_inputs.sizes(self.state_inputs, self.llm_size, self.adapter.evidence))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads again."""

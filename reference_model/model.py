@@ -31,7 +31,7 @@ class FreezeOmni(nn.Module):
         trained = config.rereader is not None and config.rereader.units > 0
         self.rereader = config.rereader.build() if config.rereader and trained else None
         self.prompt = new_prompt(config)
-        self.state_head = StateHead(config.llm_size, config.adapter.evidence, config.state_middle)
+        self.state_head = StateHead(config.head_size, config.state_middle, config.state_memory)
         self.decoder = SpeechDecoder(config.decoder)
         self.codec = config.codec.build()
 

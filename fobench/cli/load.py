@@ -40,7 +40,7 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int
 
 
 @click.command()
-@option("--system", help="System under test; default: the one with a checkpoint for the backbone, else the cascade.")
+@option("--system", help="System under test; default: Freeze-Omni, with a checkpoint for the backbone or for any.")
 @named_args("--system-args", "system")
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")

@@ -34,7 +34,7 @@ NOT_OF_RUN = (*compare.OPTIONS, "opens")  # options that --resume may be given a
 
 
 @click.command()
-@option("--system", help="System under test; default: the one with a checkpoint for the backbone, else the cascade.")
+@option("--system", help="System under test; default: Freeze-Omni, with a checkpoint for the backbone or for any.")
 @named_args("--system-args", "system")
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own. Several, a,b: a matrix.")
 @named_args("--backbone-args", "backbone")
@@ -122,8 +122,8 @@ def run(
 ) -> None:
     """Run a system on suites, score it and write the reports.
 
-    The default is Freeze-Omni, trained with a small frozen LLM, on the built-in spoken questions. `--system cascade` selects
-    the baseline with the same LLM, `--backbone qwen2-7b` Freeze-Omni with that backbone.
+    The default is our Freeze-Omni around a small frozen LLM, on the built-in spoken questions. `--backbone NAME` takes any
+    other LLM, `--system cascade` the baseline: ASR, the same LLM, TTS.
     """
     from fobench.execution.run import Run
     from fobench.matrix import plan

@@ -18,7 +18,7 @@ IDLE_S = Between(1.0, 86_400.0)
 
 
 @click.command()
-@option("--system", help="System to serve; default: the one with a checkpoint for the backbone, else the cascade.")
+@option("--system", help="System to serve; default: Freeze-Omni, with a checkpoint for the backbone or for any.")
 @named_args("--system-args", "system")
 @option("--backbone", help="Frozen LLM inside the system; default: the system's own.")
 @option("--checkpoint", help="Weights of the system: a name (fobench ls checkpoints) or a path.")

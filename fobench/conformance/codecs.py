@@ -101,7 +101,9 @@ class _CodecProbes:
 
     def fork(self) -> str:
         """A state that is used twice gives the same result the second time."""
-        cut = len(self.wave) // 2 // int(self.hop) * int(self.hop) + 1  # within a frame, so that the state holds samples
+        cut = (
+            len(self.wave) // 2 // int(self.hop) * int(self.hop) + 1
+        )  # within a frame, so that the state holds samples
         first, state = self.codec.encode(self.wave[:cut])
         self.codec.encode(self.wave[:cut], state)
         rest, _ = self.codec.encode(self.wave[cut:], state, last=True)

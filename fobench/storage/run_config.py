@@ -27,6 +27,7 @@ FLAGS = {  # flags that differ from the option's name
 }
 NO_JUDGE = "none"  # no reference ASR: scores that need it are None with a reason
 DEFAULT_BACKBONE = "smollm2-135m"
+ANY_BACKBONE = "any"  # in the name of a checkpoint that fits every backbone
 CHANGEABLE = (
     "workers",
     "asserts",
@@ -160,15 +161,16 @@ class RunComponents:
 
 
 def default_system(backbone: str | None, checkpoint: str | None) -> str:
-    """The system that takes `checkpoint` or has one named `<system>/<backbone>`; else the cascade, which takes any LLM."""
+    """The system that takes `checkpoint`, or has one named `<system>/<backbone>` or `<system>/any`; without any, the cascade."""
     if checkpoint:
         factories = registry.factories("systems")
         return next(
             (name for name, make in factories.items() if "checkpoint" in registry.option_types(make)), "cascade"
         )
-    names = (name.partition("/") for name in registry.factories("checkpoints"))
-    wanted = backbone or DEFAULT_BACKBONE
-    return next((system for system, _, trained_for in names if trained_for == wanted), "cascade")
+    systems = {
+        trained_for: system for system, _, trained_for in (n.partition("/") for n in registry.factories("checkpoints"))
+    }
+    return systems.get(backbone or DEFAULT_BACKBONE) or systems.get(ANY_BACKBONE, "cascade")
 
 
 def flag(option: str) -> str:

@@ -31,6 +31,7 @@ Engine = Literal["auto", "llamacpp", "torch"]
 GGUF_ASSETS = {  # name: asset
     "smollm2-135m": "smollm2-135m-gguf",
     "qwen2.5-coder-0.5b": "qwen2.5-coder-0.5b-gguf",
+    "qwen2.5-coder-1.5b": "qwen2.5-coder-1.5b-gguf",
 }
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from fobench.api.hookspecs import Factories
 from fobench.errors import PrerequisiteError
+from fobench.storage.run_config import ANY_BACKBONE
 
 REPO = "VITA-MLLM/Freeze-Omni"
 FILES = {"audiollm/final.pt": 1.50, "decoder/final.pt": 0.66, "codec/final.pt": 0.25}  # GB in float32
 LICENSE = "research use only (see the license file of the repository)"
 
-SHIPPED = Path(str(files("reference_model"))) / "shipped"  # one folder per backbone, each a checkpoint in parts
+SHIPPED = (
+    Path(str(files("reference_model"))) / "shipped"
+)  # one folder per backbone, or `any`, each a checkpoint in parts
 INDEX = "index.json"
 
 
@@ -32,8 +35,9 @@ def _shipped_factory(folder: Path) -> Callable[[], Path]:
     def factory() -> Path:
         return folder
 
+    backbone = "any backbone" if folder.name == ANY_BACKBONE else folder.name
     factory.__doc__ = (
-        f"Freeze-Omni trained in this project for {folder.name}: float16, part of the package, pinned by hash "
+        f"Freeze-Omni trained in this project for {backbone}: float16, part of the package, pinned by hash "
         "(see its MODEL_CARD.md)."
     )
     return factory
@@ -48,7 +52,8 @@ def published() -> Path:
             f"Checkpoint freeze-omni/qwen2-7b: {REPO} is not in the local cache. "
             f"It contains {files}; license: {LICENSE}.\n"
             f"  Get it:       hf download {REPO}\n"
-            f"  Or, from any folder that contains these files: --checkpoint FOLDER"
+            f"  Or, from any folder that contains these files: --checkpoint FOLDER\n"
+            f"  Or the small one that fits every LLM: --checkpoint freeze-omni/{ANY_BACKBONE}"
         )
     return folder
 

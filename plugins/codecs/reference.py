@@ -38,7 +38,7 @@ def reference(
     """
     if bool(checkpoint) == random:
         raise FobenchError(
-            "The codec reference takes checkpoint=NAME (freeze-omni/smollm2-135m) or FILE, or random=true for random "
+            "The codec reference takes checkpoint=NAME (freeze-omni/any) or FILE, or random=true for random "
             "weights: exactly one of the two."
         )
     try:

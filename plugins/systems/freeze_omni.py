@@ -13,7 +13,7 @@ from fobench.api.option_ranges import Tokens
 from fobench.api.types import Message
 from fobench.assets import store
 from fobench.errors import FobenchError, PrerequisiteError
-from fobench.storage.run_config import DEFAULT_BACKBONE
+from fobench.storage.run_config import ANY_BACKBONE, DEFAULT_BACKBONE
 from reference_model.turn_taking.energy_vad import EnergyVAD
 from reference_model.turn_taking.silero_vad import RATE_HZ, WINDOW, SileroDetector, SileroVAD
 
@@ -76,7 +76,8 @@ def freeze_omni(
 ) -> FreezeOmniSystem:
     """Freeze-Omni (arXiv 2411.00774): streaming encoder and adapter -> frozen LLM -> speech decoder and codec.
 
-    `checkpoint`: a name (fobench ls checkpoints) or path; default: the one for the backbone, whose default is SmolLM2-135M.
+    `checkpoint`: a name (fobench ls checkpoints) or path; default: the backbone's own, else `freeze-omni/any`, which fits every
+    LLM. The backbone's default is that of the checkpoint, SmolLM2-135M where it fits every one.
     `generation`: the backbone's rule of decoding ("no-repeat-4" or "greedy"), for speech-in and for text-in; a checkpoint whose own
     settings sample or penalize has no such rule. `vad`: the voice activity detector that opens turns; "none": all audio is a turn. `turn_end`: whether the state head, the
     detector's silence or either ends the user's turn. `barge_in_at`: whether a barge-in stops the reply during the user's
@@ -161,26 +162,28 @@ def _prerequisites(backbone: str | None, options: Mapping[str, Any], checkpoint:
 def _checkpoint(checkpoint: str | None, backbone: str | None) -> Path:
     names = registry.factories("checkpoints")
     name = checkpoint or f"freeze-omni/{backbone or DEFAULT_BACKBONE}"
+    if not checkpoint and name not in names:
+        name = f"freeze-omni/{ANY_BACKBONE}"
     if name in names or name.startswith("untrained:"):
         path: Path = registry.create("checkpoints", name)
         return path
     if checkpoint is None:
         known = ", ".join(n.removeprefix("freeze-omni/") for n in names if n.startswith("freeze-omni/"))
         raise FobenchError(
-            f"There is no checkpoint for backbone {backbone or DEFAULT_BACKBONE!r} yet: there are some for {known}. Give a trained one with "
-            "--checkpoint PATH, or measure speed alone with --checkpoint untrained:small."
+            f"There is no checkpoint for backbone {backbone or DEFAULT_BACKBONE!r}: there are some for {known or 'none'}. Give a "
+            "trained one with --checkpoint PATH, or measure speed alone with --checkpoint untrained:small."
         )
     return Path(checkpoint).expanduser()
 
 
 def _backbone(path: Path | None, checkpoint: str) -> str:
-    """The backbone that a checkpoint was trained for."""
-    from reference_model.checkpoint.loading import PUBLISHED_FOR, made_for
+    """The backbone that a checkpoint was trained for; the default one if it fits every LLM."""
+    from reference_model.checkpoint.loading import ANY, PUBLISHED_FOR, made_for
 
     backbone = made_for(path) if path else PUBLISHED_FOR
     if not backbone:
         raise FobenchError(f"Checkpoint {checkpoint!r} names no backbone that it was made for: give --backbone.")
-    return backbone
+    return DEFAULT_BACKBONE if backbone == ANY else backbone
 
 
 def _settings(

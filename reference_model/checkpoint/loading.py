@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from reference_model.model import FreezeOmni
 
 UNTRAINED = "untrained:"
 PUBLISHED_FOR = "qwen2-7b"
+ANY = "any"  # stands for the backbone of a checkpoint that fits every LLM
 
 
 def load(path: Path, *, device: torch.device | str) -> FreezeOmni:
@@ -51,13 +53,20 @@ def _check_exists(path: Path) -> None:
 
 
 def made_for(path: Path) -> str:
-    """The backbone that a checkpoint was trained for; "" if it names none. Raises PrerequisiteError for a missing one."""
+    """The backbone that a checkpoint was trained for; `ANY` if it fits every LLM, "" if it names none but fits one size only.
+
+    Raises PrerequisiteError for a missing checkpoint.
+    """
+    if path.is_dir() and not sharded.is_folder(path):
+        return PUBLISHED_FOR
     if str(path).startswith(UNTRAINED):
-        return ModelConfig.load(str(path).removeprefix(UNTRAINED)).backbone
-    if path.is_dir():
-        return str(sharded.read(path)["config"].get("backbone", "")) if sharded.is_folder(path) else PUBLISHED_FOR
-    _check_exists(path)
-    return str(safetensors_io.load(path)[0].get("backbone", ""))
+        data: Mapping[str, Any] = ModelConfig.load(str(path).removeprefix(UNTRAINED)).to_json()
+    elif path.is_dir():
+        data = sharded.read(path)["config"]
+    else:
+        _check_exists(path)
+        data = safetensors_io.load(path)[0]
+    return str(data.get("backbone") or (ANY if data.get("llm_size") == 0 else ""))
 
 
 def digest(path: Path) -> str:
@@ -84,8 +93,13 @@ def untrained(name: str) -> FreezeOmni:
 
 
 def check_backbone(model: FreezeOmni, name: str, hidden_size: int, *, trained: bool = True) -> None:
-    """Raises FobenchError for a backbone of another hidden size or, with a trained model, of another name."""
+    """Raises FobenchError for a backbone of another hidden size or, with a trained model, of another name.
+
+    A model of llm_size 0 fits every backbone.
+    """
     config = model.config
+    if not config.llm_size:
+        return
     comparable = trained and config.backbone and ":" not in name  # hf: and gguf: names may be the same LLM
     other = comparable and name != config.backbone
     if hidden_size != config.llm_size or other:

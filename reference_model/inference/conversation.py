@@ -19,6 +19,8 @@ from reference_model.model import FreezeOmni
 from reference_model.speech_input.adapter import AdapterReader
 from reference_model.speech_input.ctc_adapter import CTCReader
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
+from reference_model.turn_taking import head_inputs
+from reference_model.turn_taking.head_inputs import HeadPart
 from reference_model.turn_taking.policy import TurnTakingPolicy
 from reference_model.turn_taking.state_machine import Phase
 
@@ -32,10 +34,10 @@ class UserTurnState:
     encoder: Any
     adapter: Any
     reader: AdapterReader
-    hidden: torch.Tensor  # [D]: the LLM's hidden state at the last row
-    next: torch.Tensor | None  # [V]: the LLM's logits of the token after that row; None: no row yet
     waiting: deque[torch.Tensor]  # features [1, frames, mels] of each chunk that is not yet encoded
     rehearsal: int  # chunks from before the onset that are still waiting
+    hidden: torch.Tensor | None = None  # [D]: the LLM's hidden state at the last row; None: no row yet
+    next: torch.Tensor | None = None  # [V]: the LLM's logits of the token after that row; None: no row yet
     rows: torch.Tensor | None = None  # [1, n, D]: LLM inputs of the turn; None: none yet
     base: int = 0  # length of the LLM's context before the turn
     continued: int = 0  # rows of the user turn that it continues; 0: it is a new one
@@ -43,6 +45,7 @@ class UserTurnState:
         default_factory=list
     )  # for a second pass: (chunk, adapter's)
     encoded: int = 0  # chunks
+    memory: torch.Tensor | None = None  # the state head's, of the chunks since the onset
     reread: bool = False  # whether the second pass has recognized all of the turn
     over: bool = False  # whether the state head has predicted, since the last speech, that the turn needs an answer
 
@@ -51,8 +54,7 @@ class UserTurnState:
         """A turn that begins with `chunks` from before the onset; the frames `before` them are the encoder's context."""
         frames = model.encoder.context
         encoder = model.encoder.begin(1, None if before is None or not frames else before[:, -frames:])
-        hidden = model.prompt.new_zeros(model.config.llm_size)
-        return cls(encoder, model.adapter.begin(1), model.adapter.reader(), hidden, None, deque(chunks), len(chunks))
+        return cls(encoder, model.adapter.begin(1), model.adapter.reader(), deque(chunks), len(chunks))
 
     @property
     def nothing(self) -> bool:
@@ -79,10 +81,7 @@ class UserTurnState:
 
     def end_logprob(self, end_ids: Collection[int]) -> float:
         """The log-probability, by the LLM, that the turn is complete: that an end token comes next. -inf without rows."""
-        if self.next is None:
-            return -math.inf
-        known = [token for token in end_ids if token < len(self.next)]
-        return float(self.next.log_softmax(-1)[known].logsumexp(-1))
+        return -math.inf if self.next is None else float(head_inputs.end_logprob(self.next, end_ids))
 
     def resume(self) -> None:
         """Take account of further speech: the turn is not over, and the second pass has not recognized all of it."""
@@ -99,9 +98,17 @@ class UserTurnState:
         self._update(context, live)
 
     def enter(self, context: LLMContext, live: InferenceEngine) -> torch.Tensor:
-        """Feed to the LLM what has been recognized; returns the state head's input [D + E]."""
+        """Feed to the LLM what has been recognized; returns the state head's input [N]."""
         self._update(context, live)
-        return torch.cat([self.hidden, self.reader.evidence().to(self.hidden)])
+        return torch.cat([self._head_part(part, live).to(live.model.prompt) for part in live.model.config.state_inputs])
+
+    def _head_part(self, part: HeadPart, live: InferenceEngine) -> torch.Tensor:
+        """A part of the state head's input."""
+        if part == "evidence":
+            return self.reader.evidence()
+        if part == "language":
+            return head_inputs.language_numbers(self.next, live.end_ids)
+        return live.model.prompt.new_zeros(live.model.config.llm_size) if self.hidden is None else self.hidden
 
     def _update(self, context: LLMContext, live: InferenceEngine) -> None:
         """Bring the context up to date with the reader."""
@@ -140,7 +147,8 @@ class UserTurnState:
         if not rows.shape[1]:
             return
         if self.rows is None and not self.continued:
-            hidden, logits = context.open(Role.USER, torch.cat([prompt[None].to(rows), rows], 1))
+            before = [prompt[None].to(rows)] if len(prompt) else []  # without prompts it may have no size either
+            hidden, logits = context.open(Role.USER, torch.cat([*before, rows], 1))
         else:
             hidden, logits = context.extend(rows)
         self.hidden, self.next = hidden[0, -1], logits[0, -1]
@@ -220,7 +228,7 @@ class Conversation:
                     self.policy.play(self.reply.number, event.data["audio"])
             return made.events
         if turn is not None and turn.rows is None and not turn.continued:
-            self.context.open(Role.USER, live.model.prompt[None, :0])
+            self.context.open(Role.USER, self.context.embed(())[:, :0])
         self.reply = live.reply(self.replies - 1, self.seed)
         return ()
 

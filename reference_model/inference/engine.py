@@ -21,8 +21,8 @@ from reference_model.inference.reply import GeneratedReply
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.ctc_adapter import CTCAdapter
 from reference_model.speech_input.streaming_encoder import stack, unstack
+from reference_model.speech_output.decoder_input import decoder_input
 from reference_model.speech_output.packets import DecoderCall, SegmentSynthesizer, SilenceCutter
-from reference_model.speech_output.phonemizer import aligned_text
 from reference_model.speech_output.sampling import generator, without_repeats
 from reference_model.speech_output.segmenter import Segment, Segmenter, normalize, published_normalize
 from reference_model.speech_output.silence_splitter import LeadingSilence, SilenceSplitter
@@ -133,14 +133,12 @@ class InferenceEngine:
         return list(zip(rows.split(1), unstack(encoder), unstack(adapter), strict=True))
 
     def speech(self, reply: GeneratedReply, segment: Segment) -> SegmentSynthesizer | None:
-        """The synthesizer of a segment, after the prefill with the text's embeddings and the tokens' hidden states; None: no text."""
+        """The synthesizer of a segment, after the prefill with its text and, if the decoder takes them, the tokens' hidden states;
+        None: no text."""
         text = (published_normalize if self.model.config.compat else normalize)(segment.text)
-        ids = self.backbone.encode(text)
-        if not ids:
-            return None
         decoder = self.model.decoder
-        aligned = aligned_text(ids, text, self.backbone.detokenizer(), phonetic=decoder.config.phonetic)
-        rows = decoder.text_rows(self.backbone.embed(torch.tensor([ids]))[0], aligned)
+        if (rows := decoder_input(decoder, self.backbone, text)) is None:
+            return None
         hidden = [reply.hidden[i] for i in segment.tokens if i < len(reply.hidden)]  # text held back has no token
         prefix = decoder.text_rows(torch.stack(hidden)) if hidden and decoder.config.thoughts else None
         state = decoder.prefill(rows, prefix)

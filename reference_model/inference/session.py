@@ -186,7 +186,9 @@ class FreezeOmniSession:
         pre_roll = len(turn.waiting) <= turn.rehearsal  # only audio from before the onset: the head is not asked
         turn.listen(live)
         features = turn.enter(state.overlap or state.context, live)
-        p = live.model.state_head.probabilities(features)  # [3]
+        p, memory = live.model.state_head.step(features, turn.memory)  # [3]
+        if not pre_roll:
+            turn.memory = memory
         if not pre_roll and self._settings.turn_end != "vad" and not self._actions:
             self._predict(live.model.state_head.decide(p), turn.length)
         elif turn.length >= live.settings.max_turn_rows and not self._actions:

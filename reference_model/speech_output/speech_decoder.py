@@ -43,9 +43,22 @@ class SpeechDecoderConfig:
     rotary_bf16: bool = False  # rotary frequencies rounded to bfloat16, as the published server has them on a GPU
     allow_special: bool = False  # whether ids that are no codes may be sampled, as published
     thoughts: bool = True  # whether the prefix network takes the LLM's hidden states
+    llm_rows: bool = True  # whether the LLM's token embeddings are rows of the text, beside letters or phonemes
+    blank_rows: float = (
+        0.0  # without them: rows of zeros before the letters, per letter, for weights that were trained with them
+    )
     characters: int = 0  # size of the letter embedding, by Unicode number; 0: no letters beside the LLM's embeddings
     phonetic: bool = False  # whether phonemes take the place of letters, see `phonemizer`
     paced: bool = False  # whether every letter has a duration, see `duration_predictor`
+
+    def __post_init__(self) -> None:
+        if not self.llm_rows and not self.characters:
+            raise FobenchError("A speech decoder without the LLM's embeddings needs letters: set `characters`.")
+
+    @property
+    def any_llm(self) -> bool:
+        """Whether it takes nothing of the LLM but the text, so that it fits every LLM."""
+        return not (self.llm_rows or self.thoughts)
 
     def stack(self, layers: int) -> LlamaConfig:
         return LlamaConfig(self.size, self.heads, self.ffn, layers, self.theta, self.eps, self.rotary_bf16)
@@ -108,6 +121,12 @@ class SpeechDecoder(nn.Module):
         """The id of BOS, SOS, EOS or PAD."""
         return self.config.codes + which
 
+    def letter_rows(self, text: str) -> torch.Tensor:
+        """A text, or its phonemes -> [1, n, d]: a row for each letter. The input of a decoder without the LLM's embeddings."""
+        letters = torch.tensor([letters_of(text, self.config.characters)], dtype=torch.long)
+        rows: torch.Tensor = self.letters(letters.to(self.letters.weight.device))
+        return F.pad(rows, (0, 0, round(self.config.blank_rows * len(text)), 0))
+
     def text_rows(self, embeddings: torch.Tensor, pieces: Sequence[str] | None = None) -> torch.Tensor:
         """LLM vectors [n, D] -> [1, n * D / d, d]: each is split into D / d rows. FobenchError if d does not divide D.
 
@@ -141,6 +160,12 @@ class SpeechDecoder(nn.Module):
             state.end = min(max(1, round(float(durations.sum()))), self.config.max_frames)
             state.pace = self.pace.read(start_rows[:, 1:], durations, state.end)[0]
         return state
+
+    @torch.inference_mode()
+    def durations(self, text: torch.Tensor) -> torch.Tensor:
+        """The predicted durations [1, H], in frames, of text rows [1, H, d]; only with a duration predictor."""
+        assert self.pace is not None
+        return self.pace.durations(self._start_rows(text)[:, 1:])
 
     def step(self, state: DecoderState, sampling: Sampling, generator: torch.Generator) -> torch.Tensor | None:
         """The next frame's codes [K], int64, or None at the segment's end."""

@@ -44,7 +44,7 @@ STARVED = 0.01  # share of a reply's ticks in which the listener may wait for au
 PUBLISHED_MS = {"text": 468, "speech prefill": 15, "first packet": 235 + 11, "total": 753}  # p50, paper
 SIZES = {  # name: (checkpoint, LLM of `random_llm`, dtype of the LLM on a GPU)
     "paper": ("untrained:paper", "qwen2-7b", torch.bfloat16),
-    "small": ("freeze-omni/smollm2-135m", "smollm2-135m", torch.bfloat16),
+    "small": ("freeze-omni/any", "smollm2-135m", torch.bfloat16),
     "tiny": ("untrained:tiny", "tiny", torch.float32),
 }
 Timed = Callable[[], Any]

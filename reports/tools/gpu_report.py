@@ -187,7 +187,7 @@ PARTS: tuple[GpuPart, ...] = (
         compiled,
         150,
     ),
-    GpuPart("small", "The trained checkpoint", "`freeze-omni/smollm2-135m`; medians, one session.", small, 90),
+    GpuPart("small", "The trained checkpoint", "`freeze-omni/any`; medians, one session.", small, 90),
     GpuPart(
         "questions", "Spoken questions", "`fobench run --system freeze-omni --limit 6` on the device.", questions, 120
     ),

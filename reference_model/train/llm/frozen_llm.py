@@ -16,6 +16,7 @@ from fobench import compute_threads
 from fobench.api import registry
 from fobench.api.components import Backbone
 from fobench.errors import FobenchError
+from fobench.storage.run_config import DEFAULT_BACKBONE
 from reference_model.config import ModelConfig
 
 LOGIT_TOLERANCE = (
@@ -59,12 +60,15 @@ class FrozenLLM:
     def of_model(
         cls, config: ModelConfig, name: str | None, options: Mapping[str, str], device: torch.device | str
     ) -> FrozenLLM:
-        """Loads a model's own backbone, or `name`. FobenchError where the hidden size does not fit the model."""
-        chosen = name or config.backbone
+        """Loads a model's own backbone, or `name`; by default SmolLM2-135M for a model that fits every LLM.
+
+        FobenchError where the hidden size does not fit the model.
+        """
+        chosen = name or config.backbone or ("" if config.llm_size else DEFAULT_BACKBONE)
         if not chosen:
             raise FobenchError(f"Configuration {config.name} names no LLM. Give --backbone.")
         llm = cls.load(chosen, device, options)
-        if llm.size != config.llm_size:
+        if config.llm_size and llm.size != config.llm_size:
             raise FobenchError(
                 f"Configuration {config.name} is for an LLM of hidden size {config.llm_size}; {chosen} has {llm.size}. "
                 "Choose another --backbone, or --config."

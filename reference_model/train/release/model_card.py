@@ -1,6 +1,6 @@
 """Writes the results section of a model card from measurements.
 
-    python -m reference_model.train.release.model_card reference_model/shipped/smollm2-135m --run runs/ours --run runs/ours-real \\
+    python -m reference_model.train.release.model_card reference_model/shipped/any --run runs/ours --run runs/ours-real \\
         --run runs/cascade --run runs/cascade-real --states runs/train/input-3/states.json \\
         --training runs/train/input-1 --training runs/train/input-3 --training runs/train/output-1 --training runs/train/output-2
 

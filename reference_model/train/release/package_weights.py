@@ -26,15 +26,16 @@ def package_checkpoint(checkpoint: Path, folder: Path | None = None) -> Path:
     Raises FobenchError for a file that is not a complete model or exceeds LIMIT_BYTES, and, without `folder`, for one
     that names no backbone.
     """
-    model = loading.load(checkpoint, device="cpu")
+    loading.load(checkpoint, device="cpu")
     config, tensors = safetensors_io.load(checkpoint)
     if (size := sharded.bytes_of(tensors)) > LIMIT_BYTES:
         raise FobenchError(
             f"{checkpoint} holds {size / 1e6:.1f} MB of weights; the limit is {LIMIT_BYTES / 1e6:.0f} MB."
         )
-    if not folder and not model.config.backbone:
+    backbone = loading.made_for(checkpoint)
+    if not folder and not backbone:
         raise FobenchError(f"{checkpoint} names no backbone: give --to FOLDER.")
-    target = folder or SHIPPED / model.config.backbone
+    target = folder or SHIPPED / backbone
     sharded.save(config, tensors, target)
     return target
 

@@ -1,6 +1,6 @@
 """Measures the WER of a CTC adapter: greedy decoding, and beam search with an n-gram language model, whose weights can be tuned.
 
-    fobench train beam-search --checkpoint reference_model/shipped/smollm2-135m --spoken-qa --second-pass
+    fobench train beam-search --checkpoint reference_model/shipped/any --spoken-qa --second-pass
     fobench train beam-search --checkpoint runs/train/small.safetensors --lm runs/train/unit_lm.safetensors \\
         --valid runs/data/input --tune
 

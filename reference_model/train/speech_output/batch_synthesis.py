@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reference_model.config import ModelConfig
 from reference_model.inference.chat_layout import TurnLayout
-from reference_model.speech_output.phonemizer import aligned_text
+from reference_model.speech_output.decoder_input import decoder_input
 from reference_model.speech_output.sampling import Sampling, generator
 from reference_model.speech_output.segmenter import normalize, published_normalize
 from reference_model.speech_output.speech_decoder import DecoderState, SpeechDecoder
@@ -66,11 +66,9 @@ def make_parts(
             ].to(device)
         for segment in split_segments(backbone, tokens, settings.segmentation):
             text = (published_normalize if config.compat else normalize)(segment.text)
-            ids = backbone.encode(text)
-            if not ids:
+            rows = decoder_input(decoder, backbone, text)
+            if rows is None:
                 continue
-            alignment = aligned_text(ids, text, backbone.detokenizer(), phonetic=decoder.config.phonetic)
-            rows = decoder.text_rows(frozen.embed(ids).to(device), alignment)
             span = segment.tokens
             hidden_rows = None if hidden is None else decoder.text_rows(hidden[span.start : span.stop])
             parts.append(SynthesisPart(number, segment.text, rows, hidden_rows, (seed, number, span.start)))

@@ -53,11 +53,12 @@ class DecoderBatch:
 
 class TextReader:
     """Tokenizes texts for the decoder: the backbone's tokens with the letters of each, or with phonemes, normalized as
-    in inference.
+    in inference. A decoder without the LLM's embeddings gets no tokens, and its text as one piece.
     """
 
     def __init__(self, backbone: Any, config: ModelConfig, *, phonetic: bool = False) -> None:
         self._backbone, self.phonetic = backbone, phonetic
+        self._llm_rows = config.decoder.llm_rows
         self._normalize = published_normalize if config.compat else normalize
         self._token_texts: dict[int, str] = {}
 
@@ -68,6 +69,8 @@ class TextReader:
         together.
         """
         normalized = self._normalize(text)
+        if not self._llm_rows:
+            return (), ((known_phonemes or phonemes(normalized)) if self.phonetic else normalized,)
         ids = tuple(self._backbone.encode(normalized))
         if self.phonetic:
             return ids, tuple(phonemes_by_token(ids, known_phonemes or phonemes(normalized)))
@@ -81,11 +84,16 @@ class TextReader:
 
 
 class SpeechDecoderLearner(nn.Module):
-    """The speech decoder with its losses; the LLM's embeddings [V, D] are not part of the module."""
+    """The speech decoder with its losses; the LLM's embeddings [V, D] are not part of the module.
 
-    def __init__(self, decoder: SpeechDecoder, embeddings: Tensor) -> None:
+    A decoder without rows of the LLM needs none.
+    """
+
+    def __init__(self, decoder: SpeechDecoder, embeddings: Tensor | None = None) -> None:
         super().__init__()
         self.decoder = decoder
+        if embeddings is None:
+            embeddings = torch.zeros(0, 0)
         self._embeddings = [embeddings]
 
     def forward(self, batch: DecoderBatch) -> dict[str, Tensor]:
@@ -123,8 +131,10 @@ class SpeechDecoderLearner(nn.Module):
         device = decoder.embedding.weight.device
         if self._embeddings[0].device != device:
             self._embeddings[0] = self._embeddings[0].to(device)
-        flat = torch.tensor([i for ids in batch.ids for i in ids], device=device)
-        table = [self._embeddings[0][flat].reshape(-1, decoder.config.size)]
+        flat = torch.tensor([i for ids in batch.ids for i in ids], dtype=torch.long, device=device)
+        table = [
+            self._embeddings[0][flat].reshape(-1, decoder.config.size)
+        ]  # of all tokens, none without rows of the LLM
         each = self._embeddings[0].shape[1] // decoder.config.size  # rows per token
         letters = [[letters_of(piece, decoder.config.characters) for piece in pieces] for pieces in batch.pieces]
         if decoder.config.characters:
@@ -134,9 +144,11 @@ class SpeechDecoderLearner(nn.Module):
         for text in letters:
             order = interleaved(each, [len(piece) for piece in text])
             token_rows = each * len(text)
-            orders.append(torch.tensor([row + i if i < token_rows else letter + i - token_rows for i in order]) + 1)
+            own = [row + i if i < token_rows else letter + i - token_rows for i in order]
+            blank = 0 if decoder.config.llm_rows else round(decoder.config.blank_rows * len(order))
+            orders.append(torch.tensor([-1] * blank + own) + 1)  # row 0 of the table is zero
             row, letter = row + token_rows, letter + len(order) - token_rows
-        lengths = torch.tensor([len(order) for order in orders])
+        lengths = torch.tensor([len(own) for own in orders])
         indices = nn.utils.rnn.pad_sequence(orders, batch_first=True).to(device)
         rows = torch.cat([torch.zeros(1, decoder.config.size, device=device), *table])
         return rows[indices], lengths

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fobench.errors import FobenchError
+from fobench.storage.run_config import DEFAULT_BACKBONE
 from reference_model.config import ModelConfig
 from reference_model.speech_input.bpe_units import BPEUnits
 from reference_model.speech_input.streaming_encoder import SpeechEncoder
@@ -56,10 +57,11 @@ class DryRunCase:
 
     def frozen_llm(self) -> FrozenLLM:
         """Returns a shape-only LLM. FobenchError where its hidden size differs from the configuration's."""
-        name = self.options.get("backbone") or self.config.backbone or "tiny"
+        given = self.options.get("backbone") or next(iter(self.options.get("backbones") or ()), "")
+        name = given or self.config.backbone or ("tiny" if self.config.llm_size else DEFAULT_BACKBONE)
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         llm = ShapeOnlyLLM(name, self.device, dtype)
-        if llm.hidden_size != self.config.llm_size:
+        if self.config.llm_size and llm.hidden_size != self.config.llm_size:
             raise FobenchError(
                 f"Configuration {self.config.name} is for an LLM of hidden size {self.config.llm_size}; {name} has "
                 f"{llm.hidden_size}. Choose another --backbone, or --config."

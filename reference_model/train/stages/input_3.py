@@ -7,7 +7,9 @@ Trains the state head, which classifies every chunk as keep listening, answer or
 examples, and prompt embeddings, with the cross-entropy of the LLM's own replies to spoken questions. Encoder, adapter and LLM are
 frozen.
 
-A model without prompts (small) trains the head alone, on inputs that are extracted once and cached. With --replies FILE, made by
+A model without prompts (small) trains the head alone, on inputs that are extracted once and cached; what the head sees, the
+configuration says (`state_inputs`). A head that sees no hidden states fits any LLM, and learns better what all of them have in
+common from several: --backbone is repeatable, and each extracts its share of the examples. With --replies FILE, made by
 fobench train replies, a model with prompts (paper) trains prompts and head jointly; with a CTC adapter, first the prompts (folder
 `prompts`), then the head. For a model without prompts the replies serve as preceding conversations.
 
@@ -28,6 +30,7 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
+from fobench.api.option_strings import options_for
 from fobench.atomic_files import plain_name, write_text
 from fobench.cli.options import named_args
 from fobench.errors import FobenchError
@@ -60,22 +63,37 @@ class Task:
 
     run: StageRun
     model: FreezeOmni
-    frozen: FrozenLLM
+    frozen: FrozenLLM  # the first one, in the validation as well
+    further: Sequence[FrozenLLM]
     sources: ExampleSources
     replies: dict[str, str]  # by question
     counts: dict[str, int]  # examples of each split
     workers: int
+    listen_weight: float
 
     def head_features(self, split: str) -> list[HeadFeatures]:
-        """Returns the head's inputs for all examples of a split, from the cache where possible."""
+        """Returns the head's inputs for all examples of a split, from the cache where possible.
+
+        Of several LLMs each extracts as many, from the same examples; they are validated with the first.
+        """
+        found = self._extract(split, self.frozen, self.run.out / split)
+        for number, llm in enumerate(self.further if split == "train" else (), 2):
+            found += self._extract(split, llm, self.run.out / f"{split}-{number}")
+        return found
+
+    def _extract(self, split: str, frozen: FrozenLLM, folder: Path) -> list[HeadFeatures]:
         histories = list(self.replies.items())[:HISTORIES]
         dataset = self.sources.turns(self.model, split, len(histories))
         corpus, count = dataset.pools.corpus, self.counts[split]
         print(f"{split}: {len(corpus)} clips, {corpus.hours:.1f} h, {len(corpus.faults)} skipped", flush=True)
-        provenance = {**fingerprint(self.model, corpus), "pasts": histories, "chances": dataset.pools.probabilities}
+        provenance = {
+            **fingerprint(self.model, corpus, frozen.backbone.name),
+            "pasts": histories,
+            "chances": dataset.pools.probabilities,
+        }
         extractor, cache = (
-            HeadFeatureExtractor(self.model, self.frozen, histories),
-            HeadFeatureCache(self.run.out / split, provenance),
+            HeadFeatureExtractor(self.model, frozen, histories),
+            HeadFeatureCache(folder, provenance),
         )
         return cache.load_or_extract(
             extractor, dataset, count, self.workers, lambda done: print(f"{done} of {count} examples", flush=True)
@@ -87,7 +105,13 @@ class Task:
         valid, train = self.head_features("valid"), self.head_features("train")
         chunk_s = model.encoder.chunk * model.encoder.front.hop / model.encoder.front.rate_hz
         self.run.train(
-            StateHeadStage(StateHeadLearner(model.state_head, model.prompt), train, valid, chunk_s, self.about())
+            StateHeadStage(
+                StateHeadLearner(model.state_head, model.prompt, self.listen_weight),
+                train,
+                valid,
+                chunk_s,
+                self.about(),
+            )
         )
 
     def train_prompts(self, distil: bool) -> None:
@@ -112,8 +136,11 @@ class Task:
     def about(self) -> dict[str, Any]:
         """Returns the configuration of the trained parts, for the checkpoint."""
         config = self.model.config
-        sizes = {"llm_size": config.llm_size, "evidence": config.adapter.evidence}
-        return {**sizes, "state_middle": config.state_middle, "prompts": config.prompts}
+        tied = bool(config.prompts) or "hidden" in config.state_inputs
+        sizes = {"llm_size": config.llm_size if tied else 0, "evidence": config.adapter.evidence}
+        head: dict[str, Any] = {"state_middle": config.state_middle, "state_memory": config.state_memory}
+        head |= {"state_inputs": list(config.state_inputs)}
+        return {**sizes, **head, "prompts": config.prompts}
 
     def evaluate_head(self) -> None:
         """Writes the metrics of the model's head to `states.json`, and prints them."""
@@ -138,12 +165,14 @@ def load_model(path: Path, config: ModelConfig) -> tuple[FreezeOmni, bool]:
     return model.eval(), False
 
 
-def with_new_head(model: FreezeOmni, middle: int, prompts: int, seed: int) -> FreezeOmni:
-    """Gives the model a new state head, and new prompts unless it has as many already; returns it."""
+def with_new_head(model: FreezeOmni, head: ModelConfig, prompts: int, seed: int) -> FreezeOmni:
+    """Gives the model a new state head as the configuration `head` has it, and new prompts unless it has as many already;
+    returns it."""
     config = model.config
     torch.manual_seed(seed)
-    model.config = replace(config, state_middle=middle, prompts=prompts)
-    model.state_head = StateHead(config.llm_size, config.adapter.evidence, middle)
+    sizes: dict[str, Any] = {"state_middle": head.state_middle, "state_memory": head.state_memory, "prompts": prompts}
+    model.config = replace(config, state_inputs=head.state_inputs, **sizes)
+    model.state_head = StateHead(model.config.head_size, head.state_middle, head.state_memory)
     if prompts != config.prompts:
         model.prompt = new_prompt(model.config)
     return model
@@ -170,13 +199,13 @@ def sample_input_3(case: DryRunCase) -> DryRunBatch:
 
 
 def _sample_state_head(case: DryRunCase) -> DryRunBatch:
-    """Makes a batch of the state head alone: cached inputs [B, chunks, LLM size + evidence]."""
+    """Makes a batch of the state head alone: cached inputs [B, chunks, N]."""
     config, encoder = case.config, NoData(case).encoder()
     chunk_s = encoder.chunk * encoder.front.hop / encoder.front.rate_hz
-    chunks, evidence = round(CLIP_S / chunk_s), config.adapter.evidence
+    chunks = round(CLIP_S / chunk_s)
     with case.device:
-        learner = StateHeadLearner(StateHead(config.llm_size, evidence, config.state_middle))
-    vectors = torch.zeros(case.clip_count(), chunks, config.llm_size + evidence, device=case.device)
+        learner = StateHeadLearner(StateHead(config.head_size, config.state_middle, config.state_memory))
+    vectors = torch.zeros(case.clip_count(), chunks, config.head_size, device=case.device)
     batch = HeadBatch(vectors, torch.zeros(vectors.shape[:2], dtype=torch.long, device=case.device))
     return DryRunBatch(StateHeadStage(learner, (), (), chunk_s), batch, case.describe_batch(noun="turns"))
 
@@ -199,7 +228,17 @@ def _sample_state_head(case: DryRunCase) -> DryRunBatch:
     type=click.IntRange(1, 10_000_000),
     default=6000,
     show_default=True,
-    help="Examples per epoch; a tenth more for validation.",
+    help="Examples per epoch.",
+)
+@click.option(
+    "--listen-weight",
+    type=click.FloatRange(0.01, 100.0),
+    default=1.0,
+    show_default=True,
+    help="Weight of keeping to listen in the head's loss: above 1, fewer replies in pauses, and later ones.",
+)
+@click.option(
+    "--held-out", type=click.IntRange(1, 10_000_000), help="Examples for validation.  [default: a tenth of --count]"
 )
 @click.option(
     "--workers",
@@ -209,7 +248,9 @@ def _sample_state_head(case: DryRunCase) -> DryRunBatch:
     help="Processes that render the examples' audio.",
 )
 @click.option("--vad", type=click.Choice(list(DETECTORS)), help="Voice activity detector.  [default: the model's]")
-@click.option("--backbone", help="The frozen LLM.  [default: the model's]")
+@click.option(
+    "--backbone", "backbones", multiple=True, help="The frozen LLM; repeatable for the head.  [default: the model's]"
+)
 @named_args("--backbone-args", "backbone")
 @click.option("--evaluate", is_flag=True, help="Only evaluate the model of --init.")
 def main(
@@ -222,9 +263,11 @@ def main(
     replies: Path | None,
     distil: bool,
     count: int,
+    listen_weight: float,
+    held_out: int | None,
     workers: int,
     vad: str | None,
-    backbone: str | None,
+    backbones: Sequence[str],
     backbone_args: Mapping[str, str],
     evaluate: bool,
 ) -> None:
@@ -235,13 +278,19 @@ def main(
     known = {line["question"]: line["reply"] for line in lines if line["reply"].strip()}
     if not evaluate:
         prompts = model.config.prompts or (run.config.prompts if known else 0)
-        model = with_new_head(model, run.config.state_middle, prompts, run.loop.seed)
-    frozen, model = FrozenLLM.of_model(model.config, backbone, backbone_args, device), model.to(device)
+        model = with_new_head(model, run.config, prompts, run.loop.seed)
+    frozen, *further = (
+        FrozenLLM.of_model(model.config, name, options_for(backbone_args, name), device)
+        for name in backbones or (None,)
+    )
+    if further and (model.config.prompts or "hidden" in model.config.state_inputs):
+        raise FobenchError("Prompts and a head on hidden states fit one LLM: give one --backbone, or another --config.")
+    model = model.to(device)
     if not str(init).startswith(loading.UNTRAINED):
         PretrainedWeights.read(init).check_backbone(frozen.backbone.name)
     sources = ExampleSources(data, real, noises, rooms, DETECTORS[vad or model.config.settings.duplex.vad])
-    counts = {"train": count, "valid": max(1, count // 10)}
-    task = Task(run, model, frozen, sources, known, counts, workers)
+    counts = {"train": count, "valid": held_out or max(1, count // 10)}
+    task = Task(run, model, frozen, further, sources, known, counts, workers, listen_weight)
     if not evaluate:
         if known and model.config.prompts:
             task.train_prompts(distil)

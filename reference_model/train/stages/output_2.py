@@ -1,17 +1,20 @@
 """Output stage 2, the text-to-codec speech LM (Freeze-Omni, arXiv 2411.00774, section 3.3).
 
     fobench train output-2 --latents runs/data/spoken --codec runs/train/output-1 --out runs/train/output-2
+    fobench train output-2 --teacher runs/earlier.safetensors --texts runs/data/output/plan.jsonl --out runs/train/output-2
 
-Trains the speech decoder (NAR prefill and AR) on pairs of text and speech with the cross-entropy of the codec tokens; its input are the
-LLM's frozen token embeddings. The pairs are latents of the voice (fobench train latents --silent) or recordings (`--data`), encoded
-once at the beginning.
+Trains the speech decoder (NAR prefill and AR) on pairs of text and speech with the cross-entropy of the codec tokens. Its input are
+the text's phonemes or letters and, where the configuration has them (`llm_rows`), the LLM's frozen token embeddings. The pairs are
+latents of the voice (fobench train latents --silent) or recordings (`--data`), encoded once at the beginning; or what the decoder of
+an earlier checkpoint says (`--teacher`), whose weights are then the initial ones: so a decoder learns to do without the LLM's rows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,13 @@ from fobench.cli.options import named_args
 from fobench.errors import FobenchError
 from reference_model.codec.convnext import ConvNeXtEncoder
 from reference_model.codec.reference_codec import ReferenceCodec
+from reference_model.model import FreezeOmni
 from reference_model.speech_output.speech_decoder import SpeechDecoder, SpeechDecoderConfig
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine.cost_estimate import DryRunBatch
 from reference_model.train.engine.skipped_samples import SkippedSamples
 from reference_model.train.llm.frozen_llm import FrozenLLM
+from reference_model.train.speech_output import intelligibility_eval, teacher_speech
 from reference_model.train.speech_output.codec_training import split_validation, trainable_config
 from reference_model.train.speech_output.decoder_training import (
     DecoderBatch,
@@ -56,6 +61,7 @@ from reference_model.train.synthesis import piper_latents
 
 PATH = click.Path(path_type=Path)
 VALID = 300  # examples held out for validation
+NO_LIMIT = 10_000_000  # training texts
 
 
 def encode_latents(
@@ -115,7 +121,7 @@ def usable_examples(
     """Returns the examples with text and at most `max_frames` frames; the others are listed in `faults`."""
     found = []
     for number, one in enumerate(items):
-        if not reader(one.text, one.phonemes)[0]:
+        if not any(reader(one.text, one.phonemes)[1]):
             faults.add(f"text {number}", f"the text has nothing to speak: {one.text!r}")
         elif not 0 < one.codes.shape[1] <= max_frames:
             faults.add(f"text {number}", f"{one.codes.shape[1]} frames, not 1 to {max_frames}: {one.text!r}")
@@ -124,30 +130,73 @@ def usable_examples(
     return found
 
 
-def from_recordings(
-    codec: ReferenceCodec, data: Sequence[Path], out: Path, reader: TextReader, max_frames: int, faults: SkippedSamples
-) -> tuple[list[DecoderExample], list[DecoderExample]]:
-    """Returns (training, validation) examples of shards and manifests; their codes are cached in `out`."""
-    found = []
-    for name, corpus in zip(
-        ("train", "valid"), split_validation(Corpus.open(data, codec.sample_rate_hz), data, VALID), strict=True
-    ):
-        found.append(
-            usable_examples(
-                encode_recordings(codec, corpus, out / f"codes-{name}.safetensors"), reader, max_frames, faults
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The (training, validation) examples of a run, by source; their codes are cached in its folder."""
+
+    run: StageRun
+    reader: TextReader
+    config: SpeechDecoderConfig
+    faults: SkippedSamples
+
+    def of_latents(
+        self, codec: ReferenceCodec, codec_folder: Path, folder: Path
+    ) -> tuple[list[DecoderExample], list[DecoderExample]]:
+        """Returns the texts of a folder of the voice's latents."""
+        encoder = load_latents_encoder(codec_folder).to(codec.device)
+        texts = self._usable(encode_latents(codec, encoder, folder, self.run.out / "codes.safetensors"))
+        held_out = min(VALID, max(1, len(texts) // 10))
+        return texts[held_out:], texts[:held_out]
+
+    def of_recordings(
+        self, codec: ReferenceCodec, data: Sequence[Path]
+    ) -> tuple[list[DecoderExample], list[DecoderExample]]:
+        """Returns the clips of shards and manifests."""
+        found = []
+        for name, corpus in zip(
+            ("train", "valid"), split_validation(Corpus.open(data, codec.sample_rate_hz), data, VALID), strict=True
+        ):
+            cache = self.run.out / f"codes-{name}.safetensors"
+            found.append(self._usable(encode_recordings(codec, corpus, cache)))
+            self.faults.entries += corpus.faults.entries
+        return found[0], found[1]
+
+    def of_teacher(
+        self, teacher: FreezeOmni, frozen: FrozenLLM, texts: Path, limit: int | None
+    ) -> tuple[list[DecoderExample], list[DecoderExample]]:
+        """Returns the segments of a file's texts as the teacher speaks them; `limit`: number of training texts, and a tenth
+        as many for validation."""
+        found = []
+        for split, count in (("train", limit or NO_LIMIT), ("valid", min(VALID, max(1, (limit or NO_LIMIT) // 10)))):
+            lines = intelligibility_eval.read(texts, split, count)
+            examples = teacher_speech.speak_lines(
+                teacher,
+                frozen,
+                lines,
+                self.run.out / f"spoken-{split}",
+                partial(_report_spoken, split, len(lines)),
             )
-        )
-        faults.entries += corpus.faults.entries
-    return found[0], found[1]
+            found.append(self._usable(examples))
+        return found[0], found[1]
+
+    def _usable(self, items: Sequence[DecoderExample]) -> list[DecoderExample]:
+        return usable_examples(items, self.reader, self.config.max_frames, self.faults)
+
+
+def _report_spoken(split: str, total: int, done: int) -> None:
+    click.echo(f"{split}: the teacher has spoken {done:,} of {total:,} texts", err=True)
+
+
+def _without_hidden_states(config: SpeechDecoderConfig, letters: bool, phonemes: bool) -> SpeechDecoderConfig:
+    """Returns the configuration of this stage; stage 3 adds the hidden states."""
+    config = replace(config, thoughts=False, characters=config.characters if letters else 0)
+    return replace(config, phonetic=config.phonetic and phonemes, paced=config.paced and phonemes)
 
 
 def sample_output_2(case: DryRunCase) -> DryRunBatch:
     """Makes the dry run's batch: texts with codes, without the LLM's hidden states."""
-    config = replace(case.config.decoder, thoughts=False)
-    if case.options.get("letters") is False:
-        config = replace(config, characters=0)
-    if False in (case.options.get("letters"), case.options.get("phonemes")):
-        config = replace(config, phonetic=False, paced=False)
+    letters, phonemes = (case.options.get(name) is not False for name in ("letters", "phonemes"))
+    config = _without_hidden_states(case.config.decoder, letters, letters and phonemes)
     learner, batch, reader = dry_run_parts(case, config)
     return DryRunBatch(SpeechDecoderStage(learner, reader, [], [], 1.0), batch, case.describe_batch(noun="texts"))
 
@@ -159,15 +208,16 @@ def dry_run_parts(
 
     `hidden` [n, D]: hidden states of the LLM for each text, for prefix tuning.
     """
-    frozen = case.frozen_llm()
+    frozen = case.frozen_llm() if config.llm_rows or config.thoughts else None
     with case.device:
         decoder = SpeechDecoder(config)
-    reader = TextReader(frozen.backbone, case.config, phonetic=config.phonetic)
+    backbone = frozen.backbone if frozen else None
+    reader = TextReader(backbone, replace(case.config, decoder=config), phonetic=config.phonetic)
     frames = round(CLIP_S * trainable_config(case.config.codec).frame_rate_hz)
     codes = torch.zeros(config.codebooks, frames, dtype=torch.int64)
     durations = torch.full((len(case.transcript),), frames / len(case.transcript))
     example = DecoderExample(case.transcript, codes, hidden, case.transcript, durations)
-    learner = SpeechDecoderLearner(decoder, embeddings_of(frozen))
+    learner = SpeechDecoderLearner(decoder, embeddings_of(frozen) if frozen and config.llm_rows else None)
     return learner, collate(reader, [example] * case.clip_count()), reader
 
 
@@ -184,7 +234,12 @@ def dry_run_parts(
 )
 @click.option("--data", multiple=True, type=PATH, help="Folder of shards, or a manifest, of one voice; repeatable.")
 @click.option("--latents", "folder", type=PATH, help="Folder of the voice's latents, instead of --data.")
-@click.option("--codec", "codec_folder", type=PATH, required=True, help="Folder of output stage 1.")
+@click.option("--codec", "codec_folder", type=PATH, help="Folder of output stage 1; not with --teacher, which has one.")
+@click.option("--teacher", type=PATH, help="A complete checkpoint whose decoder speaks --texts, instead of --data.")
+@click.option("--texts", type=PATH, help="File of texts for --teacher: lines, or JSON lines with text and split.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000_000), help="Number of training texts of --texts.  [default: all]"
+)
 @click.option(
     "--letters/--no-letters",
     default=True,
@@ -203,7 +258,10 @@ def main(
     run: StageRun,
     data: Sequence[Path],
     folder: Path | None,
-    codec_folder: Path,
+    codec_folder: Path | None,
+    teacher: Path | None,
+    texts: Path | None,
+    limit: int | None,
     letters: bool,
     phonemes: bool,
     join: float,
@@ -212,40 +270,41 @@ def main(
 ) -> None:
     """Trains output stage 2: the text-to-codec speech decoder, without the LLM's hidden states."""
     torch.manual_seed(run.loop.seed)
-    if bool(data) == bool(folder):
-        raise FobenchError("Give either recordings (--data) or the voice's latents (--latents).")
-    state, faults = PartialState(), SkippedSamples()
-    codec, full_config = load_codec(codec_folder).to(state.device), run.config.decoder
-    config = replace(
-        full_config, thoughts=False, characters=full_config.characters if letters else 0
-    )  # stage 3 adds the hidden states
-    use_phonemes = phonemes and letters
-    config = replace(config, phonetic=config.phonetic and use_phonemes, paced=config.paced and use_phonemes)
-    if config.paced and not folder:
+    sources = [source for source in (data, folder, teacher) if source]
+    if len(sources) != 1 or bool(teacher) == bool(codec_folder) or bool(teacher) != bool(texts):
+        raise FobenchError(
+            "Give either recordings (--data) or the voice's latents (--latents), with --codec; or --teacher with --texts."
+        )
+    config = _without_hidden_states(run.config.decoder, letters, letters and phonemes)
+    if config.paced and data:
         raise FobenchError("Recordings have no phoneme durations: give --latents, or --spelt.")
+    state, model = PartialState(), teacher_speech.load_teacher(teacher) if teacher else None
+    codec = model.codec if model else load_codec(codec_folder or Path()).to(state.device)
+    assert isinstance(codec, ReferenceCodec)
     check_codes(codec, config)
-    frozen = FrozenLLM.of_model(run.config, backbone, backbone_args, "cpu")  # only its embeddings are needed
-    reader = TextReader(frozen.backbone, run.config, phonetic=config.phonetic)
+    frozen = None  # needed for its embeddings alone, so that a decoder without rows of the LLM needs none
+    if model or config.llm_rows:
+        frozen = FrozenLLM.of_model(model.config if model else run.config, backbone, backbone_args, "cpu")
+    reader = TextReader(
+        frozen.backbone if frozen else None, replace(run.config, decoder=config), phonetic=config.phonetic
+    )
+    pairs = Pairs(run, reader, config, SkippedSamples())
+    decoder = teacher_speech.student_of(model.decoder, config) if model else SpeechDecoder(config)
     with state.main_process_first():
-        if folder:
-            latents_encoder = load_latents_encoder(codec_folder).to(state.device)
-            texts = usable_examples(
-                encode_latents(codec, latents_encoder, folder, run.out / "codes.safetensors"),
-                reader,
-                config.max_frames,
-                faults,
-            )
-            held_out = min(VALID, max(1, len(texts) // 10))
-            train, valid = texts[held_out:], texts[:held_out]
+        if model and texts and frozen:
+            train, valid = pairs.of_teacher(model, frozen, texts, limit)
+        elif folder and codec_folder:
+            train, valid = pairs.of_latents(codec, codec_folder, folder)
         else:
-            train, valid = from_recordings(codec, data, run.out, reader, config.max_frames, faults)
+            train, valid = pairs.of_recordings(codec, data)
     if not train or not valid:
+        faults = pairs.faults
         raise FobenchError(f"Too few texts to train on and to validate with. {len(faults)} were skipped:\n{faults}")
     seconds = sum(one.codes.shape[1] for one in train) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} texts, {seconds / 3600:.1f} h", err=True)
-    module = SpeechDecoderLearner(SpeechDecoder(config), embeddings_of(frozen))
+    module = SpeechDecoderLearner(decoder, embeddings_of(frozen) if frozen and config.llm_rows else None)
     stage = SpeechDecoderStage(
-        module, reader, train, valid, codec.config.frame_rate_hz, join, {"decoder": asdict(config)}, faults=faults
+        module, reader, train, valid, codec.config.frame_rate_hz, join, {"decoder": asdict(config)}, faults=pairs.faults
     )
     run.train(stage)
 

@@ -68,8 +68,10 @@ class PrefixStage(SpeechDecoderStage):
         valid: list[DecoderExample],
         frame_rate_hz: float,
         faults: SkippedSamples,
+        llm: Mapping[str, Any] | None = None,
     ) -> None:
-        about = {"decoder": asdict(module.decoder.config)}
+        """`llm`: backbone and llm_size, to which the hidden states tie the decoder."""
+        about = {"decoder": asdict(module.decoder.config), "llm": dict(llm or {})}
         super().__init__(module, reader, train, valid, frame_rate_hz, about=about, name="output-3", faults=faults)
         last = f"{PREFIX}{module.decoder.config.layers - 1}."
         for name, parameter in module.named_parameters():
@@ -99,7 +101,7 @@ def split_answers(answers: Sequence[AnsweredQuestion]) -> tuple[list[AnsweredQue
 def sample_output_3(case: DryRunCase) -> DryRunBatch:
     """Makes the dry run's batch: reply segments with the LLM's hidden states."""
     config = replace(case.config.decoder, thoughts=True)
-    hidden = torch.zeros(int(CLIP_S * LETTERS_S) // 4, case.config.llm_size)
+    hidden = torch.zeros(int(CLIP_S * LETTERS_S) // 4, case.frozen_llm().size)
     learner, batch, reader = dry_run_parts(case, config, hidden)
     return DryRunBatch(
         PrefixStage(learner, reader, [], [], 1.0, SkippedSamples()), batch, case.describe_batch(noun="segments")
@@ -143,8 +145,8 @@ def main(
     state, faults = PartialState(), SkippedSamples()
     codec, decoder = load_codec(codec_folder), with_prefix_network(load_decoder(speech))
     check_codes(codec, decoder.config)
-    config = replace(run.config, decoder=decoder.config)
-    frozen = FrozenLLM.of_model(config, backbone, backbone_args, state.device)
+    frozen = FrozenLLM.of_model(run.config, backbone, backbone_args, state.device)
+    config = replace(run.config, decoder=decoder.config, llm_size=frozen.size)
     codec = codec.to(state.device)
     if silent:
         synthesize = reply_segments.latent_synthesizer(
@@ -159,9 +161,10 @@ def main(
             reply_segments.load_or_make(maker, answers, run.out / name, faults)
             for name, answers in (("train", train), ("valid", valid))
         ]
-    module = SpeechDecoderLearner(decoder, embeddings_of(frozen))
+    module = SpeechDecoderLearner(decoder, embeddings_of(frozen) if decoder.config.llm_rows else None)
     reader = TextReader(frozen.backbone, config, phonetic=decoder.config.phonetic)
-    stage = PrefixStage(module, reader, sets[0], sets[1], codec.config.frame_rate_hz, faults)
+    llm = {"backbone": frozen.backbone.name, "llm_size": frozen.size}
+    stage = PrefixStage(module, reader, sets[0], sets[1], codec.config.frame_rate_hz, faults, llm)
     seconds = sum(one.codes.shape[1] for one in sets[0]) / codec.config.frame_rate_hz
     click.echo(f"{len(train):,} replies, {len(sets[0]):,} segments, {seconds / 3600:.1f} h", err=True)
     run.train(stage)

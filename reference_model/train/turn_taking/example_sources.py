@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fobench.assets import store
+from fobench.errors import FobenchError
 from reference_model.model import FreezeOmni
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import Corpus
@@ -25,7 +26,10 @@ SEEDS = {"train": 1, "valid": 2}
 @dataclass(frozen=True, slots=True)
 class ExampleSources:
     """`data`: folders of shards, or manifests; `real`: manifests of real sentences; `noises`, `rooms`: folders of audio
-    files."""
+    files.
+
+    Real sentences are held out as their manifests say ("split": "valid"); where none says so, one of six speakers is.
+    """
 
     data: Sequence[Path]
     real: Sequence[Path]
@@ -48,9 +52,20 @@ class ExampleSources:
             e for e in corpus.entries if e.info.get("kind") not in examples.ANSWERED_KINDS or accepts_text(e.text)
         ]
         sounds = examples.split_sounds(Sounds.read(self.noises, self.rooms, RATE_HZ), held_out)
-        recorded = Corpus.open(self.real, RATE_HZ) if self.real else Corpus([], RATE_HZ)
+        recorded = self.recordings(held_out)
         corpus.faults.entries.extend(recorded.faults.entries)
-        return ClipPools.of(corpus, sounds, examples.split_speakers(recorded.entries, held_out))
+        return ClipPools.of(corpus, sounds, recorded.entries)
+
+    def recordings(self, held_out: bool) -> Corpus:
+        """Returns the real sentences of one side of the split."""
+        if not self.real:
+            return Corpus([], RATE_HZ)
+        others = Corpus.open(self.real, RATE_HZ)
+        try:
+            named = Corpus.open(self.real, RATE_HZ, "valid")
+        except FobenchError:  # no manifest holds any out
+            return Corpus(examples.split_speakers(others.entries, held_out), RATE_HZ, others.faults)
+        return named if held_out else others
 
 
 @cache

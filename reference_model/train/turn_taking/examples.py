@@ -5,6 +5,7 @@ The paper (section 3.4) does not say how its state data was made. Here each exam
     real          the same with a real recording
     joined        two sentences with a short pause: one turn (state 0 between them, then 1)
     paused        a clip with a pause between two words: keep listening in the pause (state 0), then answer (state 1)
+    hesitation    the same with a real recording, in which the speaker paused there; the silence is extended
     unfinished    the first part of a clip: the turn does not end (state 0)
     interruption  "stop", "wait a second": short, answered at once (state 1)
     backchannel   such as "mm-hmm" (state 2)
@@ -16,11 +17,13 @@ Each starts with up to 1.6 s of room noise, sometimes with a noise burst, becaus
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy.signal
 import soxr
 
@@ -31,14 +34,15 @@ from reference_model.train.data.manifests import ClipEntry
 from reference_model.turn_taking.state_head import TurnState
 
 KINDS = {
-    "question": 0.24,
-    "real": 0.1,
-    "joined": 0.06,
-    "paused": 0.2,
+    "question": 0.2,
+    "real": 0.12,
+    "joined": 0.05,
+    "paused": 0.12,
+    "hesitation": 0.12,
     "unfinished": 0.14,
     "interruption": 0.05,
     "backchannel": 0.1,
-    "afar": 0.06,
+    "afar": 0.05,
     "noise": 0.05,
 }
 STATES = {"unfinished": TurnState.KEEP_LISTENING} | dict.fromkeys(("backchannel", "afar", "noise"), TurnState.IGNORE)
@@ -46,6 +50,9 @@ ANSWERED_KINDS = ("question", "command", "talk")  # kinds of text that are answe
 STATEMENT_STEP = 4  # every fourth statement is used as a turn as well
 BEFORE_S, AFTER_S = (0.1, 1.6), 1.6  # silence before the first word and after the last, s
 PAUSE_S, BREATH_S = (0.4, 1.4), (0.1, 0.35)
+HESITATION_S = 0.2  # shortest silence inside a recording that counts as a pause of its speaker
+HESITATION_TRIES = 20  # recordings that are searched for such a pause
+SENTENCE_END = re.compile(r"[.?!]\s")  # inside a transcript: behind it, a pause may be the end of a turn
 NOISE_S, NOISE_RECOGNIZED_S = (0.3, 3.0), 0.8  # duration of noises; time after which a noise can be recognized as such
 LEAD_IN_NOISE_PROBABILITY = 0.15  # probability of a noise burst before the first word
 WORDS = 4  # minimum words of a sentence that pauses or breaks off
@@ -126,6 +133,7 @@ class ClipPools:
             "question": turns,
             "real": recordings,
             "joined": answered,
+            "hesitation": [i for i in recordings if not SENTENCE_END.search(both.entries[i].text)],
             "afar": turns + recordings,
             "noise": [0],
             **short,
@@ -163,7 +171,7 @@ class ClipPools:
             self._add_noise(track, rng.uniform(*NOISE_S))
             begin, end = track.spans[0]
             return self._render(kind, track, min(end, begin + NOISE_RECOGNIZED_S), rng)
-        drawn = [self._load_clip(int(rng.choice(self.clips[kind])), rng) for _ in range(2 if kind == "joined" else 1)]
+        drawn = [self._draw_clip(kind, rng) for _ in range(2 if kind == "joined" else 1)]
         clips = [clip for clip in drawn if clip is not None]
         if len(clips) < len(drawn):
             return self.draw_example(rng)
@@ -177,17 +185,32 @@ class ClipPools:
         return replace(example, text=clips[0][1]) if example.state is TurnState.ANSWER and len(clips) == 1 else example
 
     def _add_clip(self, track: ExampleTrack, samples: Samples, text: str, kind: str) -> None:
-        """Adds a clip: complete, its first part ("unfinished"), or both parts with a pause ("paused")."""
+        """Adds a clip: complete, its first part ("unfinished"), or both parts with a pause ("paused", "hesitation")."""
         begin, end = speech_bounds(samples, track.rate_hz)
         edge = int(EDGE_S * track.rate_hz)
         first, last = max(0, begin - edge), min(len(samples), end + edge)
-        if kind not in ("paused", "unfinished"):
+        if kind not in ("paused", "unfinished", "hesitation"):
             return track.add_sound(samples[first:last], (begin - first, end - first))
-        cut = find_word_gap(samples[:end], begin, text, track.rate_hz, track.rng)
-        track.add_sound(samples[first:cut], (begin - first, cut - first))
-        if kind == "paused":
-            track.add_silence(track.rng.uniform(*PAUSE_S), samples)
-            track.add_sound(samples[cut:last], (0, end - cut))
+        if kind == "hesitation" and (silence := find_silence(samples[:end], begin, track.rate_hz)):
+            before, after = silence
+            cut = (before + after) // 2
+        else:
+            before = after = cut = find_word_gap(samples[:end], begin, text, track.rate_hz, track.rng)
+        track.add_sound(samples[first:cut], (begin - first, before - first))
+        if kind != "unfinished":
+            track.add_silence(max(0.0, track.rng.uniform(*PAUSE_S) - (after - before) / track.rate_hz), samples)
+            track.add_sound(samples[cut:last], (after - cut, end - cut))
+        return None
+
+    def _draw_clip(self, kind: str, rng: np.random.Generator) -> tuple[Samples, str] | None:
+        """Draws a clip for an example of a kind: audio and text, None for one that cannot be read or does not suit."""
+        for _ in range(HESITATION_TRIES if kind == "hesitation" else 1):
+            clip = self._load_clip(int(rng.choice(self.clips[kind])), rng)
+            if clip is None or kind != "hesitation":
+                return clip
+            begin, end = speech_bounds(clip[0], self.sounds.rate_hz)
+            if find_silence(clip[0][:end], begin, self.sounds.rate_hz):
+                return clip
         return None
 
     def _load_clip(self, index: int, rng: np.random.Generator) -> tuple[Samples, str] | None:
@@ -238,14 +261,30 @@ class ClipPools:
 def speech_bounds(samples: Samples, rate_hz: int) -> tuple[int, int]:
     """Returns the bounds of speech in a clip (samples), by a level threshold relative to its loudest and quietest
     frames."""
+    loud, hop = _loud_frames(samples, rate_hz)
+    return int(loud[0]) * hop, int(loud[-1] + 1) * hop
+
+
+def find_silence(samples: Samples, begin: int, rate_hz: int) -> tuple[int, int] | None:
+    """Returns the bounds of the longest silence inside speech that spans `begin` to the end (samples); None where none
+    lasts HESITATION_S."""
+    loud, hop = _loud_frames(samples[begin:], rate_hz)
+    gaps = np.diff(loud) - 1
+    if not len(gaps) or gaps.max() * hop < HESITATION_S * rate_hz:
+        return None
+    longest = int(gaps.argmax())
+    return begin + int(loud[longest] + 1) * hop, begin + int(loud[longest + 1]) * hop
+
+
+def _loud_frames(samples: Samples, rate_hz: int) -> tuple[npt.NDArray[np.intp], int]:
+    """Returns the numbers of the frames that are loud enough to be speech, and the length of a frame (samples)."""
     hop = rate_hz // 50
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     level = 10 * np.log10((frames.astype(np.float64) ** 2).mean(1) + 1e-12)
     bound = max(
         level.max() + BELOW_PEAK_DB, min(np.percentile(level, 5) + ABOVE_NOISE_DB, level.max() - ABOVE_NOISE_DB)
     )
-    loud = np.flatnonzero(level >= bound)
-    return int(loud[0]) * hop, int(loud[-1] + 1) * hop
+    return np.flatnonzero(level >= bound), hop
 
 
 def find_word_gap(samples: Samples, begin: int, text: str, rate_hz: int, rng: np.random.Generator) -> int:

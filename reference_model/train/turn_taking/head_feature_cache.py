@@ -99,8 +99,9 @@ def _load_turns(dataset: VadTurnDataset, numbers: Sequence[int], workers: int) -
     return iter(DataLoader(subset, batch_size=None, num_workers=workers, generator=torch.Generator()))
 
 
-def fingerprint(model: FreezeOmni, corpus: Corpus) -> dict[str, Any]:
-    """Returns hashes of everything the inputs depend on: encoder, adapter and prompt, the clips, and the LLM's name."""
+def fingerprint(model: FreezeOmni, corpus: Corpus, backbone: str) -> dict[str, Any]:
+    """Returns what the inputs depend on: hashes of encoder, adapter and prompt and of the clips, the parts of the head's
+    input, and the LLM's name."""
     digest = hashlib.sha256()
     for part in (model.encoder, model.adapter):
         assert isinstance(part, torch.nn.Module)
@@ -109,4 +110,10 @@ def fingerprint(model: FreezeOmni, corpus: Corpus) -> dict[str, Any]:
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     digest.update(model.prompt.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     clips = hashlib.sha256("\n".join(f"{entry.id} {entry.text}" for entry in corpus.entries).encode())
-    return {"model": digest.hexdigest()[:16], "clips": clips.hexdigest()[:16], "backbone": model.config.backbone}
+    inputs = list(model.config.state_inputs)
+    return {
+        "model": digest.hexdigest()[:16],
+        "clips": clips.hexdigest()[:16],
+        "inputs": inputs,
+        "backbone": backbone,
+    }

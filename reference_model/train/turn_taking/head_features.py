@@ -14,15 +14,17 @@ from reference_model.inference.chat_layout import TurnLayout
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.adapter import AdapterReader, EmbeddingReader
 from reference_model.train.llm.frozen_llm import FrozenLLM
-from reference_model.train.llm.prefix_tree import PrefixTree, PrefixTreeForward
+from reference_model.train.llm.prefix_tree import ROOT, PrefixTree, PrefixTreeForward
 from reference_model.train.turn_taking.vad_turns import VadTurn
+from reference_model.turn_taking import head_inputs
+from reference_model.turn_taking.head_inputs import HeadPart
 
 FRAMES, ROWS = 16_384, 4096  # largest batches: feature frames for the encoder, positions for the LLM
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFeatures:
-    """Inputs of the state head for a turn of M chunks after the pre-roll: vectors [M, D + E], labels [M], `since` [M]
+    """Inputs of the state head for a turn of M chunks after the pre-roll: vectors [M, N], labels [M], `since` [M]
     (s since the end of speech)."""
 
     kind: str
@@ -61,7 +63,8 @@ class HeadFeatureExtractor:
         ids, encode = list(self.layout.opening), self.frozen.backbone.encode
         if history:
             ids += [*encode(history[0]), *self.layout.reply_open, *encode(history[1]), *self.layout.user_open]
-        return torch.cat([self.frozen.embed(ids), self.model.prompt.detach().to(self.frozen.device)])
+        prompt, before = self.model.prompt.detach().to(self.frozen.device), self.frozen.embed(ids)
+        return torch.cat([before, prompt]) if len(prompt) else before
 
     @torch.no_grad()
     def extract(self, turns: Sequence[VadTurn]) -> list[HeadFeatures]:
@@ -73,8 +76,30 @@ class HeadFeatureExtractor:
             selected = [i for i, turn in enumerate(turns) if turn.history == history]
             for batch in batches_by_length(selected, lambda i: len(inputs[i].tree), ROWS):
                 hidden = forward.hidden([inputs[i].tree for i in batch], [inputs[i].rows for i in batch])
-                results |= {i: _head_features(inputs[i], state.cpu()) for i, state in zip(batch, hidden, strict=True)}
+                results |= {i: self._head_features(inputs[i], one) for i, one in zip(batch, hidden, strict=True)}
         return [results[i] for i in range(len(turns))]
+
+    def _head_features(self, inputs: _TurnInputs, hidden: Tensor) -> HeadFeatures:
+        """Joins the parts of the head's input; `hidden` [M, D]: the LLM's hidden state after each chunk."""
+        turn, labeled = inputs.turn, slice(inputs.turn.pre_roll_chunks, None)
+        parts: dict[HeadPart, Callable[[], Tensor]] = {
+            "hidden": hidden.cpu,
+            "evidence": lambda: inputs.evidence,
+            "language": lambda: self._language(inputs.tree, hidden),
+        }
+        vectors = torch.cat([parts[part]() for part in self.model.config.state_inputs], -1)
+        return HeadFeatures(turn.kind, int(turn.state), vectors, turn.labels[labeled], turn.since[labeled].clone())
+
+    def _language(self, tree: PrefixTree, hidden: Tensor) -> Tensor:
+        """Computes `language_numbers` [M, 3] after each chunk, once for each prefix."""
+        ends, end_ids = torch.tensor(tree.ends), self.frozen.backbone.end_ids
+        numbers = torch.zeros(len(ends), head_inputs.LANGUAGE)
+        for end in ends.unique().tolist():
+            if end != ROOT:
+                chunks = ends == end
+                logits = self.frozen.logits(hidden[int(chunks.nonzero()[0])])
+                numbers[chunks] = head_inputs.language_numbers(logits, end_ids).cpu()
+        return numbers
 
     def adapter_outputs(self, turns: Sequence[VadTurn]) -> list[Tensor]:
         """Computes the adapter's output [n, ...] of each turn.
@@ -155,12 +180,6 @@ def _embedding_inputs(turn: VadTurn, reader: AdapterReader, chunks: Sequence[Ten
     size = len(chunks[0])
     tree = PrefixTree.chain(len(rows), [size * (n + 1) - 1 for n in range(turn.pre_roll_chunks, len(chunks))])
     return _TurnInputs(turn, tree, rows, torch.zeros(len(tree.ends), 0))
-
-
-def _head_features(inputs: _TurnInputs, hidden: Tensor) -> HeadFeatures:
-    turn, labeled = inputs.turn, slice(inputs.turn.pre_roll_chunks, None)
-    vectors = torch.cat([hidden, inputs.evidence], -1)
-    return HeadFeatures(turn.kind, int(turn.state), vectors, turn.labels[labeled], turn.since[labeled].clone())
 
 
 def batches_by_length(indices: Sequence[int], length: Callable[[int], int], max_rows: int) -> Iterator[list[int]]:

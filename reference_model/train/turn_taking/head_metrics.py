@@ -14,7 +14,7 @@ from fobench.statistics.proportions import wilson
 from reference_model.train.turn_taking.vad_turns import MARGIN_S
 from reference_model.turn_taking.state_head import StateHead, TurnState
 
-PAUSING = ("paused", "joined")  # kinds of examples with silence inside the turn
+PAUSING = ("paused", "hesitation", "joined")  # kinds of examples with silence inside the turn
 NAMES = {TurnState.KEEP_LISTENING: "listen", TurnState.ANSWER: "answer", TurnState.IGNORE: "ignore"}
 EARLY = "early answer"
 

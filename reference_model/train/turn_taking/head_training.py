@@ -19,7 +19,7 @@ from reference_model.train.turn_taking.head_metrics import HeadDecision
 from reference_model.train.turn_taking.vad_turns import UNLABELLED
 from reference_model.turn_taking.state_head import StateHead
 
-WEIGHTS = (1.0, 1.0, 1.0, 0.0)  # class weights; class 3 is padding
+DECIDING = (1.0, 1.0, 0.0)  # weights of the classes beside "keep listening"; class 3 is padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,25 @@ class HeadBatch:
 
 
 class StateHeadLearner(nn.Module):
-    """The state head. The `prompt` that its inputs were computed with is frozen, and kept in the checkpoint."""
+    """The state head. The `prompt` that its inputs were computed with is frozen, and kept in the checkpoint.
 
-    def __init__(self, head: StateHead, prompt: Tensor | None = None) -> None:
+    `listen_weight`: as in `state_loss`.
+    """
+
+    def __init__(self, head: StateHead, prompt: Tensor | None = None, listen_weight: float = 1.0) -> None:
         super().__init__()
-        self.state_head = head
+        self.state_head, self.listen_weight = head, listen_weight
         self.prompt = nn.Parameter(prompt.detach(), requires_grad=False) if prompt is not None and len(prompt) else None
 
     def forward(self, batch: HeadBatch) -> dict[str, Tensor]:
         vectors, labels = to_device(batch.vectors, self).float(), to_device(batch.labels, self)
-        return state_loss(self.state_head(vectors), labels)
+        return state_loss(self.state_head(vectors), labels, self.listen_weight)
 
 
-def state_loss(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def state_loss(logits: Tensor, labels: Tensor, listen_weight: float = 1.0) -> dict[str, Tensor]:
     """Returns the weighted cross-entropy of logits [..., 4] summed over labeled chunks, their count, and the number of
-    correct ones."""
-    weights = torch.tensor(WEIGHTS, device=logits.device)
+    correct ones. `listen_weight`: of the class "keep listening"; above 1, the head decides later, and less often in a pause."""
+    weights = torch.tensor([listen_weight, *DECIDING], device=logits.device)
     loss = functional.cross_entropy(
         logits.flatten(0, -2), labels.flatten(), weights, ignore_index=UNLABELLED, reduction="sum"
     )
@@ -54,13 +57,17 @@ def state_loss(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {"loss": loss, "right": correct, "count": (labels >= 0).sum().float()}
 
 
+@torch.no_grad()
 def decisions_of(head: StateHead, features: Sequence[HeadFeatures]) -> list[HeadDecision]:
-    """Returns the head's decision on every turn."""
-    device = next(head.parameters()).device
-    return [
+    """Returns the head's decision on every turn, as it is in use: without dropout."""
+    device, training = next(head.parameters()).device, head.training
+    head.eval()
+    found = [
         HeadDecision.of(one.kind, one.state, head.probabilities(one.vectors.to(device).float()).cpu(), one.since)
         for one in features
     ]
+    head.train(training)
+    return found
 
 
 @dataclass(slots=True)

@@ -25,6 +25,8 @@ from reference_model.train.turn_taking import head_metrics
 from reference_model.train.turn_taking.head_features import HeadFeatureExtractor
 from reference_model.train.turn_taking.head_training import decisions_of, state_loss, summary
 from reference_model.train.turn_taking.vad_turns import VadTurn, VadTurnDataset
+from reference_model.turn_taking import head_inputs
+from reference_model.turn_taking.head_inputs import HeadPart
 from reference_model.turn_taking.state_head import TurnState
 
 MAX_REPLY_DELAY = 3  # chunks between the end of a turn and its reply, at most
@@ -97,9 +99,13 @@ class PromptTuningLearner(nn.Module):
 
     def _add_state_loss(self, turn: VadTurn, states: Tensor, sums: dict[str, Tensor]) -> None:
         """Adds the state head's loss; `states` [n, D]: hidden states at the turn's audio embeddings."""
-        size = len(states) // len(turn.since)
-        labels = turn.labels.to(states.device)
-        losses = state_loss(self.state_head(states[size - 1 :: size]), labels)
+        size, extractor = len(states) // len(turn.since), self.extractor
+        labels, states = turn.labels.to(states.device), states[size - 1 :: size]
+        parts: dict[HeadPart, Tensor] = {"hidden": states, "evidence": states[:, :0]}  # such an adapter has no evidence
+        if "language" in (chosen := extractor.model.config.state_inputs):
+            end_ids = extractor.frozen.backbone.end_ids
+            parts["language"] = head_inputs.language_numbers(extractor.frozen.logits(states), end_ids)
+        losses = state_loss(self.state_head(torch.cat([parts[part] for part in chosen], -1)), labels)
         sums["state"] = sums["state"] + losses["loss"] / losses["count"].clamp(min=1)
 
     def _add_reply_loss(self, one: Exchange, states: Tensor, sums: dict[str, Tensor]) -> None:

@@ -204,7 +204,7 @@ def test_without_rules_every_lasting_sound_stops_a_reply_and_every_prediction_is
 
 def test_the_end_of_turn_log_probability_is_that_of_any_end_token():
     def turn(following):
-        return UserTurnState(None, None, None, torch.zeros(1), following, deque(), 0)
+        return UserTurnState(None, None, None, deque(), 0, next=following)
 
     chances = torch.tensor([0.5, 0.2, 0.05, 0.25])
     assert turn(chances.log()).end_logprob({1, 2, 99}) == pytest.approx(

@@ -54,3 +54,23 @@ def test_the_fourth_class_has_no_say():
 
 def test_the_state_head_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in StateHead(3584).parameters()) == 14_340
+
+
+def test_a_memory_fed_chunk_by_chunk_gives_what_the_whole_turn_gives():
+    torch.manual_seed(0)
+    head, inputs = StateHead(6, middle=5, memory=4).eval(), torch.randn(7, 6)
+    with torch.no_grad():
+        whole, memory, each = head.probabilities(inputs), None, []
+        for one in inputs:
+            p, memory = head.step(one, memory)
+            each.append(p)
+        torch.testing.assert_close(torch.stack(each), whole)
+        torch.testing.assert_close(head.probabilities(torch.stack([inputs, inputs]))[1], whole)
+        assert not torch.allclose(head.step(inputs[-1], None)[0], whole[-1])  # what was before counts
+
+
+def test_a_head_without_memory_judges_every_chunk_alone():
+    head, inputs = StateHead(6, middle=5).eval(), torch.randn(3, 6)
+    p, memory = head.step(inputs[2], None)
+    assert memory is None
+    torch.testing.assert_close(p, head.probabilities(inputs)[2])

@@ -8,7 +8,7 @@ from fobench.conformance import suite
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from fobench_plugins.backbones import catalog
+from fobench_plugins.backbones import GGUF_ASSETS, catalog
 from fobench_plugins.backbones.packed_decoder import PackedDecoder
 from tests.support.tiny_models import FURTHER, SHAPES, folder
 
@@ -34,7 +34,7 @@ def made(shape, **options):
 
 
 def test_every_named_backbone_is_of_an_architecture_that_is_tested():
-    names = set(catalog.NAMES) | {"smollm2-135m", "qwen2.5-coder-0.5b"}
+    names = set(catalog.NAMES) | set(GGUF_ASSETS)
     assert {name for name in names if not any(name.startswith(begin) for begin in ARCHITECTURES)} == set()
     assert set(FORWARD) == set(SHAPES) | set(FURTHER)
 

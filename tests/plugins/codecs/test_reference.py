@@ -61,9 +61,9 @@ def test_a_checkpoint_is_the_codec_that_was_saved(codec, tmp_path):
 
 
 def test_a_whole_model_has_a_codec_in_it():
-    shipped = reference(checkpoint="freeze-omni/smollm2-135m")
+    shipped = reference(checkpoint="freeze-omni/any")
     assert (shipped.sample_rate_hz, shipped.num_codebooks, shipped.cardinality) == (22_050, 2, 1024)
-    assert shipped.about()["weights"] == "freeze-omni/smollm2-135m"
+    assert shipped.about()["weights"] == "freeze-omni/any"
     tone = (0.3 * np.sin(np.arange(11_000) / 22_050 * 2 * np.pi * 220)).astype(np.float32)
     assert np.abs(shipped.decode(shipped.encode(tone, last=True)[0], last=True)[0]).max() > 0.01
 

@@ -14,11 +14,13 @@ from fobench.cli.main import main
 from fobench.conformance.suite import check
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench.storage.run_config import default_system
+from fobench_plugins.systems.freeze_omni import freeze_omni
 from reference_model.checkpoint import loading
 from reference_model.checkpoint.loading import untrained
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import Segmentation
 from reference_model.speech_output.speech_decoder import EOS
+from tests.model import any_llm
 from tests.support.tiny_models import SHAPES, folder
 
 VAD = {"vad": "loudness", "turn_end": "vad"}
@@ -65,6 +67,14 @@ def test_it_runs_through_the_harness(checkpoint, tmp_path):
     assert run["components"]["system"]["trained"] is True
 
 
+@pytest.mark.parametrize(("shape", "hidden"), [("qwen2", 64), ("llama3", 96)])
+def test_a_checkpoint_for_any_llm_keeps_the_contract(shape, hidden, tmp_path):
+    loading.save(any_llm.model(), tmp_path / "any.safetensors")
+    options = {"backbone": f"hf:{folder(shape, hidden)}", "checkpoint": str(tmp_path / "any.safetensors"), **VAD}
+    findings = check("systems", "freeze-omni", {**options, "device": "cpu", "dtype": "float32"})
+    assert {c.name: c.message for c in findings if not c.ok} == {}
+
+
 def test_random_weights_are_reported():
     options = {"backbone": f"hf:{folder('qwen2')}", "checkpoint": "untrained:tiny", "device": "cpu", **VAD}
     about = registry.create("systems", "freeze-omni", options).about()
@@ -74,10 +84,20 @@ def test_random_weights_are_reported():
 # ---- choosing --------------------------------------------------------------------------------------------------------
 
 
-def test_a_backbone_with_a_checkpoint_gets_freeze_omni_and_any_other_the_cascade():
+def test_every_backbone_gets_freeze_omni_and_none_the_cascade_unasked():
+    for backbone in ("qwen2-7b", "llama-3.2-1b", "hf:my/model", "smollm2-135m,qwen2.5-coder-0.5b", None):
+        assert default_system(backbone, None) == "freeze-omni"
+    assert default_system("smollm2-135m", "untrained:small") == "freeze-omni"
+
+
+def test_without_a_checkpoint_for_any_llm_the_others_get_the_cascade(monkeypatch):
+    own = {name: make for name, make in registry.factories("checkpoints").items() if not name.endswith("/any")}
+    whole = registry.factories
+    monkeypatch.setattr(registry, "factories", lambda kind: own if kind == "checkpoints" else whole(kind))
     assert default_system("qwen2-7b", None) == "freeze-omni"
     assert default_system("llama-3.2-1b", None) == "cascade"
-    assert default_system("smollm2-135m", "untrained:small") == "freeze-omni"
+    with pytest.raises(FobenchError, match=r"no checkpoint for backbone 'llama-3.2-1b': there are some for .*qwen2-7b"):
+        freeze_omni(backbone="llama-3.2-1b")
 
 
 def test_all_that_the_published_model_lacks_is_reported_together(monkeypatch, tmp_path):
@@ -98,7 +118,6 @@ def test_all_that_the_published_model_lacks_is_reported_together(monkeypatch, tm
     ("options", "message"),
     [
         ({"checkpoint": "untrained:tiny"}, "'untrained:tiny' names no backbone that it was made for"),
-        ({"backbone": "llama-3.2-1b"}, "no checkpoint for backbone 'llama-3.2-1b' yet: there are some for .*qwen2-7b"),
         ({"backbone": "qwen2-7b", "vad": "loud"}, "must be one of silero, loudness, none"),
     ],
 )

@@ -80,15 +80,16 @@ def test_what_is_shipped_is_what_was_saved(saved, carried):
     assert all((value == after.state_dict()[key]).all() for key, value in before.state_dict().items())
 
 
-@pytest.mark.skipif(not sharded.is_folder(SHIPPED / "smollm2-135m"), reason="no weights are in the package")
+@pytest.mark.skipif(not sharded.is_folder(SHIPPED / "any"), reason="no weights are in the package")
 class TestTheTrainedOne:
-    """`freeze-omni/smollm2-135m`, as it lies in the repository."""
+    """`freeze-omni/any`, as it lies in the repository."""
 
-    folder = SHIPPED / "smollm2-135m"
+    folder = SHIPPED / "any"
 
     def test_the_shipped_checkpoint_loads(self):
         model = loading.load(self.folder, device="cpu")
-        assert (model.config.name, model.config.backbone) == ("small", "smollm2-135m")
+        assert (model.config.name, model.config.backbone, model.config.llm_size) == ("small", "", 0)
+        assert loading.made_for(self.folder) == loading.ANY
 
     def test_it_has_at_most_60_mb_and_a_card(self):
         assert sum(path.stat().st_size for path in self.folder.glob("*.safetensors")) <= 60_000_000
@@ -103,7 +104,13 @@ class TestTheTrainedOne:
         }
 
     def test_it_is_the_default(self):
-        assert default_system(None, None) == default_system("smollm2-135m", None) == "freeze-omni"
+        for backbone in (None, "smollm2-135m", "qwen2.5-coder-1.5b", "hf:some/other"):
+            assert default_system(backbone, None) == "freeze-omni"
+
+    def test_it_is_taken_for_any_backbone(self):
+        options = {"backbone": f"hf:{llm_folder('qwen2', 32)}", "device": "cpu", "dtype": "float32", "reread": False}
+        about = registry.create("systems", "freeze-omni", {**options, **VAD}).about()
+        assert (about["checkpoint"], about["trained"]) == ("freeze-omni/any", True)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from fobench.errors import FobenchError
 from reference_model.checkpoint import loading
 from reference_model.codec.hifigan import weight_normed
 from reference_model.codec.reference_codec import ReferenceCodec
+from reference_model.config import FOLDER as CONFIGS
 from reference_model.config import ModelConfig
 from reference_model.model import FreezeOmni
 from reference_model.speech_input.bpe_units import BPEUnits
@@ -23,6 +24,7 @@ from reference_model.train.engine import checkpoints as saved
 from reference_model.train.engine.pretrained import PretrainedWeights
 from reference_model.train.release import assemble
 from reference_model.train.speech_input import ngram_lm_training
+from tests.model import any_llm
 
 
 def trained(seed: int, **changes) -> FreezeOmni:
@@ -131,6 +133,43 @@ def test_a_codec_that_the_decoder_has_no_room_for_is_refused(folders, tmp_path):
     wide = trained(3, codec=replace(ModelConfig.load("tiny").codec, codebooks=3)).codec
     with pytest.raises(FobenchError, match="3 books of 32, do not fit the speech decoder's, 2 of 32"):
         made(folders, codec=codec_stage(tmp_path / "output-1", wide))
+
+
+def test_parts_of_stages_take_the_place_of_a_complete_models_own(folders, tmp_path):
+    """A model for one LLM becomes one for any: another head, another decoder; all else keeps its weights."""
+    base = any_llm.tied()
+    loading.save(base, tmp_path / "tied.safetensors", storage=None)
+    new = any_llm.model()
+    sizes = {"llm_size": 0, "evidence": new.config.adapter.evidence, "state_middle": 6, "state_memory": 5, "prompts": 0}
+    head = stage(tmp_path / "input-3", new, {**sizes, "state_inputs": ["evidence", "language"]}, "state_head")
+    speech = stage(tmp_path / "output-2", new, {"decoder": asdict(new.config.decoder)}, "decoder")
+    (tmp_path / "free.toml").write_text((CONFIGS / "small.toml").read_text())
+    options = ["--config", str(tmp_path / "free.toml"), "--base", str(tmp_path / "tied.safetensors")]
+    parts = ["--states", str(head), "--speech", str(speech), "--out", str(tmp_path / "any.safetensors")]
+    told = CliRunner().invoke(assemble.main, [*options, *parts])
+    assert told.exit_code == 0, told.output
+    found = loading.load(tmp_path / "any.safetensors", device="cpu")
+    assert found.config == new.config
+    for key, value in new.state_dict().items():
+        assert torch.allclose(found.state_dict()[key], value, atol=1e-2, rtol=1e-3), key
+
+
+def test_a_head_on_hidden_states_does_not_fit_any_llm(folders, tmp_path):
+    loading.save(any_llm.tied(), tmp_path / "tied.safetensors")
+    options = ["--config", "small", "--base", str(tmp_path / "tied.safetensors"), "--out", str(tmp_path / "any")]
+    told = CliRunner().invoke(assemble.main, options)
+    assert told.exit_code == 2 and "for any LLM, but a state head on hidden states" in told.output
+
+
+def test_a_prefix_network_ties_a_model_to_the_llm_that_it_learnt_from(model, folders, tmp_path):
+    config = {"decoder": asdict(model.config.decoder), "llm": {"backbone": "toy", "llm_size": 64}}
+    found = made(folders, speech=stage(tmp_path / "output-3", model, config, "decoder"))
+    assert (found.config.backbone, found.config.llm_size) == ("toy", 64)
+
+
+def test_parts_come_from_stages_or_from_a_model(folders, tmp_path):
+    told = CliRunner().invoke(assemble.main, ["--input", str(folders["input"]), "--out", str(tmp_path / "x")])
+    assert told.exit_code == 2 and "Give --input, --codec and --speech; or --base" in told.output
 
 
 def test_a_folder_without_a_training_is_told(folders, tmp_path):

@@ -22,6 +22,7 @@ from reference_model.train.turn_taking.head_metrics import HeadDecision
 from reference_model.train.turn_taking.prompt_tuning import Exchange, PromptTuningLearner
 from reference_model.train.turn_taking.vad_turns import VadTurn
 from reference_model.turn_taking.state_head import TurnState
+from tests.model import any_llm
 from tests.support.tiny_models import backbone, folder
 from tests.train.turn_taking.test_examples import RATE, TEXTS, words
 from tests.train.turn_taking.test_head_features import rows, spelling
@@ -61,6 +62,23 @@ def models(tmp_path_factory):
     return place
 
 
+PARTS = """
+[encoder]
+kind = "whisper"
+size = 32
+layers = 2
+heads = 4
+left_chunks = 2
+[adapter]
+kind = "spelling"
+encoder_size = 32
+[decoder]
+thoughts = false
+llm_rows = false
+characters = 8
+[codec]
+kind = "reference"
+"""
 FEW = ("--count", "20")  # situations, of which a tenth validate
 
 
@@ -98,6 +116,37 @@ def test_the_model_it_writes_differs_in_the_head_alone_and_is_judged_the_same(mo
     assert not saved.checkpoints(tmp_path / "again")
 
 
+def test_a_head_for_any_llm_learns_from_several(data, tmp_path):
+    """Half of its examples come from either; afterwards the model is for any LLM, whatever it was before."""
+    loading.save(any_llm.model(), tmp_path / "any.safetensors", storage=None)
+    (tmp_path / "any.toml").write_text(
+        'llm_size = 0\nprompts = 0\nstate_inputs = ["evidence", "language"]\nstate_middle = 8\nstate_memory = 8\n'
+        + PARTS
+    )
+    more = ["--config", str(tmp_path / "any.toml"), "--backbone", f"hf:{folder('llama3', 32)}"]
+    run(tmp_path / "any.safetensors", data, tmp_path / "out", *more)
+    losses = [value for _, value in training_log.read(tmp_path / "out")["loss"]]
+    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+    about, _ = safetensors_io.load(saved.newest_checkpoint(tmp_path / "out") / saved.MODEL)
+    assert (about["llm_size"], about["state_inputs"], about["state_middle"]) == (0, ["evidence", "language"], 8)
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} >= {"train", "train-2", "valid"}
+    assert loading.made_for(tmp_path / "out/tiny.safetensors") == loading.ANY
+
+
+def test_a_head_on_hidden_states_learns_from_one_llm(models, data, tmp_path):
+    command = [
+        "--init",
+        str(models / "spelling.safetensors"),
+        "--data",
+        str(data / "manifest.jsonl"),
+        "--config",
+        "tiny",
+    ]
+    llms = [part for shape in ("smollm2", "qwen2") for part in ("--backbone", f"hf:{folder(shape)}")]
+    result = CliRunner().invoke(input_3.main, [*command, *llms, "--out", str(tmp_path), "--vad", "none"])
+    assert result.exit_code == 2 and "fit one LLM: give one --backbone" in result.stderr
+
+
 def test_impressions_are_made_once(models, data, tmp_path, monkeypatch):
     run(models / "spelling.safetensors", data, tmp_path, *FEW, steps=2)
     made = []
@@ -130,7 +179,8 @@ def test_it_begins_with_an_earlier_stages_encoder_and_adapter(data, tmp_path):
     safetensors_io.save_tensors(parts, config, tmp_path / "stage.safetensors")
     run(tmp_path / "stage.safetensors", data, tmp_path / "out", *FEW, steps=2)
     learnt, tensors = safetensors_io.load(saved.newest_checkpoint(tmp_path / "out") / saved.MODEL)
-    assert learnt == {"llm_size": 64, "evidence": 0, "state_middle": 0, "prompts": 4}
+    sizes = {"llm_size": 64, "evidence": 0, "state_middle": 0, "state_memory": 0, "prompts": 4}
+    assert learnt == {**sizes, "state_inputs": ["hidden", "evidence"]}
     assert set(tensors) == {"prompt", "state_head.linear.weight", "state_head.linear.bias"}
 
 

@@ -1,6 +1,7 @@
 """Output stage 2: what is taught is said, live, to the code; longer segments by joining; what cannot be learned from is listed."""
 
 import difflib
+import json
 from dataclasses import asdict, replace
 from functools import cache
 
@@ -8,13 +9,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from reference_model.checkpoint import safetensors_io
+from reference_model.checkpoint import loading, safetensors_io
 from reference_model.codec.reference_codec import ReferenceCodec
+from reference_model.config import FOLDER as CONFIGS
 from reference_model.config import ModelConfig
+from reference_model.model import FreezeOmni
 from reference_model.speech_output.phonemizer import phonemes
 from reference_model.speech_output.sampling import Sampling
 from reference_model.speech_output.segmenter import normalize
-from reference_model.speech_output.speech_decoder import SpeechDecoder
+from reference_model.speech_output.speech_decoder import EOS, SpeechDecoder
 from reference_model.train.data.corpus import Corpus
 from reference_model.train.engine import checkpoints, training_log
 from reference_model.train.engine.skipped_samples import SkippedSamples
@@ -268,3 +271,65 @@ def test_a_text_without_sound_and_too_long_a_clip_are_listed():
         "text 2: the text has nothing to speak: '***'",
         "text 3: the text has nothing to speak: ''",
     ]
+
+
+# ---- a teacher ---------------------------------------------------------------------------------------------------------
+
+TEACHER = replace(CONFIG.decoder, thoughts=False, characters=128, max_frames=30)
+
+
+@pytest.fixture
+def taught(tmp_path):
+    """(a complete checkpoint whose decoder has rows of the LLM, the options that train one without them)"""
+    torch.manual_seed(0)
+    model = FreezeOmni(replace(CONFIG, decoder=TEACHER, settings=replace(CONFIG.settings, speech=Sampling())))
+    with torch.no_grad():
+        model.decoder.out.bias[model.decoder.special(EOS)] += 2  # it speaks a few frames, then ends
+    loading.save(model, tmp_path / "teacher.safetensors", storage=None)
+    lines = [{"text": text, "split": "valid" if n < 2 else "train"} for n, text in enumerate(TEXTS)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    free = (
+        (CONFIGS / "tiny.toml")
+        .read_text()
+        .replace("[codec]", "thoughts = false\nllm_rows = false\ncharacters = 128\n[codec]")
+    )
+    (tmp_path / "free.toml").write_text(free)
+    options = ["--config", str(tmp_path / "free.toml"), "--teacher", str(tmp_path / "teacher.safetensors")]
+    options += ["--texts", str(tmp_path / "texts.jsonl"), "--backbone", f"hf:{folder('qwen2')}"]
+    return model, [*options, "--out", str(tmp_path / "out"), "--set=precision=no", "--set=lr=0.003", "--set=warmup=1"]
+
+
+def test_a_decoder_learns_from_another_to_do_without_the_llms_rows(taught, tmp_path):
+    model, options = taught
+    result = CliRunner().invoke(output_2.main, [*options, "--set=steps=40", "--set=validate_every=40"])
+    assert result.exit_code == 0, result.output
+    losses = [value for _, value in training_log.read(tmp_path / "out")["loss"]]
+    assert losses[-1] < 0.7 * losses[0]
+    student = load_decoder(tmp_path / "out")
+    assert student.config.any_llm and set(student.state_dict()) == set(model.decoder.state_dict())
+    pairs = sorted((tmp_path / "out/spoken-train").glob("*.safetensors"))
+    about, tensors = safetensors_io.load(pairs[0])
+    assert about["lines"] == list(TEXTS[2:]) and tensors["0.codes"].shape[0] == TEACHER.codebooks
+
+
+def test_what_the_teacher_has_spoken_is_kept(taught, tmp_path, monkeypatch):
+    _, options = taught
+    assert CliRunner().invoke(output_2.main, [*options, "--set=steps=2"]).exit_code == 0
+    monkeypatch.setattr(batch_synthesis, "synthesize", lambda *args: pytest.fail("it speaks again"))
+    assert CliRunner().invoke(output_2.main, [*options, "--set=steps=4"]).exit_code == 0
+
+
+def test_a_student_of_other_sizes_is_refused(taught, tmp_path):
+    _, options = taught
+    path = tmp_path / "free.toml"
+    path.write_text(path.read_text().replace("ffn = 64", "ffn = 96"))
+    told = CliRunner().invoke(output_2.main, [*options, "--set=steps=2"])
+    assert told.exit_code == 2 and "other sizes than the configuration's" in told.output
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["--teacher", "t"], ["--data", "d"], ["--teacher", "t", "--texts", "x", "--codec", "c"]]
+)
+def test_pairs_come_from_one_source(given, tmp_path):
+    told = CliRunner().invoke(output_2.main, ["--config", "tiny", *given, "--out", str(tmp_path)])
+    assert told.exit_code == 2 and "Give either recordings (--data)" in told.output

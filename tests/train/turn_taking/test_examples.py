@@ -15,6 +15,7 @@ from reference_model.speech_input.log_mel import KaldiFbank
 from reference_model.train.data.augmentation import Sounds
 from reference_model.train.data.corpus import ClipEntry, Corpus
 from reference_model.train.turn_taking import examples
+from reference_model.train.turn_taking.example_sources import ExampleSources
 from reference_model.train.turn_taking.examples import KINDS, ClipPools, TurnTakingExample
 from reference_model.train.turn_taking.vad_turns import MARGIN_S, UNLABELLED, VadSegmenter, VadTurnDataset
 from reference_model.turn_taking.energy_vad import EnergyVAD
@@ -30,7 +31,7 @@ TEXTS = {
     "interruption": "Stop.",
 }
 STATES = {
-    **dict.fromkeys(("question", "real", "joined", "paused", "interruption"), TurnState.ANSWER),
+    **dict.fromkeys(("question", "real", "joined", "paused", "hesitation", "interruption"), TurnState.ANSWER),
     **dict.fromkeys(("backchannel", "afar", "noise"), TurnState.IGNORE),
     "unfinished": TurnState.KEEP_LISTENING,
 }
@@ -59,6 +60,12 @@ def pools(tmp_path_factory):
     corpus = Corpus.open([path], RATE)
     noisy = np.random.default_rng(1).normal(0, 0.1, 2 * RATE).astype(np.float32)
     real = [replace(entry, info={"speaker": "s"}) for entry in corpus.entries if entry.id.startswith("statement")]
+    for number, silence_s in enumerate((0.25, 0.4)):  # a speaker who hesitates
+        halves = [words(text, rng) for text in ("The river is", "four miles from here.")]
+        hesitant = np.concatenate([halves[0][: -RATE // 4], np.zeros(int(silence_s * RATE)), halves[1][RATE // 4 :]])
+        soundfile.write(folder / f"hesitant{number}.wav", hesitant, RATE)
+        about = {"path": folder / f"hesitant{number}.wav", "seconds": len(hesitant) / RATE, "id": f"hesitant{number}"}
+        real.append(replace(real[0], **about))
     return ClipPools.of(corpus, Sounds(RATE, [noisy]), real)
 
 
@@ -110,7 +117,10 @@ def test_unfinished_sentences_end_before_their_last_word(pools, drawn):
     assert all(not one.pauses for one in drawn["unfinished"])
 
 
-@pytest.mark.parametrize(("kind", "span"), [("paused", examples.PAUSE_S), ("joined", examples.BREATH_S)])
+@pytest.mark.parametrize(
+    ("kind", "span"),
+    [("paused", examples.PAUSE_S), ("hesitation", examples.PAUSE_S), ("joined", examples.BREATH_S)],
+)
 def test_pauses_lie_within_the_turn_and_are_quiet(drawn, kind, span):
     for one in drawn[kind]:
         ((begin, end),) = one.pauses
@@ -136,6 +146,40 @@ def test_a_place_between_words_lies_between_words():
     for _ in range(20):
         cut = examples.find_word_gap(samples[:end], begin, text, RATE, rng)
         assert np.abs(samples[cut - 160 : cut + 160]).max() < 0.02
+
+
+@pytest.mark.parametrize("silence_s", [0.1, 0.25, 0.8])
+def test_a_silence_inside_speech_is_found_where_it_is_long_enough(silence_s):
+    tone = 0.3 * np.sin(np.arange(RATE) * 0.1)
+    edge, pause = np.zeros(RATE // 2), np.zeros(int(silence_s * RATE))
+    samples = np.concatenate([edge, tone, pause, tone, edge]).astype(np.float32)
+    begin, end = examples.speech_bounds(samples, RATE)
+    found = examples.find_silence(samples[:end], begin, RATE)
+    if silence_s < examples.HESITATION_S:
+        assert found is None
+    else:
+        assert found == pytest.approx((1.5 * RATE, (1.5 + silence_s) * RATE), abs=RATE // 25)
+
+
+def test_hesitations_are_those_of_the_recordings(pools, drawn):
+    assert {pools.corpus.entries[i].info.get("speaker") for i in pools.clips["hesitation"]} == {"s"}
+    assert drawn["hesitation"]
+    ended = Corpus([replace(pools.corpus.entries[0], text="Yes. It is.")], RATE)
+    assert not ClipPools.of(Corpus([], RATE), pools.sounds, ended.entries).clips["hesitation"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_recordings_are_held_out_as_their_manifest_says_and_else_by_speaker(named, tmp_path):
+    lines = []
+    for number in range(12):
+        soundfile.write(tmp_path / f"{number}.wav", words(TEXTS["statement"], np.random.default_rng(number)), RATE)
+        split = {"split": "valid" if number < 2 else "train"} if named else {}
+        lines.append({"audio": f"{number}.wav", "text": TEXTS["statement"], "speaker": f"s{number}", **split})
+    (tmp_path / "real.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sources = ExampleSources([], [tmp_path / "real.jsonl"], [], [], None)
+    kept, held = ({e.info["speaker"] for e in sources.recordings(held).entries} for held in (False, True))
+    assert kept | held == {f"s{number}" for number in range(12)} and not kept & held
+    assert held == {"s0", "s1"} if named else held
 
 
 def test_speech_is_found_in_a_noisy_recording():
