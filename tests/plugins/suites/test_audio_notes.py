@@ -8,7 +8,7 @@ import soundfile
 from click.testing import CliRunner
 
 from fobench.cli.main import main
-from tests.support.suite_sounds import RATE, sound
+from tests.plugins.suites.suite_sounds import RATE, sound
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.subprocess]
 

@@ -15,7 +15,7 @@ from fobench.errors import FobenchError
 from fobench.execution.worker_pool import paired
 from fobench_plugins.suites import conditions
 from fobench_plugins.suites.conditions import Sound
-from tests.support.suite_sounds import create, scenarios
+from tests.plugins.suites.suite_sounds import create, scenarios
 
 pytestmark = pytest.mark.usefixtures("home")
 RATE, PITCH_HZ = 24_000, 180

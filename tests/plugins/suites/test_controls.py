@@ -7,7 +7,7 @@ from fobench import audio
 from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_S
 from fobench.errors import FobenchError
-from tests.support.suite_sounds import create, scenarios
+from tests.plugins.suites.suite_sounds import create, scenarios
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -12,7 +12,7 @@ from fobench.api.types import AudioChunk
 from fobench.audio import decoding
 from fobench.errors import FobenchError
 from fobench_plugins.suites import audio_turns
-from tests.support.suite_sounds import create, scenarios, sound
+from tests.plugins.suites.suite_sounds import create, scenarios, sound
 
 pytestmark = pytest.mark.usefixtures("home")
 

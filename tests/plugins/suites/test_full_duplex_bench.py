@@ -15,7 +15,7 @@ from fobench.execution.system_driver import LocalDriver
 from fobench.simulation import replay
 from fobench.simulation.clock import VirtualClock
 from fobench.simulation.costs import CostTable
-from tests.support.suite_sounds import RATE, create, scenarios
+from tests.plugins.suites.suite_sounds import RATE, create, scenarios
 
 pytestmark = pytest.mark.usefixtures("home")
 

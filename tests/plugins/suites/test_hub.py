@@ -6,7 +6,7 @@ import soundfile
 from fobench.api.types import NS_PER_MS
 from fobench.errors import FobenchError, PrerequisiteError
 from fobench_plugins.suites.hub import answers
-from tests.support.suite_sounds import RATE, create, scenarios, sound
+from tests.plugins.suites.suite_sounds import RATE, create, scenarios, sound
 
 MS = NS_PER_MS
 pytestmark = pytest.mark.usefixtures("home")

@@ -13,7 +13,7 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS
 from fobench.cli.main import main
 from fobench.errors import FobenchError
-from tests.support.suite_sounds import RATE, create, manifest, scenarios, sound, two_clips
+from tests.plugins.suites.suite_sounds import RATE, create, manifest, scenarios, sound, two_clips
 
 MS = NS_PER_MS
 pytestmark = pytest.mark.usefixtures("home")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fobench.errors import FobenchError
 from fobench_plugins.suites.manifest_keys import KEY_TYPES, SAME, similar_key
-from tests.support.suite_sounds import create, manifest, scenarios, two_clips
+from tests.plugins.suites.suite_sounds import create, manifest, scenarios, two_clips
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fobench.api.scenario import TurnExpect
 from fobench.cli.main import main
 from fobench.errors import FobenchError
-from tests.support.suite_sounds import RATE, create, scenarios, sound
+from tests.plugins.suites.suite_sounds import RATE, create, scenarios, sound
 
 pytestmark = pytest.mark.usefixtures("home")
 TALK = """

@@ -15,7 +15,7 @@ from fobench.api.scenario import Anchor
 from fobench.api.types import NS_PER_MS as MS
 from fobench.cli.main import main
 from fobench.errors import FobenchError
-from tests.support.suite_sounds import RATE, create, scenarios, sound
+from tests.plugins.suites.suite_sounds import RATE, create, scenarios, sound
 
 pytestmark = pytest.mark.usefixtures("home")
 WHOLE = """

@@ -18,7 +18,7 @@ from fobench.errors import FobenchError
 from fobench_plugins.suites.scenario_spec import SPEAKERS
 from fobench_plugins.suites.spoken_qa import clip_archive, suite
 from fobench_plugins.suites.spoken_qa.questions import read_questions
-from tests.support.suite_sounds import RATE, create, scenarios, sound
+from tests.plugins.suites.suite_sounds import RATE, create, scenarios, sound
 
 MS = NS_PER_MS
 pytestmark = pytest.mark.usefixtures("home")

@@ -108,7 +108,12 @@ class TestTheTrainedOne:
             assert default_system(backbone, None) == "freeze-omni"
 
     def test_it_is_taken_for_any_backbone(self):
-        options = {"backbone": f"hf:{llm_folder('qwen2', 32)}", "device": "cpu", "dtype": "float32", "reread": False}
+        options = {
+            "backbone": f"hf:{llm_folder('qwen2', 32)}",
+            "device": "cpu",
+            "dtype": "float32",
+            "second_pass": "none",
+        }
         about = registry.create("systems", "freeze-omni", {**options, **VAD}).about()
         assert (about["checkpoint"], about["trained"]) == ("freeze-omni/any", True)
 
